@@ -1,0 +1,42 @@
+# One command for everything, the same here and in CI.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: check test test-all bench format serve lock clean
+export PYTHONDONTWRITEBYTECODE = 1
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+check: $(STAMP)  ## format, lint, types, import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
+	$(BIN)/python -m pytest -n 2 -m "not big" $(ARGS)
+
+test-all: $(STAMP)  ## the big ones too: at most forty-five minutes
+	$(BIN)/python -m pytest -n 2 --timeout 2400 $(ARGS)
+
+bench: $(STAMP)  ## measurements, as ratios in one run
+	$(BIN)/python -m tests.bench $(ARGS)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+serve: $(STAMP)
+	$(BIN)/chimeway serve
+
+lock: $(STAMP)  ## versions and hashes only: no address of any registry
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --extra embedded --output-file requirements/dev.txt pyproject.toml requirements/build.in
+
+clean:
+	rm -rf $(VENV) dist build

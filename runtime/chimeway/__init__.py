@@ -1,0 +1,1 @@
+"""Chimeway: durable notification journeys on PostgreSQL."""

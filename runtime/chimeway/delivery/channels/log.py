@@ -1,0 +1,37 @@
+"""The channel that writes a line: for development, and to see what would have been sent."""
+
+from typing import ClassVar
+
+import structlog
+
+from chimeway.delivery.channel import Message, Sent
+
+_log = structlog.get_logger()
+
+
+class LogChannel:
+    """Logs every message as `delivery.logged`, and succeeds.
+
+    Under any channel's name, so that it can stand in for one that is not set up yet. The line has
+    subject and body: it is for machines where people's messages may be read.
+    """
+
+    needs_address: ClassVar[bool] = False
+
+    def __init__(self, name: str = "log") -> None:
+        """Take the name of the channel that it is, or stands in for."""
+        self.name = name
+
+    async def send(self, message: Message) -> Sent:
+        """Write one line."""
+        _log.info(
+            "delivery.logged",
+            delivery_id=message.delivery_id,
+            run_id=message.run_id,
+            tenant_id=message.tenant_id,
+            recipient_id=message.recipient_id,
+            channel=message.channel,
+            subject=message.subject,
+            body=message.text if message.text is not None else message.body,
+        )
+        return Sent()

@@ -1,0 +1,1 @@
+"""Who does it: actors, their roster, the timekeeper, the listener, ownership."""

@@ -1,0 +1,135 @@
+"""What a run's actor does when it is woken: evaluate until nothing follows, then rest.
+
+Save, then do: `Seam.evaluate` returns a decision only when it is durable, and only then is the wheel
+armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at` and
+`next_attempt_at` stand in the rows, and the next sweep finds them.
+"""
+
+import random
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
+from chimeway.progression.decision import STUCK_NOOPS
+from chimeway.store import runs
+from chimeway.store.faults import LeaseLost, fault_of
+from chimeway.store.pool import Database, persistently
+
+_log = structlog.get_logger()
+_STALE_ROUNDS: Final = 50
+_BUSY_FIRST_S: Final = 0.05
+_BUSY_MOST_S: Final = 2.0
+_STUCK_AGAIN_S: Final = 60.0
+
+
+class Actor:
+    """Plays runs. `arm(run, at)` sets a wake, `offer(delivery)` nudges the dispatcher."""
+
+    def __init__(
+        self,
+        seam: Seam,
+        database: Database,
+        clock: Clock,
+        *,
+        arm: Callable[[UUID, datetime], None],
+        offer: Callable[[UUID], None],
+    ) -> None:
+        """Take the seam and the two wires out."""
+        self._seam = seam
+        self._database = database
+        self._clock = clock
+        self._arm = arm
+        self._offer = offer
+        self._busy: dict[UUID, float] = {}
+
+    async def play(self, run_id: UUID) -> None:
+        """Evaluate a run until it rests.
+
+        Raises:
+            LeaseLost: another node has taken over; the engine ends.
+        """
+        try:
+            for _ in range(_STALE_ROUNDS):
+                if not await self._once(run_id):
+                    return
+            self._later(run_id, _BUSY_MOST_S)
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001  (a run's own fault must not end its neighbours)
+            await self._hold(run_id, error)
+
+    async def _once(self, run_id: UUID) -> bool:
+        """Evaluate once; say whether to do so again at once."""
+        match await self._seam.evaluate(run_id, self._clock.now):
+            case Committed() as done:
+                self._busy.pop(run_id, None)
+                return self._act(run_id, done)
+            case Rested() as rest:
+                self._busy.pop(run_id, None)
+                self._rest(run_id, rest)
+                return False
+            case Refused("stale"):
+                _log.debug("decision.stale", run_id=str(run_id))
+                return True
+            case Refused("busy" | "refused" as answer):
+                _log.debug(f"decision.{answer}", run_id=str(run_id))
+                pause = self._busy[run_id] = min(_BUSY_MOST_S, 2 * self._busy.get(run_id, _BUSY_FIRST_S / 2))
+                self._later(run_id, pause)
+                return False
+            case Refused():
+                return False
+            case NotUnderstood(loaded):
+                await runs.mark_incapable(self._database, run_id, "definition_format")
+                _log.warning(
+                    "run.waiting_for_capable_node", run_id=str(run_id), workflow=loaded.workflow[0],
+                    needs="definition_format",
+                )  # fmt: skip
+                return False
+
+    def _act(self, run_id: UUID, done: Committed) -> bool:
+        """Do what the committed decision wants; say whether the run goes on at once."""
+        decision, after = done.entry.decision, done.entry.decision.after
+        _log.info(
+            "decision.committed", run_id=str(run_id), workflow=done.loaded.workflow[0],
+            kind=decision.kind, reason=after.status_reason, step=after.step,
+        )  # fmt: skip
+        for plan in decision.planned:
+            if plan.birth.status == "pending":
+                self._offer(done.entry.delivery_ids[plan.visit])
+        if after.held_reason is not None:
+            _log.warning("run.held", run_id=str(run_id), reason=after.held_reason)
+            return False
+        if after.wake_at is None:
+            return False
+        if after.wake_at <= self._clock.now():
+            return True
+        self._arm(run_id, after.wake_at)
+        return False
+
+    def _rest(self, run_id: UUID, rest: Rested) -> None:
+        """A noop writes nothing; what is due all the same must not be looked at in a circle."""
+        if rest.noop.reason in STUCK_NOOPS:
+            _log.warning("run.stuck", run_id=str(run_id), reason=rest.noop.reason)
+            self._later(run_id, _STUCK_AGAIN_S)
+        elif rest.noop.reason == "wait_not_due" and rest.loaded.wake_at is not None:
+            self._arm(run_id, rest.loaded.wake_at)
+
+    def _later(self, run_id: UUID, pause_s: float) -> None:
+        jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
+        self._arm(run_id, self._clock.now() + timedelta(seconds=jittered))
+
+    async def _hold(self, run_id: UUID, error: Exception) -> None:
+        """A decision that cannot be made or written is poison: hold its run, alone."""
+        if fault_of(error) in {"connection", "retry"}:
+            self._later(run_id, _BUSY_MOST_S)
+            return
+        _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=repr(error))
+        note = f"{type(error).__name__}: {error}"[:900]
+        await persistently(
+            lambda: runs.hold(self._database, run_id, "poison_decision", note), told="hold_run"
+        )

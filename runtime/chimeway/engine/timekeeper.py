@@ -1,0 +1,123 @@
+"""What is due: fills a wheel over a bounded look-ahead, and gives out what has come due.
+
+Two sweeps read the due index. The near one takes what is due now, in pages, and hands each row
+straight on: it is what a hint asks for, and what finds overdue rows after an outage, oldest first.
+The far one arms the wheel for the next seconds; what a commit of our own sets earlier is armed at
+once (`arm`). Whoever takes the rows may make us wait: what is not taken yet stays in the database.
+
+Nothing depends on the wheel: a key that it lost is due in the index, and the near sweep of the next
+second hands it on. So it may be full, and a page may wait for room.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from chimeway.clock import Clock
+from chimeway.limits import LOOK_AHEAD_MS, WHEEL_KEYS
+from chimeway.store.due import Pages
+from chimeway.store.pool import persistently
+from chimeway.wheel import Wheel
+
+_POLLED_AT_ONCE: Final = 1_000
+_LONGEST_SLEEP_S: Final = 5.0
+
+
+class Timekeeper:
+    """Wakes runs or deliveries of one kind when their time has come."""
+
+    def __init__(
+        self,
+        near: Pages,
+        far: Pages,
+        clock: Clock,
+        sink: Callable[[UUID], Awaitable[None]],
+        at_work: Callable[[UUID], bool],
+    ) -> None:
+        """Take two sweeps over the same rows and where what is due goes.
+
+        `at_work` says what the near sweep need not hand on, for it is being looked at already.
+        """
+        self._near = near
+        self._far = far
+        self._clock = clock
+        self._sink = sink
+        self._at_work = at_work
+        self._wheel: Wheel[UUID] = Wheel(_floor(clock.now()))
+        self._asked = asyncio.Event()
+        self._armed = asyncio.Event()
+        self.handed_on = 0
+
+    def look(self) -> None:
+        """Have the near sweep begin anew, soon."""
+        self._asked.set()
+
+    def arm(self, key: UUID, at: datetime) -> None:
+        """Set a wake; what lies beyond the look-ahead, or has no room, is left to the sweeps."""
+        horizon = self._clock.now() + timedelta(milliseconds=2 * LOOK_AHEAD_MS)
+        if at <= horizon and len(self._wheel) < WHEEL_KEYS:
+            self._wheel.insert(key, _ceil(at))
+            self._armed.set()
+
+    async def serve(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._turn(), name="wheel")
+            group.create_task(self._sweep_near(), name="near-sweep")
+            group.create_task(self._sweep_far(), name="far-sweep")
+
+    async def _turn(self) -> None:
+        while True:
+            self._armed.clear()
+            for key in self._wheel.poll(_floor(self._clock.now()), _POLLED_AT_ONCE):
+                self.handed_on += 1
+                await self._sink(key)
+            deadline = self._wheel.next_deadline()
+            if deadline is None:
+                pause = _LONGEST_SLEEP_S
+            else:
+                pause = min(_LONGEST_SLEEP_S, deadline / 1000 - self._clock.now().timestamp())
+            if pause > 0:
+                try:
+                    await asyncio.wait_for(self._armed.wait(), pause)
+                except TimeoutError:
+                    continue
+
+    async def _sweep_near(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            self._near.restart()
+            while not self._near.ended:
+                page = await persistently(lambda: self._near.next(self._clock.now()), told="near_sweep")
+                for due in page:
+                    # What the wheel holds for later is on its way: a busy run waiting its turn.
+                    if not self._at_work(due.id) and due.id not in self._wheel:
+                        self.handed_on += 1
+                        await self._sink(due.id)
+
+    async def _sweep_far(self) -> None:
+        ahead = timedelta(milliseconds=LOOK_AHEAD_MS)
+        while True:
+            self._far.restart()
+            while not self._far.ended:
+                page = await persistently(lambda: self._far.next(self._clock.now() + ahead), told="far_sweep")
+                now = self._clock.now()
+                for due in page:
+                    if due.at > now and due.id not in self._wheel:
+                        self.arm(due.id, due.at)
+                if len(self._wheel) >= WHEEL_KEYS:
+                    break
+            await self._clock.sleep(LOOK_AHEAD_MS / 2000)
+
+
+def _ceil(at: datetime) -> int:
+    """Deadlines round up: a wake is never early."""
+    return math.ceil(at.timestamp() * 1000)
+
+
+def _floor(now: datetime) -> int:
+    return math.floor(now.timestamp() * 1000)

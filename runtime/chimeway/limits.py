@@ -1,0 +1,72 @@
+"""Every bound of the system, in one place, each with its reason.
+
+A bound that is not here does not exist: nothing else in the package may invent one.
+"""
+
+from typing import Final
+
+MAX_STEPS: Final = 100
+"""Steps in a definition: more is a program, and no longer readable as a journey."""
+
+MAX_STEPS_PER_DECISION: Final = 25
+"""Steps entered in one evaluation: keeps a decision's transaction short."""
+
+MAX_SIGNALS_PER_DECISION: Final = 25
+"""Signals consumed in one evaluation: the same."""
+
+MAX_VISITS: Final = 1_000
+"""Steps that a run may enter in its life before it is held (`too_many_steps`)."""
+
+MAX_WAIT_YEARS: Final = 10
+"""Longest wait: beyond it calendars and zones are guesses."""
+
+MAX_RECIPIENTS: Final = 1_000
+"""Recipients in one trigger: one transaction must stay short."""
+
+MAX_DATA_BYTES: Final = 65_536
+"""A trigger's data or a signal's payload, as JSON text in UTF-8."""
+
+MAX_DEFINITION_BYTES: Final = 262_144
+"""A definition, as JSON text in UTF-8: it is loaded with each run that is evaluated."""
+
+MAX_IDENTIFIER_CHARS: Final = 255
+"""A key or an id (workflow, tenant, recipient, step, channel, type): it stands in indexes."""
+
+MAX_JSON_DEPTH: Final = 64
+"""Nesting of any JSON that comes in: far above use, far below what exhausts a parser."""
+
+MAX_NOTE_CHARS: Final = 1_000
+"""Free text beside a reason: kept for people, shown in one place."""
+
+CLOCK_AHEAD_MS: Final = 50
+"""How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""
+
+LEDGER_BATCH: Final = 200
+"""Decisions in one ledger call: measured, beyond it latency grows and throughput does not."""
+
+LOAD_BATCH: Final = 200
+"""Runs loaded in one query: the same trade."""
+
+LIVE_ACTORS: Final = 2_000
+"""Actors with something to do at once: bounds memory; what waits longer waits in the database."""
+
+WHEEL_KEYS: Final = 50_000
+"""Entries armed in the wheel: 150 bytes each; beyond it the next page waits in the database."""
+
+LOOK_AHEAD_MS: Final = 30_000
+"""How far ahead the timekeeper arms the wheel."""
+
+DUE_PAGE_PER_SHARD: Final = 16
+"""Due rows read per shard and page: 256 shards make a page of at most 4,096."""
+
+ROUTE_BATCH: Final = 500
+"""Signals routed in one call."""
+
+SIGNAL_RUNS_PER_CALL: Final = 2_000
+"""Mailbox rows written by one routing call: a recipient may have many live runs."""
+
+DISPATCH_CALLS: Final = 256
+"""Provider calls under way at once, over all channels."""
+
+MESSAGE_BYTES: Final = 1_048_576
+"""A rendered message: most providers refuse more."""

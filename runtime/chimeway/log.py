@@ -1,0 +1,170 @@
+"""What the daemon says about itself: a closed table of events, and how their lines are written.
+
+Events have names and fields, never sentences with values in them: programs search for them. A name
+that is not in `EVENTS` is a mistake, found in tests by `configure(strict=True)`. What other
+libraries log comes out in the same form, as `library.logged`. Lines go to standard error. This is
+not the audit: why something was sent is in the rows, for ever; a log line may be lost.
+
+No line bears a password: fields of such names are masked, and passwords in URLs wherever they are.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+LogFormat = Literal["console", "json"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+EVENTS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # A node's life
+        "daemon.starting": "version, node, node_id: the process begins to build its parts",
+        "daemon.ready": "node, shards, seconds: workflows registered, first sweep done",
+        "daemon.draining": "node, reason, deadline_s: no new work is taken; what runs may end",
+        "daemon.stopped": "node, seconds: all parts are closed",
+        "daemon.failed": "node, part, error: a part died, and the daemon with it",
+        "settings.warning": "text: a setting is doubtful, but nothing is refused",
+        "http.listening": "host, port: API and console are served there",
+        "http.request_failed": "method, route, error: a request ended in an error of ours",
+        "http.authentication_missing": "host: the API is served beyond loopback without tokens",
+        "embedded.started": "data_dir, version, seconds: the embedded PostgreSQL answers",
+        "embedded.stopped": "data_dir: it was stopped",
+        # The database
+        "database.lost": "error, operation: it cannot be reached; everything waits and tries again",
+        "database.back": "seconds: it is reached again, after so long",
+        "database.pooler_found": "evidence: sessions do not last; the node runs polling",
+        "database.clock_moved": "by_s: a measure contradicts the one before",
+        "schema.installed": "version: the schema was created",
+        "schema.migrated": "from_version, to_version, seconds: the schema was brought up",
+        # Ownership
+        "lease.acquired": "shards, epoch, taken_over: these shards are ours now",
+        "lease.released": "shards: handed over on purpose",
+        "lease.lost": "shards, reason: another took them, or the renewal came too late",
+        "lease.late": "late_s, ttl_s: a renewal took long, but was in time",
+        "lease.standby": "nodes: all shards are held by others",
+        "node.joined": "node, nodes: another node is seen for the first time",
+        "node.gone": "node, nodes, evidence: a node's lease or lock has ended",
+        "run.struck": "run_id, strikes: taken over from a node that died on it, tried alone",
+        # What wakes runs
+        "listener.mode": "mode (hinted, polling), reason: how wakes arrive from now on",
+        "listener.silent": "seconds: the connection answers no probe and is replaced",
+        "sweep.finished": "shards, runs, deliveries, signals, seconds: what hints had not brought",
+        "sweep.failed": "error: tried again at the next turn",
+        "timekeeper.behind": "lateness_s, overdue: runs are progressed later than allowed",
+        "timekeeper.caught_up": "seconds: the backlog is gone",
+        "roster.full": "actors: as many runs are at work as may be; others wait in the database",
+        # Decisions
+        "decision.committed": "run_id, workflow, kind, reason, step: a decision is durable",
+        "decision.stale": "run_id, guard, attempt: the rows moved on; it is made again",
+        "decision.busy": "run_id, attempt: the run is locked elsewhere; it comes again",
+        "decision.refused": "run_id, reason: the epoch or the clock forbade it",
+        "ledger.batch_split": "decisions, error: one of them is bad; halves are tried",
+        "ledger.answer_lost": "decisions, error: sent again under the same ids",
+        "run.held": "run_id, workflow, reason, error: it waits for an operator",
+        "run.stuck": "run_id, workflow, reason: it cannot move by itself",
+        "run.actor_failed": "run_id, error: evaluation raised; tried again, then held",
+        "workflow.registered": "workflow, version, digest, known: a definition is in the database",
+        "workflow.rejected": "file, faults: a definition has faults and is not registered",
+        "run.waiting_for_capable_node": "run_id, workflow, needs: this node lacks something",
+        # What leaves
+        "delivery.attempt": "delivery_id, run_id, channel, attempt: the attempt is durable",
+        "delivery.outcome": "delivery_id, run_id, channel, attempt, outcome, error_class, seconds",
+        "delivery.unknown": "delivery_id, run_id, channel, attempt: nobody recorded how it ended",
+        "delivery.render_failed": "delivery_id, run_id, render_key, channel, fault: cancelled",
+        "delivery.logged": "delivery_id, run_id, tenant_id, recipient_id, channel, subject, body",
+        "channel.opened": "channel: ready to send",
+        "channel.closed": "channel: its connections are closed",
+        "channel.failing": "channel, error_class, failures: its sends fail one after the other",
+        "channel.recovered": "channel: a send succeeded again",
+        "channel.paced": "channel, retry_after_s: the provider asked us to wait",
+        # Housekeeping
+        "prune.finished": "runs, signals, events, bodies, seconds: what retention removed",
+        "prune.failed": "error: tried again at the next turn",
+        "verify.violated": "invariant, count, example: an invariant does not hold; tell us",
+        "library.logged": "logger, text: a line of another library",
+    }
+)
+"""Every event: its fields, and what it says."""
+
+_MASK: Final = "***"
+_SECRET_FIELDS: Final = frozenset(
+    {"password", "passwd", "secret", "token", "authorization", "api_key", "credentials"}
+)
+_URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
+
+
+def configure(
+    format: LogFormat = "console",  # noqa: A002  (the setting's own name)
+    level: LogLevel = "info",
+    *,
+    strict: bool = False,
+) -> None:
+    """Set up all logging of this process; `strict` (for tests) refuses events not in the table."""
+    severity = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    ours: list[Processor] = [*shared, *([known_events_only] if strict else [])]
+    ending = _ending(format)
+    structlog.configure(
+        processors=[*ours, *ending],
+        wrapper_class=structlog.make_filtering_bound_logger(severity),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=not strict,
+    )
+    _adopt_libraries([*shared, _name_foreign], ending, severity)
+
+
+def known_events_only(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Assert that the event is in the table: a name that is not there cannot be looked up."""
+    assert event["event"] in EVENTS, f"{event['event']!r} is not in chimeway.log.EVENTS"
+    return event
+
+
+def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Hide what must not be logged, whoever put it there, tracebacks included."""
+    for name, value in event.items():
+        if name in _SECRET_FIELDS:
+            event[name] = _MASK
+        elif isinstance(value, str) and "://" in value:
+            event[name] = _URL_PASSWORD.sub(rf"\1\2{_MASK}", value)
+    return event
+
+
+def _ending(format: LogFormat) -> list[Processor]:  # noqa: A002  (as above)
+    """Return what writes a line; tracebacks become text before they are masked."""
+    if format == "json":
+        return [structlog.processors.format_exc_info, masked, structlog.processors.JSONRenderer()]
+    pretty = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), sort_keys=False)
+    return [structlog.processors.format_exc_info, masked, pretty]
+
+
+def _name_foreign(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Give another library's line a name of ours; what it said becomes a field."""
+    record: Any = event.get("_record")
+    text = event["event"]
+    return {**event, "event": "library.logged", "logger": record.name, "text": text}
+
+
+def _adopt_libraries(chain: list[Processor], ending: list[Processor], severity: int) -> None:
+    """Send what other libraries log (asyncio's forgotten exceptions, above all) the same way."""
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=chain,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *ending],
+    )
+    stream = logging.StreamHandler(sys.stderr)
+    stream.setFormatter(formatter)
+    root = logging.getLogger()
+    for old in [one for one in root.handlers if isinstance(one.formatter, type(formatter))]:
+        root.removeHandler(old)
+    root.addHandler(stream)
+    # Their "info" is chatter to us: aiosmtplib and asyncio are heard from warnings on.
+    root.setLevel(max(severity, logging.WARNING))

@@ -1,0 +1,1 @@
+"""What happens next: a snapshot and a time in, a decision out. Pure."""

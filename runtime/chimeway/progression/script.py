@@ -1,0 +1,197 @@
+"""What a rehearsal is told: when it starts, for whom, and what happens. Read from plain data.
+
+```yaml
+start: 2026-03-02T09:00:00Z     # default: 2026-01-01T00:00:00Z
+zone: Europe/London             # default: UTC
+data: {document_id: doc_789}
+deliveries:                     # what becomes of a step's messages; default: delivered, at once
+  step_email: bounced
+  step_sms: {outcome: delivered, after: PT10S}
+  step_push: pending            # nothing, but for what the events say
+events:
+  - {at: PT5M, signal: notification_read, payload: {document_id: doc_789}}
+  - {at: 2026-03-02T11:30:00Z, outcome: bounced, step: step_email}
+```
+
+A bare list is read as `events`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from chimeway.errors import InvalidInput
+from chimeway.workflow.definition import OUTCOMES, Definition, Json, NotifyAction, Outcome
+from chimeway.workflow.durations import parse_duration, parse_instant
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+"""When a rehearsal starts that does not say: one from which it is easy to reckon."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalEvent:
+    """A signal reaches the run."""
+
+    at: datetime
+    signal_type: str
+    payload: Json
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeEvent:
+    """Something becomes of a step's delivery: of this visit, or where none is named, the latest."""
+
+    at: datetime
+    step_id: str
+    outcome: Outcome
+    visit: int | None = None
+
+
+Event: TypeAlias = SignalEvent | OutcomeEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What becomes of each delivery of a step, so long after it was planned; None: nothing."""
+
+    outcome: Outcome | None = "delivered"
+    after: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script that was read; `events` are in order of time, as written where times are equal."""
+
+    start: datetime = START
+    zone: str = "UTC"
+    data: Mapping[str, Any] = field(default_factory=dict)
+    fates: Mapping[str, Fate] = field(default_factory=dict)
+    events: tuple[Event, ...] = ()
+
+
+def parse_script(raw: Json, definition: Definition) -> Script:
+    """Read a script for this definition.
+
+    Args:
+        raw: a mapping (or a list of events) as JSON or YAML gives it.
+        definition: the journey it is for: its steps are the ones that may be named.
+
+    Returns:
+        the script.
+
+    Raises:
+        InvalidInput: naming the field, what was given and what would be right.
+    """
+    if raw is None:
+        return Script()
+    fields = _mapping("script", {"events": raw} if isinstance(raw, list) else raw)
+    _only_keys("script", fields, ("start", "zone", "data", "deliveries", "events"))
+    start = _instant("start", fields["start"]) if fields.get("start") is not None else START
+    zone = _zone(fields.get("zone", "UTC"), start)
+    reach = _Reach(definition, start, zone)
+    data = _mapping("data", fields.get("data") or {})
+    fates = _mapping("deliveries", fields.get("deliveries") or {})
+    events = fields.get("events") or []
+    if not isinstance(events, list):
+        raise _fault("events", events, "a list")
+    read = [reach.event(f"events[{i}]", event) for i, event in enumerate(events)]
+    return Script(
+        start=start,
+        zone=zone,
+        data=data,
+        fates={step_id: reach.fate(step_id, fate) for step_id, fate in fates.items()},
+        events=tuple(sorted(read, key=lambda event: event.at)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What names and times in a script are relative to."""
+
+    definition: Definition
+    start: datetime
+    zone: str
+
+    def event(self, name: str, raw: Json) -> Event:
+        fields = _mapping(name, raw)
+        if ("signal" in fields) == ("outcome" in fields):
+            raise _fault(name, sorted(fields), "exactly one of `signal` and `outcome`")
+        at = self.moment(f"{name}.at", fields.get("at"))
+        if "signal" in fields:
+            _only_keys(name, fields, ("at", "signal", "payload"))
+            if not isinstance(fields["signal"], str) or not fields["signal"]:
+                raise _fault(f"{name}.signal", fields["signal"], "a signal type")
+            return SignalEvent(at, fields["signal"], fields.get("payload", {}))
+        _only_keys(name, fields, ("at", "outcome", "step"))
+        outcome = _outcome(f"{name}.outcome", fields["outcome"])
+        return OutcomeEvent(at, self.notify_step(f"{name}.step", fields.get("step")), outcome)
+
+    def fate(self, step_id: str, raw: Json) -> Fate:
+        name = f"deliveries.{step_id}"
+        self.notify_step(name, step_id)
+        fields = _mapping(name, raw) if isinstance(raw, Mapping) else {"outcome": raw}
+        _only_keys(name, fields, ("outcome", "after"))
+        given = fields.get("outcome", "delivered")
+        outcome = None if given == "pending" else _outcome(f"{name}.outcome", given)
+        after = fields.get("after")
+        if after is not None:
+            self.moment(f"{name}.after", after)
+        return Fate(outcome, after)
+
+    def moment(self, name: str, raw: Json) -> datetime:
+        """Return an instant, or the end of a duration that begins with the start (PT0S too)."""
+        if raw == "PT0S":
+            return self.start
+        if isinstance(raw, str) and raw.startswith("P"):
+            try:
+                return parse_duration(raw).after(self.start, self.zone)
+            except ValueError as fault:
+                raise _fault(name, raw, f"a duration after the start: {fault}") from None
+        return _instant(name, raw)
+
+    def notify_step(self, name: str, step_id: Json) -> str:
+        steps = [s.id for s in self.definition.steps if isinstance(s.action, NotifyAction)]
+        if step_id not in steps:
+            raise _fault(name, step_id, f"one of the notify steps {', '.join(steps)}")
+        return str(step_id)
+
+
+def _outcome(name: str, raw: Json) -> Outcome:
+    found = next((outcome for outcome in OUTCOMES if outcome == raw), None)
+    if found is None:
+        raise _fault(name, raw, f"one of {', '.join(OUTCOMES)}")
+    return found
+
+
+def _instant(name: str, raw: Json) -> datetime:
+    if isinstance(raw, datetime) and raw.tzinfo is not None:  # YAML reads instants by itself
+        return raw.astimezone(UTC)
+    try:
+        return parse_instant(raw)
+    except (ValueError, TypeError, AttributeError):
+        raise _fault(name, raw, "an instant like 2026-03-02T09:00:00Z or PT5M") from None
+
+
+def _zone(raw: Json, start: datetime) -> str:
+    try:
+        parse_duration("P1D").after(start, raw)
+    except (ValueError, TypeError, KeyError):
+        raise _fault("zone", raw, "an IANA zone like Europe/London") from None
+    return str(raw)
+
+
+def _mapping(name: str, raw: Json) -> Mapping[str, Any]:
+    if not isinstance(raw, Mapping) or not all(isinstance(key, str) for key in raw):
+        raise _fault(name, raw, "a mapping with names as keys")
+    return raw
+
+
+def _only_keys(name: str, fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in fields:
+        if key not in known:
+            raise _fault(f"{name}.{key}", key, f"one of the keys {', '.join(known)}")
+
+
+def _fault(name: str, given: object, wanted: str) -> InvalidInput:
+    return InvalidInput(f"{name}: given {given!r}, wanted {wanted}", field=name)

@@ -1,0 +1,99 @@
+"""A wait: from when it counts, when it is due, and what follows once it is.
+
+Rows 8, 9, 10 and 17 of semantics §5; §2.1 for anchors. A `due_at`, once written, never moves by
+itself: rows 8 and 9 read it from the context and compute nothing.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, assert_never
+
+from chimeway.progression.instants import read, written
+from chimeway.progression.outcome import is_terminal
+from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
+from chimeway.workflow.definition import DataRef, Step, WaitAction
+from chimeway.workflow.durations import parse_duration, parse_instant
+
+
+def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDelivery | None) -> Working:
+    """Row 17: the wait begins.
+
+    Args:
+        working: the state in which the wait step has just been entered.
+        step: that step.
+        action: its action.
+        left: the delivery of the step the run came from, when that was a notify. The wait counts
+            from its terminal moment; without one, or when it is still being retried, from now.
+
+    Returns:
+        the waiting state. Where `until` names no instant in the data (the trigger checks it, so
+        only other hands can bring this about) `due_at` is null: row 10 lists the run as stuck, and
+        signals still reach it.
+    """
+    anchored = left if left is not None and is_terminal(left.status) else None
+    entered_at = working.entered_at or working.now
+    anchor = (anchored.terminal_at if anchored else None) or entered_at
+    working, due_at = _due_at(working, action, anchor)
+    context = {
+        "rule_kind": "wait",
+        "anchor": "prior_delivery_terminal_at" if anchored else "step_entered_at",
+        "anchor_delivery_id": anchored.id if anchored else None,
+        "anchor_delivery_visit": anchored.visit if anchored else None,
+        "anchor_delivery_status": anchored.status if anchored else None,
+        "anchor_timestamp": written(anchor),
+        "due_at": None if due_at is None else written(due_at),
+        "from_step": step.id,
+        "to_step": working.snapshot.definition.after(step),
+        "zone": working.snapshot.zone,
+        "entered_at": written(entered_at),
+    }
+    return working.write("waiting_for_step_progression", "waiting", context)
+
+
+def _due_at(working: Working, action: WaitAction, anchor: datetime) -> tuple[Working, datetime | None]:
+    if action.duration is not None:
+        return working, parse_duration(action.duration).after(anchor, working.snapshot.zone)
+    match action.until:
+        case DataRef(name=name):
+            at = _instant(working.snapshot.data.get(name))
+            used = {**working.instants, name: None if at is None else written(at)}
+            return replace(working, instants=used), at
+        case datetime() as at:
+            return working, at
+        case None:
+            raise AssertionError("a wait has neither duration nor until")
+        case _:
+            assert_never(action.until)
+
+
+def _instant(value: Any) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        return parse_instant(value)
+    except ValueError:
+        return None
+
+
+def elapse(working: Working) -> Move:
+    """Rows 8, 9 and 10: the run waits, and no signal has ended that."""
+    context = working.context
+    if context.get("due_at") is None:
+        return Rest(working, "wait_missing_due_at")  # row 10
+    due_at = read(context["due_at"])
+    if due_at is None:
+        return Rest(working, "invalid_due_at")  # row 10
+    if working.now < due_at:
+        return Rest(working, "wait_not_due")  # row 8
+    to, kind = context.get("to_step"), context.get("rule_kind")
+    if not isinstance(to, str) or kind not in ("wait", "wait_until"):
+        return Rest(working, "wait_context_incomplete")  # row 10
+    elapsed = {**context, "reactivated_at": written(working.now)}
+    reason_to_leave = {
+        "rule_kind": kind,
+        "workflow_outcome": "wait_elapsed",
+        "anchor_delivery_id": context.get("anchor_delivery_id"),
+        "anchor_delivery_visit": context.get("anchor_delivery_visit"),
+    }
+    reactivated = working.write("reactivated_from_wait", "active", elapsed)
+    return Leave(reactivated, to, reason_to_leave, armed=True)  # row 9

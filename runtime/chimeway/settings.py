@@ -1,0 +1,322 @@
+"""What an operator may set, where each value comes from, and what is wrong with it.
+
+A setting is looked for in this order, and the first that has it wins: the command line, the
+environment (`CHIMEWAY_LEASE_TTL`), a file that the environment names (`CHIMEWAY_SMTP_URL_FILE`), a
+systemd credential (`$CREDENTIALS_DIRECTORY/chimeway_smtp_url`), `chimeway.toml` (in the working
+directory, or where `CHIMEWAY_CONFIG` says; keys without the prefix, in small letters), the default.
+
+An empty variable counts as not set, except `CHIMEWAY_HTTP_BIND`, where empty means off. A name in
+`chimeway.toml` that is no setting is refused; an unknown `CHIMEWAY_...` variable is a warning only,
+since the environment is not ours alone. Nothing here connects to anything.
+"""
+
+import difflib
+import os
+import re
+import socket
+import tomllib
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from chimeway.errors import InvalidSettings
+
+PREFIX: Final = "CHIMEWAY_"
+_NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
+_DURATION: Final = re.compile(
+    r"P(?!$)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
+    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+)
+_BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>\d{1,5})")
+_URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
+
+
+class Setting(NamedTuple):
+    """A row of `--print-settings`: what holds, secrets masked, and who said so."""
+
+    name: str
+    value: str
+    origin: str
+
+
+class _Given(NamedTuple):
+    """A raw value on its way in, with its origin."""
+
+    value: Any
+    origin: str
+
+
+def _duration(value: object) -> timedelta:
+    """Read an ISO 8601 duration of fixed length; it must be longer than nothing."""
+    if isinstance(value, timedelta):
+        found = value
+    else:
+        parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if parts is None:
+            raise ValueError("an ISO 8601 duration without years and months, like PT3S or P90D")
+        found = timedelta(**{unit: float(n) for unit, n in parts.groupdict().items() if n})
+    if found <= timedelta(0):
+        raise ValueError("a duration longer than nothing, like PT3S")
+    return found
+
+
+def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
+    """Accept a URL of these schemes; who connects reads the rest of it."""
+
+    def check(value: SecretStr) -> SecretStr:
+        scheme, colon, rest = value.get_secret_value().partition("://")
+        if scheme not in schemes or not colon or not rest:
+            raise ValueError("a URL that starts with " + " or ".join(f"{s}://" for s in schemes))
+        return value
+
+    return check
+
+
+def _bind(value: str) -> str:
+    """Accept host:port, or nothing."""
+    found = _BIND.fullmatch(value)
+    if value and (found is None or int(found["port"]) > 65_535):
+        raise ValueError("host:port, like 127.0.0.1:8420 or [::1]:8420, or empty for off")
+    return value
+
+
+def _sender(value: str) -> str:
+    """Accept one address, with or without a name before it; no second line."""
+    if "@" not in value or any(ord(char) < 32 for char in value):
+        raise ValueError("an e-mail address, like Chimeway <no-reply@example.org>")
+    return value
+
+
+def _data_dir() -> Path:
+    """Return where data of the user's programs belongs (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "chimeway"
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_url_of("postgresql", "postgres"))]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_url_of("smtp", "smtps"))]
+
+
+class Settings(BaseSettings):
+    """All settings, read once at the start; `Settings(lease_ttl="PT5S")` overrides every source."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True
+    )
+
+    database_url: DatabaseUrl | None = None
+    direct_database_url: DatabaseUrl | None = None
+    data_dir: Path = Field(default_factory=_data_dir)
+    workflows_dir: Path | None = None
+    templates_dir: Path | None = None
+    smtp_url: SmtpUrl | None = None
+    email_from: Annotated[str, AfterValidator(_sender)] | None = None
+    http_bind: Annotated[str, AfterValidator(_bind)] = "127.0.0.1:8420"
+    log_format: Literal["console", "json"] = "console"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    node_name: Annotated[str, Field(min_length=1)] = Field(default_factory=socket.gethostname)
+    lease_ttl: Duration = timedelta(seconds=3)
+    max_lateness: Duration = timedelta(seconds=5)
+    retention_completed: Duration = timedelta(days=90)
+    retention_signals: Duration = timedelta(days=30)
+    idempotency_retention: Duration = timedelta(days=30)
+    keep_bodies: Duration = timedelta(days=7)
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    def __init__(self, **overrides: Any) -> None:
+        """Read all sources; an override of None counts as not given."""
+        given: dict[str, Any] = {
+            name: _Given(value, "command line") for name, value in overrides.items() if value is not None
+        }
+        super().__init__(**given)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_origins(
+        cls, given: dict[str, _Given], build: ModelWrapValidatorHandler["Settings"]
+    ) -> "Settings":
+        """Take the values out of their wrapping, and keep who gave them."""
+        try:
+            settings = build({name: one.value for name, one in given.items()})
+        except ValidationError as error:
+            # Not chained: the original shows what was given, passwords too.
+            raise _refusal(error, given) from None
+        origins = {name: one.origin for name, one in given.items()}
+        settings._origins.update(origins)  # noqa: SLF001  (our own class)
+        return settings
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (pydantic-settings passes it)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the same)
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the sources in their order (see the module)."""
+        names = list(settings_cls.model_fields)
+        return (
+            init_settings,
+            _Source(settings_cls, _from_environment(env_settings())),
+            _Source(settings_cls, _from_named_files(names)),
+            _Source(settings_cls, _from_credentials(names)),
+            _Source(settings_cls, _from_toml(names)),
+        )
+
+    def http_address(self) -> tuple[str, int] | None:
+        """Return host and port to serve HTTP on, or None when it is off."""
+        found = _BIND.fullmatch(self.http_bind)
+        return (found["six"] or found["host"], int(found["port"])) if found else None
+
+    def describe(self) -> list[Setting]:
+        """List every setting by name: what holds, with secrets masked, and where it came from."""
+        shown = self.model_dump(mode="json")
+        return [
+            Setting(
+                PREFIX + name.upper(),
+                _shown(getattr(self, name), shown[name]),
+                self._origins.get(name, "default"),
+            )
+            for name in type(self).model_fields
+        ]
+
+    def warnings(self) -> list[str]:
+        """Say which `CHIMEWAY_...` variables nobody reads, and what may have been meant."""
+        known = {PREFIX + name.upper() for name in type(self).model_fields} | _NOT_SETTINGS
+        known |= {f"{name}_FILE" for name in known - _NOT_SETTINGS}
+        unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
+        return [f"{name} is not a setting{_near(name, known)}" for name in unknown]
+
+
+class _Source(PydanticBaseSettingsSource):
+    """One place where values were found, as pydantic-settings wants to be given it."""
+
+    def __init__(self, settings_cls: type[BaseSettings], found: Mapping[str, _Given]) -> None:
+        super().__init__(settings_cls)
+        self._found = found
+
+    def get_field_value(self, _field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Answer for one field; nothing here is complex (parsed as JSON)."""
+        return self._found.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Answer for all of them."""
+        return dict(self._found)
+
+
+def _from_environment(found: Mapping[str, Any]) -> dict[str, _Given]:
+    """Take the variables; an empty one is as good as none, where empty means nothing."""
+    return {
+        name: _Given(value, f"environment {PREFIX}{name.upper()}")
+        for name, value in found.items()
+        if value != "" or name == "http_bind"
+    }
+
+
+def _from_named_files(names: list[str]) -> dict[str, _Given]:
+    """Take what `CHIMEWAY_<NAME>_FILE` points to; naming it twice is a mistake to be told of."""
+    found: dict[str, _Given] = {}
+    for name in names:
+        variable = f"{PREFIX}{name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if not path:
+            continue
+        if os.environ.get(variable):
+            raise InvalidSettings(
+                f"{variable} and {variable}_FILE are both set: one of them, please",
+                variable=variable,
+            )
+        found[name] = _Given(_content(Path(path), f"{variable}_FILE"), f"file {path}")
+    return found
+
+
+def _from_credentials(names: list[str]) -> dict[str, _Given]:
+    """Take what systemd's `LoadCredential=chimeway_database_url:...` left for us."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        return {}
+    paths = {name: Path(directory) / f"{PREFIX}{name}".lower() for name in names}
+    return {
+        name: _Given(_content(path, "CREDENTIALS_DIRECTORY"), f"credential {path.name}")
+        for name, path in paths.items()
+        if path.is_file()
+    }
+
+
+def _from_toml(names: list[str]) -> dict[str, _Given]:
+    """Take `chimeway.toml`; a file that was asked for by name must be there."""
+    asked = os.environ.get("CHIMEWAY_CONFIG")
+    path = Path(asked or "chimeway.toml")
+    if not asked and not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(_content(path, "CHIMEWAY_CONFIG"))
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidSettings(f"{path} is not TOML: {error}", path=str(path)) from None
+    for name in content:
+        if name not in names:
+            raise InvalidSettings(f"{name} in {path} is not a setting{_near(name, names)}", name=name)
+    return {name: _Given(value, str(path)) for name, value in content.items()}
+
+
+def _content(path: Path, variable: str) -> str:
+    """Read a file without the line's end that editors leave."""
+    try:
+        return path.read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{variable}: {path} cannot be read ({error})", variable=variable) from None
+
+
+def _near(name: str, known: Mapping[str, Any] | set[str] | list[str]) -> str:
+    """Say what may have been meant."""
+    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.75)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
+
+
+def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSettings:
+    """Say of each fault: which setting, what was given and where, and what would be right."""
+    sentences = []
+    for fault in error.errors(include_url=False, include_input=False):
+        name = str(fault["loc"][0])
+        one = given[name]
+        if fault["type"] == "extra_forbidden":
+            sentences.append(f"{name} is not a setting{_near(name, list(Settings.model_fields))}")
+            continue
+        value = _URL_PASSWORD.sub(r"\1\2***", str(one.value))
+        sentences.append(
+            f"{PREFIX}{name.upper()} is {value!r} ({one.origin}); right would be {_right(fault)}"
+        )
+    variables = [f"{PREFIX}{str(fault['loc'][0]).upper()}" for fault in error.errors()]
+    return InvalidSettings(". ".join(sentences), variables=variables)
+
+
+def _right(fault: ErrorDetails) -> str:
+    """Turn pydantic's words, or our own, into what would be right."""
+    if fault["type"] == "value_error":
+        return str(fault["ctx"]["error"])
+    return fault["msg"].removeprefix("Input should be ")
+
+
+def _shown(value: Any, dumped: Any) -> str:
+    """Return the text of a value as one would write it, a secret without its password."""
+    if isinstance(value, SecretStr):
+        return _URL_PASSWORD.sub(r"\1\2***", value.get_secret_value())
+    return "" if dumped is None else str(dumped)

@@ -1,0 +1,70 @@
+"""Running the producers' statements: on our pool, or on a connection that a caller lends.
+
+A lent connection is never begun, committed or rolled back here. Our errors carry our codes, on
+whichever connection; what the database says beyond them stays the driver's.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import asyncpg
+import asyncpg.pool
+
+from chimeway.errors import ChimewayError, SchemaMismatch
+from chimeway.store.faults import translate
+from chimeway.store.pool import Connection, Database
+from chimeway.store.statements import Statement
+
+_SUPPORTED: Final = "an asyncpg connection (asyncpg.Connection, or one that an asyncpg pool lent)"
+# Schema, table, function: what a database without ours answers.
+_ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
+
+
+def borrowed(connection: object) -> Connection:
+    """Return a caller's connection, or raise TypeError with the list of those supported."""
+    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
+        return connection  # type: ignore[return-value]  # a proxy has the same verbs
+    kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
+    raise TypeError(f"connection= is a {kind}; supported: {_SUPPORTED}")
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Turn the database's refusals into our errors; what is not ours is raised as it is."""
+    try:
+        yield
+    except ChimewayError:
+        raise
+    except Exception as error:
+        ours = translate(error) or _absent(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _absent(error: Exception) -> ChimewayError | None:
+    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ABSENT:
+        if "chimeway" not in str(error):
+            return None
+        return SchemaMismatch(
+            f"the database has no chimeway schema that fits ({error})",
+            hint="install it: chimeway db init",
+        )
+    return None
+
+
+async def run(
+    database: Database, statement: Statement, connection: object | None = None
+) -> Sequence[asyncpg.Record]:
+    """Run a statement on the caller's connection, else on one of the pool in a transaction of its own.
+
+    Raises:
+        ChimewayError: one of our functions refused, or the database cannot be reached.
+        TypeError: `connection` is of a kind that is not supported.
+    """
+    with in_our_words():
+        if connection is not None:
+            return await borrowed(connection).fetch(statement.sql, *statement.args)
+        async with database.acquire() as own:
+            return await own.fetch(statement.sql, *statement.args)

@@ -1,0 +1,120 @@
+"""The registry of definitions: register, look up, list, fix a version, pause."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chimeway.errors import UnknownWorkflow
+from chimeway.store import statements
+from chimeway.store.callers import in_our_words, run
+from chimeway.store.pool import Database
+from chimeway.store.queries import SQL
+from chimeway.workflow.definition import Definition
+from chimeway.workflow.encode import digest, encode
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A registered definition; `current` says whether a trigger by key starts this version."""
+
+    key: str
+    version: int
+    digest: str
+    activated: bool
+    current: bool
+    paused_at: datetime | None
+    registered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A stored definition as it stands, understood or not."""
+
+    key: str
+    version: int
+    digest: str
+    raw: Any
+
+
+async def register(database: Database, definition: Definition) -> bool:
+    """Register a definition, committed on a connection of its own.
+
+    Returns:
+        Whether it was new; the same content again does nothing.
+
+    Raises:
+        WorkflowDefinitionVersionConflict: the version is registered with another content.
+    """
+    statement = statements.register(encode(definition), digest(definition))
+    rows = await run(database, statement)
+    return bool(rows[0]["registered"])
+
+
+async def fetch_definition(database: Database, key: str, version: int | None = None) -> Stored:
+    """Return the stored JSON of a definition and its digest; without version, of the current one.
+
+    Raises:
+        UnknownWorkflow: it is not registered.
+    """
+    with in_our_words():
+        row = await database.fetchrow("find_definition", key, version)
+    if row is None:
+        raise _unknown(key, version)
+    return Stored(row["key"], row["version"], row["digest"], row["definition"])
+
+
+async def list_definitions(database: Database) -> list[Registered]:
+    """Return what is registered, by key, the newest version first."""
+    with in_our_words():
+        rows = await database.fetch("list_definitions")
+    return [
+        Registered(
+            key=row["key"],
+            version=row["version"],
+            digest=row["digest"],
+            activated=row["activated"],
+            current=row["is_current"],
+            paused_at=row["paused_at"],
+            registered_at=row["registered_at"],
+        )
+        for row in rows
+    ]
+
+
+async def activate(database: Database, key: str, version: int | None) -> None:
+    """Fix the version that triggers by key start; None: the highest one again.
+
+    Raises:
+        UnknownWorkflow: it is not registered.
+    """
+    with in_our_words():
+        async with database.acquire() as connection, connection.transaction():
+            versions = [row["version"] for row in await connection.fetch(SQL["lock_versions"], key)]
+            if not versions or (version is not None and version not in versions):
+                raise _unknown(key, version)
+            await connection.execute(SQL["deactivate_versions"], key)
+            if version is not None:
+                await connection.execute(SQL["activate_version"], key, version)
+
+
+async def pause(database: Database, key: str, *, paused: bool) -> int:
+    """Hold (or give back) the decisions and first attempts of a workflow's runs, all versions.
+
+    Returns:
+        How many versions it has.
+
+    Raises:
+        UnknownWorkflow: the key is not registered.
+    """
+    with in_our_words():
+        return int(await database.fetchval("pause_workflow", key, paused))
+
+
+def _unknown(key: str, version: int | None) -> UnknownWorkflow:
+    which = "" if version is None else f" version {version}"
+    return UnknownWorkflow(
+        f'workflow "{key}"{which} is not registered',
+        hint="chimeway workflow list shows the registered ones",
+        workflow=key,
+        version=version,
+    )

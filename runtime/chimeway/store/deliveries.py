@@ -1,0 +1,130 @@
+"""Deliveries and attempts: what must be sent, that it is being sent, and what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+from uuid import UUID
+
+from chimeway.store.ledger import Fence
+from chimeway.store.pool import Database, column
+
+BeginAnswer: TypeAlias = Literal["begun", "unseen", "stale", "busy", "gone"]
+RecordAnswer: TypeAlias = Literal["applied", "repeat", "busy", "gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sendable:
+    """A delivery as the dispatcher needs it."""
+
+    id: UUID
+    run_id: UUID
+    visit: int
+    step_id: str
+    tenant_id: str
+    recipient_id: str
+    channel: str
+    render_key: str
+    status: str
+    revision: int
+    attempt_count: int
+    counted_attempts: int
+    first_attempt_at: datetime | None
+    address: str | None
+    message: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """An attempt to be made durable before its provider is called."""
+
+    delivery_id: UUID
+    run_id: UUID
+    revision: int
+    mailbox: int
+    address: str | None
+    message: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What became of a Beginning; `attempt_no` when it was begun."""
+
+    answer: BeginAnswer
+    attempt_no: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of an attempt, and of its delivery by the rules of retrying.
+
+    `attempt_no` None: the delivery ends without any provider having been asked.
+    """
+
+    delivery_id: UUID
+    run_id: UUID
+    attempt_no: int | None
+    outcome: Literal["succeeded", "failed", "unknown"] | None
+    status: Literal["succeeded", "failed", "cancelled", "suppressed"]
+    reason: str | None = None
+    error_class: str | None = None
+    note: str | None = None
+    provider_reference: str | None = None
+    next_attempt_at: datetime | None = None
+    nudge: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of an Outcome; `nudged`: the run can move now."""
+
+    answer: RecordAnswer
+    nudged: bool
+
+
+async def load_sendables(database: Database, ids: Sequence[UUID]) -> dict[UUID, Sendable]:
+    """Return deliveries by id."""
+    rows = await database.fetch("load_deliveries", list(ids))
+    names = Sendable.__slots__
+    return {row["id"]: Sendable(**{name: row[name] for name in names}) for row in rows}
+
+
+async def begin_attempts(
+    database: Database, fence: Fence | None, node: UUID, rows: Sequence[Beginning]
+) -> list[Begun]:
+    """Write attempt rows, each guarded by its delivery's revision and its run's mailbox."""
+    owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
+    names = ("delivery_id", "run_id", "revision", "mailbox", "address", "message")
+    found = await database.fetch(
+        "begin_attempts", owner, epoch, node, *(column(rows, name) for name in names)
+    )
+    answers = {row["delivery_id"]: Begun(row["answer"], row["attempt_no"]) for row in found}
+    return [answers[row.delivery_id] for row in rows]
+
+
+async def record_results(database: Database, rows: Sequence[Outcome]) -> list[Recorded]:
+    """Write what became of attempts; the same again is a `repeat` and changes nothing."""
+    names = (
+        "delivery_id", "run_id", "attempt_no", "outcome", "error_class", "note", "provider_reference",
+        "status", "reason", "next_attempt_at", "nudge",
+    )  # fmt: skip
+    found = await database.fetch("record_results", *(column(rows, name) for name in names))
+    answers = {row["delivery_id"]: Recorded(row["answer"], row["nudged"]) for row in found}
+    return [answers[row.delivery_id] for row in rows]
+
+
+async def abandoned(database: Database, node: UUID, after: UUID, limit: int) -> list[tuple[UUID, UUID, int]]:
+    """Return (delivery, run, attempt) of attempts whose sender is gone, behind the cursor."""
+    rows = await database.fetch("abandoned_attempts", node, after, limit)
+    return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
+
+
+async def mark_incapable(database: Database, delivery_id: UUID, lacks: str) -> None:
+    """Say of a delivery that this node lacks its channel."""
+    await database.fetchval("mark_delivery_incapable", delivery_id, lacks)
+
+
+async def reclaim_capable(database: Database, channels: Sequence[str]) -> list[UUID]:
+    """Give back the deliveries that waited for one of these channels."""
+    rows = await database.fetch("clear_deliveries_incapable", list(channels))
+    return [row["id"] for row in rows]

@@ -1,0 +1,155 @@
+"""The one door: decisions go in, in batches, and an answer for each comes out.
+
+The order of lock, route, guard and write is that of `chimeway.commit_decisions`; this file only
+turns decisions into its arrays. An entry may be submitted again after a lost answer: its decision's
+id is on its transitions, so the second answer is `applied` too, and its deliveries keep their ids.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+from uuid import UUID, uuid4
+
+from chimeway.progression.decision import Decision
+from chimeway.render import Rendered
+from chimeway.store.ids import new_id, shard_of_id
+from chimeway.store.pool import Database
+
+Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
+_VISIT_MARK = "visit:"
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """The lease under which a node writes; the ledger refuses it once another has taken over."""
+
+    owner: UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decision on its way into the ledger, with the ids and messages that are not the core's."""
+
+    run_id: UUID
+    decision: Decision
+    messages: Mapping[int, Rendered]
+    id: UUID = field(default_factory=uuid4)
+    delivery_ids: Mapping[int, UUID] = field(default_factory=dict)
+
+
+def entry_for(run_id: UUID, decision: Decision, messages: Mapping[int, Rendered]) -> Entry:
+    """Give a decision its id, and its deliveries theirs."""
+    shard = shard_of_id(run_id)
+    ids = {plan.visit: new_id(shard, decision.now) for plan in decision.planned}
+    return Entry(run_id, decision, messages, delivery_ids=ids)
+
+
+async def commit_decisions(database: Database, fence: Fence | None, entries: Sequence[Entry]) -> list[Answer]:
+    """Write decisions in one transaction; answer for each whether it was.
+
+    Args:
+        database: where.
+        fence: the caller's lease, or None for one who writes without (clients, operators).
+        entries: at most one for each run.
+
+    Raises:
+        LeaseLost: another node has taken over.
+        asyncpg.PostgresError: the batch as a whole failed, and nothing of it was written.
+    """
+    owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
+    rows = await database.fetch(
+        "commit_decisions",
+        owner,
+        epoch,
+        *_columns((_run_row(e) for e in entries), _RUN_COLUMNS),
+        *_columns((row for e in entries for row in _transition_rows(e)), _TRANSITION_COLUMNS),
+        *_columns((row for e in entries for row in _delivery_rows(e)), _DELIVERY_COLUMNS),
+        *_columns((row for e in entries for row in _cancelled_rows(e)), _CANCELLED_COLUMNS),
+    )
+    answers = {row["run_id"]: row["answer"] for row in rows}
+    return [answers[entry.run_id] for entry in entries]
+
+
+_RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 12, 13, 3
+
+
+def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    """Turn rows into one array for each column."""
+    columns: list[list[Any]] = [[] for _ in range(width)]
+    for row in rows:
+        for column, value in zip(columns, row, strict=True):
+            column.append(value)
+    return columns
+
+
+def _array(values: Iterable[object]) -> str:
+    """Write a one-dimensional array as PostgreSQL reads it (arrays of arrays must be rectangles)."""
+    quoted = (str(v).replace("\\", "\\\\").replace('"', '\\"') for v in values)
+    return "{" + ",".join(f'"{v}"' for v in quoted) + "}"
+
+
+def _run_row(entry: Entry) -> tuple[Any, ...]:
+    decision, after = entry.decision, entry.decision.after
+    return (
+        entry.run_id,
+        entry.id,
+        decision.seen.revision,
+        decision.seen.mailbox,
+        decision.seen.delivery_id,
+        decision.seen.delivery_revision,
+        decision.now,
+        after.state,
+        after.step,
+        after.visit,
+        after.status_reason,
+        _named(entry, after.status_context),
+        _array(after.pending_signals),
+        after.wake_at,
+        after.entered_at,
+        after.armed_step,
+        after.armed_entered_at,
+        after.held_reason,
+        dict(decision.inputs),
+        _array(decision.consumed),
+    )
+
+
+def _transition_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
+    """Yield the transitions; the last of a stop is left to chimeway.stop_run, which writes all stops."""
+    transitions = entry.decision.transitions
+    if entry.decision.after.state == "stopped":
+        if transitions[-1].reason != "workflow_stopped":
+            msg = f"a stop must end with workflow_stopped, not {transitions[-1].reason}"
+            raise AssertionError(msg)
+        transitions = transitions[:-1]
+    for position, t in enumerate(transitions, start=1):
+        yield (
+            entry.run_id, position, t.reason, t.from_state, t.to_state, t.from_step, t.to_step, t.visit,
+            t.status_reason, _named(entry, t.context), t.signal_id, t.signal_type,
+        )  # fmt: skip
+
+
+def _delivery_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
+    for plan in entry.decision.planned:
+        message = entry.messages.get(plan.visit)
+        yield (
+            entry.delivery_ids[plan.visit], entry.run_id, plan.visit, plan.step_id, plan.channel,
+            plan.render_key, plan.birth.status, plan.birth.reason, plan.birth.error_class,
+            plan.birth.note, plan.terminal_at,
+            message.subject if message else None, message.body if message else None,
+        )  # fmt: skip
+
+
+def _cancelled_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
+    for cancelled in entry.decision.cancelled:
+        yield entry.run_id, cancelled.visit, cancelled.reason
+
+
+def _named(entry: Entry, context: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the id of a delivery that is born in this decision where the core could only name its visit."""
+    named = dict(context)
+    anchor = named.get("anchor_delivery_id")
+    if isinstance(anchor, str) and anchor.startswith(_VISIT_MARK):
+        named["anchor_delivery_id"] = str(entry.delivery_ids[int(anchor[len(_VISIT_MARK) :])])
+    return named

@@ -1,0 +1,79 @@
+"""Nodes and the lease: who works here, and who may."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import asyncpg
+
+from chimeway.store.ledger import Fence
+from chimeway.store.pool import Connection, Database, connect
+from chimeway.store.queries import SQL
+
+HINTS = "chimeway"
+"""The one NOTIFY channel; its payload is empty."""
+
+
+async def enrol(database: Database, node: UUID, name: str, version: str) -> None:
+    """Write a node down."""
+    await database.fetch("enrol_node", node, name, version)
+
+
+async def leave(database: Database, node: UUID) -> None:
+    """Take a node off the list."""
+    await database.fetch("leave_node", node)
+
+
+async def set_asleep(database: Database, node: UUID, *, asleep: bool) -> None:
+    """Say, durably, whether producers must notify this node."""
+    await database.fetch("set_asleep", node, asleep)
+
+
+async def database_now(database: Database) -> datetime:
+    """Return the clock of all SQL."""
+    now: datetime = await database.fetchval("database_now")
+    return now
+
+
+class LeaseLine:
+    """The connection of a lease: renews it, and shows by a session lock that its process lives."""
+
+    def __init__(self, connection: Connection) -> None:
+        """Take an open connection of its own; use `open`."""
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, url: str, name: str) -> "LeaseLine":
+        """Connect.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there.
+        """
+        return cls(await connect(url, name))
+
+    async def lock(self) -> bool:
+        """Take the session lock; False when another process holds it."""
+        return bool(await self._connection.fetchval(SQL["lock_lease"]))
+
+    async def unlock(self) -> None:
+        """Give the session lock back."""
+        await self._connection.fetchval(SQL["unlock_lease"])
+
+    async def acquire(self, owner: UUID, ttl: timedelta, *, orphaned: bool) -> tuple[Fence, bool] | None:
+        """Take the lease if it may be had; the second value says whether it was handed over cleanly."""
+        row = await self._connection.fetchrow(SQL["acquire_lease"], owner, ttl, orphaned)
+        return (Fence(owner, row["epoch"]), row["clean"]) if row else None
+
+    async def renew(self, fence: Fence, ttl: timedelta) -> bool:
+        """Keep the lease; False when another has it."""
+        return bool(await self._connection.fetchval(SQL["renew_lease"], fence.owner, fence.epoch, ttl))
+
+    async def release(self, fence: Fence) -> None:
+        """Hand the lease over."""
+        await self._connection.fetchval(SQL["release_lease"], fence.owner, fence.epoch)
+
+    async def close(self) -> None:
+        """Close the connection, at once if need be."""
+        try:
+            await self._connection.close(timeout=2)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()

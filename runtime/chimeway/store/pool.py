@@ -1,0 +1,142 @@
+"""Connections: a pool with our codecs, named statements in, rows out."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, TypeAlias, TypeVar
+
+import asyncpg
+import asyncpg.pool
+import structlog
+
+from chimeway.store.faults import fault_of, translate
+from chimeway.store.queries import SQL
+
+_T = TypeVar("_T")
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+Pool: TypeAlias = "asyncpg.Pool[Any]"
+_log = structlog.get_logger()
+_COMMAND_TIMEOUT_S = 60.0
+
+
+async def _prepare(connection: Connection) -> None:
+    """Teach a connection our JSON; text is kept as it is."""
+    for name in ("json", "jsonb"):
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=_dumps, decoder=json.loads)
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+async def connect(url: str, name: str) -> Connection:
+    """Open one connection of its own (LISTEN, leases).
+
+    Raises:
+        DatabaseUnavailable: nothing answers there.
+    """
+    try:
+        connection = await asyncpg.connect(
+            url, command_timeout=_COMMAND_TIMEOUT_S, server_settings={"application_name": name}
+        )
+        await _prepare(connection)
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        raise (translate(error) or error) from error
+    return connection
+
+
+class Database:
+    """A pool and its statements. Every public verb of the store is a function that takes one."""
+
+    def __init__(self, url: str, pool: Pool) -> None:
+        """Take an open pool; use `open_database`."""
+        self.url = url
+        self._pool = pool
+
+    async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
+        """Run a named statement and return its rows."""
+        async with self._pool.acquire() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(SQL[name], *args)
+            return rows
+
+    async def fetchrow(self, name: str, *args: Any) -> asyncpg.Record | None:
+        """Run a named statement and return its first row."""
+        async with self._pool.acquire() as connection:
+            return await connection.fetchrow(SQL[name], *args)
+
+    async def fetchval(self, name: str, *args: Any) -> Any:
+        """Run a named statement and return the first value of its first row."""
+        async with self._pool.acquire() as connection:
+            return await connection.fetchval(SQL[name], *args)
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Connection]:
+        """Lend a connection of the pool."""
+        async with self._pool.acquire() as connection:
+            yield connection  # type: ignore[misc]  # a proxy of the pool, with the same verbs
+
+    async def close(self) -> None:
+        """Close the pool, at once when it does not close in time."""
+        try:
+            await asyncio.wait_for(self._pool.close(), 5)
+        except TimeoutError:
+            self._pool.terminate()
+
+
+@asynccontextmanager
+async def open_database(url: str, *, name: str = "chimeway", size: int = 8) -> AsyncIterator[Database]:
+    """Open a pool of at most `size` connections on a PostgreSQL.
+
+    Raises:
+        DatabaseUnavailable: nothing answers there.
+    """
+    try:
+        pool = await asyncpg.create_pool(
+            url,
+            min_size=1,
+            max_size=size,
+            init=_prepare,
+            command_timeout=_COMMAND_TIMEOUT_S,
+            server_settings={"application_name": name},
+        )
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as e:
+        raise (translate(e) or e) from e
+    database = Database(url, pool)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+async def persistently(
+    what: Callable[[], Awaitable[_T]], *, told: str, give_up: Callable[[], bool] | None = None
+) -> _T:
+    """Do `what` until the database lets it: faults of connection and retries back off with jitter.
+
+    Only for what may be done twice. `told` names it in the log. Other errors, and any error once
+    `give_up` says so, are raised.
+    """
+    pause, lost = 0.05, False
+    while True:
+        try:
+            result = await what()
+        except Exception as error:
+            fault = fault_of(error)
+            if fault not in {"connection", "retry"} or (give_up is not None and give_up()):
+                raise
+            if fault == "connection" and not lost:
+                lost = True
+                _log.warning("database.lost", operation=told, error=str(error) or type(error).__name__)
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+            pause = min(pause * 2, 1.0)
+        else:
+            if lost:
+                _log.info("database.back", operation=told)
+            return result
+
+
+def column(rows: Sequence[Any], name: str) -> list[Any]:
+    """Return one attribute of each row, as the arrays of our functions want it."""
+    return [getattr(row, name) for row in rows]

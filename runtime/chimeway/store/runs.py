@@ -1,0 +1,163 @@
+"""Runs as rows and as snapshots: what deciding looks at, and what must be looked at next."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from chimeway.progression.snapshot import Delivery, Mail, Run, Snapshot
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.pool import Database
+from chimeway.workflow.definition import Definition
+
+NO_ID = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """The profile as rendering and addressing need it."""
+
+    id: str
+    tenant_id: str
+    addresses: Mapping[str, Any]
+    timezone: str | None
+    locale: str | None
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here."""
+
+    id: UUID
+    shard: int
+    workflow: tuple[str, int]
+    wake_at: datetime | None
+    recipient: Recipient
+    snapshot: Snapshot | None
+
+
+async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID]) -> list[Loaded | None]:
+    """Return what deciding about these runs needs, in their order; None for an unknown id."""
+    rows = {row["id"]: row for row in await database.fetch("load_runs", list(ids))}
+    found: list[Loaded | None] = []
+    for run_id in ids:
+        row = rows.get(run_id)
+        if row is None:
+            found.append(None)
+            continue
+        definition = await catalogue.get(row["workflow_key"], row["workflow_version"])
+        found.append(_loaded(row, definition))
+    return found
+
+
+def _loaded(row: Any, definition: Definition | None) -> Loaded:
+    return Loaded(
+        id=row["id"],
+        shard=row["shard"],
+        workflow=(row["workflow_key"], row["workflow_version"]),
+        wake_at=row["wake_at"],
+        recipient=Recipient(
+            id=row["recipient_id"],
+            tenant_id=row["tenant_id"],
+            addresses=row["addresses"],
+            timezone=row["timezone"],
+            locale=row["locale"],
+            data=row["profile"],
+        ),
+        snapshot=_snapshot(row, definition) if definition else None,
+    )
+
+
+def _snapshot(row: Any, definition: Definition) -> Snapshot:
+    return Snapshot(
+        run=_run(row),
+        definition=definition,
+        data=row["data"],
+        zone=row["timezone"] or "UTC",
+        mail=_mail(row),
+        delivery=_delivery(row),
+        delivery_ids=row["delivery_ids"] or {},
+        workflow_paused=row["paused"],
+    )
+
+
+def _run(row: Any) -> Run:
+    return Run(
+        id=row["id"],
+        tenant_id=row["tenant_id"],
+        recipient_id=row["recipient_id"],
+        state=row["state"],
+        step=row["step"],
+        visit=row["visit"],
+        revision=row["revision"],
+        mailbox_count=row["mailbox_count"],
+        status_reason=row["status_reason"],
+        status_context=row["status_context"],
+        pending_signals=tuple(row["pending_signals"]),
+        wake_at=row["wake_at"],
+        entered_at=row["entered_at"],
+        armed_step=row["armed_step"],
+        armed_entered_at=row["armed_entered_at"],
+        held_reason=row["held_reason"],
+    )
+
+
+def _mail(row: Any) -> tuple[Mail, ...]:
+    if not row["numbers"]:
+        return ()
+    columns = (row[name] for name in ("numbers", "signal_ids", "types", "payloads", "created"))
+    return tuple(Mail(*fields) for fields in zip(*columns, strict=True))
+
+
+def _delivery(row: Any) -> Delivery | None:
+    if row["d_id"] is None:
+        return None
+    return Delivery(
+        id=row["d_id"],
+        visit=row["d_visit"],
+        step_id=row["d_step_id"],
+        status=row["d_status"],
+        revision=row["d_revision"],
+        suppression_reason=row["d_suppression_reason"],
+        terminal_at=row["d_terminal_at"],
+        attempts=row["d_attempts"],
+        failed_attempts=row["d_failed"],
+        last_outcome=row["d_last_outcome"],
+        last_error_class=row["d_last_error_class"],
+    )
+
+
+async def oldest_due(database: Database, now: datetime, limit: int) -> list[UUID]:
+    """Return runs whose wake has come, oldest first."""
+    return [row["id"] for row in await database.fetch("oldest_due_runs", now, limit)]
+
+
+async def unread(database: Database, after: UUID, limit: int) -> list[UUID]:
+    """Return live runs with mail that no written decision has seen, behind the cursor."""
+    rows = await database.fetch("unread_runs", after, limit)
+    return [row["id"] for row in rows]
+
+
+async def hold(database: Database, run_id: UUID, reason: str, note: str | None = None) -> bool:
+    """Hold a live run; say whether it was not held before."""
+    return bool(await database.fetchval("hold_run", run_id, reason, note))
+
+
+async def mark_incapable(database: Database, run_id: UUID, lacks: str) -> None:
+    """Say of a run that this node lacks what it needs."""
+    await database.fetchval("mark_run_incapable", run_id, lacks)
+
+
+async def reclaim_capable(database: Database, catalogue: Catalogue, limit: int = 500) -> int:
+    """Give back the runs that wait for a node such as this one; return how many."""
+    rows = await database.fetch("incapable_runs", NO_ID, limit)
+    able = [
+        row["id"]
+        for row in rows
+        if await catalogue.get(row["workflow_key"], row["workflow_version"]) is not None
+    ]
+    if able:
+        await database.fetch("clear_run_incapable", able)
+    return len(able)

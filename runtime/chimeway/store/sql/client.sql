@@ -1,0 +1,172 @@
+-- name: run_row
+-- One run of a tenant.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
+       r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
+       r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
+  from chimeway.workflow_runs r
+ where r.id = $1 and r.tenant_id = $2 and r.shard = chimeway.shard_of_id($1);
+
+-- name: list_runs
+-- A page of a tenant's runs, the newest first, behind the cursor; each filter may be null.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
+       r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
+       r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
+  from chimeway.workflow_runs r
+ where r.tenant_id = $1
+   and ($2::text is null or r.state = $2)
+   and ($3::text is null or r.workflow_key = $3)
+   and ($4::text is null or r.recipient_id = $4)
+   and ($5::uuid is null or r.id < $5)
+ order by r.id desc
+ limit $6;
+
+-- name: explain_context
+-- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
+select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempotency_key, e.id as event_id,
+       chimeway.clock() as now
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
+ where r.id = $1 and r.shard = chimeway.shard_of_id($1);
+
+-- name: explain_transitions
+-- The audit of a run, in order.
+select t.seq, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.to_step, t.visit,
+       t.status_reason, t.context, t.signal_id, t.signal_type, t.note, t.at
+  from chimeway.workflow_transitions t
+ where t.run_id = $1 and t.shard = chimeway.shard_of_id($1)
+ order by t.seq;
+
+-- name: explain_deliveries
+-- The deliveries of a run, in the order of its visits.
+select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppression_reason, d.attempt_count,
+       d.failed_count, d.stop_requested, d.next_attempt_at, d.waiting_for_node, d.last_outcome,
+       d.last_error_class, d.note, d.created_at, d.terminal_at
+  from chimeway.deliveries d
+ where d.run_id = $1 and d.shard = chimeway.shard_of_id($1)
+ order by d.visit;
+
+-- name: explain_attempts
+-- The provider calls of a run, each with its result where one was recorded.
+select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_class, x.note,
+       x.provider_reference, x.finished_at
+  from chimeway.deliveries d
+  join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard
+  left join chimeway.delivery_attempt_results x
+    on x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
+ where d.run_id = $1 and d.shard = chimeway.shard_of_id($1)
+ order by a.delivery_id, a.attempt_no;
+
+-- name: explain_mailbox
+-- What was said to a run, in the order of its numbers; never the payload.
+select b.number, b.signal_id, s.type, b.routed_at, b.consumed_by, s.created_at
+  from chimeway.run_mailbox b
+  join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
+ where b.run_id = $1 and b.shard = chimeway.shard_of_id($1)
+ order by b.number;
+
+-- name: explain_late_signals
+-- Signals that the run's definition names and that were recorded after it had ended: never routed to it.
+select s.id as signal_id, s.type, s.created_at
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  join chimeway.signals s on s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+ where r.id = $1 and r.shard = chimeway.shard_of_id($1) and r.ended_at is not null
+   and s.type = any(w.signal_types) and s.created_at >= r.ended_at and s.arrival > r.arrival
+   and (s.run_id is null or s.run_id = r.id)
+   and not exists (select from chimeway.run_mailbox b
+                    where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
+ order by s.arrival limit 20;
+
+-- name: waiting_runs
+-- A page of the waiting room, who goes on first, behind the cursor.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.step, r.status_context,
+       r.pending_signals, r.wake_at, r.entered_at, r.held_reason
+  from chimeway.workflow_runs r
+ where r.tenant_id = $1 and r.state = 'waiting'
+   and ($2::timestamptz is null
+        or (coalesce(r.wake_at, '9999-12-31Z'), r.id) > ($2, $3::uuid))
+ order by coalesce(r.wake_at, '9999-12-31Z'), r.id
+ limit $4;
+
+-- name: overdue_runs
+-- Runs past their wake by more than is allowed, the latest first; paused and held ones wait on purpose.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
+       r.status_reason as reason, r.wake_at as since
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+ where r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
+   and r.wake_at < chimeway.clock() - $1::interval
+   and ($2::text is null or r.tenant_id = $2)
+   and not chimeway.is_stuck(r, w)
+ order by r.wake_at, r.id
+ limit $3;
+
+-- name: stuck_runs
+-- Live runs that cannot move by themselves, with the reason: held, waiting for a node, paused or stuck.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
+       case when r.held_reason is not null then 'held'
+            when r.waiting_for_node is not null then 'waiting_for_node'
+            else 'stuck' end as kind,
+       coalesce(r.held_reason, r.waiting_for_node, r.status_reason) as reason,
+       coalesce(r.held_at, r.wake_at, r.entered_at, r.created_at) as since
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+ where r.state in ('active','waiting')
+   and (r.held_reason is not null or r.waiting_for_node is not null or chimeway.is_stuck(r, w))
+   and ($1::text is null or r.tenant_id = $1)
+ order by r.id
+ limit $2;
+
+-- name: inbox_items
+-- A page of a recipient's in-app items, the newest first, behind the cursor.
+select i.id, i.run_id, i.render_key, i.subject, i.body, i.created_at, i.seen_at, i.read_at, i.archived_at
+  from chimeway.inbox_items i
+ where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = chimeway.shard_of($1, $2)
+   and ($3::timestamptz is null or (i.created_at, i.id) < ($3, $4::uuid))
+   and ($5::bool or i.archived_at is null)
+ order by i.created_at desc, i.id desc
+ limit $6;
+
+-- name: inbox_unseen
+-- How many items a recipient has neither seen nor read nor put away.
+select count(*) from chimeway.inbox_items i
+ where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = chimeway.shard_of($1, $2)
+   and i.seen_at is null and i.read_at is null and i.archived_at is null;
+
+-- name: list_definitions
+-- The registered definitions, the newest version of each key first, and which of them a trigger starts.
+select d.key, d.version, d.digest, d.activated, d.paused_at, d.registered_at,
+       d.activated or (d.version = max(d.version) over (partition by d.key)
+                       and not bool_or(d.activated) over (partition by d.key)) as is_current
+  from chimeway.workflow_definitions d
+ order by d.key, d.version desc;
+
+-- name: find_definition
+-- One registered definition: a version, or (null) the one that a trigger would start now.
+select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.registered_at
+  from chimeway.workflow_definitions d
+ where d.key = $1 and ($2::int is null or d.version = $2)
+ order by d.activated desc, d.version desc limit 1;
+
+-- name: deactivate_versions
+-- Lets the highest version of a key be the current one again.
+update chimeway.workflow_definitions d set activated = false where d.key = $1 and d.activated;
+
+-- name: activate_version
+-- Fixes one version of a key as the current one.
+update chimeway.workflow_definitions d set activated = true where d.key = $1 and d.version = $2 returning true;
+
+-- name: lock_versions
+-- Makes two activations of one key follow each other.
+select d.version from chimeway.workflow_definitions d where d.key = $1 order by d.version for update;
+
+-- name: pause_workflow
+-- Holds or gives back the decisions of a workflow's runs.
+select chimeway.pause_workflow($1, $2);
+
+-- name: resume_run
+-- Gives a held run back; false when it was not held.
+select chimeway.resume_run($1, $2);

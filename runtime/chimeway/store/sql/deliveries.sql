@@ -1,0 +1,54 @@
+-- name: load_deliveries
+-- What sending depends on, besides the run.
+select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id, d.channel, d.render_key, d.status,
+       d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.stop_requested, d.created_at,
+       (select min(a.started_at) from chimeway.delivery_attempts a
+         where a.delivery_id = d.id and a.shard = d.shard) as first_attempt_at,
+       (select count(*) from chimeway.delivery_attempt_results a
+         where a.delivery_id = d.id and a.shard = d.shard
+           and a.error_class is distinct from 'rate_limited')::int as counted_attempts
+  from chimeway.deliveries d where d.id = any($1::uuid[]);
+
+-- name: due_deliveries
+-- One page of deliveries to be attempted in each shard, in due order behind the cursors.
+select q.id, q.next_attempt_at, q.shard,
+       r.held_reason is null and (q.attempt_count > 0 or w.paused_at is null) as allowed
+  from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) s(shard, after_at, after_id)
+ cross join lateral (
+        select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
+         where d.shard = s.shard and d.next_attempt_at is not null and d.waiting_for_node is null
+           and (d.next_attempt_at, d.id) > (s.after_at, s.after_id) and d.next_attempt_at <= $4
+         order by d.next_attempt_at, d.id limit $5) q
+  join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+ order by q.next_attempt_at, q.id;
+
+-- name: begin_attempts
+-- Makes attempts durable: see schema.sql, section 7.
+select b.delivery_id, b.answer, b.attempt_no
+  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9) b;
+
+-- name: record_results
+-- Records what became of attempts: see schema.sql, section 7.
+select b.delivery_id, b.answer, b.nudged
+  from chimeway.record_results($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) b;
+
+-- name: abandoned_attempts
+-- Attempts without a result whose node is not this one: their senders are gone.
+select a.delivery_id, a.run_id, a.attempt_no
+  from chimeway.deliveries d
+  join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
+ where d.status = 'dispatched' and a.node <> $1 and d.id > $2
+   and not exists (select from chimeway.delivery_attempt_results x
+                    where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
+ order by d.id limit $3;
+
+-- name: mark_delivery_incapable
+-- Says of a delivery which channel this node lacks; it waits for a node that has it.
+update chimeway.deliveries d set waiting_for_node = $2
+ where d.id = $1 and d.status in ('pending','failed') and d.waiting_for_node is distinct from $2 returning true;
+
+-- name: clear_deliveries_incapable
+-- Gives deliveries back that waited for what this node has.
+update chimeway.deliveries d set waiting_for_node = null
+ where d.waiting_for_node is not null and d.channel = any($1::text[]) returning d.id;

@@ -1,0 +1,53 @@
+-- name: route_signals
+-- Routes waiting signals: see schema.sql, section 8.
+select r.run_id, r.last_arrival from chimeway.route_signals($1, $2, $3) r;
+
+-- name: unrouted_signals
+-- Whether any signal waits to be routed.
+select exists (select from chimeway.signals s where s.routed_at is null);
+
+-- name: enrol_node
+-- Writes a new node down, and forgets those that have been silent for an hour.
+with gone as (
+    delete from chimeway.nodes n where n.seen_at < clock_timestamp() - interval '1 hour'
+)
+insert into chimeway.nodes (id, name, version) values ($1, $2, $3);
+
+-- name: set_asleep
+-- Says whether producers must notify this node; marks those long silent as awake.
+update chimeway.nodes n
+   set asleep = case when n.id = $1 then $2 else false end,
+       seen_at = case when n.id = $1 then clock_timestamp() else n.seen_at end
+ where n.id = $1 or (n.asleep and n.seen_at < clock_timestamp() - interval '2 minutes');
+
+-- name: leave_node
+-- Takes a node off the list.
+delete from chimeway.nodes n where n.id = $1;
+
+-- name: acquire_lease
+-- Takes the lease when it is free, expired or orphaned.
+select a.epoch, a.clean from chimeway.acquire_lease($1, $2, $3) a;
+
+-- name: renew_lease
+-- Keeps the lease; false when another has it.
+select chimeway.renew_lease($1, $2, $3);
+
+-- name: release_lease
+-- Hands the lease over.
+select chimeway.release_lease($1, $2);
+
+-- name: lock_lease
+-- Takes the session lock that tells others that this process lives.
+select pg_try_advisory_lock(206420, 0);
+
+-- name: unlock_lease
+-- Gives the session lock back.
+select pg_advisory_unlock(206420, 0);
+
+-- name: lease_state
+-- Who has the lease, and whether it has expired, by the database's clock.
+select s.owner, s.epoch, s.expires_at < clock_timestamp() as expired from chimeway.shards s;
+
+-- name: database_now
+-- The clock of all SQL.
+select chimeway.clock();

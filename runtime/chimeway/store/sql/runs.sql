@@ -1,0 +1,109 @@
+-- name: load_runs
+-- Everything that deciding about runs depends on, in one snapshot.
+select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
+       r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
+       r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
+       w.paused_at is not null as paused,
+       coalesce(e.data, '{}') as data,
+       p.timezone, p.locale, coalesce(p.addresses, '{}') as addresses, coalesce(p.data, '{}') as profile,
+       d.id as d_id, d.visit as d_visit, d.step_id as d_step_id, d.status as d_status, d.revision as d_revision,
+       d.suppression_reason as d_suppression_reason, d.terminal_at as d_terminal_at,
+       d.attempt_count as d_attempts, d.failed_count as d_failed, d.last_outcome as d_last_outcome,
+       d.last_error_class as d_last_error_class,
+       m.numbers, m.signal_ids, m.types, m.payloads, m.created,
+       (select jsonb_object_agg(l.step_id, l.id) from (
+            select distinct on (x.step_id) x.step_id, x.id from chimeway.deliveries x
+             where x.run_id = r.id and x.shard = r.shard order by x.step_id, x.visit desc) l) as delivery_ids
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
+  left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
+  left join lateral (
+        select array_agg(b.number order by b.number) as numbers,
+               array_agg(s.id order by b.number) as signal_ids,
+               array_agg(s.type order by b.number) as types,
+               array_agg(s.payload order by b.number) as payloads,
+               array_agg(s.created_at order by b.number) as created
+          from chimeway.run_mailbox b
+          join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
+         where b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
+           and r.state in ('active','waiting')) m on true
+ where r.id = any($1::uuid[]);
+
+-- name: due_runs
+-- One page of due runs in each shard, in due order behind the cursors; paused workflows are marked.
+select q.id, q.wake_at, q.shard, w.paused_at is not null as paused
+  from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) s(shard, after_at, after_id)
+ cross join lateral (
+        select r.id, r.wake_at, r.shard, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+         where r.shard = s.shard and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
+           and (r.wake_at, r.id) > (s.after_at, s.after_id) and r.wake_at <= $4
+         order by r.wake_at, r.id limit $5) q
+  join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
+ order by q.wake_at, q.id;
+
+-- name: oldest_due_runs
+-- The runs that are due, oldest first, over all shards.
+select q.id
+  from generate_series(0, 255) s(shard)
+ cross join lateral (
+        select r.id, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+         where r.shard = s.shard::smallint and r.wake_at is not null and r.held_reason is null
+           and r.waiting_for_node is null and r.wake_at <= $1
+         order by r.wake_at, r.id limit $2) q
+  join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
+ where w.paused_at is null
+ order by q.wake_at, q.id limit $2;
+
+-- name: unread_runs
+-- Live runs with mail that no written decision has seen, in id order behind the cursor.
+select r.id from chimeway.workflow_runs r
+ where r.mailbox_count > r.mailbox_seen and r.state in ('active','waiting') and r.held_reason is null
+   and r.waiting_for_node is null and r.id > $1
+ order by r.id limit $2;
+
+-- name: run_exists
+-- Whether a run has this id.
+select true from chimeway.workflow_runs r where r.id = $1;
+
+-- name: hold_run
+-- Holds a live run; false when it is not live or held already.
+select chimeway.hold_run($1, $2, $3);
+
+-- name: strike_run
+-- Writes down, before a suspect is evaluated, that it is; returns how often it was.
+update chimeway.workflow_runs r set strikes = r.strikes + 1
+ where r.id = $1 and r.state in ('active','waiting') and r.held_reason is null returning r.strikes;
+
+-- name: clear_strikes
+-- Takes the strikes of a suspect away that was evaluated without harm.
+update chimeway.workflow_runs r set strikes = 0 where r.id = $1 and r.strikes > 0;
+
+-- name: mark_run_incapable
+-- Says of a run what this node lacks; it leaves the due index until a node that has it clears the mark.
+update chimeway.workflow_runs r set waiting_for_node = $2
+ where r.id = $1 and r.state in ('active','waiting') and r.waiting_for_node is distinct from $2 returning true;
+
+-- name: incapable_runs
+-- Runs that wait for a node that can do what they need.
+select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+ where r.waiting_for_node is not null and r.id > $1 order by r.id limit $2;
+
+-- name: clear_run_incapable
+-- Gives runs back to the nodes, due now.
+update chimeway.workflow_runs r
+   set waiting_for_node = null, wake_at = least(coalesce(r.wake_at, chimeway.clock()), chimeway.clock())
+ where r.id = any($1::uuid[]) and r.waiting_for_node is not null and r.state in ('active','waiting');
+
+-- name: load_definition
+-- One stored definition.
+select d.definition, d.digest from chimeway.workflow_definitions d where d.key = $1 and d.version = $2;
+
+-- name: commit_decisions
+-- The ledger: see schema.sql, section 6.
+select c.run_id, c.answer from chimeway.commit_decisions(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
+    $47, $48, $49, $50) c;

@@ -1,0 +1,188 @@
+"""What readers get: runs, deliveries, attempts, mail, items, as frozen values. No SQL here."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+from chimeway.progression.snapshot import DeliveryStatus, RunState
+from chimeway.workflow.definition import Definition
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[Item]):
+    """A page of a list; `cursor` leads to the next one, None at the end."""
+
+    items: tuple[Item, ...]
+    cursor: str | None = None
+
+    def __iter__(self) -> Iterator[Item]:
+        """Go through the items."""
+        return iter(self.items)
+
+    def __len__(self) -> int:
+        """Count the items."""
+        return len(self.items)
+
+    def __getitem__(self, place: int) -> Item:
+        """Return the item at this place."""
+        return self.items[place]
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run's row. `held_reason` and `waiting_for_node` say what keeps a live run from moving."""
+
+    id: UUID
+    tenant_id: str
+    recipient_id: str
+    workflow_key: str
+    workflow_version: int
+    state: RunState
+    step: str | None
+    visit: int
+    status_reason: str
+    status_context: Mapping[str, Any]
+    pending_signals: tuple[str, ...]
+    wake_at: datetime | None
+    held_reason: str | None
+    held_at: datetime | None
+    waiting_for_node: str | None
+    cancellation_key: str | None
+    event_id: UUID
+    created_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionView:
+    """One row of the audit."""
+
+    seq: int
+    decision_id: UUID
+    reason: str
+    from_state: str | None
+    to_state: str
+    from_step: str | None
+    to_step: str | None
+    visit: int
+    status_reason: str
+    context: Mapping[str, Any]
+    signal_id: UUID | None
+    signal_type: str | None
+    note: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One provider call; `outcome` None: no result was recorded (yet)."""
+
+    number: int
+    node: UUID
+    started_at: datetime
+    outcome: Literal["succeeded", "failed", "unknown"] | None
+    error_class: str | None
+    note: str | None
+    provider_reference: str | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryView:
+    """A delivery and its attempts."""
+
+    id: UUID
+    visit: int
+    step_id: str
+    channel: str
+    render_key: str
+    status: DeliveryStatus
+    suppression_reason: str | None
+    attempt_count: int
+    failed_count: int
+    stop_requested: bool
+    next_attempt_at: datetime | None
+    waiting_for_node: str | None
+    last_outcome: str | None
+    last_error_class: str | None
+    note: str | None
+    created_at: datetime
+    terminal_at: datetime | None
+    attempts: tuple[AttemptView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MailView:
+    """A signal in a run's mailbox; `number` None: it came after the end and was never routed."""
+
+    number: int | None
+    signal_id: UUID
+    type: str
+    created_at: datetime
+    consumed_by: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that is known of a run, read in one snapshot. `definition` None: not understood here."""
+
+    run: RunView
+    zone: str
+    now: datetime
+    definition: Definition | None
+    paused_at: datetime | None
+    transitions: tuple[TransitionView, ...]
+    deliveries: tuple[DeliveryView, ...]
+    mail: tuple[MailView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run in the waiting room: for which signals, until when, and where it then goes."""
+
+    run_id: UUID
+    tenant_id: str
+    recipient_id: str
+    workflow_key: str
+    workflow_version: int
+    step: str | None
+    signals: tuple[str, ...]
+    since: datetime | None
+    until: datetime | None
+    then: str | None
+    held_reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRun:
+    """A run that people should look at: `kind` says why it is listed, `reason` is its enum word."""
+
+    run_id: UUID
+    kind: Literal["overdue", "stuck", "held", "waiting_for_node"]
+    tenant_id: str
+    recipient_id: str
+    workflow_key: str
+    workflow_version: int
+    state: RunState
+    step: str | None
+    reason: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class InboxItem:
+    """An in-app item."""
+
+    id: UUID
+    run_id: UUID
+    render_key: str
+    subject: str
+    body: str
+    created_at: datetime
+    seen_at: datetime | None
+    read_at: datetime | None
+    archived_at: datetime | None

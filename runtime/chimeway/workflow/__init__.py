@@ -1,0 +1,1 @@
+"""What a journey is: definitions, their validation, durations and conditions. Pure."""

@@ -1,0 +1,171 @@
+"""What a journey is, as frozen values: the parsed form of a definition.
+
+Nothing here reads text or judges it: `parse` does, and hands out only what is valid. The names are
+those of the definition format, so that a reader who knows the one knows the other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+Json: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, list of it, dict of str to it."""
+
+Outcome: TypeAlias = Literal[
+    "delivered",
+    "suppressed",
+    "temporary_failure",
+    "retries_exhausted",
+    "permanent_failure",
+    "bounced",
+]
+OUTCOMES: tuple[Outcome, ...] = (
+    "delivered",
+    "suppressed",
+    "temporary_failure",
+    "retries_exhausted",
+    "permanent_failure",
+    "bounced",
+)
+END = "end"
+"""Where a run goes when nothing follows; no step may bear this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class DataRef:
+    """`{"data": name}`: a top-level field of the trigger's data."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRef:
+    """`{"delivery": step_id}`: the id of that step's latest delivery."""
+
+    step_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class LiteralValue:
+    """A JSON value as it stands (objects are written `{"value": {...}}`)."""
+
+    value: Json
+
+
+MatchTerm: TypeAlias = DataRef | DeliveryRef | LiteralValue
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """`then: {"goto": step_id}`."""
+
+    step_id: str
+
+
+Then: TypeAlias = Literal["stop", "continue"] | Goto
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`{type: signal_received, ...}`: when a signal ends a wait or the run."""
+
+    signal_type: str
+    match: tuple[tuple[str, MatchTerm], ...] = ()
+    then: Then = "stop"
+    since: Literal["run", "entered"] = "run"
+
+
+@dataclass(frozen=True, slots=True)
+class OnOutcome:
+    """`{kind: on_outcome, ...}`."""
+
+    outcome: Outcome
+    to_step: str
+    keep_retrying: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StopOn:
+    """`{kind: stop, outcome}`."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """`{kind: wait_until, ...}`: wait after the delivery became terminal.
+
+    Exactly one of `delay` (ISO 8601) and `delay_seconds` is given.
+    """
+
+    to_step: str
+    delay: str | None = None
+    delay_seconds: float | None = None
+    cancel_signals: tuple[Condition, ...] = ()
+    anchor: Literal["prior_delivery_terminal_at"] = "prior_delivery_terminal_at"
+
+
+Rule: TypeAlias = OnOutcome | StopOn | WaitUntil
+
+
+@dataclass(frozen=True, slots=True)
+class NotifyAction:
+    """`action: {type: notify, ...}`."""
+
+    channel: str
+    render_key: str
+    data: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitAction:
+    """`action: {type: wait, ...}`; exactly one of `duration` and `until` is given."""
+
+    duration: str | None = None
+    until: datetime | DataRef | None = None
+    stop_conditions: tuple[Condition, ...] = ()
+
+
+Action: TypeAlias = NotifyAction | WaitAction
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step; `next` is None where the definition leaves it to the default."""
+
+    id: str
+    action: Action
+    progress: tuple[Rule, ...] = ()
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """An immutable, versioned, valid definition."""
+
+    key: str
+    version: int
+    steps: tuple[Step, ...]
+    stop_conditions: tuple[Condition, ...] = ()
+    critical: bool = False
+    category: str | None = None
+    description: str | None = None
+
+    def step(self, step_id: str | None) -> Step | None:
+        """Return the step of this id, or None."""
+        return next((step for step in self.steps if step.id == step_id), None)
+
+    def after(self, step: Step) -> str:
+        """Return where a run goes when `step` ends and no rule applies: a step id or `end`."""
+        if step.next is not None:
+            return step.next
+        return default_next(self.steps, self.steps.index(step))
+
+
+def default_next(steps: Sequence[Step], place: int) -> str:
+    """Return where the step at `place` leads when its `next` is left to the default."""
+    step = steps[place]
+    if isinstance(step.action, NotifyAction) and step.progress:
+        return END
+    return steps[place + 1].id if place + 1 < len(steps) else END

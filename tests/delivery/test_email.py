@@ -1,0 +1,418 @@
+"""The e-mail channel against real servers on loopback: aiosmtpd, and scripts that misbehave."""
+
+import asyncio
+import email.policy
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.parser import BytesParser
+from typing import Any
+
+import pytest
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from chimeway.clock import ManualClock
+from chimeway.delivery.channel import (
+    Bounced,
+    ConfigurationFailure,
+    Message,
+    PermanentFailure,
+    Sent,
+    TransientFailure,
+    UnknownOutcome,
+    classify,
+)
+from chimeway.delivery.channels.email import EmailChannel, SmtpServer, smtp_server
+from chimeway.errors import InvalidSettings
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+SENDER = "Chimeway <no-reply@example.org>"
+
+
+def message(**changes: Any) -> Message:
+    """Make a message to Ada, with changes."""
+    parts: dict[str, Any] = {
+        "delivery_id": "0198b2c4-aaaa-7000-8000-000000000001",
+        "run_id": "r1",
+        "tenant_id": "org_456",
+        "recipient_id": "user_123",
+        "channel": "email",
+        "address": "ada@example.org",
+        "subject": "Ada, you were mentioned",
+        "body": "<p>Gr\u00fc\u00dfe &amp; more</p>",
+        "text": "Gr\u00fc\u00dfe & more",
+    }
+    return Message(**(parts | changes))
+
+
+class Sink:
+    """A server's handler: keeps what arrives, answers as it is told."""
+
+    def __init__(self, **answers: str) -> None:
+        """Take answers by command; one that is not given is a yes."""
+        self.answers = answers
+        self.mails: list[EmailMessage] = []
+        self.envelopes: list[Envelope] = []
+        self.sessions: list[Session] = []
+
+    async def handle_MAIL(  # noqa: N802  (aiosmtpd's name)
+        self, _server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer MAIL."""
+        self.sessions.append(session)
+        envelope.mail_from = address
+        return self.answers.get("mail", "250 OK")
+
+    async def handle_RCPT(  # noqa: N802  (aiosmtpd's name)
+        self, _server: SMTP, _session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        """Answer RCPT."""
+        envelope.rcpt_tos.append(address)
+        return self.answers.get("rcpt", "250 OK")
+
+    async def handle_DATA(  # noqa: N802  (aiosmtpd's name)
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        """Answer DATA, and keep the mail."""
+        answer = self.answers.get("data", "250 OK queued as 4711")
+        if answer.startswith("250"):
+            content = envelope.content
+            assert isinstance(content, bytes)
+            self.envelopes.append(envelope)
+            parser = BytesParser(EmailMessage, policy=email.policy.default)
+            self.mails.append(parser.parsebytes(content))
+        return answer
+
+
+@asynccontextmanager
+async def listening(factory: Callable[[], asyncio.BaseProtocol]) -> AsyncIterator[int]:
+    """Serve a protocol on a free port of loopback."""
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def sending(
+    handler: Sink, *, query: str = "", user: str = "", timeout_s: float = 10, **smtp: Any
+) -> AsyncIterator[EmailChannel]:
+    """Open a channel to an aiosmtpd server with this handler."""
+    connections: list[SMTP] = []
+
+    def connected() -> SMTP:
+        connections.append(SMTP(handler, enable_SMTPUTF8=False, hostname="sink", **smtp))
+        return connections[-1]
+
+    async with listening(connected) as port:
+        url = f"smtp://{user}127.0.0.1:{port}{query}"
+        async with EmailChannel(url, SENDER, timeout_s, clock=ManualClock(NOW)) as channel:
+            yield channel
+    for one in connections:
+        if one.transport is not None:
+            one.transport.abort()
+
+
+@asynccontextmanager
+async def scripted(*replies: bytes, then_hang: bool = False) -> AsyncIterator[int]:
+    """Serve a dialogue: each reply answers one line; after the last the server hangs or closes."""
+    ended = asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for index, reply in enumerate(replies):
+            if index:
+                line = await reader.readline()
+                while replies[index - 1].startswith(b"354") and line not in {b".\r\n", b""}:
+                    line = await reader.readline()
+            writer.write(reply)
+        await writer.drain()
+        if then_hang:
+            await ended.wait()
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        ended.set()
+        server.close()
+
+
+async def send_by(port: int, *, timeout_s: float = 10) -> Sent:
+    """Send one message to a port of loopback."""
+    channel = EmailChannel(f"smtp://127.0.0.1:{port}", SENDER, timeout_s, clock=ManualClock(NOW))
+    async with channel:
+        return await channel.send(message())
+
+
+async def test_accepted() -> None:
+    """A mail arrives with both parts, its headers, and the delivery's id as its identity."""
+    sink = Sink()
+    async with sending(sink) as channel:
+        sent = await channel.send(message())
+    assert sent == Sent("OK queued as 4711")
+    (mail,), (envelope,) = sink.mails, sink.envelopes
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("no-reply@example.org", ["ada@example.org"])
+    assert mail["Subject"] == "Ada, you were mentioned"
+    assert mail["From"] == SENDER
+    assert mail["To"] == "ada@example.org"
+    assert mail["Date"].datetime == NOW
+    assert mail["Message-ID"] == f"<{message().delivery_id}@chimeway>"
+    assert mail["X-Chimeway-Delivery"] == message().delivery_id
+    assert mail.get_content_type() == "multipart/alternative"
+    text, html = mail.iter_parts()
+    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert text.get_content().strip() == message().text
+    assert html.get_content().strip() == message().body
+
+
+async def test_content_goes_over_unchanged() -> None:
+    """Lines of dots, long lines and letters beyond ASCII arrive as they were written."""
+    sink = Sink()
+    text = ".\n..\nQUIT\n" + "\u00e4\u4f60" * 900 + "\n"
+    async with sending(sink) as channel:
+        await channel.send(message(text=text, subject="\u00dcber " * 40))
+    (mail,) = sink.mails
+    assert next(iter(mail.iter_parts())).get_content().replace("\r\n", "\n") == text
+    assert mail["Subject"].split() == ["\u00dcber"] * 40
+
+
+async def test_connection_is_reused() -> None:
+    """One after the other goes over one connection."""
+    sink = Sink()
+    async with sending(sink) as channel:
+        for _ in range(3):
+            await channel.send(message())
+    assert len(sink.mails) == 3
+    assert len({id(session) for session in sink.sessions}) == 1
+
+
+async def test_connections_are_bounded() -> None:
+    """However many are sent at once, no more connections are open than may be."""
+    sink = Sink()
+    async with sending(sink) as channel:
+        await asyncio.gather(*(channel.send(message()) for _ in range(20)))
+    assert len(sink.mails) == 20
+    assert len({id(session) for session in sink.sessions}) <= 4
+
+
+async def test_stale_connection_is_replaced() -> None:
+    """A connection that the server closed while idle costs nothing but a new one."""
+    sink = Sink()
+    servers: list[SMTP] = []
+
+    def connected() -> SMTP:
+        servers.append(SMTP(sink, enable_SMTPUTF8=False, hostname="sink"))
+        return servers[-1]
+
+    async with listening(connected) as port:
+        url = f"smtp://127.0.0.1:{port}"
+        async with EmailChannel(url, SENDER, 10, clock=ManualClock(NOW)) as channel:
+            await channel.send(message())
+            transport = servers[0].transport
+            assert transport is not None
+            transport.close()
+            await channel.send(message())
+    assert len(sink.mails) == 2
+    assert len(servers) == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "failure"),
+    [
+        ({"rcpt": "550 5.1.1 no such user"}, Bounced),
+        ({"rcpt": "551 not here"}, Bounced),
+        ({"rcpt": "553 5.1.3 bad name"}, Bounced),
+        ({"rcpt": "550 5.7.1 relaying denied"}, PermanentFailure),
+        ({"rcpt": "554 no"}, PermanentFailure),
+        ({"rcpt": "450 4.2.0 greylisted"}, TransientFailure),
+        ({"rcpt": "451 try later"}, TransientFailure),
+        ({"rcpt": "452 full"}, TransientFailure),
+        ({"mail": "421 closing"}, TransientFailure),
+        ({"mail": "550 5.7.1 who are you"}, ConfigurationFailure),
+        ({"mail": "552 5.3.4 too large"}, PermanentFailure),
+        ({"data": "554 5.6.0 spam"}, PermanentFailure),
+        ({"data": "550 5.1.1 no such user after all"}, Bounced),
+        ({"data": "451 4.3.0 disk full"}, TransientFailure),
+    ],
+)
+async def test_refusals(answers: dict[str, str], failure: type[Exception]) -> None:
+    """Each refusal is what it means for the delivery; the next message goes out all the same."""
+    sink = Sink(**answers)
+    async with sending(sink) as channel:
+        with pytest.raises(failure) as caught:
+            await channel.send(message())
+        sink.answers.clear()
+        await channel.send(message())
+    assert type(caught.value) is failure
+    assert len(sink.mails) == 1
+
+
+async def test_authentication() -> None:
+    """User and password of the URL log in; wrong ones are a fault of configuration."""
+
+    def authenticate(*args: Any) -> AuthResult:
+        given = args[-1]
+        assert isinstance(given, LoginPassword)
+        return AuthResult(success=given.password == b"p@ss word", handled=False)
+
+    options: dict[str, Any] = {"authenticator": authenticate, "auth_require_tls": False}
+    sink = Sink()
+    async with sending(sink, user="ada:p%40ss%20word@", **options) as channel:
+        await channel.send(message())
+    assert len(sink.mails) == 1
+    async with sending(sink, user="ada:wrong@", **options) as channel:
+        with pytest.raises(ConfigurationFailure) as caught:
+            await channel.send(message())
+    assert "wrong" not in str(caught.value.details)
+
+
+async def test_what_the_server_does_not_offer() -> None:
+    """STARTTLS or a log-in that the server has not are faults of configuration: nothing is sent."""
+    sink = Sink()
+    async with sending(sink, query="?starttls=true") as channel:
+        with pytest.raises(ConfigurationFailure, match="does not offer starttls"):
+            await channel.send(message())
+    async with sending(sink, user="a:b@") as channel:
+        with pytest.raises(ConfigurationFailure, match="does not offer auth"):
+            await channel.send(message())
+    assert sink.mails == []
+
+
+async def test_nobody_listens() -> None:
+    """A refused connection is transient."""
+    async with listening(asyncio.Protocol) as port:
+        pass
+    with pytest.raises(TransientFailure):
+        await send_by(port)
+
+
+@pytest.mark.parametrize(
+    ("replies", "failure"),
+    [
+        ([], TransientFailure),
+        ([b"554 go away\r\n"], TransientFailure),
+        ([b"rubbish\r\n"], TransientFailure),
+        ([b"220 hi\r\n", b"250 sink\r\n"], TransientFailure),
+        ([b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"25"], TransientFailure),
+        ([b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"rubbish\r\n"], TransientFailure),
+        (
+            [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n", b"250-O"],
+            UnknownOutcome,
+        ),
+        (
+            [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n", b"?\r\n"],
+            UnknownOutcome,
+        ),
+    ],
+)
+async def test_broken_dialogues(replies: list[bytes], failure: type[Exception]) -> None:
+    """A server that closes in mid-reply or talks rubbish: unknown once it may have the mail."""
+    async with scripted(*replies) as port:
+        with pytest.raises(failure) as caught:
+            await send_by(port)
+    assert type(caught.value) is failure
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [],
+        [b"220 hi\r\n"],
+        [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n"],
+        [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n"],
+    ],
+)
+async def test_hanging_server(replies: list[bytes]) -> None:
+    """Wherever the server falls silent, the send ends in time, as a timeout."""
+    async with scripted(*replies, then_hang=True) as port:
+        with pytest.raises(TimeoutError) as caught:
+            await send_by(port, timeout_s=0.2)
+    assert classify(caught.value) == "timeout"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"address": "ada@example.org\r\nBcc: all@example.org"},
+        {"address": "ada@example.org> RCPT TO:<all@example.org"},
+        {"address": "ada@example.org, all@example.org"},
+        {"address": "no address"},
+        {"address": "ada@"},
+        {"address": "\u00e4da@example.org"},
+        {"address": ""},
+        {"address": None},
+        {"subject": "hello\r\nBcc: all@example.org"},
+        {"subject": "hello\n\nbody"},
+        {"delivery_id": "x>\r\nBcc: all@example.org"},
+    ],
+)
+async def test_no_header_from_a_value(changes: dict[str, Any]) -> None:
+    """What could become a header or a second recipient is refused before a word is sent."""
+    sink = Sink()
+    async with sending(sink) as channel:
+        with pytest.raises(PermanentFailure) as caught:
+            await channel.send(message(**changes))
+    assert "example.org" not in str(caught.value)
+    assert sink.sessions == []
+
+
+async def test_international_domain() -> None:
+    """A domain beyond ASCII goes over in its ASCII form."""
+    sink = Sink()
+    async with sending(sink) as channel:
+        await channel.send(message(address="ada@b\u00fccher.example"))
+    assert sink.envelopes[0].rcpt_tos == ["ada@xn--bcher-kva.example"]
+
+
+@pytest.mark.parametrize("sender", ["", "Chimeway", "a@x, b@x", "a@x\r\nBcc: c@x", "a@"])
+async def test_bad_sender_is_configuration(sender: str) -> None:
+    """A sender that is not one address is our own fault, not the message's."""
+    with pytest.raises(ConfigurationFailure):
+        await EmailChannel("smtp://127.0.0.1:1", sender).send(message())
+
+
+async def test_cancelled_send_leaves_no_half_open_dialogue() -> None:
+    """A send that is cancelled gives its connection up, and its place to the next."""
+    async with scripted(b"220 hi\r\n", then_hang=True) as port:
+        url = f"smtp://127.0.0.1:{port}"
+        channel = EmailChannel(url, SENDER, 10, connections=1, clock=ManualClock(NOW))
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(channel.send(message()), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("url", "server"),
+    [
+        ("smtp://mail", SmtpServer("mail", 25, "none", None, None)),
+        ("smtp://mail:2525/", SmtpServer("mail", 2525, "none", None, None)),
+        ("smtp://u:p@mail?starttls=true", SmtpServer("mail", 587, "starttls", "u", "p")),
+        ("smtps://u%40x:p%2F@[::1]", SmtpServer("::1", 465, "implicit", "u@x", "p/")),
+    ],
+)
+def test_urls(url: str, server: SmtpServer) -> None:
+    """Scheme, port and query say how to connect; names are percent-decoded."""
+    assert smtp_server(url) == server
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://mail",
+        "smtp://",
+        "smtp://u:hunter2@mail:port",
+        "smtp://mail?starttls=maybe",
+        "smtps://mail?starttls=true",
+        "smtp://u:hunter2@mail?tls=yes",
+        "smtp://mail/path",
+    ],
+)
+def test_urls_refused(url: str) -> None:
+    """What is not understood is refused by name, and no password is shown."""
+    with pytest.raises(InvalidSettings, match="CHIMEWAY_SMTP_URL") as caught:
+        smtp_server(url)
+    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in repr(SmtpServer("mail", 25, "none", "u", "hunter2"))

@@ -1,0 +1,105 @@
+"""The log: lines by the table, in both forms, without secrets."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from chimeway.log import EVENTS, configure
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leave the logging of this process as it was found."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)
+    yield
+    root.setLevel(level)
+    root.handlers[:] = handlers
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
+    """Read what was written to standard error; nothing may be on standard output."""
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    return [json.loads(line) for line in captured.err.splitlines()]
+
+
+def raise_connection_error(text: str) -> None:
+    """Fail as a driver would."""
+    raise ConnectionError(text)
+
+
+def test_json_line_bears_event_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line in JSON has the event, its fields, level, time and what is bound."""
+    configure("json", "info", strict=True)
+    with structlog.contextvars.bound_contextvars(node="n1"):
+        structlog.get_logger().info("lease.acquired", shards=[1, 2])
+    (line,) = lines(capsys)
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {"event": "lease.acquired", "level": "info", "node": "n1", "shards": [1, 2]}
+
+
+def test_console_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for people has the event and its fields, without colours when it is no terminal."""
+    configure("console", "info", strict=True)
+    structlog.get_logger().warning("listener.mode", mode="polling", reason="pooler")
+    text = capsys.readouterr().err
+    assert "listener.mode" in text
+    assert "mode=polling" in text
+    assert "\x1b" not in text
+
+
+def test_level_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is below the level is not written."""
+    configure("json", "warning")
+    structlog.get_logger().info("daemon.ready", node="n1")
+    assert lines(capsys) == []
+
+
+def test_unknown_event_is_our_mistake() -> None:
+    """In tests an event that is not in the table fails where it is logged."""
+    configure("json", "info", strict=True)
+    with pytest.raises(AssertionError, match=r"'daemon\.bored' is not in chimeway\.log\.EVENTS"):
+        structlog.get_logger().info("daemon.bored")
+
+
+def test_secrets_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    """Passwords in URLs, in fields of such a name and in tracebacks are masked."""
+    configure("json", "info", strict=True)
+    url = "postgresql://ada:hunter2@db,db2:5432/app?sslmode=require&password=hunter2"
+    try:
+        raise_connection_error(url)
+    except ConnectionError as error:
+        structlog.get_logger().exception(
+            "database.lost", error=str(error), password="hunter2", operation="http://db:80/"
+        )
+    text = capsys.readouterr().err
+    assert "hunter2" not in text
+    assert "postgresql://ada:***@db,db2:5432/app?sslmode=require&password=***" in text
+    assert "http://db:80/" in text
+    assert "Traceback" in text
+
+
+def test_other_libraries_speak_through_us(capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of another library comes out as one event; its chatter does not."""
+    configure("json", "debug", strict=True)
+    configure("json", "debug", strict=True)
+    logging.getLogger("asyncio").info("chatter")
+    logging.getLogger("asyncio").error("Task exception was never retrieved: %s", "x")
+    (line,) = lines(capsys)
+    assert line["event"] == "library.logged"
+    assert line["logger"] == "asyncio"
+    assert line["text"] == "Task exception was never retrieved: x"
+
+
+def test_table_is_documented() -> None:
+    """Every event has a dotted name and says its fields."""
+    for name, text in EVENTS.items():
+        room, _, word = name.partition(".")
+        assert room.isalpha(), name
+        assert word.replace("_", "").isalpha(), name
+        assert len(text) > 5, name

@@ -1,0 +1,215 @@
+"""Settings: names, sources and their order, faults said in words, secrets kept."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from chimeway.errors import InvalidSettings
+from chimeway.settings import Settings
+
+URL = "postgresql://ada:hunter2@db1,db2:5433/app?target_session_attrs=read-write"
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Work in an empty folder with nothing set."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("CHIMEWAY_") or name == "CREDENTIALS_DIRECTORY":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def origin(settings: Settings, name: str) -> str:
+    """Say where a setting came from."""
+    return next(row.origin for row in settings.describe() if row.name == name)
+
+
+def test_defaults() -> None:
+    """With nothing set, the documented defaults hold."""
+    settings = Settings()
+    assert settings.database_url is None
+    assert settings.http_address() == ("127.0.0.1", 8420)
+    assert settings.lease_ttl == timedelta(seconds=3)
+    assert settings.max_lateness == timedelta(seconds=5)
+    assert settings.retention_completed == timedelta(days=90)
+    assert settings.idempotency_retention == settings.retention_signals == timedelta(days=30)
+    assert settings.keep_bodies == timedelta(days=7)
+    assert settings.node_name
+    assert settings.data_dir.name == "chimeway"
+    assert {row.origin for row in settings.describe()} == {"default"}
+
+
+def test_fixed_names() -> None:
+    """The names that users type are these, and they do not change."""
+    assert {
+        "CHIMEWAY_DATABASE_URL",
+        "CHIMEWAY_DATA_DIR",
+        "CHIMEWAY_WORKFLOWS_DIR",
+        "CHIMEWAY_TEMPLATES_DIR",
+        "CHIMEWAY_SMTP_URL",
+        "CHIMEWAY_EMAIL_FROM",
+        "CHIMEWAY_HTTP_BIND",
+        "CHIMEWAY_LOG_FORMAT",
+        "CHIMEWAY_LEASE_TTL",
+        "CHIMEWAY_NODE_NAME",
+        "CHIMEWAY_MAX_LATENESS",
+        "CHIMEWAY_RETENTION_COMPLETED",
+        "CHIMEWAY_RETENTION_SIGNALS",
+        "CHIMEWAY_IDEMPOTENCY_RETENTION",
+        "CHIMEWAY_KEEP_BODIES",
+        "CHIMEWAY_DIRECT_DATABASE_URL",
+    } <= {row.name for row in Settings().describe()}
+
+
+def test_order_of_sources(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    """Command line, environment, named file, credential, chimeway.toml: the first that has it."""
+    (here / "chimeway.toml").write_text('email_from = "toml@x"\nlog_format = "json"\n')
+    assert Settings().email_from == "toml@x"
+    (here / "chimeway_email_from").write_text("credential@x\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(here))
+    assert Settings().email_from == "credential@x"
+    (here / "mail").write_text("file@x\n")
+    monkeypatch.setenv("CHIMEWAY_EMAIL_FROM_FILE", str(here / "mail"))
+    assert Settings().email_from == "file@x"
+    monkeypatch.delenv("CHIMEWAY_EMAIL_FROM_FILE")
+    monkeypatch.setenv("CHIMEWAY_EMAIL_FROM", "environment@x")
+    assert Settings().email_from == "environment@x"
+    assert origin(Settings(), "CHIMEWAY_EMAIL_FROM") == "environment CHIMEWAY_EMAIL_FROM"
+    settings = Settings(email_from="line@x", log_format=None)
+    assert settings.email_from == "line@x"
+    assert origin(settings, "CHIMEWAY_EMAIL_FROM") == "command line"
+    assert settings.log_format == "json"
+    assert origin(settings, "CHIMEWAY_LOG_FORMAT") == "chimeway.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("PT3S", timedelta(seconds=3)),
+        ("PT0.5S", timedelta(milliseconds=500)),
+        ("P90D", timedelta(days=90)),
+        ("P2W", timedelta(weeks=2)),
+        ("P1DT2H3M4S", timedelta(days=1, hours=2, minutes=3, seconds=4)),
+    ],
+)
+def test_durations(monkeypatch: pytest.MonkeyPatch, text: str, value: timedelta) -> None:
+    """Durations are ISO 8601."""
+    monkeypatch.setenv("CHIMEWAY_LEASE_TTL", text)
+    assert Settings().lease_ttl == value
+
+
+@pytest.mark.parametrize("text", ["3", "3s", "P", "PT", "P1DT", "P1M", "P1Y", "-PT1S", "PT0S"])
+def test_durations_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """What is no duration, has no fixed length or is nothing is refused."""
+    monkeypatch.setenv("CHIMEWAY_LEASE_TTL", text)
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_LEASE_TTL is .* like PT3S"):
+        Settings()
+
+
+def test_fault_names_value_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault says which variable, what was given, and what would be right; all faults at once."""
+    monkeypatch.setenv("CHIMEWAY_LOG_FORMAT", "xml")
+    monkeypatch.setenv("CHIMEWAY_HTTP_BIND", "8420")
+    with pytest.raises(InvalidSettings) as caught:
+        Settings()
+    text = str(caught.value)
+    assert "CHIMEWAY_LOG_FORMAT is 'xml' (environment CHIMEWAY_LOG_FORMAT)" in text
+    assert "right would be 'console' or 'json'" in text
+    assert "CHIMEWAY_HTTP_BIND is '8420'" in text
+    assert "127.0.0.1:8420" in text
+    assert caught.value.details["variables"] == ["CHIMEWAY_HTTP_BIND", "CHIMEWAY_LOG_FORMAT"]
+
+
+def test_faults_keep_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused URL is shown without its password, in the error and in what it came from."""
+    monkeypatch.setenv("CHIMEWAY_DATABASE_URL", "mysql://ada:hunter2@db/app")
+    with pytest.raises(InvalidSettings) as caught:
+        Settings()
+    assert "mysql://ada:***@db/app" in str(caught.value)
+    assert "postgresql://" in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_secrets_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed of the settings has no password; what the store gets has it."""
+    monkeypatch.setenv("CHIMEWAY_DATABASE_URL", URL + "&password=hunter2")
+    settings = Settings(smtp_url="smtps://mail.example.org")
+    rows = {row.name: row.value for row in settings.describe()}
+    assert rows["CHIMEWAY_DATABASE_URL"] == URL.replace("hunter2", "***") + "&password=***"
+    assert rows["CHIMEWAY_SMTP_URL"] == "smtps://mail.example.org"
+    assert rows["CHIMEWAY_LEASE_TTL"] == "PT3S"
+    assert rows["CHIMEWAY_WORKFLOWS_DIR"] == ""
+    assert "hunter2" not in repr(settings)
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == URL + "&password=hunter2"
+
+
+def test_secret_from_file(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    """A secret may stand in a file; its last line's end does not belong to it."""
+    (here / "url").write_text(URL + "\n")
+    monkeypatch.setenv("CHIMEWAY_DATABASE_URL_FILE", str(here / "url"))
+    settings = Settings()
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == URL
+    assert origin(settings, "CHIMEWAY_DATABASE_URL") == f"file {here / 'url'}"
+    assert settings.warnings() == []
+
+
+def test_secret_file_faults(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    """A file that is not there, or a value given both ways, is refused by name."""
+    monkeypatch.setenv("CHIMEWAY_SMTP_URL_FILE", str(here / "none"))
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_SMTP_URL_FILE: .* cannot be read"):
+        Settings()
+    monkeypatch.setenv("CHIMEWAY_SMTP_URL", "smtp://localhost")
+    with pytest.raises(InvalidSettings, match="both set"):
+        Settings()
+
+
+def test_empty_means_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty variable is as good as none; only for HTTP it means off."""
+    monkeypatch.setenv("CHIMEWAY_DATABASE_URL", "")
+    monkeypatch.setenv("CHIMEWAY_LEASE_TTL", "")
+    monkeypatch.setenv("CHIMEWAY_HTTP_BIND", "")
+    settings = Settings()
+    assert settings.database_url is None
+    assert settings.lease_ttl == timedelta(seconds=3)
+    assert settings.http_address() is None
+
+
+def test_bind_of_six(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An IPv6 address stands in brackets."""
+    monkeypatch.setenv("CHIMEWAY_HTTP_BIND", "[::1]:80")
+    assert Settings().http_address() == ("::1", 80)
+
+
+def test_unknown_variables_warn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt variable is a warning that says what may have been meant; nothing is refused."""
+    monkeypatch.setenv("CHIMEWAY_DATABSE_URL", URL)
+    monkeypatch.setenv("CHIMEWAY_ZZZ", "1")
+    misspelt, alien = Settings().warnings()
+    assert misspelt.startswith("CHIMEWAY_DATABSE_URL is not a setting; did you mean CHIMEWAY_DATA")
+    assert alien == "CHIMEWAY_ZZZ is not a setting"
+
+
+def test_file_of_ours_is_read_strictly(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    """An unknown key in chimeway.toml, a broken file and a missing one are refused."""
+    (here / "chimeway.toml").write_text('databse_url = "x"\n')
+    with pytest.raises(InvalidSettings, match=r"databse_url in chimeway\.toml .* database_url"):
+        Settings()
+    (here / "chimeway.toml").write_text("= nonsense")
+    with pytest.raises(InvalidSettings, match="is not TOML"):
+        Settings()
+    monkeypatch.setenv("CHIMEWAY_CONFIG", str(here / "other.toml"))
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_CONFIG: .*other\.toml cannot be read"):
+        Settings()
+
+
+def test_unknown_override_is_refused() -> None:
+    """A name that is no setting is refused in Python too."""
+    with pytest.raises(InvalidSettings, match="leese_ttl is not a setting; did you mean lease_ttl"):
+        Settings(leese_ttl="PT3S")
