@@ -130,6 +130,7 @@ create index workflow_runs_cancellation on chimeway.workflow_runs (tenant_id, ca
     where cancellation_key is not null;
 create index workflow_runs_unread on chimeway.workflow_runs (id, shard)
     where mailbox_count > mailbox_seen and state in ('active','waiting') and held_reason is null;
+create index workflow_runs_struck on chimeway.workflow_runs (id) where strikes > 0;
 create index workflow_runs_incapable on chimeway.workflow_runs (shard, id) where waiting_for_node is not null;
 
 -- The audit: append-only. Bears the run's whole state after each change, so that a fold takes the last.
@@ -300,6 +301,7 @@ create table chimeway.nodes (
     id         uuid        primary key,
     name       text        not null,
     version    text        not null,
+    channels   text[]      not null default '{}',
     asleep     boolean     not null default false,   -- producers notify only when one is
     started_at timestamptz not null default clock_timestamp(),
     seen_at    timestamptz not null default clock_timestamp()
@@ -1020,7 +1022,7 @@ begin
        set revision = r.revision + 1,
            transition_count = r.transition_count + coalesce(n.many, 0),
            mailbox_seen = p.mailbox,
-           state = case when p.state = 'stopped' then r.state else p.state end,
+           state = case when p.state = 'stopped' then coalesce(n.last_state, r.state) else p.state end,  -- stop_run ends it
            step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
            pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
            armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
@@ -1030,7 +1032,8 @@ begin
                   p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
            p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
              armed_entered_at, held_reason)
-      left join (select t.run, count(*)::int as many from unnest(t_run) t(run) group by t.run) n on n.run = p.id
+      left join (select t.run, count(*)::int as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
+                   from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = p.id
      where r.id = p.id and r.id = any(v_passed);
 
     update chimeway.run_mailbox b set consumed_by = p.decision
@@ -1075,6 +1078,9 @@ begin
             chimeway.stop_run(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
                 s.inputs, 'run_stopped');
     end if;
+
+    -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
+    if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
 
     return query
     select p.id, case

@@ -29,6 +29,9 @@ MAX_DATA_BYTES: Final = 65_536
 MAX_DEFINITION_BYTES: Final = 262_144
 """A definition, as JSON text in UTF-8: it is loaded with each run that is evaluated."""
 
+MAX_DEFINITIONS_TEXT_BYTES: Final = 2_097_152
+"""A file of definitions: the YAML reader takes seconds for a megabyte."""
+
 MAX_IDENTIFIER_CHARS: Final = 255
 """A key or an id (workflow, tenant, recipient, step, channel, type): it stands in indexes."""
 
@@ -65,8 +68,56 @@ ROUTE_BATCH: Final = 500
 SIGNAL_RUNS_PER_CALL: Final = 2_000
 """Mailbox rows written by one routing call: a recipient may have many live runs."""
 
-DISPATCH_CALLS: Final = 256
-"""Provider calls under way at once, over all channels."""
+CHANNEL_CALLS: Final = 64
+"""Provider calls under way at once on one channel: one that hangs holds no other's places."""
+
+CHANNEL_QUEUE: Final = 2_000
+"""Deliveries that wait in memory for a place on one channel; what is more waits in the database."""
+
+INTAKE: Final = 2_000
+"""Deliveries on their way to a channel's queue."""
+
+SEND_TIMEOUT_S: Final = 60.0
+"""Longest provider call: above any channel's own, which says more about what went wrong."""
+
+DRAIN_S: Final = 20.0
+"""How long a node that ends waits for what is under way: a send may take long, systemd waits 90 s."""
+
+IDLE_LOOK_S: Final = 1.0
+"""Between looks when nothing is heard: the most by which a lost hint delays a run."""
+
+POLLING_LOOK_S: Final = 0.25
+"""Between looks of a node that hears no hints, while it finds something."""
+
+AWAKE_LOOK_S: Final = 0.01
+"""Between looks of a node that asked not to be hinted: a hundred queries a second buy silence."""
+
+AWAKE_ABOVE_HINTS: Final = 50
+"""Hints in one second above which a node asks not to be hinted: NOTIFY commits one at a time."""
+
+QUIET_S: Final = 0.5
+"""An awake node that found nothing for so long asks to be hinted again."""
+
+PROBE_EVERY_S: Final = 10.0
+"""Between a listener's calls to itself."""
+
+PROBE_TIMEOUT_S: Final = 5.0
+"""A listener that hears its own call no sooner is deaf."""
+
+SWEEP_EVERY_S: Final = 5.0
+"""Between sweeps for what no wake found: after crashes and lost answers only."""
+
+SWEEP_PAGE: Final = 500
+"""Rows of one page of such a sweep."""
+
+SUSPECTS: Final = 2_000
+"""Overdue runs treated as suspects after a node died: as many as can have been at work in it."""
+
+SUSPECTS_AT_ONCE: Final = 100
+"""Suspects struck and evaluated together; after another death each of them stands alone."""
+
+STRIKES: Final = 3
+"""Deaths after which a run is held."""
 
 MESSAGE_BYTES: Final = 1_048_576
 """A rendered message: most providers refuse more."""

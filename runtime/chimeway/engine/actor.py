@@ -130,6 +130,4 @@ class Actor:
             return
         _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=repr(error))
         note = f"{type(error).__name__}: {error}"[:900]
-        await persistently(
-            lambda: runs.hold(self._database, run_id, "poison_decision", note), told="hold_run"
-        )
+        await persistently(runs.hold, self._database, run_id, "poison_decision", note)

@@ -37,6 +37,10 @@ class Roster:
         """Return how many runs are at work."""
         return len(self._dirty)
 
+    def __contains__(self, run_id: object) -> bool:
+        """Say whether this run is at work."""
+        return run_id in self._dirty
+
     async def admit(self, run_id: UUID) -> None:
         """See that this run is evaluated after this call, as soon as there is room."""
         while run_id not in self._dirty and len(self._dirty) >= self._room():

@@ -49,7 +49,7 @@ class Timekeeper:
         self._wheel: Wheel[UUID] = Wheel(_floor(clock.now()))
         self._asked = asyncio.Event()
         self._armed = asyncio.Event()
-        self.handed_on = 0
+        self.found = 0
 
     def look(self) -> None:
         """Have the near sweep begin anew, soon."""
@@ -73,7 +73,6 @@ class Timekeeper:
         while True:
             self._armed.clear()
             for key in self._wheel.poll(_floor(self._clock.now()), _POLLED_AT_ONCE):
-                self.handed_on += 1
                 await self._sink(key)
             deadline = self._wheel.next_deadline()
             if deadline is None:
@@ -92,11 +91,11 @@ class Timekeeper:
             self._asked.clear()
             self._near.restart()
             while not self._near.ended:
-                page = await persistently(lambda: self._near.next(self._clock.now()), told="near_sweep")
+                page = await persistently(self._near.next, self._clock.now())
                 for due in page:
                     # What the wheel holds for later is on its way: a busy run waiting its turn.
                     if not self._at_work(due.id) and due.id not in self._wheel:
-                        self.handed_on += 1
+                        self.found += 1
                         await self._sink(due.id)
 
     async def _sweep_far(self) -> None:
@@ -104,7 +103,7 @@ class Timekeeper:
         while True:
             self._far.restart()
             while not self._far.ended:
-                page = await persistently(lambda: self._far.next(self._clock.now() + ahead), told="far_sweep")
+                page = await persistently(self._far.next, self._clock.now() + ahead)
                 now = self._clock.now()
                 for due in page:
                     if due.at > now and due.id not in self._wheel:

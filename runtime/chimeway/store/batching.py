@@ -74,7 +74,7 @@ class Batcher(Generic[Item, Result]):
     async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         items = [item for item, _ in batch]
         try:
-            results = await persistently(lambda: self._call(items), told=self._told)
+            results = await persistently(self._call, items)
         except LeaseLost as lost:
             for _, future in batch:
                 if not future.done():

@@ -4,14 +4,14 @@ A lent connection is never begun, committed or rolled back here. Our errors carr
 whichever connection; what the database says beyond them stays the driver's.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, cast
 
 import asyncpg
 import asyncpg.pool
 
-from chimeway.errors import ChimewayError, SchemaMismatch
+from chimeway.errors import ChimewayError, DatabaseUnavailable, SchemaMismatch
 from chimeway.store.faults import translate
 from chimeway.store.pool import Connection, Database
 from chimeway.store.statements import Statement
@@ -19,6 +19,8 @@ from chimeway.store.statements import Statement
 _SUPPORTED: Final = "an asyncpg connection (asyncpg.Connection, or one that an asyncpg pool lent)"
 # Schema, table, function: what a database without ours answers.
 _ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
+# A wrong password, role or database name: the server is there, and lets nobody in.
+_NO_ENTRY: Final = ("28", "3D000")
 
 
 def borrowed(connection: object) -> Connection:
@@ -37,7 +39,7 @@ def in_our_words() -> Iterator[None]:
     except ChimewayError:
         raise
     except Exception as error:
-        ours = translate(error) or _absent(error)
+        ours = translate(error) or _absent(error) or _no_entry(error)
         if ours is None:
             raise
         raise ours from error
@@ -54,9 +56,16 @@ def _absent(error: Exception) -> ChimewayError | None:
     return None
 
 
+def _no_entry(error: Exception) -> ChimewayError | None:
+    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_NO_ENTRY):
+        hint = "look at the database URL: its user, password and database name"
+        return DatabaseUnavailable(f"the database lets nobody in ({error}): {hint}", hint=hint)
+    return None
+
+
 async def run(
     database: Database, statement: Statement, connection: object | None = None
-) -> Sequence[asyncpg.Record]:
+) -> Sequence[Mapping[str, Any]]:
     """Run a statement on the caller's connection, else on one of the pool in a transaction of its own.
 
     Raises:
@@ -65,6 +74,10 @@ async def run(
     """
     with in_our_words():
         if connection is not None:
-            return await borrowed(connection).fetch(statement.sql, *statement.args)
+            return _rows(await borrowed(connection).fetch(statement.sql, *statement.args))
         async with database.acquire() as own:
-            return await own.fetch(statement.sql, *statement.args)
+            return _rows(await own.fetch(statement.sql, *statement.args))
+
+
+def _rows(records: Sequence[asyncpg.Record]) -> Sequence[Mapping[str, Any]]:
+    return cast("Sequence[Mapping[str, Any]]", records)  # a Record is one, but for its type

@@ -4,13 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chimeway.errors import UnknownWorkflow
+import asyncpg
+
+from chimeway.errors import ChimewayError, UnknownWorkflow
 from chimeway.store import statements
 from chimeway.store.callers import in_our_words, run
 from chimeway.store.pool import Database
 from chimeway.store.queries import SQL
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest, encode
+
+
+class MayNotRegister(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
+    """This role may not register workflows: that is a deploy step."""
+
+    code = "may_not_register"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,13 @@ async def register(database: Database, definition: Definition) -> bool:
 
     Raises:
         WorkflowDefinitionVersionConflict: the version is registered with another content.
+        MayNotRegister: the role lacks the right.
     """
     statement = statements.register(encode(definition), digest(definition))
-    rows = await run(database, statement)
+    try:
+        rows = await run(database, statement)
+    except asyncpg.InsufficientPrivilegeError:
+        raise MayNotRegister from None
     return bool(rows[0]["registered"])
 
 

@@ -1,21 +1,30 @@
 """Nodes and the lease: who works here, and who may."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 
+from chimeway.clock import SystemClock
 from chimeway.store.ledger import Fence
 from chimeway.store.pool import Connection, Database, connect
 from chimeway.store.queries import SQL
 
-HINTS = "chimeway"
-"""The one NOTIFY channel; its payload is empty."""
+
+async def enrol(database: Database, node: UUID, name: str, version: str, channels: Sequence[str]) -> None:
+    """Write a node down, with the channels that it has."""
+    await database.fetch("enrol_node", node, name, version, list(channels))
 
 
-async def enrol(database: Database, node: UUID, name: str, version: str) -> None:
-    """Write a node down."""
-    await database.fetch("enrol_node", node, name, version)
+async def touch(database: Database, node: UUID) -> bool:
+    """Say that a node lives; False when it was forgotten meanwhile."""
+    return bool(await database.fetchval("touch_node", node))
+
+
+async def another_has(database: Database, node: UUID, channel: str) -> bool:
+    """Say whether another node, seen of late, has a channel."""
+    return bool(await database.fetchval("other_node_has_channel", node, channel))
 
 
 async def leave(database: Database, node: UUID) -> None:
@@ -32,6 +41,12 @@ async def database_now(database: Database) -> datetime:
     """Return the clock of all SQL."""
     now: datetime = await database.fetchval("database_now")
     return now
+
+
+async def synchronise(database: Database, clock: SystemClock) -> None:
+    """Give a clock a measure of the database's time."""
+    sent_at = clock.monotonic()
+    clock.synchronise(await database_now(database), sent_at, clock.monotonic())
 
 
 class LeaseLine:
@@ -57,6 +72,11 @@ class LeaseLine:
     async def unlock(self) -> None:
         """Give the session lock back."""
         await self._connection.fetchval(SQL["unlock_lease"])
+
+    async def is_free(self) -> bool:
+        """Say whether nobody owns the lease: it was handed over, or never taken."""
+        row = await self._connection.fetchrow(SQL["lease_state"])
+        return row is not None and row["owner"] is None
 
     async def acquire(self, owner: UUID, ttl: timedelta, *, orphaned: bool) -> tuple[Fence, bool] | None:
         """Take the lease if it may be had; the second value says whether it was handed over cleanly."""

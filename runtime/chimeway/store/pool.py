@@ -5,7 +5,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import asyncpg.pool
@@ -15,6 +15,7 @@ from chimeway.store.faults import fault_of, translate
 from chimeway.store.queries import SQL
 
 _T = TypeVar("_T")
+_P = ParamSpec("_P")
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 _log = structlog.get_logger()
@@ -110,21 +111,19 @@ async def open_database(url: str, *, name: str = "chimeway", size: int = 8) -> A
         await database.close()
 
 
-async def persistently(
-    what: Callable[[], Awaitable[_T]], *, told: str, give_up: Callable[[], bool] | None = None
-) -> _T:
+async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **named: _P.kwargs) -> _T:
     """Do `what` until the database lets it: faults of connection and retries back off with jitter.
 
-    Only for what may be done twice. `told` names it in the log. Other errors, and any error once
-    `give_up` says so, are raised.
+    Only for what may be done twice; its name stands in the log. Other errors are raised.
     """
+    told = getattr(what, "__qualname__", type(what).__name__)
     pause, lost = 0.05, False
     while True:
         try:
-            result = await what()
+            result = await what(*args, **named)
         except Exception as error:
             fault = fault_of(error)
-            if fault not in {"connection", "retry"} or (give_up is not None and give_up()):
+            if fault not in {"connection", "retry"}:
                 raise
             if fault == "connection" and not lost:
                 lost = True

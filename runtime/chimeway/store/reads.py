@@ -30,7 +30,8 @@ from chimeway.workflow.parse import parse
 
 _T = TypeVar("_T")
 _NEVER: Final = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
-_LISTED: Final = 1_000
+MAX_PAGE: Final = 1_000
+"""Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
 
 async def get_run(database: Database, tenant: str, run_id: UUID) -> RunView:
@@ -120,14 +121,14 @@ async def list_overdue(
 ) -> list[ListedRun]:
     """Return runs past their wake by more than `max_lateness`, the latest first (1,000 at most)."""
     with in_our_words():
-        rows = await database.fetch("overdue_runs", max_lateness, tenant, _LISTED)
+        rows = await database.fetch("overdue_runs", max_lateness, tenant, MAX_PAGE)
     return [_listed(row, "overdue") for row in rows]
 
 
 async def list_stuck(database: Database, tenant: str | None = None) -> list[ListedRun]:
     """Return live runs that cannot move by themselves: held, stuck, waiting for a node."""
     with in_our_words():
-        rows = await database.fetch("stuck_runs", tenant, _LISTED)
+        rows = await database.fetch("stuck_runs", tenant, MAX_PAGE)
     return [_listed(row, row["kind"]) for row in rows]
 
 

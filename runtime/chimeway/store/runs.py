@@ -145,6 +145,21 @@ async def hold(database: Database, run_id: UUID, reason: str, note: str | None =
     return bool(await database.fetchval("hold_run", run_id, reason, note))
 
 
+async def struck(database: Database, limit: int) -> list[tuple[UUID, int]]:
+    """Return (run, strikes) of live runs that were suspects when a node died."""
+    return [(row["id"], row["strikes"]) for row in await database.fetch("struck_runs", limit)]
+
+
+async def strike(database: Database, ids: Sequence[UUID]) -> None:
+    """Write down, before suspects are evaluated, that they are."""
+    await database.fetch("strike_runs", list(ids))
+
+
+async def clear_strikes(database: Database, ids: Sequence[UUID]) -> None:
+    """Take the strikes of suspects away that were evaluated without harm."""
+    await database.fetch("clear_strikes", list(ids))
+
+
 async def mark_incapable(database: Database, run_id: UUID, lacks: str) -> None:
     """Say of a run that this node lacks what it needs."""
     await database.fetchval("mark_run_incapable", run_id, lacks)

@@ -34,11 +34,12 @@ select b.delivery_id, b.answer, b.nudged
   from chimeway.record_results($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) b;
 
 -- name: abandoned_attempts
--- Attempts without a result whose node is not this one: their senders are gone.
+-- Attempts without a result whose sender is gone, or may have lost the answer to having begun them.
 select a.delivery_id, a.run_id, a.attempt_no
   from chimeway.deliveries d
   join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
- where d.status = 'dispatched' and a.node <> $1 and d.id > $2
+ where d.status = 'dispatched' and d.id > $2
+   and (a.node <> $1 or a.started_at < chimeway.clock() - interval '5 seconds')
    and not exists (select from chimeway.delivery_attempt_results x
                     where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
  order by d.id limit $3;

@@ -11,7 +11,7 @@ select exists (select from chimeway.signals s where s.routed_at is null);
 with gone as (
     delete from chimeway.nodes n where n.seen_at < clock_timestamp() - interval '1 hour'
 )
-insert into chimeway.nodes (id, name, version) values ($1, $2, $3);
+insert into chimeway.nodes (id, name, version, channels) values ($1, $2, $3, $4);
 
 -- name: set_asleep
 -- Says whether producers must notify this node; marks those long silent as awake.
@@ -51,3 +51,16 @@ select s.owner, s.epoch, s.expires_at < clock_timestamp() as expired from chimew
 -- name: database_now
 -- The clock of all SQL.
 select chimeway.clock();
+
+-- name: touch_node
+-- Says that a node lives; false when it was forgotten meanwhile.
+update chimeway.nodes n set seen_at = clock_timestamp() where n.id = $1 returning true;
+
+-- name: other_node_has_channel
+-- Whether a node other than this, seen of late, has a channel.
+select exists (select from chimeway.nodes n
+                where n.id <> $1 and $2 = any(n.channels) and n.seen_at > clock_timestamp() - interval '2 minutes');
+
+-- name: send_probe
+-- A listener's call to itself.
+select pg_notify($1, '');

@@ -72,14 +72,19 @@ select true from chimeway.workflow_runs r where r.id = $1;
 -- Holds a live run; false when it is not live or held already.
 select chimeway.hold_run($1, $2, $3);
 
--- name: strike_run
--- Writes down, before a suspect is evaluated, that it is; returns how often it was.
+-- name: struck_runs
+-- Live runs that were suspects when a node died.
+select r.id, r.strikes from chimeway.workflow_runs r
+ where r.strikes > 0 and r.state in ('active','waiting') and r.held_reason is null order by r.id limit $1;
+
+-- name: strike_runs
+-- Writes down, before suspects are evaluated, that they are.
 update chimeway.workflow_runs r set strikes = r.strikes + 1
- where r.id = $1 and r.state in ('active','waiting') and r.held_reason is null returning r.strikes;
+ where r.id = any($1::uuid[]) and r.state in ('active','waiting') and r.held_reason is null;
 
 -- name: clear_strikes
--- Takes the strikes of a suspect away that was evaluated without harm.
-update chimeway.workflow_runs r set strikes = 0 where r.id = $1 and r.strikes > 0;
+-- Takes the strikes of suspects away that were evaluated without harm.
+update chimeway.workflow_runs r set strikes = 0 where r.id = any($1::uuid[]) and r.strikes > 0;
 
 -- name: mark_run_incapable
 -- Says of a run what this node lacks; it leaves the due index until a node that has it clears the mark.

@@ -1,0 +1,77 @@
+"""What an operator keeps in folders: workflows to register, templates to render by."""
+
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from chimeway.errors import InvalidDefinition, InvalidSettings
+from chimeway.render import Templates
+from chimeway.store import definitions
+from chimeway.store.pool import Database
+from chimeway.workflow.definition import Definition
+from chimeway.workflow.encode import digest
+from chimeway.workflow.text import TextFormat, check_text
+
+_log = structlog.get_logger()
+_FORMATS: Final[dict[str, TextFormat]] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
+
+
+def read_templates(folder: Path | None) -> Templates:
+    """Read and compile all `*.j2` of a folder and those below it.
+
+    Raises:
+        InvalidSettings: the folder or a file in it cannot be read.
+    """
+    sources: dict[str, str] = {}
+    for path in _files(folder, "CHIMEWAY_TEMPLATES_DIR"):
+        if path.suffix == ".j2":
+            sources[path.relative_to(folder or path).as_posix()] = _text(path).decode("utf-8", "replace")
+    templates = Templates(sources)
+    for fault in templates.faults():
+        _log.warning("settings.warning", text=f"a template is at fault: {fault.reason}")
+    return templates
+
+
+async def register_workflows(database: Database, folder: Path | None) -> None:
+    """Register every definition in a folder's YAML and JSON files, in the order of their names.
+
+    Raises:
+        InvalidDefinition: a file has faults; all are logged first.
+        WorkflowDefinitionVersionConflict: a version is registered with another content.
+        InvalidSettings: the folder or a file in it cannot be read.
+    """
+    found: list[Definition] = []
+    for path in _files(folder, "CHIMEWAY_WORKFLOWS_DIR"):
+        if path.suffix in _FORMATS:
+            found += _definitions(path)
+    for definition in found:
+        new = await definitions.register(database, definition)
+        _log.info(
+            "workflow.registered", workflow=definition.key, version=definition.version,
+            digest=digest(definition), known=not new,
+        )  # fmt: skip
+
+
+def _definitions(path: Path) -> list[Definition]:
+    checked = check_text(_text(path), format=_FORMATS[path.suffix])
+    faults = [p.printed(str(path)) for each in checked if each.definition is None for p in each.problems]
+    if faults:
+        _log.error("workflow.rejected", file=str(path), faults=faults)
+        raise InvalidDefinition(f"{path} has faults:\n" + "\n".join(faults), file=str(path))
+    return [each.definition for each in checked if each.definition is not None]
+
+
+def _files(folder: Path | None, variable: str) -> list[Path]:
+    if folder is None:
+        return []
+    if not folder.is_dir():
+        raise InvalidSettings(f"{variable}: {folder} is no folder; name one that exists", variable=variable)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _text(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidSettings(f"{path} cannot be read ({error})", path=str(path)) from None

@@ -1,0 +1,222 @@
+"""What works while a node holds the lease: parts and wires. They live and die with one tenure.
+
+    lookout ─look→ near sweeps, router ─admit→ roster ─play→ actor ─commit→ ledger
+                   wheel ───────────────admit→                └─offer→ dispatcher ─nudge→ roster
+
+Engine and delivery know nothing of each other; the two wires between them, `offer` and `nudge`, are
+tied here. Both may be lost: what they say stands in rows.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.delivery.abandoned import Foundling
+from chimeway.delivery.channel import Channel, needs_address
+from chimeway.delivery.dispatcher import Dispatcher, Wires
+from chimeway.delivery.results import Results
+from chimeway.delivery.sending import Parts, Sender
+from chimeway.engine.actor import Actor
+from chimeway.engine.listener import Listener
+from chimeway.engine.lookout import Lookout
+from chimeway.engine.ownership import Tenure
+from chimeway.engine.recovery import recover
+from chimeway.engine.roster import Roster
+from chimeway.engine.router import Router
+from chimeway.engine.seam import Seam
+from chimeway.engine.sweeper import Sweeper
+from chimeway.engine.timekeeper import Timekeeper
+from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH
+from chimeway.render import Templates
+from chimeway.store import deliveries, ledger, runs
+from chimeway.store.batching import Batcher
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.due import Kind, Pages
+from chimeway.store.faults import LeaseLost
+from chimeway.store.pool import Database
+
+_log = structlog.get_logger()
+_SHARDS: Final = range(256)
+_DELIVERIES_EVERY_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What a process has from its start to its end, whoever holds the lease."""
+
+    id: UUID
+    name: str
+    direct_url: str
+    database: Database
+    clock: Clock
+    catalogue: Catalogue
+    templates: Templates
+    channels: Mapping[str, Channel]
+
+
+class Machine:
+    """All parts of one tenure, in one task group."""
+
+    def __init__(self, node: Node, tenure: Tenure, group: asyncio.TaskGroup) -> None:
+        """Build and wire; nothing runs yet."""
+        database, clock = node.database, node.clock
+        addressless = frozenset(c.name for c in node.channels.values() if not needs_address(c))
+        self._node, self._tenure, self._group = node, tenure, group
+        self._ledger = Ledger(database, node.catalogue, tenure)
+        seam = Seam(self._ledger.load, self._ledger.commit, node.templates, addressless)
+        actor = Actor(seam, database, clock, arm=self._arm_run, offer=self._offer)
+        self._play = actor.play
+        self._roster = Roster(actor.play, group, clock)
+        self._results = Results(self._ledger.record, clock)
+        sender = Sender(
+            Parts(
+                database, clock, tenure.fence.owner, node.templates, node.channels, self._ledger.begin,
+                self._results, tenure.trusted, self._roster.nudge,
+            )
+        )  # fmt: skip
+        wires = Wires(arm=self._arm_delivery, nudge=self._roster.nudge)
+        self._dispatcher = Dispatcher(database, node.catalogue, clock, sender, wires, group)
+        self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
+        self._delivery_keeper = self._keeper(
+            "delivery", self._dispatcher.admit, self._dispatcher.__contains__
+        )
+        self._router = Router(database, self._roster.admit)
+        self._foundling = Foundling(
+            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
+        )
+        self._feeders: list[asyncio.Task[None]] = []
+        self._deliveries_looked_at = 0.0
+
+    async def start(self) -> None:
+        """Start what works, deal with what a dead node left behind, then let in what is new."""
+        for name, serve in self._ledger.parts():
+            self._group.create_task(serve, name=name)
+        self._group.create_task(self._dispatcher.serve(), name="dispatcher")
+        await self._foundling.sweep()
+        if not self._tenure.clean:
+            await recover(self._node.database, self._node.clock, self._play)
+        for name, feeder in self._feeding().items():
+            self._feeders.append(self._group.create_task(feeder, name=name))
+
+    async def drain(self) -> None:
+        """Let nothing new in, and wait for what is under way, as long as a drain may take."""
+        _log.info("daemon.draining", node=self._node.name, reason="asked to end", deadline_s=DRAIN_S)
+        for feeder in self._feeders:
+            feeder.cancel()
+        self._roster.close()
+        try:
+            async with asyncio.timeout(DRAIN_S):
+                await self._roster.emptied()
+                await self._dispatcher.drain()
+        except TimeoutError:
+            _log.warning("daemon.drain_expired", runs=len(self._roster), deadline_s=DRAIN_S)
+
+    def _feeding(self) -> dict[str, Coroutine[Any, Any, None]]:
+        node = self._node
+        listener = Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
+        lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
+        sweeper = Sweeper(node.database, node.catalogue, node.clock, node.id, self._roster.admit)
+        return {
+            "listener": listener.serve(),
+            "lookout": lookout.serve(),
+            "router": self._router.serve(),
+            "run-keeper": self._run_keeper.serve(),
+            "delivery-keeper": self._delivery_keeper.serve(),
+            "sweeper": sweeper.serve(),
+            "foundling": self._foundling.serve(sorted(node.channels)),
+        }
+
+    def _keeper(
+        self, kind: Kind, sink: Callable[[UUID], Awaitable[None]], at_work: Callable[[object], bool]
+    ) -> Timekeeper:
+        near, far = (Pages(self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD) for _ in range(2))
+        return Timekeeper(near, far, self._node.clock, sink, at_work)
+
+    def _look(self) -> None:
+        """Look for new work. Deliveries are offered as they are planned: looking finds the rest."""
+        self._router.look()
+        self._run_keeper.look()
+        now = self._node.clock.monotonic()
+        if now - self._deliveries_looked_at > _DELIVERIES_EVERY_S:
+            self._deliveries_looked_at = now
+            self._delivery_keeper.look()
+
+    def _found(self) -> int:
+        return self._run_keeper.found + self._router.found
+
+    def _arm_run(self, run_id: UUID, at: Any) -> None:
+        self._run_keeper.arm(run_id, at)
+
+    def _arm_delivery(self, delivery_id: UUID, at: Any) -> None:
+        self._delivery_keeper.arm(delivery_id, at)
+
+    def _offer(self, delivery_id: UUID) -> None:
+        self._dispatcher.offer(delivery_id)
+
+
+class Ledger:
+    """The batched doors to the store: load, commit, begin, record."""
+
+    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure) -> None:
+        """Take the tenure under whose fence decisions and attempts are written."""
+        fence = tenure.fence
+        self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
+            lambda ids: runs.load_runs(database, catalogue, ids), told="load_runs", limit=LOAD_BATCH, lanes=2
+        )
+        self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
+            lambda entries: ledger.commit_decisions(database, fence, entries),
+            told="commit_decisions", limit=LEDGER_BATCH,
+        )  # fmt: skip
+        self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
+            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
+            told="begin_attempts", limit=LEDGER_BATCH,
+        )  # fmt: skip
+        self.record: Batcher[deliveries.Outcome, deliveries.Recorded] = Batcher(
+            lambda rows: deliveries.record_results(database, rows), told="record_results", limit=LEDGER_BATCH
+        )
+
+    def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
+        """Return what must run for the doors to open."""
+        return [
+            ("load", self.load.serve()),
+            ("commit", self.commit.serve()),
+            ("begin", self.begin.serve()),
+            ("record", self.record.serve()),
+        ]
+
+
+class _Ended(Exception):  # noqa: N818  (no error: the way out of a task group)
+    """The tenure has ended, and all its tasks with it."""
+
+
+async def work(node: Node, tenure: Tenure, stop: asyncio.Event, ready: Callable[[], None]) -> None:
+    """Work until the lease is lost (at once) or `stop` is set (after a drain).
+
+    Raises:
+        ExceptionGroup: a part failed.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            machine = Machine(node, tenure, group)
+            await machine.start()
+            ready()
+            await _either(stop, tenure.lost)
+            if not tenure.lost.is_set():
+                await machine.drain()
+            raise _Ended
+    except* (_Ended, LeaseLost):
+        pass
+
+
+async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
+    waiting = [asyncio.ensure_future(event.wait()) for event in (first, second)]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for each in waiting:
+            each.cancel()

@@ -1,0 +1,166 @@
+"""A node's life: settings in, database checked, lease awaited, work, and the way down in order.
+
+A node stands by until it holds the lease, works until it loses it or is told to end, and stands by
+again. Nothing of a tenure outlives it.
+"""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Final
+from uuid import uuid4
+
+import structlog
+
+from chimeway import log
+from chimeway.clock import SystemClock
+from chimeway.daemon.folders import read_templates, register_workflows
+from chimeway.daemon.machine import Node, work
+from chimeway.delivery.channel import Channel, opened
+from chimeway.delivery.channels.email import EmailChannel
+from chimeway.delivery.channels.log import LogChannel
+from chimeway.engine.ownership import Ownership
+from chimeway.errors import InvalidSettings, SchemaMismatch
+from chimeway.settings import Settings
+from chimeway.store import nodes, schema
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.faults import fault_of
+from chimeway.store.pool import Database, open_database
+
+_log = structlog.get_logger()
+_POOL: Final = 16
+_MEASURES: Final = 5
+
+
+async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
+    """Be a node until SIGTERM or SIGINT, or until `stop` is set; then drain and return.
+
+    Args:
+        settings: all there is to set.
+        stop: for who runs a node inside a loop of his own; signals are then his matter.
+
+    Raises:
+        InvalidSettings: a setting that serving needs is missing or wrong.
+        SchemaMismatch: the database has no schema, one too new, or one for tests.
+        DatabaseUnavailable: nothing answers there.
+        InvalidDefinition: a file in the workflows' folder has faults.
+        ExceptionGroup: a part failed; the next process begins where this one ended.
+    """
+    log.configure(settings.log_format, settings.log_level)
+    if stop is None:
+        stop = _on_signals()
+    began = time.monotonic()
+    async with _node(settings) as node:
+        try:
+            await _tenures(node, settings, stop, began)
+        except BaseExceptionGroup as group:
+            for error in group.exceptions:
+                _log.error("daemon.failed", node=node.name, error=repr(error))
+            raise
+    _log.info("daemon.stopped", node=settings.node_name, seconds=round(time.monotonic() - began, 3))
+
+
+@asynccontextmanager
+async def _node(settings: Settings) -> AsyncIterator[Node]:
+    """Open what a process has from its start to its end."""
+    if settings.database_url is None:
+        raise InvalidSettings(
+            "CHIMEWAY_DATABASE_URL is not set; name a database, like postgresql://user@host/name",
+            variable="CHIMEWAY_DATABASE_URL",
+        )
+    url = settings.database_url.get_secret_value()
+    direct = settings.direct_database_url
+    node_id, package = uuid4(), version("chimeway")
+    _log.info("daemon.starting", version=package, node=settings.node_name, node_id=str(node_id))
+    for text in settings.warnings():
+        _log.warning("settings.warning", text=text)
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL)
+        )
+        await _check(database)
+        clock = await _clock(database)
+        templates = read_templates(settings.templates_dir)
+        await register_workflows(database, settings.workflows_dir)
+        channels = await _channels(settings, clock, stack)
+        node = Node(
+            id=node_id,
+            name=settings.node_name,
+            direct_url=direct.get_secret_value() if direct else url,
+            database=database,
+            clock=clock,
+            catalogue=Catalogue(database),
+            templates=templates,
+            channels=channels,
+        )
+        await nodes.enrol(database, node_id, node.name, package, sorted(channels))
+        stack.push_async_callback(_leave, node)
+        yield node
+
+
+async def _tenures(node: Node, settings: Settings, stop: asyncio.Event, began: float) -> None:
+    ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl)
+
+    def ready() -> None:
+        _log.info("daemon.ready", node=node.name, seconds=round(time.monotonic() - began, 3))
+
+    while not stop.is_set():
+        waiting = asyncio.ensure_future(stop.wait())
+        async with AsyncExitStack() as stack:
+            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold()))
+            await asyncio.wait({waiting, holding}, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+            if not holding.done():
+                holding.cancel()
+                await asyncio.wait({holding})
+                break
+            await work(node, holding.result(), stop, ready)
+
+
+async def _check(database: Database) -> None:
+    await schema.require(database)
+    if await schema.has_test_clock(database):
+        raise SchemaMismatch("time stands still in this database: its schema was installed for tests")
+
+
+async def _clock(database: Database) -> SystemClock:
+    """Return a clock that follows the database's; of a few measures the quickest counts."""
+    clock = SystemClock()
+    for _ in range(_MEASURES):
+        await nodes.synchronise(database, clock)
+    return clock
+
+
+async def _channels(settings: Settings, clock: SystemClock, stack: AsyncExitStack) -> Mapping[str, Channel]:
+    channels: list[Channel] = [LogChannel()]
+    if settings.smtp_url is not None:
+        if settings.email_from is None:
+            raise InvalidSettings(
+                "CHIMEWAY_EMAIL_FROM is not set, and CHIMEWAY_SMTP_URL is: who sends the e-mails?",
+                variable="CHIMEWAY_EMAIL_FROM",
+            )
+        channels.append(EmailChannel(settings.smtp_url.get_secret_value(), settings.email_from, clock=clock))
+    for channel in channels:
+        await stack.enter_async_context(opened(channel))
+        _log.info("channel.opened", channel=channel.name)
+    return {channel.name: channel for channel in channels}
+
+
+async def _leave(node: Node) -> None:
+    """Take the node off the list; a database that is gone forgets it by itself."""
+    try:
+        await nodes.leave(node.database, node.id)
+    except Exception as error:
+        if fault_of(error) is None:
+            raise
+
+
+def _on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    return stop

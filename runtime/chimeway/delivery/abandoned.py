@@ -1,0 +1,79 @@
+"""Attempts that nobody will record: their sender died, or lost the answer to having begun them.
+
+Each becomes `unknown`: the provider may or may not have been asked. It counts as an attempt, and the
+delivery is tried again under the same idempotency key, as the rules of retrying say.
+"""
+
+import random
+from collections.abc import Callable
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.delivery.channel import UnknownOutcome
+from chimeway.delivery.dispatcher import Dispatcher
+from chimeway.delivery.results import Results
+from chimeway.delivery.sending import Sending
+from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
+from chimeway.store import deliveries
+from chimeway.store.pool import Database, persistently
+from chimeway.store.runs import NO_ID
+
+_log = structlog.get_logger()
+
+
+class Foundling:
+    """Sweeps for abandoned attempts, and for deliveries that waited for a channel that is here."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        node: UUID,
+        dispatcher: Dispatcher,
+        results: Results,
+        nudge: Callable[[UUID], None],
+    ) -> None:
+        """Take the parts."""
+        self._database = database
+        self._clock = clock
+        self._node = node
+        self._dispatcher = dispatcher
+        self._results = results
+        self._nudge = nudge
+
+    async def serve(self, channels: list[str]) -> None:
+        """Work until cancelled."""
+        while True:
+            await self.sweep()
+            given_back = await persistently(deliveries.reclaim_capable, self._database, channels)
+            for delivery_id in given_back:
+                await self._dispatcher.admit(delivery_id)
+            await self._clock.sleep(SWEEP_EVERY_S * (0.5 + random.random()))  # noqa: S311  (jitter)
+
+    async def sweep(self) -> None:
+        """Record all abandoned attempts as unknown."""
+        after = NO_ID
+        while True:
+            behind = after
+            page = await persistently(deliveries.abandoned, self._database, self._node, behind, SWEEP_PAGE)
+            lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
+            for sending in await self._dispatcher.load(list(lost)):
+                await self._give_up(sending, lost[sending.delivery.id])
+            if len(page) < SWEEP_PAGE:
+                return
+            after = page[-1][0]
+
+    async def _give_up(self, sending: Sending, attempt: int) -> None:
+        delivery = sending.delivery
+        error = UnknownOutcome("the sender ended before it had recorded an answer")
+        outcome = self._results.failure(delivery, sending.run, attempt, error)
+        recorded = await self._results.record(outcome)
+        if recorded.answer == "applied":
+            _log.warning(
+                "delivery.unknown", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
+                channel=delivery.channel, attempt=attempt,
+            )  # fmt: skip
+        if recorded.nudged:
+            self._nudge(delivery.run_id)

@@ -1,0 +1,97 @@
+"""What became of an attempt: from an answer or an exception to rows."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+from chimeway.clock import Clock
+from chimeway.delivery.channel import RateLimited, Sent, classify
+from chimeway.limits import MAX_NOTE_CHARS
+from chimeway.progression.listens import outcome_moves
+from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
+from chimeway.store.deliveries import Outcome, Recorded, Sendable
+from chimeway.store.runs import Loaded
+
+_BUSY_FIRST_S: Final = 0.02
+_BUSY_MOST_S: Final = 1.0
+
+
+class Results:
+    """Says what follows from a result, and records it."""
+
+    def __init__(
+        self,
+        write: Callable[[Outcome], Awaitable[Recorded]],
+        clock: Clock,
+        policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+    ) -> None:
+        """Take how results are written, in batches, and the rules of retrying."""
+        self._write = write
+        self._clock = clock
+        self._policy = policy
+
+    def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:
+        """The provider took it."""
+        return Outcome(
+            delivery.id,
+            delivery.run_id,
+            attempt,
+            "succeeded",
+            "succeeded",
+            provider_reference=sent.provider_reference,
+        )
+
+    def failure(self, delivery: Sendable, run: Loaded, attempt: int, error: Exception) -> Outcome:
+        """Say whether, and when, it is tried again."""
+        error_class = classify(error)
+        now = self._clock.now()
+        rate_limited = error_class == "rate_limited"
+        follows = after_failure(
+            self._policy,
+            Failure(
+                error_class,
+                attempts=delivery.counted_attempts + (0 if rate_limited else 1),
+                first_attempt_at=delivery.first_attempt_at or now,
+                retry_after_s=error.retry_after if isinstance(error, RateLimited) else None,
+            ),
+            now=now,
+            jitter=random.random(),  # noqa: S311  (jitter, no secret)
+        )
+        note = (str(error) or type(error).__name__).replace("\x00", "")[:MAX_NOTE_CHARS]
+        outcome: Literal["failed", "unknown"] = "unknown" if error_class == "unknown" else "failed"
+        if isinstance(follows, GiveUp):
+            return Outcome(
+                delivery.id, delivery.run_id, attempt, outcome, "cancelled", follows.reason, error_class, note
+            )
+        return Outcome(
+            delivery.id, delivery.run_id, attempt, outcome, "failed", None, error_class, note,
+            next_attempt_at=follows.at, nudge=_moves(delivery, run),
+        )  # fmt: skip
+
+    async def record(self, outcome: Outcome) -> Recorded:
+        """Write a result; while somebody holds the run, wait: what happened, happened."""
+        pause_s = _BUSY_FIRST_S
+        while (recorded := await self._write(outcome)).answer == "busy":
+            await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+            pause_s = min(2 * pause_s, _BUSY_MOST_S)
+        return recorded
+
+
+def ended_unsent(
+    delivery: Sendable,
+    status: Literal["cancelled", "suppressed"],
+    reason: str,
+    error_class: str | None = None,
+    note: str | None = None,
+) -> Outcome:
+    """The delivery ends without any provider having been asked."""
+    text = note[:MAX_NOTE_CHARS] if note else None
+    return Outcome(delivery.id, delivery.run_id, None, None, status, reason, error_class, text)
+
+
+def _moves(delivery: Sendable, run: Loaded) -> bool:
+    snapshot = run.snapshot
+    if snapshot is None:
+        return False
+    return outcome_moves(snapshot.definition, delivery.step_id, "temporary_failure", terminal=False)

@@ -1,0 +1,257 @@
+"""One delivery, sent once: attempt durable, provider called, result durable, in this order.
+
+Whether an attempt may begin is for the rows to say: the run's own decision goes first when there is
+one to make, and the ledger's function refuses when a signal came that nobody has looked at. The
+lease is checked on the monotonic clock right before the call, the last moment at which it can help.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.delivery.channel import Channel, Message, TransientFailure, checked, needs_address
+from chimeway.delivery.results import Results, ended_unsent
+from chimeway.limits import SEND_TIMEOUT_S
+from chimeway.progression.decide import decide
+from chimeway.progression.decision import Birth, Noop
+from chimeway.progression.snapshot import LIVE
+from chimeway.render import RenderFault, Templates
+from chimeway.store import deliveries, nodes
+from chimeway.store.content import context_of
+from chimeway.store.deliveries import Beginning, Begun, Outcome, Sendable
+from chimeway.store.faults import LeaseLost
+from chimeway.store.pool import Database, persistently
+from chimeway.store.runs import Loaded
+from chimeway.workflow.definition import Step
+
+_log = structlog.get_logger()
+_ROUNDS: Final = 20
+_BUSY_AGAIN_S: Final = 0.25
+_RUN_FIRST_S: Final = 0.1
+_FAULT_AGAIN_S: Final = 30.0
+
+Load: TypeAlias = Callable[[Sequence[UUID]], Awaitable[list["Sending"]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A delivery and its run, as loaded."""
+
+    delivery: Sendable
+    run: Loaded
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a sender works with; `begin` makes attempts durable, in batches."""
+
+    database: Database
+    clock: Clock
+    node: UUID
+    templates: Templates
+    channels: Mapping[str, Channel]
+    begin: Callable[[Beginning], Awaitable[Begun]]
+    results: Results
+    trusted: Callable[[], bool]
+    nudge: Callable[[UUID], None]
+
+
+class Sender:
+    """Sends deliveries, one by one, each as its rows want it."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Take the parts."""
+        self._with = parts
+
+    def wanted(self, sending: Sending) -> bool:
+        """Say whether there is anything to send, and nobody forbids it."""
+        delivery, snapshot = sending.delivery, sending.run.snapshot
+        if snapshot is None or delivery.status not in {"pending", "failed"}:
+            return False
+        if snapshot.run.held_reason is not None:
+            return False
+        return delivery.attempt_count > 0 or not snapshot.workflow_paused
+
+    async def send(self, sending: Sending, load: Load) -> datetime | None:
+        """Try to send once.
+
+        Args:
+            sending: what, as loaded some time ago.
+            load: loads it again, when the rows have moved on.
+
+        Returns:
+            When to come again, or None: nothing is left to do, or others will say when.
+
+        Raises:
+            LeaseLost: another node has taken over.
+        """
+        try:
+            for _ in range(_ROUNDS):
+                answer = await self._once(sending)
+                if not isinstance(answer, _Again):
+                    return answer
+                fresh = await load([sending.delivery.id])
+                if not fresh:
+                    return None
+                sending = fresh[0]
+        except LeaseLost:
+            raise
+        except Exception as error:  # noqa: BLE001  (one delivery's fault must not end its neighbours)
+            delivery = sending.delivery
+            _log.error(
+                "delivery.failed",
+                delivery_id=str(delivery.id),
+                run_id=str(delivery.run_id),
+                error=repr(error),
+            )
+            return self._in(_FAULT_AGAIN_S)
+        return self._in(_BUSY_AGAIN_S)
+
+    async def _once(self, sending: Sending) -> "datetime | _Again | None":
+        delivery = sending.delivery
+        if not self.wanted(sending):
+            return None
+        if self._run_goes_first(sending.run):
+            self._with.nudge(delivery.run_id)
+            return self._in(_RUN_FIRST_S)
+        channel = self._with.channels.get(delivery.channel)
+        if channel is None:
+            await self._lacking(delivery)
+            return None
+        address, message = self._address(sending, channel), self._message(sending)
+        if isinstance(message, RenderFault):
+            _log.warning(
+                "delivery.render_failed", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
+                render_key=delivery.render_key, channel=delivery.channel, fault=message.reason,
+            )  # fmt: skip
+            await self._with.results.record(
+                ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
+            )
+            return None
+        if address is None and needs_address(channel):
+            await self._with.results.record(ended_unsent(delivery, "suppressed", "no_address"))
+            return None
+        return await self._attempt(sending, channel, address, message)
+
+    async def _attempt(
+        self, sending: Sending, channel: Channel, address: str | None, message: Mapping[str, Any]
+    ) -> "datetime | _Again | None":
+        delivery, run = sending.delivery, sending.run
+        mailbox = run.snapshot.run.mailbox_count if run.snapshot else 0
+        begun = await self._with.begin(
+            Beginning(delivery.id, delivery.run_id, delivery.revision, mailbox, address, dict(message))
+        )
+        match begun.answer:
+            case "begun":
+                made = _message_of(sending, address, message)
+                return await self._call(sending, channel, made, begun.attempt_no or 0)
+            case "unseen" | "stale":
+                return _Again()
+            case "busy":
+                return self._in(_BUSY_AGAIN_S)
+            case "gone":
+                return None
+
+    async def _call(
+        self, sending: Sending, channel: Channel, message: Message, attempt: int
+    ) -> datetime | None:
+        delivery = sending.delivery
+        told = {"delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel}
+        _log.info("delivery.attempt", **told, attempt=attempt)
+        began = self._with.clock.monotonic()
+        try:
+            if not self._with.trusted():
+                raise TransientFailure("the lease was in doubt right before the call")
+            async with asyncio.timeout(SEND_TIMEOUT_S):
+                sent = checked(await channel.send(message))
+        except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
+            outcome = self._with.results.failure(sending.delivery, sending.run, attempt, error)
+        else:
+            outcome = self._with.results.success(delivery, attempt, sent)
+        _log.info(
+            "delivery.outcome", **told, attempt=attempt, outcome=outcome.outcome,
+            error_class=outcome.error_class, seconds=round(self._with.clock.monotonic() - began, 4),
+        )  # fmt: skip
+        return await self._recorded(outcome)
+
+    async def _recorded(self, outcome: Outcome) -> datetime | None:
+        recorded = await self._with.results.record(outcome)
+        if recorded.nudged:
+            self._with.nudge(outcome.run_id)
+        return outcome.next_attempt_at
+
+    def _run_goes_first(self, run: Loaded) -> bool:
+        """Say whether the run has a decision to make: then what it planned may no longer hold."""
+        snapshot = run.snapshot
+        if snapshot is None or snapshot.run.state not in LIVE:
+            return False
+        return not isinstance(decide(snapshot, self._with.clock.now(), _unborn), Noop)
+
+    async def _lacking(self, delivery: Sendable) -> None:
+        """Wait for a node that has the channel, if there is one; else it is set up wrong."""
+        database, node, channel = self._with.database, self._with.node, delivery.channel
+        if await persistently(nodes.another_has, database, node, channel):
+            _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
+            await persistently(deliveries.mark_incapable, database, delivery.id, channel)
+            return
+        note = f'no channel "{channel}" is set up'
+        await self._with.results.record(
+            ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", note)
+        )
+
+    def _address(self, sending: Sending, channel: Channel) -> str | None:
+        """The address of the first attempt stays: all attempts of a delivery are one message."""
+        if sending.delivery.address is not None:
+            return sending.delivery.address
+        known = sending.run.recipient.addresses.get(channel.name)
+        return None if known is None else str(known)
+
+    def _message(self, sending: Sending) -> Mapping[str, Any] | RenderFault:
+        """Return what was rendered before the first attempt, or render it now."""
+        delivery, snapshot = sending.delivery, sending.run.snapshot
+        if delivery.message is not None:
+            return delivery.message
+        step = snapshot.definition.step(delivery.step_id) if snapshot else None
+        if step is None:
+            return RenderFault(f"the definition has no step {delivery.step_id}")
+        context = context_of(sending.run, step)
+        made = self._with.templates.render(delivery.render_key, delivery.channel, context)
+        if isinstance(made, RenderFault):
+            return made
+        return {"subject": made.subject, "body": made.body, "text": made.text}
+
+    def _in(self, pause_s: float) -> datetime:
+        jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
+        return self._with.clock.now() + timedelta(seconds=jittered)
+
+
+class _Again:
+    """The rows have moved on: load and look again."""
+
+
+def _unborn(_step: Step, _visit: int) -> Birth:
+    """Answer for deliveries of a decision that is only asked about, never written."""
+    return Birth("pending")
+
+
+def _message_of(sending: Sending, address: str | None, message: Mapping[str, Any]) -> Message:
+    delivery, snapshot = sending.delivery, sending.run.snapshot
+    return Message(
+        delivery_id=str(delivery.id),
+        run_id=str(delivery.run_id),
+        tenant_id=delivery.tenant_id,
+        recipient_id=delivery.recipient_id,
+        channel=delivery.channel,
+        address=address,
+        subject=message["subject"],
+        body=message["body"],
+        text=message.get("text"),
+        data=dict(snapshot.data) if snapshot else {},
+    )

@@ -1,0 +1,83 @@
+"""Hears hints. Nothing but latency depends on it: what is not heard is found by looking.
+
+Two modes with names: `hinted`, while a connection of its own listens and hears its own calls, and
+`polling`, while none does. Each change is logged.
+"""
+
+import asyncio
+import random
+from collections import deque
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
+from chimeway.store.faults import fault_of
+from chimeway.store.hints import HintLine
+
+Mode: TypeAlias = Literal["hinted", "polling"]
+_log = structlog.get_logger()
+_AGAIN_S: Final = 1.0
+_COUNTED: Final = 1_000
+
+
+class Listener:
+    """Keeps a listening connection; `heard` is set by each hint, and when the mode changes."""
+
+    def __init__(self, url: str, name: str, node: UUID, clock: Clock) -> None:
+        """Take where to listen, and as whom."""
+        self._url = url
+        self._name = name
+        self._node = node
+        self._clock = clock
+        self._hints: deque[float] = deque(maxlen=_COUNTED)
+        self.mode: Mode = "polling"
+        self.heard = asyncio.Event()
+
+    def rate(self) -> int:
+        """Return how many hints came within the last second (counted up to a thousand)."""
+        since = self._clock.monotonic() - 1.0
+        while self._hints and self._hints[0] < since:
+            self._hints.popleft()
+        return len(self._hints)
+
+    async def serve(self) -> None:
+        """Listen until cancelled; a lost connection is replaced."""
+        while True:
+            try:
+                line = await HintLine.open(self._url, self._name, self._node, self._hint)
+            except Exception as error:
+                if fault_of(error.__cause__ or error) not in {"connection", "retry"}:
+                    raise
+                self._turn("polling", str(error))
+            else:
+                try:
+                    self._turn("hinted", "listening")
+                    await self._stay(line)
+                finally:
+                    await line.close()
+                self._turn("polling", "the connection was lost")
+            await asyncio.sleep(_AGAIN_S * random.random())  # noqa: S311  (jitter, no secret)
+
+    async def _stay(self, line: HintLine) -> None:
+        """Return once the line is lost or deaf."""
+        while not line.lost.is_set():
+            if not await line.probe(PROBE_TIMEOUT_S):
+                _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
+                return
+            try:
+                await asyncio.wait_for(line.lost.wait(), PROBE_EVERY_S)
+            except TimeoutError:
+                continue
+
+    def _hint(self) -> None:
+        self._hints.append(self._clock.monotonic())
+        self.heard.set()
+
+    def _turn(self, mode: Mode, reason: str) -> None:
+        if mode != self.mode:
+            self.mode = mode
+            _log.info("listener.mode", mode=mode, reason=reason)
+        self.heard.set()

@@ -1,0 +1,62 @@
+"""After a node died: whatever was at work in it is under suspicion, and must not kill its successor.
+
+A decision that takes the whole process down (a recursion in a library, memory) leaves no error, only
+a dead node; the successor would load the same run and die of it as well, and so on, with everybody
+else's journeys. So who takes a lease over that was not handed over begins with the oldest overdue
+runs, as many as can have been at work, in small groups: a durable strike on each before, its removal
+after. A run that stands with a strike from a former death is evaluated alone, before all others. The
+third strike holds it. So a deadly run costs three deaths and holds nobody but itself: the first
+marks its group, in the second and the third it stands alone.
+
+Strikes say nothing about time: a run may well be evaluated without one by its owner, later.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+
+from chimeway.clock import Clock
+from chimeway.limits import STRIKES, SUSPECTS, SUSPECTS_AT_ONCE
+from chimeway.store import runs
+from chimeway.store.pool import Database, persistently
+
+_log = structlog.get_logger()
+_NOTE: Final = "the node that evaluated this run died, three times"
+
+
+async def recover(database: Database, clock: Clock, play: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:
+    """Evaluate what may have killed the former owner; return how many runs that were."""
+    alone = await _former_suspects(database, play)
+    overdue = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS)
+    for first in range(0, len(overdue), SUSPECTS_AT_ONCE):
+        await _try(database, overdue[first : first + SUSPECTS_AT_ONCE], play)
+    return alone + len(overdue)
+
+
+async def _former_suspects(database: Database, play: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:
+    suspects = await persistently(runs.struck, database, SUSPECTS)
+    for run_id, strikes in suspects:
+        if strikes >= STRIKES:
+            _log.error("run.held", run_id=str(run_id), reason="three_strikes")
+            await _hold(database, run_id)
+        else:
+            _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
+            await _try(database, [run_id], play)
+    return len(suspects)
+
+
+async def _hold(database: Database, run_id: UUID) -> None:
+    await persistently(runs.hold, database, run_id, "three_strikes", _NOTE)
+
+
+async def _try(
+    database: Database, ids: Sequence[UUID], play: Callable[[UUID], Coroutine[Any, Any, None]]
+) -> None:
+    await persistently(runs.strike, database, ids)
+    async with asyncio.TaskGroup() as group:
+        for run_id in ids:
+            group.create_task(play(run_id), name=f"suspect-{run_id}")
+    await persistently(runs.clear_strikes, database, ids)

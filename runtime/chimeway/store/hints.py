@@ -1,0 +1,71 @@
+"""The connection that hears hints: LISTEN, with a probe that shows whether it still hears."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from chimeway.store.pool import Connection, connect
+from chimeway.store.queries import SQL
+
+HINTS = "chimeway"
+"""The one NOTIFY channel of producers; its payload is empty."""
+
+
+class HintLine:
+    """Listens on the hint channel and on one of its own, by which it calls itself."""
+
+    def __init__(self, connection: Connection, probe_channel: str) -> None:
+        """Take an open connection of its own; use `open`."""
+        self._connection = connection
+        self._probe_channel = probe_channel
+        self._echo = asyncio.Event()
+        self.lost = asyncio.Event()
+
+    @classmethod
+    async def open(cls, url: str, name: str, node: UUID, on_hint: Callable[[], None]) -> "HintLine":
+        """Connect and listen; `on_hint` is called for each hint.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there.
+        """
+        line = cls(await connect(url, name), f"chimeway_probe_{node.hex}")
+
+        def hinted(*_: Any) -> None:
+            on_hint()
+
+        def echoed(*_: Any) -> None:
+            line._echo.set()
+
+        def ended(*_: Any) -> None:
+            line.lost.set()
+            on_hint()
+
+        line._connection.add_termination_listener(ended)
+        await line._connection.add_listener(HINTS, hinted)
+        await line._connection.add_listener(line._probe_channel, echoed)
+        return line
+
+    async def probe(self, timeout_s: float) -> bool:
+        """Call oneself through the database; False when nothing was heard in time.
+
+        A connection that answers queries may still hear nothing: behind a pooler the session that
+        listens and the one that asks are two.
+        """
+        self._echo.clear()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._connection.execute(SQL["send_probe"], self._probe_channel)
+                await self._echo.wait()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close the connection, at once if need be."""
+        try:
+            await self._connection.close(timeout=2)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            self._connection.terminate()
