@@ -390,16 +390,17 @@ begin
     end if;
 end $$;
 
--- Whether text is an instant: RFC 3339 with its offset.
+-- Whether text is an instant: RFC 3339 with its offset, in the years 1 to 9999. Nothing that the engine
+-- cannot read may pass here (a leap second, an hour 24): a run would be stuck on it.
 create function chimeway.is_instant(value jsonb) returns boolean
 language plpgsql stable as $$
 begin
     if value is null or jsonb_typeof(value) <> 'string'
-       or (value #>> '{}') !~ '^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)$' then
+       or (value #>> '{}') !~ ('^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]'
+            || '([.][0-9]{1,6})?([Zz]|[+-][0-9]{2}:[0-9]{2})$') then
         return false;
     end if;
-    perform (value #>> '{}')::timestamptz;
-    return true;
+    return (value #>> '{}')::timestamptz between '0001-01-01T00:00:00Z' and '9999-12-31T23:59:59.999999Z';
 exception when others then
     return false;
 end $$;
@@ -687,9 +688,12 @@ declare
 begin
     perform chimeway.check_id('definition.key', d_key);
     perform chimeway.check_id('digest', digest);
-    if jsonb_typeof(definition -> 'version') is distinct from 'number' or (definition ->> 'version') !~ '^[1-9]\d{0,8}$' then
+    if jsonb_typeof(definition -> 'version') is distinct from 'number'
+       or (definition ->> 'version') !~ '^[1-9][0-9]{0,9}$'
+       or (definition -> 'version')::numeric > 2147483647 then
         perform chimeway.refuse('invalid_definition', 'CW007',
-            format('version is %s', coalesce(definition ->> 'version', 'missing')), 'give a whole number from 1');
+            format('version is %s', coalesce(definition ->> 'version', 'missing')),
+            'give a whole number from 1 to 2147483647');
     end if;
     if jsonb_typeof(definition -> 'steps') is distinct from 'array' or jsonb_array_length(definition -> 'steps') = 0 then
         perform chimeway.refuse('invalid_definition', 'CW007', 'steps is missing or empty',
@@ -846,6 +850,24 @@ begin
     return true;
 end $$;
 
+-- When a live run must be evaluated that nobody looked at for a while: a wait keeps its time, and a run
+-- on a notify step is due only when its delivery has become something that the step's rules may want.
+create function chimeway.wake_again(r chimeway.workflow_runs, now_ timestamptz) returns timestamptz
+language sql stable as $$
+    select case
+        when r.state = 'waiting' or r.visit = 0 then r.wake_at
+        when r.wake_at is not null then r.wake_at
+        when exists (
+            select from chimeway.deliveries d
+              join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+             where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
+               and (d.terminal_at is not null
+                    or (d.failed_count > 0 and jsonb_path_exists(w.definition,
+                        '$.steps[*] ? (@.id == $step).progress[*] ? (@.outcome == "temporary_failure")',
+                        jsonb_build_object('step', r.step))))) then now_
+        end
+$$;
+
 create function chimeway.resume_run(p_run uuid, p_note text default null) returns boolean
 language plpgsql as $$
 declare now_ timestamptz := chimeway.clock();
@@ -859,7 +881,7 @@ begin
       from chimeway.workflow_runs r where r.id = p_run;
     update chimeway.workflow_runs r
        set held_reason = null, held_at = null, strikes = 0, transition_count = r.transition_count + 1,
-           revision = r.revision + 1, wake_at = least(coalesce(r.wake_at, now_), now_)
+           revision = r.revision + 1, wake_at = chimeway.wake_again(r, now_)
      where r.id = p_run;
     perform chimeway.hint();
     return true;

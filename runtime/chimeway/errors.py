@@ -71,6 +71,12 @@ class NowInFuture(ChimewayError):  # noqa: N818
     code = "now_in_future"
 
 
+class RunBusy(ChimewayError):  # noqa: N818
+    """Somebody else holds the run locked; nothing was done."""
+
+    code = "run_busy"
+
+
 class InvalidSettings(ChimewayError):  # noqa: N818
     """A setting is not what it must be."""
 

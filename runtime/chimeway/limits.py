@@ -59,6 +59,9 @@ WHEEL_KEYS: Final = 50_000
 LOOK_AHEAD_MS: Final = 30_000
 """How far ahead the timekeeper arms the wheel."""
 
+SWEEP_ANEW: Final = 1_000
+"""Due rows handed on by one sweep before it begins anew, for the sake of rows behind its cursor."""
+
 DUE_PAGE_PER_SHARD: Final = 16
 """Due rows read per shard and page: 256 shards make a page of at most 4,096."""
 
@@ -121,3 +124,9 @@ STRIKES: Final = 3
 
 MESSAGE_BYTES: Final = 1_048_576
 """A rendered message: most providers refuse more."""
+
+PATIENCE_S: Final = 10.0
+"""How long `progress_run` waits for a run that somebody else holds locked."""
+
+MAX_DUE: Final = 1_000
+"""Runs that one `progress_due_runs` takes."""

@@ -34,9 +34,9 @@ instants = st.datetimes(
 
 
 @st.composite
-def forms(draw: st.DrawFn) -> dict[str, Json]:
+def forms(draw: st.DrawFn, min_steps: int = 1) -> dict[str, Json]:
     """Return the JSON form of a valid definition."""
-    ids = draw(st.lists(names, min_size=1, max_size=6, unique=True))
+    ids = draw(st.lists(names, min_size=min_steps, max_size=6, unique=True))
     kinds = [draw(st.sampled_from(["notify", "duration", "until"])) for _ in ids]
     notifies = [step_id for step_id, kind in zip(ids, kinds, strict=True) if kind == "notify"]
     steps = [draw(_step(ids, kinds, place, notifies)) for place in range(len(ids))]
@@ -53,9 +53,9 @@ def forms(draw: st.DrawFn) -> dict[str, Json]:
     return form
 
 
-def definitions() -> st.SearchStrategy[Definition]:
+def definitions(min_steps: int = 1) -> st.SearchStrategy[Definition]:
     """Return valid definitions, parsed."""
-    return forms().map(parse)
+    return forms(min_steps).map(parse)
 
 
 @st.composite

@@ -12,7 +12,7 @@ from chimeway.workflow.encode import canonical_json, digest, encode, required_da
 from chimeway.workflow.graph import graph_of
 from chimeway.workflow.parse import check, parse
 from chimeway.workflow.text import check_text, loads
-from property.definitions import definitions, forms, json_values
+from property.definitions import definitions, forms, json_values, texts
 
 anything = st.recursive(
     st.none()
@@ -21,7 +21,7 @@ anything = st.recursive(
     | st.floats()
     | st.text(st.characters())
     | st.binary()
-    | st.just(2**20_000),
+    | st.builds(lambda: 2**20_000),  # longer than Python writes an integer, also in a strategy's name
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()) | st.integers(), inner),
 )
 
@@ -114,13 +114,21 @@ def test_json_is_read_as_the_standard_library_reads_it(value: Json) -> None:
     assert json_equal(read, [value])
 
 
-@given(forms())
-def test_yaml_reads_json_alike(form: dict[str, Json]) -> None:
+@given(forms(), st.booleans(), st.sampled_from([None, 1, "\t"]))
+def test_yaml_reads_json_alike(form: dict[str, Json], ascii_only: bool, indent: int | str | None) -> None:
     """JSON is YAML: the same text gives the same definition from either reader."""
-    text = json.dumps(form)
+    text = json.dumps(form, ensure_ascii=ascii_only, indent=indent)
     [from_json] = check_text(text, format="json")
     [from_yaml] = check_text(text, format="yaml")
     assert from_yaml.definition == from_json.definition is not None
+
+
+@given(texts)
+def test_json_within_yaml_is_read_alike(text: str) -> None:
+    """A string escaped as JSON does is the same where it stands in a block of YAML."""
+    written = json.dumps({"description": text})
+    [block] = loads(f"definition: {written}", format="yaml", source="x")
+    assert block == {"definition": json.loads(written)}
 
 
 @given(json_values, json_values)

@@ -179,7 +179,7 @@ def test_row_7_a_bounce_after_success_is_followed() -> None:
     assert reasons(decision) == ["progressed_on_delivery_outcome", "step_activated"]
     first = decision.transitions[0]
     assert (first.from_state, first.context["workflow_outcome"]) == ("waiting", "bounced")
-    assert decision.after.armed_step is None
+    assert decision.after.armed_step == "until"
 
 
 def test_row_7_not_where_no_rule_names_it() -> None:
@@ -417,6 +417,9 @@ def test_which_one_by_number_then_the_steps_conditions_then_the_workflows() -> N
     rows = waiting(mail=(mail(2, "skip"), mail(1, "other"), mail(3, "read")))
     decision = decided(replace(rows, run=rows.run))
     assert decision.consumed == (2, 3)  # the second by row 5a, before anything was sent
+    [stillborn] = decision.planned
+    assert (stillborn.birth, stillborn.terminal_at) == (Birth("cancelled", "stopped_before_send"), NOW)
+    assert decision.cancelled == ()
     assert [row["fit"] for row in decision.inputs["mailbox"]] != []
     both = replace(EVERYTHING, stop_conditions=(Condition("skip"),))
     assert decided(waiting(mail=(mail(1, "skip"),), definition=both)).kind == "advanced"

@@ -10,6 +10,7 @@ tied here. Both may be lost: what they say stands in rows.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -57,6 +58,7 @@ class Node:
     catalogue: Catalogue
     templates: Templates
     channels: Mapping[str, Channel]
+    max_lateness_s: float
 
 
 class Machine:
@@ -69,7 +71,7 @@ class Machine:
         self._node, self._tenure, self._group = node, tenure, group
         self._ledger = Ledger(database, node.catalogue, tenure)
         seam = Seam(self._ledger.load, self._ledger.commit, node.templates, addressless)
-        actor = Actor(seam, database, clock, arm=self._arm_run, offer=self._offer)
+        actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
         self._play = actor.play
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock)
@@ -79,8 +81,8 @@ class Machine:
                 self._results, tenure.trusted, self._roster.nudge,
             )
         )  # fmt: skip
-        wires = Wires(arm=self._arm_delivery, nudge=self._roster.nudge)
-        self._dispatcher = Dispatcher(database, node.catalogue, clock, sender, wires, group)
+        wires = Wires(arm=self._arm_delivery, put_off=self._put_off_delivery, nudge=self._roster.nudge)
+        self._dispatcher = Dispatcher(database, node.catalogue, sender, wires, group)
         self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
         self._delivery_keeper = self._keeper(
             "delivery", self._dispatcher.admit, self._dispatcher.__contains__
@@ -135,7 +137,9 @@ class Machine:
         self, kind: Kind, sink: Callable[[UUID], Awaitable[None]], at_work: Callable[[object], bool]
     ) -> Timekeeper:
         near, far = (Pages(self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD) for _ in range(2))
-        return Timekeeper(near, far, self._node.clock, sink, at_work)
+        return Timekeeper(
+            near, far, self._node.clock, sink, at_work, told=kind, max_lateness_s=self._node.max_lateness_s
+        )
 
     def _look(self) -> None:
         """Look for new work. Deliveries are offered as they are planned: looking finds the rest."""
@@ -149,11 +153,17 @@ class Machine:
     def _found(self) -> int:
         return self._run_keeper.found + self._router.found
 
-    def _arm_run(self, run_id: UUID, at: Any) -> None:
+    def _arm_run(self, run_id: UUID, at: datetime | None) -> None:
         self._run_keeper.arm(run_id, at)
 
-    def _arm_delivery(self, delivery_id: UUID, at: Any) -> None:
+    def _put_off_run(self, run_id: UUID, pause_s: float) -> None:
+        self._run_keeper.put_off(run_id, pause_s)
+
+    def _arm_delivery(self, delivery_id: UUID, at: datetime | None) -> None:
         self._delivery_keeper.arm(delivery_id, at)
+
+    def _put_off_delivery(self, delivery_id: UUID, pause_s: float) -> None:
+        self._delivery_keeper.put_off(delivery_id, pause_s)
 
     def _offer(self, delivery_id: UUID) -> None:
         self._dispatcher.offer(delivery_id)
@@ -170,7 +180,7 @@ class Ledger:
         )
         self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
             lambda entries: ledger.commit_decisions(database, fence, entries),
-            told="commit_decisions", limit=LEDGER_BATCH,
+            told="commit_decisions", limit=LEDGER_BATCH, lanes=2,
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
             lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),

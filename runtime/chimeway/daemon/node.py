@@ -95,6 +95,7 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
             catalogue=Catalogue(database),
             templates=templates,
             channels=channels,
+            max_lateness_s=settings.max_lateness.total_seconds(),
         )
         await nodes.enrol(database, node_id, node.name, package, sorted(channels))
         stack.push_async_callback(_leave, node)

@@ -13,11 +13,10 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from chimeway.clock import Clock
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.sending import Sender, Sending
 from chimeway.limits import INTAKE, LOAD_BATCH
@@ -31,9 +30,10 @@ _FULL_AGAIN_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Wires:
-    """What the dispatcher tells others: `arm(delivery, at)` and `nudge(run)`."""
+    """What the dispatcher tells others: when to bring a delivery (again), and to look at a run."""
 
-    arm: Callable[[UUID, datetime], None]
+    arm: Callable[[UUID, datetime | None], None]
+    put_off: Callable[[UUID, float], None]
     nudge: Callable[[UUID], None]
 
 
@@ -44,7 +44,6 @@ class Dispatcher:
         self,
         database: Database,
         catalogue: Catalogue,
-        clock: Clock,
         sender: Sender,
         wires: Wires,
         group: asyncio.TaskGroup,
@@ -52,7 +51,6 @@ class Dispatcher:
         """Take the parts; lanes run in `group`."""
         self._database = database
         self._catalogue = catalogue
-        self._clock = clock
         self._sender = sender
         self._wires = wires
         self._group = group
@@ -130,15 +128,16 @@ class Dispatcher:
         return self._lanes[channel]
 
     async def _send(self, sending: Sending) -> None:
-        again_at = await self._sender.send(sending, self.load)
+        again = await self._sender.send(sending, self.load)
         self._leave(sending.delivery.id)
-        if again_at is not None:
-            self._wires.arm(sending.delivery.id, again_at)
+        if isinstance(again, datetime):
+            self._wires.arm(sending.delivery.id, again)
+        elif again is not None:
+            self._wires.put_off(sending.delivery.id, again)
 
     def _come_again(self, delivery_id: UUID, pause_s: float) -> None:
         self._leave(delivery_id)
-        jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
-        self._wires.arm(delivery_id, self._clock.now() + timedelta(seconds=jittered))
+        self._wires.put_off(delivery_id, pause_s * (0.5 + random.random()))  # noqa: S311  (jitter)
 
     def _leave(self, delivery_id: UUID) -> None:
         self._at_work.discard(delivery_id)

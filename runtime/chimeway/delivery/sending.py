@@ -18,7 +18,7 @@ import structlog
 from chimeway.clock import Clock
 from chimeway.delivery.channel import Channel, Message, TransientFailure, checked, needs_address
 from chimeway.delivery.results import Results, ended_unsent
-from chimeway.limits import SEND_TIMEOUT_S
+from chimeway.limits import CLOCK_AHEAD_MS, SEND_TIMEOUT_S
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Noop
 from chimeway.progression.snapshot import LIVE
@@ -33,6 +33,7 @@ from chimeway.workflow.definition import Step
 
 _log = structlog.get_logger()
 _ROUNDS: Final = 20
+_ABOUT: Final = timedelta(milliseconds=CLOCK_AHEAD_MS)  # our clock is behind the one that wrote the row
 _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
 _FAULT_AGAIN_S: Final = 30.0
@@ -75,11 +76,13 @@ class Sender:
         delivery, snapshot = sending.delivery, sending.run.snapshot
         if snapshot is None or delivery.status not in {"pending", "failed"}:
             return False
+        if delivery.next_attempt_at is None or delivery.next_attempt_at > self._with.clock.now() + _ABOUT:
+            return False
         if snapshot.run.held_reason is not None:
             return False
         return delivery.attempt_count > 0 or not snapshot.workflow_paused
 
-    async def send(self, sending: Sending, load: Load) -> datetime | None:
+    async def send(self, sending: Sending, load: Load) -> datetime | float | None:
         """Try to send once.
 
         Args:
@@ -87,7 +90,8 @@ class Sender:
             load: loads it again, when the rows have moved on.
 
         Returns:
-            When to come again, or None: nothing is left to do, or others will say when.
+            When to come again (an instant that the row has too, or seconds to put it off); None: nothing
+            is left to do, or others will say when.
 
         Raises:
             LeaseLost: another node has taken over.
@@ -111,16 +115,16 @@ class Sender:
                 run_id=str(delivery.run_id),
                 error=repr(error),
             )
-            return self._in(_FAULT_AGAIN_S)
-        return self._in(_BUSY_AGAIN_S)
+            return _jittered(_FAULT_AGAIN_S)
+        return _jittered(_BUSY_AGAIN_S)
 
-    async def _once(self, sending: Sending) -> "datetime | _Again | None":
+    async def _once(self, sending: Sending) -> "datetime | float | _Again | None":
         delivery = sending.delivery
         if not self.wanted(sending):
             return None
         if self._run_goes_first(sending.run):
             self._with.nudge(delivery.run_id)
-            return self._in(_RUN_FIRST_S)
+            return _jittered(_RUN_FIRST_S)
         channel = self._with.channels.get(delivery.channel)
         if channel is None:
             await self._lacking(delivery)
@@ -142,7 +146,7 @@ class Sender:
 
     async def _attempt(
         self, sending: Sending, channel: Channel, address: str | None, message: Mapping[str, Any]
-    ) -> "datetime | _Again | None":
+    ) -> "datetime | float | _Again | None":
         delivery, run = sending.delivery, sending.run
         mailbox = run.snapshot.run.mailbox_count if run.snapshot else 0
         begun = await self._with.begin(
@@ -155,13 +159,13 @@ class Sender:
             case "unseen" | "stale":
                 return _Again()
             case "busy":
-                return self._in(_BUSY_AGAIN_S)
+                return _jittered(_BUSY_AGAIN_S)
             case "gone":
                 return None
 
     async def _call(
         self, sending: Sending, channel: Channel, message: Message, attempt: int
-    ) -> datetime | None:
+    ) -> datetime | float | None:
         delivery = sending.delivery
         told = {"delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel}
         _log.info("delivery.attempt", **told, attempt=attempt)
@@ -227,9 +231,9 @@ class Sender:
             return made
         return {"subject": made.subject, "body": made.body, "text": made.text}
 
-    def _in(self, pause_s: float) -> datetime:
-        jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
-        return self._with.clock.now() + timedelta(seconds=jittered)
+
+def _jittered(pause_s: float) -> float:
+    return pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
 
 
 class _Again:

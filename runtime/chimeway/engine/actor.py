@@ -7,7 +7,7 @@ armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at
 
 import random
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -25,10 +25,13 @@ _STALE_ROUNDS: Final = 50
 _BUSY_FIRST_S: Final = 0.05
 _BUSY_MOST_S: Final = 2.0
 _STUCK_AGAIN_S: Final = 60.0
+_DUE_AGAIN_S: Final = 5.0
 
 
 class Actor:
-    """Plays runs. `arm(run, at)` sets a wake, `offer(delivery)` nudges the dispatcher."""
+    """Plays runs. `arm(run, at)` sets a wake or takes it away, `put_off(run, seconds)` has a due run
+    wait for a while, `offer(delivery)` nudges the dispatcher.
+    """
 
     def __init__(
         self,
@@ -36,14 +39,16 @@ class Actor:
         database: Database,
         clock: Clock,
         *,
-        arm: Callable[[UUID, datetime], None],
+        arm: Callable[[UUID, datetime | None], None],
+        put_off: Callable[[UUID, float], None],
         offer: Callable[[UUID], None],
     ) -> None:
-        """Take the seam and the two wires out."""
+        """Take the seam and the wires out."""
         self._seam = seam
         self._database = database
         self._clock = clock
         self._arm = arm
+        self._put_off = put_off
         self._offer = offer
         self._busy: dict[UUID, float] = {}
 
@@ -77,7 +82,7 @@ class Actor:
                 _log.debug("decision.stale", run_id=str(run_id))
                 return True
             case Refused("busy" | "refused" as answer):
-                _log.debug(f"decision.{answer}", run_id=str(run_id))
+                _log.debug("decision.put_off", run_id=str(run_id), answer=answer)
                 pause = self._busy[run_id] = min(_BUSY_MOST_S, 2 * self._busy.get(run_id, _BUSY_FIRST_S / 2))
                 self._later(run_id, pause)
                 return False
@@ -104,24 +109,26 @@ class Actor:
         if after.held_reason is not None:
             _log.warning("run.held", run_id=str(run_id), reason=after.held_reason)
             return False
-        if after.wake_at is None:
-            return False
-        if after.wake_at <= self._clock.now():
+        if after.wake_at is not None and after.wake_at <= self._clock.now():
             return True
         self._arm(run_id, after.wake_at)
         return False
 
     def _rest(self, run_id: UUID, rest: Rested) -> None:
         """A noop writes nothing; what is due all the same must not be looked at in a circle."""
-        if rest.noop.reason in STUCK_NOOPS:
-            _log.warning("run.stuck", run_id=str(run_id), reason=rest.noop.reason)
-            self._later(run_id, _STUCK_AGAIN_S)
-        elif rest.noop.reason == "wait_not_due" and rest.loaded.wake_at is not None:
-            self._arm(run_id, rest.loaded.wake_at)
+        wake_at, reason = rest.loaded.wake_at, rest.noop.reason
+        if reason in STUCK_NOOPS:
+            _log.warning("run.stuck", run_id=str(run_id), reason=reason)
+        if wake_at is None:
+            return
+        if wake_at > self._clock.now():
+            self._arm(run_id, wake_at)
+        else:
+            self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S)
 
     def _later(self, run_id: UUID, pause_s: float) -> None:
         jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
-        self._arm(run_id, self._clock.now() + timedelta(seconds=jittered))
+        self._put_off(run_id, jittered)
 
     async def _hold(self, run_id: UUID, error: Exception) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone."""

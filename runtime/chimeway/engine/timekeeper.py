@@ -11,17 +11,20 @@ second hands it on. So it may be full, and a page may wait for room.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from chimeway.clock import Clock
-from chimeway.limits import LOOK_AHEAD_MS, WHEEL_KEYS
-from chimeway.store.due import Pages
+from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, WHEEL_KEYS
+from chimeway.store.due import Due, Pages
 from chimeway.store.pool import persistently
 from chimeway.wheel import Wheel
 
+_log = structlog.get_logger()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
 
@@ -36,10 +39,14 @@ class Timekeeper:
         clock: Clock,
         sink: Callable[[UUID], Awaitable[None]],
         at_work: Callable[[UUID], bool],
+        *,
+        told: str,
+        max_lateness_s: float,
     ) -> None:
         """Take two sweeps over the same rows and where what is due goes.
 
-        `at_work` says what the near sweep need not hand on, for it is being looked at already.
+        `at_work` says what the near sweep need not hand on, for it is being looked at already; `told`
+        is what is kept, for the log, which is told of lateness above `max_lateness_s`.
         """
         self._near = near
         self._far = far
@@ -47,19 +54,33 @@ class Timekeeper:
         self._sink = sink
         self._at_work = at_work
         self._wheel: Wheel[UUID] = Wheel(_floor(clock.now()))
+        self._put_off: set[UUID] = set()
         self._asked = asyncio.Event()
         self._armed = asyncio.Event()
+        self._told = told
+        self._max_lateness_s = max_lateness_s
+        self._behind_since: float | None = None
         self.found = 0
 
     def look(self) -> None:
         """Have the near sweep begin anew, soon."""
         self._asked.set()
 
-    def arm(self, key: UUID, at: datetime) -> None:
-        """Set a wake; what lies beyond the look-ahead, or has no room, is left to the sweeps."""
+    def arm(self, key: UUID, at: datetime | None) -> None:
+        """Set or take away a wake; what lies far ahead, or has no room, is left to the sweeps."""
+        self._put_off.discard(key)
         horizon = self._clock.now() + timedelta(milliseconds=2 * LOOK_AHEAD_MS)
-        if at <= horizon and len(self._wheel) < WHEEL_KEYS:
+        if at is not None and at <= horizon and len(self._wheel) < WHEEL_KEYS:
             self._wheel.insert(key, _ceil(at))
+            self._armed.set()
+        else:
+            self._wheel.cancel(key)
+
+    def put_off(self, key: UUID, pause_s: float) -> None:
+        """Come again later to what is due by its row: the near sweep passes it over until then."""
+        if len(self._wheel) < WHEEL_KEYS:
+            self._wheel.insert(key, _ceil(self._clock.now() + timedelta(seconds=pause_s)))
+            self._put_off.add(key)
             self._armed.set()
 
     async def serve(self) -> None:
@@ -73,6 +94,7 @@ class Timekeeper:
         while True:
             self._armed.clear()
             for key in self._wheel.poll(_floor(self._clock.now()), _POLLED_AT_ONCE):
+                self._put_off.discard(key)
                 await self._sink(key)
             deadline = self._wheel.next_deadline()
             if deadline is None:
@@ -89,14 +111,42 @@ class Timekeeper:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            self._near.restart()
-            while not self._near.ended:
-                page = await persistently(self._near.next, self._clock.now())
-                for due in page:
-                    # What the wheel holds for later is on its way: a busy run waiting its turn.
-                    if not self._at_work(due.id) and due.id not in self._wheel:
-                        self.found += 1
-                        await self._sink(due.id)
+            if not await self._sweep_once():
+                self._asked.set()
+
+    async def _sweep_once(self) -> bool:
+        """Hand on what is due; False when it was so much that the sweep must begin anew.
+
+        Rows may be committed behind the cursor: a sweep that followed a backlog to its end would
+        leave them there for as long as the backlog lasts.
+        """
+        self._near.restart()
+        handed_on, first_page = 0, True
+        while not self._near.ended:
+            page = await persistently(self._near.next, self._clock.now())
+            if first_page:
+                self._note_lateness(page)
+                first_page = False
+            for due in page:
+                if not self._at_work(due.id) and due.id not in self._put_off:
+                    handed_on += 1
+                    self.found += 1
+                    await self._sink(due.id)
+            if handed_on > SWEEP_ANEW:
+                return False
+        return True
+
+    def _note_lateness(self, page: Sequence[Due]) -> None:
+        """Say once that we are late, and once that we are not any more."""
+        waiting = [due.at for due in page if not self._at_work(due.id) and due.id not in self._put_off]
+        late = (self._clock.now() - waiting[0]).total_seconds() if waiting else 0.0
+        if late > self._max_lateness_s and self._behind_since is None:
+            self._behind_since = self._clock.monotonic()
+            _log.warning("timekeeper.behind", lateness_s=round(late, 3), of=self._told)
+        elif late <= self._max_lateness_s and self._behind_since is not None:
+            seconds = round(self._clock.monotonic() - self._behind_since, 3)
+            self._behind_since = None
+            _log.info("timekeeper.caught_up", seconds=seconds, of=self._told)
 
     async def _sweep_far(self) -> None:
         ahead = timedelta(milliseconds=LOOK_AHEAD_MS)

@@ -43,10 +43,11 @@ from chimeway.progression.inputs import inputs_of
 from chimeway.progression.instants import read
 from chimeway.progression.notify import corrected, progress
 from chimeway.progression.signals import Fits, ears, hear, obey
-from chimeway.progression.snapshot import LIVE, RunState, Snapshot
+from chimeway.progression.snapshot import ENDED, LIVE, RunState, Snapshot
 from chimeway.progression.wait import elapse, enter_wait
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
 from chimeway.workflow.definition import NotifyAction, WaitAction
+from chimeway.workflow.durations import known_zone
 
 
 def decide(snapshot: Snapshot, now: datetime, births: Births, fits: Fits | None = None) -> Decision | Noop:
@@ -67,6 +68,8 @@ def decide(snapshot: Snapshot, now: datetime, births: Births, fits: Fits | None 
     """
     if now.utcoffset() != timedelta(0):
         raise AssertionError(f"now must be in UTC: {now!r}")
+    if not known_zone(snapshot.zone):
+        snapshot = replace(snapshot, zone="UTC")  # the database may know names that this machine lacks
     rest = _evaluate(_begin(snapshot, now), births, fits)
     if rest.working.transitions:
         return _decision(rest, now)
@@ -88,16 +91,20 @@ def _evaluate(working: Working, births: Births, fits: Fits | None) -> Rest:
 
 def _row(working: Working, fits: Fits | None) -> Move:
     """Return what the first row that fits yields: the table of semantics §5, in its order."""
-    if working.state not in LIVE:
+    if working.state in ENDED:
         return Rest(working, "run_not_active")  # row 1
     if working.held_reason is not None:
         return Rest(working, "run_held")  # row 2
     if working.snapshot.workflow_paused:
         return Rest(working, "workflow_paused")  # row 2
+    if working.state not in LIVE:
+        raise AssertionError(f"no row of the table has the state {working.state!r}")
     working, heard = hear(working, fits)
     if heard is not None:
         return obey(working, heard)  # rows 3, 5, 5a, 6
     if working.state == "active" and working.step_id is None:
+        if _begins_later(working):
+            return Rest(working, "wait_not_due")
         return Leave(working, working.snapshot.definition.steps[0].id, {})  # row 4
     step = working.step
     if step is None:
@@ -116,10 +123,18 @@ def _row(working: Working, fits: Fits | None) -> Move:
             assert_never(step.action)
 
 
+def _begins_later(working: Working) -> bool:
+    """A trigger may name a later start; a signal that wakes the run before must not begin it."""
+    wake_at = working.snapshot.run.wake_at
+    return wake_at is not None and wake_at > working.now
+
+
 def _begin(snapshot: Snapshot, now: datetime) -> Working:
     run, delivery = snapshot.run, snapshot.delivery
     if delivery is not None and delivery.visit != run.visit:
         raise AssertionError(f"run {run.id} is at visit {run.visit}, not {delivery.visit}")
+    if (run.step is None) is not (run.visit == 0) or (run.state == "waiting" and run.step is None):
+        raise AssertionError(f"run {run.id} is {run.state} at visit {run.visit} of step {run.step!r}")
     return Working(
         snapshot=snapshot,
         now=now,

@@ -59,7 +59,8 @@ class Birth:
     """How a delivery is born: what the courier answers when a step's message is planned.
 
     `pending` for what a provider must send, `succeeded` for a written in-app item, `suppressed`
-    with a reason (`no_address`), `cancelled` with `permanent_failure` for a template's fault.
+    with a reason (`no_address`), `cancelled` with `permanent_failure` for a template's fault, or,
+    by the decision itself, with `stopped_before_send` where what plans it also stops it.
     """
 
     status: Literal["pending", "succeeded", "suppressed", "cancelled"]

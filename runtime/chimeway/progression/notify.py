@@ -68,7 +68,8 @@ def progress(working: Working, step: Step) -> Move:
 def corrected(working: Working, step: Step) -> Move | None:
     """Row 7: waiting on `wait_until`, and something else became of the anchor delivery since.
 
-    None where the row does not fit. What it had become stands in the waiting context.
+    None where the row does not fit. What it had become stands in the waiting context. A wait is left
+    here as by time, so its `cancel_signals` stay armed (row 5a).
     """
     delivery = working.delivery
     if delivery is None:
@@ -80,7 +81,7 @@ def corrected(working: Working, step: Step) -> Move | None:
     if before == (delivery.status, delivery.outcome):
         return None
     rule = matching_rule(step, delivery.outcome)
-    return None if rule is None else _follow(working, delivery, rule)
+    return None if rule is None else _follow(working, delivery, rule, armed=True)
 
 
 def matching_rule(step: Step, outcome: Outcome | None) -> OnOutcome | StopOn | None:
@@ -91,7 +92,9 @@ def matching_rule(step: Step, outcome: Outcome | None) -> OnOutcome | StopOn | N
     )
 
 
-def _follow(working: Working, delivery: CurrentDelivery, rule: OnOutcome | StopOn) -> Move:
+def _follow(
+    working: Working, delivery: CurrentDelivery, rule: OnOutcome | StopOn, *, armed: bool = False
+) -> Move:
     match rule:
         case StopOn():
             context = _reason_to_leave(working, delivery, "stop", END)
@@ -102,7 +105,7 @@ def _follow(working: Working, delivery: CurrentDelivery, rule: OnOutcome | StopO
             left = working.write("progressed_on_delivery_outcome", "active", context)
             if not is_terminal(delivery.status) and not keep_retrying:
                 left = _supersede(left, delivery)
-            return Leave(left, to, context)
+            return Leave(left, to, context, armed=armed)
         case _:
             assert_never(rule)
 

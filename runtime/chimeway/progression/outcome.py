@@ -4,6 +4,8 @@ Source: semantics §4. A pure function of the delivery row and its latest attemp
 in-flight state (T-25-04); the rows' names are the source's.
 """
 
+from typing import assert_never
+
 from chimeway.progression.snapshot import TERMINAL, DeliveryStatus
 from chimeway.workflow.definition import Json, Outcome
 
@@ -37,6 +39,8 @@ def outcome_of(
             return _CANCELLED_AS.get(suppression_reason or "")
         case "pending" | "dispatched" | "deferred" | "digested" | "failed":
             return "temporary_failure" if failed_attempts > 0 else None
+        case _:
+            assert_never(status)
 
 
 def is_terminal(status: DeliveryStatus) -> bool:

@@ -90,12 +90,16 @@ def signalled(paper: Paper, signal_type: str, payload: Json, at: datetime) -> Pa
 def attempted(paper: Paper, visit: int, outcome: Outcome, at: datetime) -> Paper:
     """Return the rows after one attempt, or one feedback, gave the delivery of a visit an outcome.
 
-    A delivery that has ended stays as it is, but for a success that is found to have bounced.
+    A delivery that has ended stays as it is, but for a success that is found to have bounced. One
+    that was under way when its run stopped is not tried again: any failure ends it as `run_stopped`.
     """
     row = paper.deliveries[visit]
     if is_terminal(row.status) and not (row.status == "succeeded" and outcome == "bounced"):
         return paper
-    return _changed(paper, _with_outcome(row, outcome, at))
+    changed = _with_outcome(row, outcome, at)
+    if paper.run.state == "stopped" and row.status == "dispatched" and changed.status != "succeeded":
+        changed = replace(changed, status="cancelled", suppression_reason="run_stopped", terminal_at=at)
+    return _changed(paper, changed)
 
 
 def under_way(paper: Paper, visit: int) -> Paper:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, assert_never
 
 from chimeway.limits import MAX_SIGNALS_PER_DECISION
-from chimeway.progression.decision import CancelledDelivery
+from chimeway.progression.decision import Birth, CancelledDelivery
 from chimeway.progression.outcome import is_terminal
 from chimeway.progression.snapshot import LIVE, Mail
 from chimeway.progression.working import Leave, Move, Rest, Working
@@ -167,9 +167,23 @@ def obey(working: Working, heard: Heard) -> Move:
     if not stops:
         return Leave(consumed, to, context, armed=True)
     if ear.armed:
-        unsent = CancelledDelivery(working.visit, "stopped_before_send")
-        consumed = replace(consumed, cancelled=(*consumed.cancelled, unsent))
+        consumed = _unsent(consumed)
     return consumed.write("workflow_stopped", "stopped", context)
+
+
+def _unsent(working: Working) -> Working:
+    """Row 5a: the current delivery ends unsent; one planned in this very decision is born ended."""
+    if all(plan.visit != working.visit for plan in working.planned):
+        cancelled = CancelledDelivery(working.visit, "stopped_before_send")
+        return replace(working, cancelled=(*working.cancelled, cancelled))
+    stillborn = Birth("cancelled", "stopped_before_send")
+    return replace(
+        working,
+        planned=tuple(
+            replace(plan, birth=stillborn, terminal_at=working.now) if plan.visit == working.visit else plan
+            for plan in working.planned
+        ),
+    )
 
 
 def _target(working: Working, condition: Condition) -> str:

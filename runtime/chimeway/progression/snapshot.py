@@ -10,6 +10,7 @@ from chimeway.workflow.definition import Definition
 
 RunState: TypeAlias = Literal["active", "waiting", "completed", "stopped", "failed"]
 LIVE: tuple[RunState, ...] = ("active", "waiting")
+ENDED: tuple[RunState, ...] = ("completed", "stopped", "failed")
 
 DeliveryStatus: TypeAlias = Literal[
     "pending",
@@ -29,7 +30,7 @@ class Run:
     """The run's row.
 
     `entered_at` is when the current step was entered. `armed_step` names the wait (or the notify
-    step with a `wait_until`) that the run has just left by time or signal towards a notify step,
+    step with a `wait_until`) that the run has just left, waiting, towards a notify step,
     `armed_entered_at` when that wait had been entered: its `stop` conditions hold until the first
     attempt row exists (semantics §5 row 5a, §6 b). `mailbox_count` is the highest number in the
     run's mailbox, consumed or not.
@@ -85,7 +86,7 @@ class Delivery:
 class Snapshot:
     """Everything a decision may depend on, besides `now`.
 
-    `zone` is the IANA name of the recipient's zone, else "UTC". `mail` holds the unconsumed
+    `zone` is the IANA name of the recipient's zone, else "UTC"; one unknown here counts as UTC. `mail` holds the unconsumed
     mailbox rows in number order. `delivery` is that of the current visit, or None. `delivery_ids`
     maps a step's id to the id of its latest delivery, as text.
     """

@@ -184,7 +184,7 @@ class Leave:
 
     `working` has all that is written before the run arrives there; `context` says why, and is
     carried on; `completion` is the status reason where nothing follows; `armed` says that a wait
-    was left by time or signal, so that its stop conditions stay armed (§5 row 5a).
+    was left, so that its stop conditions stay armed (§5 row 5a).
     """
 
     working: Working

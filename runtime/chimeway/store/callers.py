@@ -19,8 +19,11 @@ from chimeway.store.statements import Statement
 _SUPPORTED: Final = "an asyncpg connection (asyncpg.Connection, or one that an asyncpg pool lent)"
 # Schema, table, function: what a database without ours answers.
 _ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
-# A wrong password, role or database name: the server is there, and lets nobody in.
-_NO_ENTRY: Final = ("28", "3D000")
+# A wrong password, role or database name, too many connections: the server is there, and lets nobody in.
+_NO_ENTRY: Final = ("28", "3D000", "53300")
+# The transaction did not happen: under a strict isolation that the database sets, it is done again.
+_AGAIN: Final = ("40001", "40P01")
+_TRIES: Final = 5
 
 
 def borrowed(connection: object) -> Connection:
@@ -75,8 +78,18 @@ async def run(
     with in_our_words():
         if connection is not None:
             return _rows(await borrowed(connection).fetch(statement.sql, *statement.args))
-        async with database.acquire() as own:
-            return _rows(await own.fetch(statement.sql, *statement.args))
+        return _rows(await _run_alone(database, statement))
+
+
+async def _run_alone(database: Database, statement: Statement) -> list[asyncpg.Record]:
+    for left in reversed(range(_TRIES)):
+        try:
+            async with database.acquire() as own:
+                return await own.fetch(statement.sql, *statement.args)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate not in _AGAIN or not left:
+                raise
+    raise AssertionError("the last try returns or raises")
 
 
 def _rows(records: Sequence[asyncpg.Record]) -> Sequence[Mapping[str, Any]]:

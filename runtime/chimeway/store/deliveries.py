@@ -29,6 +29,7 @@ class Sendable:
     revision: int
     attempt_count: int
     counted_attempts: int
+    next_attempt_at: datetime | None
     first_attempt_at: datetime | None
     address: str | None
     message: dict[str, Any] | None

@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -47,7 +47,27 @@ async def get_run(database: Database, tenant: str, run_id: UUID) -> RunView:
     return _run(row)
 
 
-async def list_runs(  # noqa: PLR0913  (filters, all by name)
+async def find_run(database: Database, run_id: UUID) -> RunView:
+    """Return a run's row, of whatever tenant: for the engine, which serves them all.
+
+    Raises:
+        WorkflowRunNotFound: no run has this id.
+    """
+    row = await database.fetchrow("run_row_of_any_tenant", run_id)
+    if row is None:
+        raise WorkflowRunNotFound(f"no run {run_id}", hint="look at the id", run_id=run_id)
+    return _run(row)
+
+
+async def find_deliveries(
+    database: Database, run_id: UUID, ids: Collection[UUID]
+) -> tuple[DeliveryView, ...]:
+    """Return some deliveries of a run, in the order of its visits; their attempts are left out."""
+    rows = await database.fetch("explain_deliveries", run_id)
+    return tuple(_delivery(row, ()) for row in rows if row["id"] in ids)
+
+
+async def list_runs(
     database: Database,
     tenant: str,
     *,
@@ -132,7 +152,7 @@ async def list_stuck(database: Database, tenant: str | None = None) -> list[List
     return [_listed(row, row["kind"]) for row in rows]
 
 
-async def list_inbox(  # noqa: PLR0913  (filters, all by name)
+async def list_inbox(
     database: Database,
     tenant: str,
     recipient: str,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from chimeway.workflow.problems import Problem, Problems
 
+_LONGEST_PATH = 400
 _ITEM = re.compile(r"\[([0-9]+)\]\.?(.*)", re.DOTALL)
 
 
@@ -29,6 +30,14 @@ class Document:
     value: object = None
     lines: dict[str, int] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
+
+    def place(self, path: str, line: int) -> None:
+        """Remember where a place begins; deep ones have the line of what is around them.
+
+        Paths grow with depth: a line for each place would let a small text fill the memory.
+        """
+        if len(path) <= _LONGEST_PATH:
+            self.lines.setdefault(path, line)
 
     def note(self, code: str, path: str, message: str, line: int) -> None:
         """Add a fault of the text."""

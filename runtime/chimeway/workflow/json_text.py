@@ -56,7 +56,7 @@ class _Reader:
 
     def value(self, path: str, depth: int) -> object:
         self._skip_blanks()
-        self.document.lines.setdefault(path, self._line())
+        self.document.place(path, self._line())
         match self._text[self._at : self._at + 1]:
             case "{" | "[" if depth > MAX_JSON_DEPTH:
                 message = f"nested more than {MAX_JSON_DEPTH} levels deep"
@@ -87,7 +87,7 @@ class _Reader:
                 self._fail("wanted a key in double quotes")
             key = self._string()
             place = child(path, key)
-            self.document.lines.setdefault(place, line)
+            self.document.place(place, line)
             if not self._takes(":"):
                 self._fail("wanted ':'")
             value = self.value(place, depth + 1)

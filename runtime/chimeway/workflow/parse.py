@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from chimeway.errors import InvalidDefinition
-from chimeway.workflow.definition import Definition, Json, Step, default_next
+from chimeway.workflow.definition import END, Definition, Json, Step, default_next
 from chimeway.workflow.graph import Graph, graph_of
 from chimeway.workflow.place import PLACEHOLDER, Place, Scope
 from chimeway.workflow.problems import Problem, Problems, shown
@@ -17,7 +17,14 @@ from chimeway.workflow.soundness import REFUSED, sound_copy
 
 MAX_VERSION = 2**31 - 1
 """The greatest version: a PostgreSQL `integer`."""
-_MAY_HIDE_A_WAY = ("unknown_step", "unknown_key", "missing_key", "wrong_type", "invalid_value")
+_MAY_HIDE_A_WAY = (
+    "unknown_step",
+    "unknown_key",
+    "missing_key",
+    "wrong_type",
+    "invalid_value",
+    "progress_on_wait",
+)
 """Where one of these was found, a step may be unreachable only for it: no remark then."""
 
 
@@ -137,7 +144,7 @@ def _judge_journey(steps: tuple[Step, ...], scope: Scope, problems: Problems) ->
         return
     if all(step.id in scope.wait_ids for step in steps):
         problems.warning("nothing_is_sent", "steps", "given no notify step; wanted at least one message")
-    if problems.has("duplicate_step_id") or any(step.id == PLACEHOLDER for step in steps):
+    if problems.has("duplicate_step_id") or any(step.id in (PLACEHOLDER, END) for step in steps):
         return  # what leads where is not known
     graph = graph_of(steps)
     places = {step.id: f"steps[{index}]" for index, step in enumerate(steps)}

@@ -24,7 +24,7 @@ CODES: Final[Mapping[str, str]] = MappingProxyType(
         "wrong_type": "The value is of another JSON type than the one wanted.",
         "invalid_value": "The type is right and the value is not.",
         "too_deep": "The nesting exceeds the limit.",
-        "too_large": "The definition exceeds the limit in bytes.",
+        "too_large": "The definition, or the text of several, exceeds the limit in bytes.",
         # Keys.
         "unknown_key": "No such key exists here; a typo is never ignored.",
         "missing_key": "A key that must be given is not.",

@@ -95,5 +95,6 @@ def _since(place: Place | None, level: Level) -> Literal["run", "entered"]:
     if place is None or place.choice(("run", "entered")) != "entered":
         return "run"
     if level == "workflow":
-        place.error("invalid_value", "given 'entered'; a condition of the whole workflow has no step: run")
+        told = "given 'entered'; a condition of the whole workflow belongs to no step: wanted run"
+        place.error("invalid_value", told)
     return "entered"

@@ -62,10 +62,11 @@ def _wait_until(place: Place) -> WaitUntil:
     if anchor := fields["anchor"]:
         anchor.choice(_ANCHORS)
     given = fields.one_of("delay", "delay_seconds")
+    delay, seconds = read_duration(fields["delay"]), _seconds(fields["delay_seconds"])  # each is judged
     return WaitUntil(
         to_step=_to_step(fields),
-        delay=None if given == "delay_seconds" else read_duration(fields["delay"]),
-        delay_seconds=_seconds(fields["delay_seconds"]) if given == "delay_seconds" else None,
+        delay=None if given == "delay_seconds" else delay,
+        delay_seconds=seconds if given == "delay_seconds" else None,
         cancel_signals=read_conditions(fields.items("cancel_signals"), "cancel_signals"),
     )
 
@@ -106,7 +107,7 @@ def _remark_on_order(places: list[Place], rules: list[Rule]) -> None:
             if timed:
                 place.error("conflicting_keys", "given a second `wait_until`; wanted at most one")
             timed = True
-        elif place.word("outcome") == rule.outcome:
+        elif place.word("kind") in _KINDS and place.word("outcome") == rule.outcome:
             if rule.outcome in taken:
                 told = f"an earlier rule takes {shown(rule.outcome)}; this one never applies"
                 place.problems.warning("never_used", place.path, told)

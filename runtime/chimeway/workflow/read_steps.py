@@ -93,7 +93,7 @@ def _notify(place: Place) -> NotifyAction:
     fields = place.fields(("type", "channel", "render_key"), ("data",))
     channel = fields.identifier("channel")
     known = place.scope.channels
-    if known is not None and channel not in known and place.word("channel") == channel:
+    if known is not None and channel and channel not in known and place.word("channel") == channel:
         place.problems.warning(
             "unknown_channel",
             place.member("channel").path,
@@ -115,10 +115,11 @@ def _data(place: Place | None) -> dict[str, Json]:
 def _wait(place: Place) -> WaitAction:
     fields = place.fields(("type",), ("duration", "until", "stop_conditions"))
     given = fields.one_of("duration", "until")
+    duration, until = read_duration(fields["duration"]), _until(fields["until"])  # each is judged
     conditions = read_conditions(fields.items("stop_conditions"), "wait")
     if given == "until":
-        return WaitAction(until=_until(fields["until"]), stop_conditions=conditions)
-    return WaitAction(duration=read_duration(fields["duration"]), stop_conditions=conditions)
+        return WaitAction(until=until, stop_conditions=conditions)
+    return WaitAction(duration=duration, stop_conditions=conditions)
 
 
 def _until(place: Place | None) -> datetime | DataRef:

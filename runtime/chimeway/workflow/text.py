@@ -5,6 +5,7 @@ What a definition may hold is `parse`'s affair; here is only what text can get w
 
 from typing import Literal, TypeAlias
 
+from chimeway.limits import MAX_DEFINITIONS_TEXT_BYTES
 from chimeway.workflow.document import Document, TextFault
 from chimeway.workflow.json_text import read_json
 from chimeway.workflow.parse import Checked, check_with, invalid_definition
@@ -57,6 +58,9 @@ def check_text(
 
 
 def _documents(text: str | bytes, text_format: TextFormat) -> list[Document]:
+    if len(text) > MAX_DEFINITIONS_TEXT_BYTES:
+        message = f"given {len(text)} bytes of text; the limit is {MAX_DEFINITIONS_TEXT_BYTES}"
+        raise TextFault(Problem("too_large", "", message, line=1))
     decoded = _decoded(text)
     found = read_yaml(decoded) if text_format == "yaml" else [read_json(decoded)]
     return [definition for document in found for definition in document.definitions()]

@@ -4,6 +4,9 @@ Plain words mean what YAML 1.2's core schema says: `true`, `false`, `null`, deci
 integers, floats; all else is a string. So `yes`, `on`, `2026-03-29` and `1:30` are strings, as one
 reads them. Tags are refused, except `!!str` and those that change nothing. Aliases are allowed and
 share one value; the walk that follows bounds what they can blow up to.
+
+JSON is YAML since 1.2, and PyYAML reads 1.1: it knows no tabs between tokens, no keys above 1,024
+characters, no surrogate pairs, and more line breaks than JSON. So what is JSON is read as JSON.
 """
 
 import re
@@ -15,7 +18,7 @@ import yaml
 
 from chimeway.limits import MAX_JSON_DEPTH
 from chimeway.workflow.document import Document, TextFault
-from chimeway.workflow.json_text import number_of
+from chimeway.workflow.json_text import number_of, read_json
 from chimeway.workflow.problems import Problem, child, shown
 from chimeway.workflow.soundness import REFUSED
 
@@ -39,6 +42,11 @@ def read_yaml(text: str) -> list[Document]:
 
     Raises TextFault when it is not YAML, or nested too deeply.
     """
+    if text.lstrip().startswith(("{", "[")):
+        try:
+            return [read_json(text)]
+        except TextFault:
+            pass  # a flow of YAML's own, or neither: then YAML's complaint is the one to give
     builder = _Builder()
     for event in _events(text):
         builder.take(event)
@@ -131,7 +139,7 @@ class _Builder:
         top.repeated = value in top.value
         path = top.next_path()
         line = event.start_mark.line + 1
-        self._document.lines.setdefault(path, line)
+        self._document.place(path, line)
         if top.repeated:
             self._document.note("duplicate_key", path, f"given {shown(value)} twice", line)
 
@@ -151,7 +159,7 @@ class _Builder:
     def _arrive(self, event: Any) -> str:
         """Return the path of the value that begins here, and remember its line."""
         path = self._path()
-        self._document.lines.setdefault(path, event.start_mark.line + 1)
+        self._document.place(path, event.start_mark.line + 1)
         return path
 
     def _path(self) -> str:
@@ -164,10 +172,10 @@ class _Builder:
         path = self._path()
         if event.tag is not None:
             if event.tag in _STR_TAGS:
-                return event.value
+                return _with_whole_pairs(event.value)
             self._note_tag(event, path)
             return REFUSED
-        value = _plain(event.value) if event.implicit[0] else event.value
+        value = _plain(event.value) if event.implicit[0] else _with_whole_pairs(event.value)
         if value is REFUSED:
             line = event.start_mark.line + 1
             message = f"given {event.value[:40]}; wanted a finite number that JSON readers hold"
@@ -195,6 +203,11 @@ class _Builder:
     @property
     def _document(self) -> Document:
         return self.documents[-1]
+
+
+def _with_whole_pairs(text: str) -> str:
+    """Join escaped surrogate pairs, as in JSON pasted into YAML; halves stay, for the check."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 def _plain(text: str) -> object:

@@ -6,6 +6,14 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
   from chimeway.workflow_runs r
  where r.id = $1 and r.tenant_id = $2 and r.shard = chimeway.shard_of_id($1);
 
+-- name: run_row_of_any_tenant
+-- One run, for the engine, which serves all tenants.
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
+       r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
+       r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
+  from chimeway.workflow_runs r
+ where r.id = $1 and r.shard = chimeway.shard_of_id($1);
+
 -- name: list_runs
 -- A page of a tenant's runs, the newest first, behind the cursor; each filter may be null.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,

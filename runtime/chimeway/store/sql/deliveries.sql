@@ -1,7 +1,7 @@
 -- name: load_deliveries
 -- What sending depends on, besides the run.
 select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id, d.channel, d.render_key, d.status,
-       d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.stop_requested, d.created_at,
+       d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.next_attempt_at,
        (select min(a.started_at) from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard) as first_attempt_at,
        (select count(*) from chimeway.delivery_attempt_results a

@@ -2,10 +2,6 @@
 -- Routes waiting signals: see schema.sql, section 8.
 select r.run_id, r.last_arrival from chimeway.route_signals($1, $2, $3) r;
 
--- name: unrouted_signals
--- Whether any signal waits to be routed.
-select exists (select from chimeway.signals s where s.routed_at is null);
-
 -- name: enrol_node
 -- Writes a new node down, and forgets those that have been silent for an hour.
 with gone as (

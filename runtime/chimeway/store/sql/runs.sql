@@ -64,10 +64,6 @@ select r.id from chimeway.workflow_runs r
    and r.waiting_for_node is null and r.id > $1
  order by r.id limit $2;
 
--- name: run_exists
--- Whether a run has this id.
-select true from chimeway.workflow_runs r where r.id = $1;
-
 -- name: hold_run
 -- Holds a live run; false when it is not live or held already.
 select chimeway.hold_run($1, $2, $3);
@@ -97,9 +93,9 @@ select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
  where r.waiting_for_node is not null and r.id > $1 order by r.id limit $2;
 
 -- name: clear_run_incapable
--- Gives runs back to the nodes, due now.
+-- Gives runs back to the nodes.
 update chimeway.workflow_runs r
-   set waiting_for_node = null, wake_at = least(coalesce(r.wake_at, chimeway.clock()), chimeway.clock())
+   set waiting_for_node = null, wake_at = chimeway.wake_again(r, chimeway.clock())
  where r.id = any($1::uuid[]) and r.waiting_for_node is not null and r.state in ('active','waiting');
 
 -- name: load_definition

@@ -1,0 +1,1 @@
+"""The producers' and readers' side: trigger, signal, identify, explain, cancel, inbox."""

@@ -1,0 +1,264 @@
+"""The client: the verbs that users type. It needs no daemon in its process, only the database.
+
+The verbs that only read are in `reading`.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from types import EllipsisType
+from typing import Any
+from uuid import UUID
+
+from chimeway.client import bulk, checks, opening
+from chimeway.client.reading import Reading
+from chimeway.client.recipient import Recipient, Recipients, people
+from chimeway.client.registry import AnyWorkflow, Registry, meant
+from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
+from chimeway.errors import InvalidInput
+from chimeway.store import callers, statements
+from chimeway.store.pool import Database
+from chimeway.store.statements import Fact, Order
+from chimeway.workflow.coerce import coerce
+from chimeway.workflow.definition import Definition
+
+
+class Chimeway(Reading):
+    """Trigger, signal, identify, cancel; read runs, explanations, inboxes.
+
+    `connection=` on a verb makes it part of the caller's transaction on that connection, which is
+    never begun, committed or rolled back here. It takes an asyncpg connection; anything else is a
+    TypeError that lists what is supported. Without it, each verb is a transaction of its own.
+
+    `tenant` may be left out everywhere: it is then the one bound by `for_tenant`, else "default".
+
+    Every verb raises a ChimewayError with a stable `code`; `database_unavailable` among them.
+    """
+
+    def __init__(self, database: Database, *, tenant: str | None = None) -> None:
+        """Work on an open database, which whoever opened it closes; most want `connect`."""
+        super().__init__(database, tenant)
+        self._registry = Registry(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls, dsn: str, *, tenant: str | None = None, pool_size: int = 8
+    ) -> AsyncIterator["Chimeway"]:
+        """Open a client on a PostgreSQL, with at most `pool_size` connections.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there, or it lets this role not in.
+            InvalidInput: `dsn` cannot be read.
+        """
+        async with opening.pool(dsn, pool_size) as database:
+            client = cls(database, tenant=tenant)
+            with opening.as_newest(client):
+                yield client
+
+    def for_tenant(self, tenant: str) -> "Chimeway":
+        """Return the same client with this tenant bound."""
+        bound = Chimeway(self._database, tenant=tenant)
+        bound._registry = self._registry
+        return bound
+
+    async def register(self, workflow: AnyWorkflow) -> bool:
+        """Register a definition, committed at once; say whether it was new.
+
+        Raises:
+            WorkflowDefinitionVersionConflict: the version is registered with another content.
+            InvalidDefinition: it has faults.
+        """
+        return await self._registry.register(coerce(workflow))
+
+    async def trigger(  # noqa: PLR0913  (all but the first two by name)
+        self,
+        workflow: AnyWorkflow,
+        data: object = None,
+        *,
+        recipients: Recipients | None = None,
+        tenant: str | None = None,
+        idempotency_key: str | None = None,
+        workflow_version: int | None = None,
+        cancellation_key: str | None = None,
+        at: datetime | None = None,
+        connection: object | None = None,
+    ) -> Receipt:
+        """Start one run for each recipient: one event, one transaction.
+
+        Args:
+            workflow: a key of what is registered; or a definition (Workflow, dict, a class with
+                `workflow(self, args)`), which is registered first where it is not.
+            data: a mapping, or a pydantic model; kept whole. `actor_id` in it names the recipient
+                where `recipients` is left out.
+            recipients: ids, or `Recipient`s, whose profiles are written in the same transaction.
+            tenant: whose runs.
+            idempotency_key: the same again returns the first receipt and writes nothing.
+            workflow_version: of a key; without it the current one starts.
+            cancellation_key: by which `cancel` finds the runs.
+            at: the earliest instant of the first step (aware); without it, or past: now.
+            connection: see the class.
+
+        Raises:
+            UnknownWorkflow, IdempotencyConflict, InvalidDataReference, InvalidInput,
+            InvalidDefinition, WorkflowDefinitionVersionConflict.
+        """
+        asked = meant(workflow, data, workflow_version)
+        who = people(recipients, asked.data)
+        order = Order(
+            who.ids,
+            asked.data,
+            checks.optional_identifier("idempotency_key", idempotency_key),
+            checks.optional_identifier("cancellation_key", cancellation_key),
+            checks.instant("at", at),
+        )
+        statement = statements.trigger(asked.key, asked.version, self._of(tenant), order, who.profiles)
+        await self._registered(asked.definition, connection)
+        return receipt(await callers.run(self._database, statement, connection))
+
+    async def trigger_many(
+        self,
+        workflow: AnyWorkflow,
+        orders: Iterable[Mapping[str, Any]],
+        *,
+        tenant: str | None = None,
+        workflow_version: int | None = None,
+        connection: object | None = None,
+    ) -> list[Receipt]:
+        """Trigger many events of one workflow, all or none, in one statement.
+
+        Args:
+            workflow: a key or a definition; not a class that writes one for each event.
+            orders: each a mapping with `recipients` (ids), and optionally `data`,
+                `idempotency_key`, `cancellation_key`, `at`, as `trigger` takes them. At most 1,000
+                recipients in all.
+            tenant, workflow_version, connection: as for `trigger`.
+
+        Returns:
+            a receipt for each order, in their order.
+        """
+        asked, checked = bulk.orders(workflow, orders, workflow_version)
+        if not checked:
+            return []
+        statement = statements.trigger_each(asked.key, asked.version, self._of(tenant), checked)
+        await self._registered(asked.definition, connection)
+        return bulk.receipts(await callers.run(self._database, statement, connection), len(checked))
+
+    async def signal(  # noqa: PLR0913  (all but the first by name)
+        self,
+        signal_type: str,
+        *,
+        actor: str,
+        tenant: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        dedupe_key: str | None = None,
+        connection: object | None = None,
+    ) -> UUID:
+        """Record that something happened; runs of this actor in this tenant hear it.
+
+        Returns:
+            the signal's id; of the first one where the same `dedupe_key` was used before.
+        """
+        fact = Fact(
+            checks.identifier("signal_type", signal_type),
+            checks.identifier("actor", actor),
+            checks.json_object("payload", payload),
+            checks.optional_identifier("dedupe_key", dedupe_key),
+        )
+        rows = await callers.run(self._database, statements.signal(self._of(tenant), fact), connection)
+        return UUID(str(rows[0]["id"]))
+
+    async def signal_many(
+        self,
+        signals: Iterable[Mapping[str, Any]],
+        *,
+        tenant: str | None = None,
+        connection: object | None = None,
+    ) -> list[UUID]:
+        """Record many signals, all or none, in one statement.
+
+        Args:
+            signals: each a mapping with `type`, `actor`, and optionally `payload`, `dedupe_key`;
+                at most 1,000.
+            tenant, connection: as for `signal`.
+
+        Returns:
+            their ids, in their order.
+        """
+        facts = bulk.facts(signals)
+        if not facts:
+            return []
+        statement = statements.signal_each(self._of(tenant), facts)
+        rows = await callers.run(self._database, statement, connection)
+        return [UUID(str(row["id"])) for row in sorted(rows, key=lambda row: int(row["place"]))]
+
+    async def identify(  # noqa: PLR0913  (all but the first by name)
+        self,
+        recipient: str,
+        *,
+        tenant: str | None = None,
+        email: str | EllipsisType | None = ...,
+        phone: str | EllipsisType | None = ...,
+        timezone: str | EllipsisType | None = ...,
+        locale: str | EllipsisType | None = ...,
+        addresses: Mapping[str, str | None] | None = None,
+        preferences: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        connection: object | None = None,
+    ) -> None:
+        """Write a recipient's profile: what is left out stays as it is, None removes.
+
+        Args:
+            recipient: who.
+            tenant, connection: as for `trigger`.
+            email, phone: addresses of the channels email, and phone and sms.
+            timezone: an IANA name, such as "Europe/London".
+            locale: a tag, such as "de-DE".
+            addresses: channel to address, for other channels.
+            preferences, data: merged into what is known, key by key.
+        """
+        known = Recipient(recipient, email, phone, timezone, locale, addresses, preferences, data)
+        name = checks.identifier("recipient", recipient)
+        statement = statements.identify(self._of(tenant), name, known.profile())
+        await callers.run(self._database, statement, connection)
+
+    async def cancel(
+        self,
+        run_id: UUID | str | None = None,
+        *,
+        tenant: str | None = None,
+        cancellation_key: str | None = None,
+        note: str | None = None,
+        connection: object | None = None,
+    ) -> Cancellation:
+        """Stop a run, or all live runs that bear a key: exactly and at once.
+
+        Args:
+            run_id: which run; or
+            cancellation_key: which runs, those of the caller's own transaction included.
+            tenant, connection: as for `trigger`.
+            note: free text kept beside the reason, at most 1,000 characters.
+
+        Returns:
+            what was stopped, what was on its way, what had ended before.
+
+        Raises:
+            WorkflowRunNotFound: `run_id` is none of this tenant's runs.
+            InvalidInput: neither of run_id and cancellation_key is given, or both.
+        """
+        if (run_id is None) == (cancellation_key is None):
+            raise InvalidInput("give one of run_id and cancellation_key", field="run_id")
+        statement = statements.cancel(
+            self._of(tenant),
+            run_id=None if run_id is None else checks.uuid("run_id", run_id),
+            cancellation_key=checks.optional_identifier("cancellation_key", cancellation_key),
+            note=checks.note(note),
+        )
+        return cancellation(await callers.run(self._database, statement, connection))
+
+    async def _registered(self, definition: Definition | None, connection: object | None) -> None:
+        """See that a definition is registered; a wrong kind of connection is refused before."""
+        if connection is not None:
+            callers.borrowed(connection)
+        if definition is not None:
+            await self._registry.ensure(definition)

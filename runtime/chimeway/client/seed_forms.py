@@ -1,0 +1,69 @@
+"""The seed's forms: `Signal.track` and `Trigger.trigger`, on the client that was opened last."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from chimeway.client.chimeway import Chimeway
+from chimeway.client.opening import newest
+from chimeway.client.recipient import Recipients
+from chimeway.client.registry import AnyWorkflow
+from chimeway.client.results import Receipt
+
+
+class Signal:
+    """`await Signal.track(actor, tenant, type, payload)`."""
+
+    @staticmethod
+    async def track(  # noqa: PLR0913  (the seed's order of arguments)
+        actor: str,
+        tenant: str,
+        signal_type: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        dedupe_key: str | None = None,
+        connection: object | None = None,
+    ) -> UUID:
+        """Record a signal as `Chimeway.signal` does, and return its id.
+
+        Raises:
+            DatabaseUnavailable: no client is open on this event loop.
+        """
+        return await newest(Chimeway).signal(
+            signal_type,
+            actor=actor,
+            tenant=tenant,
+            payload=payload,
+            dedupe_key=dedupe_key,
+            connection=connection,
+        )
+
+
+class Trigger:
+    """`await Trigger.trigger(workflow, args, tenant_id=...)`."""
+
+    @staticmethod
+    async def trigger(  # noqa: PLR0913  (all but the first two by name)
+        workflow: AnyWorkflow,
+        args: object = None,
+        *,
+        tenant_id: str | None = None,
+        recipients: Recipients | None = None,
+        idempotency_key: str | None = None,
+        cancellation_key: str | None = None,
+        connection: object | None = None,
+    ) -> Receipt:
+        """Trigger as `Chimeway.trigger` does; `actor_id` in `args` names the recipient.
+
+        Raises:
+            DatabaseUnavailable: no client is open on this event loop.
+        """
+        return await newest(Chimeway).trigger(
+            workflow,
+            args,
+            tenant=tenant_id,
+            recipients=recipients,
+            idempotency_key=idempotency_key,
+            cancellation_key=cancellation_key,
+            connection=connection,
+        )

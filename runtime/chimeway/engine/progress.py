@@ -1,0 +1,212 @@
+"""`progress_run` and `progress_due_runs`: the seam by hand, for workers, tests and operators.
+
+It needs no lease and no daemon: the ledger's guards make a decision right whoever makes it. What it
+plans is sent by whichever daemon holds the lease; it is told by a hint.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
+from chimeway.errors import InvalidDefinition, InvalidInput, NowInFuture, RunBusy, WorkflowRunNotFound
+from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, PATIENCE_S
+from chimeway.progression.decision import NoopReason
+from chimeway.render import Templates
+from chimeway.store import ledger, nodes, reads, runs
+from chimeway.store.callers import in_our_words
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.ledger import Answer, Entry
+from chimeway.store.pool import Database, open_database
+from chimeway.store.runs import Loaded
+from chimeway.store.views import DeliveryView, RunView
+
+_BUSY_FIRST_S: Final = 0.005
+_BUSY_MOST_S: Final = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """The run went on to another step; `deliveries` were planned on the way."""
+
+    run: RunView
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The run waits now; `deliveries` were planned on the way."""
+
+    run: RunView
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The run came to its end; `deliveries` were planned on the way."""
+
+    run: RunView
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A signal or a rule stopped the run."""
+
+    run: RunView
+    deliveries: tuple[DeliveryView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Noop:
+    """Nothing followed from the run's rows, and nothing was written."""
+
+    run: RunView
+    reason: NoopReason
+
+
+Progress: TypeAlias = Advanced | Waiting | Completed | Stopped | Noop
+_Kind: TypeAlias = type[Advanced | Waiting | Completed | Stopped]
+_KINDS: Final[dict[str, _Kind]] = {
+    "advanced": Advanced,
+    "waiting": Waiting,
+    "completed": Completed,
+    "stopped": Stopped,
+}
+
+
+class Engine:
+    """Evaluates runs on demand."""
+
+    def __init__(self, database: Database, templates: Templates, addressless: Collection[str]) -> None:
+        """Take an open database; use `connect`."""
+        self._database = database
+        self._catalogue = Catalogue(database)
+        self._seam = Seam(self._load, self._commit, templates, addressless)
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(
+        cls,
+        dsn: str,
+        *,
+        templates: Templates | None = None,
+        addressless: Collection[str] = ("log",),
+        size: int = 8,
+    ) -> AsyncIterator["Engine"]:
+        """Open a pool of at most `size` connections.
+
+        Args:
+            dsn: the database.
+            templates: for in-app messages, which are rendered where they are planned; without, an
+                in_app step ends as cancelled/permanent_failure, as it does where a template is missing.
+            addressless: the channels that need no address.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there.
+        """
+        async with open_database(dsn, name="chimeway-engine", size=size) as database:
+            yield cls(database, templates or Templates({}), addressless)
+
+    async def progress_run(self, run_id: UUID, now: datetime | None = None) -> Progress:
+        """Evaluate one run against its rows, and persist what follows in one transaction.
+
+        Args:
+            run_id: which.
+            now: the time of the evaluation; the database's clock if left out.
+
+        Returns:
+            What followed; the run as it is then.
+
+        Raises:
+            WorkflowRunNotFound: no run has this id.
+            NowInFuture: `now` is more than 50 ms ahead of the database's clock.
+            RunBusy: somebody held the run locked for ten seconds.
+            InvalidDefinition: this program cannot read the run's definition.
+        """
+        with in_our_words():
+            at = await self._now(now)
+            return await self._progress(run_id, at, own_clock=now is None)
+
+    async def progress_due_runs(
+        self, now: datetime | None = None, limit: int | None = None
+    ) -> list[Progress]:
+        """Evaluate the runs whose time has come, oldest first.
+
+        Args:
+            now: the time of the evaluation; the database's clock if left out.
+            limit: how many at most; 1,000 if left out, and at most.
+
+        Returns:
+            One result for each run that was taken.
+        """
+        if limit is not None and not 1 <= limit <= MAX_DUE:
+            raise InvalidInput(f"limit is {limit}; give 1 to {MAX_DUE}", field="limit")
+        with in_our_words():
+            at = await self._now(now)
+            due = await runs.oldest_due(self._database, at, limit or MAX_DUE)
+            return [await self._progress(run_id, at, own_clock=now is None) for run_id in due]
+
+    async def _progress(self, run_id: UUID, at: datetime, *, own_clock: bool) -> Progress:
+        """Evaluate until the rows hold still: `stale` is made again, `busy` waits for its holder."""
+        loop = asyncio.get_running_loop()
+        patience, pause_s = loop.time() + PATIENCE_S, _BUSY_FIRST_S
+        while isinstance(answer := await self._once(run_id, at), str):
+            if loop.time() > patience:
+                raise RunBusy(f"run {run_id} was {answer} for {PATIENCE_S} seconds", run_id=run_id)
+            if answer == "busy":
+                await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+                pause_s = min(2 * pause_s, _BUSY_MOST_S)
+            if own_clock:
+                at = await nodes.database_now(self._database)
+        return answer
+
+    async def _once(self, run_id: UUID, at: datetime) -> Progress | Literal["stale", "busy"]:
+        match await self._seam.evaluate(run_id, lambda: at):
+            case Committed() as done:
+                return await self._result(done)
+            case Rested(noop=noop):
+                return Noop(await reads.find_run(self._database, run_id), noop.reason)
+            case NotUnderstood(loaded):
+                which = f"{loaded.workflow[0]} version {loaded.workflow[1]}"
+                raise InvalidDefinition(f"this program cannot read workflow {which}")
+            case Refused("gone"):
+                raise WorkflowRunNotFound(f"no run {run_id}", hint="look at the id", run_id=run_id)
+            case Refused("refused"):
+                raise _in_future(at)
+            case Refused("stale" | "busy" as answer):
+                return answer
+            case never:
+                raise AssertionError(never)
+
+    async def _now(self, now: datetime | None) -> datetime:
+        """Refuse a time to come also where nothing would be written: a noop can be wrong, too."""
+        there = await nodes.database_now(self._database)
+        if now is None:
+            return there
+        if now.tzinfo is None:
+            raise InvalidInput("now has no zone; give an instant in UTC", field="now")
+        if now > there + timedelta(milliseconds=CLOCK_AHEAD_MS):
+            raise _in_future(now)
+        return now.astimezone(there.tzinfo)
+
+    async def _result(self, done: Committed) -> Progress:
+        ids = set(done.entry.delivery_ids.values())
+        run = await reads.find_run(self._database, done.entry.run_id)
+        planned = await reads.find_deliveries(self._database, run.id, ids) if ids else ()
+        return _KINDS[done.entry.decision.kind](run, planned)
+
+    async def _load(self, run_id: UUID) -> Loaded | None:
+        return (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
+
+    async def _commit(self, entry: Entry) -> Answer:
+        return (await ledger.commit_decisions(self._database, None, [entry]))[0]
+
+
+def _in_future(now: datetime) -> NowInFuture:
+    return NowInFuture(f"now ({now.isoformat()}) is ahead of the database's clock", field="now")
