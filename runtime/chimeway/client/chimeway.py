@@ -144,7 +144,7 @@ class Chimeway(Reading):
         await self._registered(asked.definition, connection)
         return bulk.receipts(await callers.run(self._database, statement, connection), len(checked))
 
-    async def signal(  # noqa: PLR0913  (all but the first by name)
+    async def signal(
         self,
         signal_type: str,
         *,

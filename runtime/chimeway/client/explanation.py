@@ -1,8 +1,9 @@
 """What `explain` returns: a run's rows, their order in time, and why things went as they did."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.client.why import why
@@ -76,74 +77,51 @@ def explained(story: Story) -> Explanation:
 
 
 def timeline(story: Story) -> tuple[Moment, ...]:
-    """Return all that happened to a run, in the order of time; ties in the order of causes."""
-    moments = [*_signals(story), *_transitions(story), *_deliveries(story)]
-    return tuple(sorted(moments, key=lambda moment: moment.at))
+    """Return all that happened to a run, in the order of time; at one instant in the order of causes.
+
+    A step is entered, its message planned, attempted and ended, and then what follows from that.
+    """
+    placed = [*_signals(story), *_transitions(story), *_deliveries(story)]
+    return tuple(entry for _, entry in sorted(placed, key=lambda each: (each[1].at, each[0])))
 
 
-def _signals(story: Story) -> list[Moment]:
-    ended = story.run.ended_at is not None
-    return [
-        Moment(
-            mail.created_at,
-            "signal",
-            mail.type,
-            None,
-            "" if mail.consumed_by or not ended else "arrived_after_end",
-        )
-        for mail in story.mail
-    ]
+_Placed: TypeAlias = tuple[tuple[int, int], Moment]
+"""A moment, with the visit and the place in it that order what happened at one instant."""
 
 
-def _transitions(story: Story) -> list[Moment]:
-    return [
-        Moment(
-            row.at,
-            "transition",
-            row.reason,
-            row.to_step,
-            f"{row.from_state or 'new'} to {row.to_state}"
-            if row.from_state != row.to_state
-            else row.note or "",
-        )
-        for row in story.transitions
-    ]
+def _signals(story: Story) -> Iterator[_Placed]:
+    ended = story.run.ended_at
+    for mail in story.mail:
+        late = ended is not None and mail.consumed_by is None and mail.created_at >= ended
+        detail = "arrived_after_end" if late else ""
+        yield (-1, 0), Moment(mail.created_at, "signal", mail.type, None, detail)
 
 
-def _deliveries(story: Story) -> list[Moment]:
-    moments: list[Moment] = []
+def _transitions(story: Story) -> Iterator[_Placed]:
+    for row in story.transitions:
+        changed = f"{row.from_state or 'new'} to {row.to_state}" if row.from_state != row.to_state else ""
+        detail = ": ".join(word for word in (changed, row.signal_type, row.note) if word)
+        rank = 0 if row.reason == "step_activated" else 4
+        yield (row.visit, rank), Moment(row.at, "transition", row.reason, row.to_step, detail)
+
+
+def _deliveries(story: Story) -> Iterator[_Placed]:
     for row in story.deliveries:
         label = f"{row.channel} {row.render_key}"
-        moments.append(Moment(row.created_at, "delivery", "planned", row.step_id, label))
+        yield (row.visit, 1), Moment(row.created_at, "delivery", "planned", row.step_id, label)
         for attempt in row.attempts:
-            moments.append(
-                Moment(
-                    attempt.started_at,
-                    "attempt",
-                    "attempt_started",
-                    row.step_id,
-                    f"{row.channel} {attempt.number}",
-                )
-            )
-            if attempt.finished_at is not None and attempt.outcome is not None:
-                told = ", ".join(word for word in (attempt.error_class, attempt.note) if word)
-                moments.append(
-                    Moment(
-                        attempt.finished_at,
-                        "attempt",
-                        attempt.outcome,
-                        row.step_id,
-                        f"{row.channel} {attempt.number}" + (f": {told}" if told else ""),
-                    )
-                )
+            yield from (((row.visit, 2), each) for each in _attempt(row, attempt))
         if row.terminal_at is not None:
-            moments.append(
-                Moment(
-                    row.terminal_at,
-                    "delivery",
-                    row.status,
-                    row.step_id,
-                    f"{label}: {row.suppression_reason}" if row.suppression_reason else label,
-                )
-            )
-    return moments
+            # A message that was born ended has the time of its decision, a little before its row.
+            at = max(row.terminal_at, row.created_at)
+            ending = f"{label}: {row.suppression_reason}" if row.suppression_reason else label
+            yield (row.visit, 3), Moment(at, "delivery", row.status, row.step_id, ending)
+
+
+def _attempt(row: DeliveryView, attempt: AttemptView) -> Iterator[Moment]:
+    label = f"{row.channel} {attempt.number}"
+    yield Moment(attempt.started_at, "attempt", "attempt_started", row.step_id, label)
+    if attempt.finished_at is not None and attempt.outcome is not None:
+        words = ", ".join(word for word in (attempt.error_class, attempt.note) if word)
+        detail = f"{label}: {words}" if words else label
+        yield Moment(attempt.finished_at, "attempt", attempt.outcome, row.step_id, detail)

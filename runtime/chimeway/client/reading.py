@@ -34,7 +34,7 @@ class Reading:
         """Return a run's row, or raise WorkflowRunNotFound."""
         return await reads.get_run(self._database, self._of(tenant), checks.uuid("run_id", run_id))
 
-    async def list_runs(  # noqa: PLR0913  (filters, all by name)
+    async def list_runs(
         self,
         *,
         tenant: str | None = None,

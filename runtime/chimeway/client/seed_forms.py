@@ -15,7 +15,7 @@ class Signal:
     """`await Signal.track(actor, tenant, type, payload)`."""
 
     @staticmethod
-    async def track(  # noqa: PLR0913  (the seed's order of arguments)
+    async def track(
         actor: str,
         tenant: str,
         signal_type: str,
@@ -43,7 +43,7 @@ class Trigger:
     """`await Trigger.trigger(workflow, args, tenant_id=...)`."""
 
     @staticmethod
-    async def trigger(  # noqa: PLR0913  (all but the first two by name)
+    async def trigger(
         workflow: AnyWorkflow,
         args: object = None,
         *,

@@ -1,8 +1,248 @@
-"""Why a run went as it did, in plain sentences. Pure: a story in, sentences out."""
+"""Why a run went as it did, in plain sentences. Pure: a story in, sentences out.
 
-from chimeway.store.views import Story
+They follow the audit, transition by transition; a delivery is told where its step was entered. Each
+turn names the signal or the rule that made it, the step, the moment (local and UTC), and what would
+have happened otherwise. What was said too late, and what was never sent, stands at the end.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from chimeway.client.why_deliveries import told
+from chimeway.client.words import (
+    effect,
+    heard_by,
+    listed,
+    moment,
+    signal_of,
+    what_follows,
+    what_is_next,
+    written_moment,
+)
+from chimeway.progression.snapshot import LIVE
+from chimeway.store.views import MailView, Story, TransitionView
+from chimeway.workflow.definition import END, NotifyAction, WaitUntil
 
 
 def why(story: Story) -> tuple[str, ...]:
     """Return sentences that answer "why was this sent, or not sent?", in the order of time."""
-    return (f"The run is {story.run.state}.",)
+    return tuple(sentence for sentence in (*_Walk(story).turns(), *_standing(story), *_afterwards(story)))
+
+
+@dataclass(slots=True)
+class _Walk:
+    """A way through the transitions; `waiting` is the wait in which the run then was, if any."""
+
+    story: Story
+    waiting: TransitionView | None = None
+
+    def turns(self) -> Iterator[str]:
+        rows = self.story.transitions
+        for place, row in enumerate(rows):
+            after = rows[place + 1] if place + 1 < len(rows) else None
+            yield from self._turn(row, after)
+            if row.reason == "waiting_for_step_progression":
+                self.waiting = row
+            elif row.to_state != "waiting":
+                self.waiting = None
+
+    def _turn(self, row: TransitionView, after: TransitionView | None) -> Iterator[str]:
+        story, at = self.story, moment(self.story, row.at)
+        match row.reason:
+            case "workflow_started":
+                run = story.run
+                yield (
+                    f"{run.workflow_key} version {run.workflow_version} began for {run.recipient_id} at {at}."
+                )
+            case "step_activated":
+                yield from (told(story, d) for d in story.deliveries if d.visit == row.visit)
+            case "signal_received":
+                yield self._heard(row, after)
+            case "reactivated_from_wait":
+                yield self._elapsed(row)
+            case "progressed_on_delivery_outcome":
+                yield from self._rule(row)
+            case "workflow_completed":
+                yield self._completed(row)
+            case "cancelled_by_request" | "failed_by_request" | "recipient_forgotten":
+                note = f', with the note "{row.note}"' if row.note else ""
+                yield f"The run was ended ({row.reason}) at {at} {_where(row)}{note}.{self._otherwise(row)}"
+            case "run_held" if after is not None:
+                yield f"The run was held at {at} {_where(row)} ({row.note or 'no note'})."
+            case "run_resumed":
+                yield f"The run was given back at {at} ({row.note or 'no note'})."
+            case "wait_retimed":
+                due = written_moment(story, row.context.get("due_at"))
+                yield f"The wait at {row.to_step} was moved at {at}: it is then over at {due}."
+            case _:
+                return
+
+    def _heard(self, row: TransitionView, after: TransitionView | None) -> str:
+        """A signal: which, where it counted, what it did, and what would have been without it."""
+        mail = next((m for m in self.story.mail if m.signal_id == row.signal_id), None)
+        came = moment(self.story, mail.created_at if mail else row.at)
+        owner = row.context.get("step")
+        path = row.context.get("condition")
+        armed = owner is not None and owner != row.from_step
+        told_where = (
+            f"before the message of {row.from_step} had gone to any provider, in time for the wait at "
+            f"{owner} that the run had just left"
+            if armed
+            else _while(row)
+        )
+        of = f"a condition of {owner}" if owner else "a condition of the workflow"
+        if after is None or after.to_state == "stopped":
+            result = "the run stopped"
+        else:
+            result = (
+                f"the run went on to {after.to_step}" if after.to_step != row.from_step else "the run ended"
+            )
+        otherwise = " Otherwise it would have been sent." if armed else self._otherwise(row)
+        return f"{row.signal_type} came at {came}, {told_where}, and met {of} ({path}): {result}.{otherwise}"
+
+    def _elapsed(self, row: TransitionView) -> str:
+        story = self.story
+        due = written_moment(story, row.context.get("due_at"))
+        to = row.context.get("to_step")
+        conditions = heard_by(story, row.from_step)
+        went = "the run completed" if to == END else f"the run went on to {to}"
+        if not conditions:
+            return f"The wait at {row.from_step} was over at {due}, and {went}."
+        names = listed([signal_of(condition) for condition in conditions], "or")
+        step = story.definition.step(row.from_step) if story.definition else None
+        effects = {effect(story, step, condition) for condition in conditions}
+        instead = (
+            f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
+        )
+        return (
+            f"The wait at {row.from_step} was over at {due}: no {names} had come by then, so {went}. "
+            f"One that came before {instead}."
+        )
+
+    def _rule(self, row: TransitionView) -> Iterator[str]:
+        """What an outcome led to; that the next step follows a delivered message goes without saying."""
+        at, step = moment(self.story, row.at), row.from_step
+        outcome, to = row.context.get("workflow_outcome"), row.context.get("to_step")
+        otherwise = self._without_rule(step, outcome)
+        match row.context.get("rule_kind"):
+            case "stop":
+                yield f"By the rule of {step} to stop on {outcome} the run stopped at {at}.{otherwise}"
+            case "on_outcome":
+                yield f"By the rule of {step} for {outcome} the run went on to {to} at {at}.{otherwise}"
+            case _ if outcome != "delivered":
+                yield f"No rule of {step} is about {outcome or 'that'}, so the run went on to {to} at {at}."
+            case _:
+                return
+
+    def _without_rule(self, step_id: str | None, outcome: object) -> str:
+        """What would have followed from an outcome had no rule been about it."""
+        definition = self.story.definition
+        step = definition.step(step_id) if definition else None
+        if outcome == "temporary_failure":
+            return " Without it the message would have been tried again first."
+        if definition is None or step is None:
+            return ""
+        if (until := next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)) is not None:
+            return f" Without it the run would have waited, and then gone on to {until.to_step}."
+        return f" Without it {what_follows(definition, definition.after(step))}."
+
+    def _completed(self, row: TransitionView) -> str:
+        at, outcome = moment(self.story, row.at), row.context.get("workflow_outcome")
+        if row.status_reason == "implicit_completion":
+            about = f"{outcome} (implicit_completion)" if outcome else "what became of it"
+            return f"The run completed at {at}: no rule of {row.from_step} is about {about}."
+        return f"The run completed at {at}: nothing follows {row.from_step}."
+
+    def _otherwise(self, row: TransitionView) -> str:
+        """What would have come next: of the wait in which the run was, else of its step."""
+        if self.waiting is None:
+            return f" Otherwise the run would have gone on from {row.from_step or 'its first step'}."
+        context = self.waiting.context
+        due = written_moment(self.story, context.get("due_at"))
+        return f" Otherwise {what_follows(self.story.definition, context.get('to_step'))} at {due}."
+
+
+def _standing(story: Story) -> Iterator[str]:
+    """Where a live run stands, what it waits for, and what keeps it."""
+    run = story.run
+    if run.state not in LIVE:
+        return
+    if run.step is None:
+        due = f" The first is due at {moment(story, run.wake_at)}." if run.wake_at else ""
+        yield f"It has entered no step yet.{due}"
+    if run.state == "waiting":
+        yield from _waiting(story)
+    if run.held_reason is not None and run.held_at is not None:
+        note = next((t.note for t in reversed(story.transitions) if t.reason == "run_held"), None)
+        yield (
+            f"The run has been held ({note or run.held_reason}) since {moment(story, run.held_at)}: nothing is "
+            "decided or sent until it is resumed; signals are kept, and it can be cancelled."
+        )
+    if story.paused_at is not None:
+        yield (
+            f"The workflow has been paused since {moment(story, story.paused_at)}: nothing is decided until "
+            "it is resumed; signals are kept."
+        )
+    if run.waiting_for_node is not None:
+        yield f"The run waits for a node that has what it needs ({run.waiting_for_node})."
+
+
+def _waiting(story: Story) -> Iterator[str]:
+    run = story.run
+    step = story.definition.step(run.step) if story.definition else None
+    due = written_moment(story, run.status_context.get("due_at"))
+    then = what_is_next(story.definition, run.status_context.get("to_step"))
+    begun = next(
+        (t.at for t in reversed(story.transitions) if t.reason == "waiting_for_step_progression"), None
+    )
+    since = f" since {moment(story, begun)}" if begun else ""
+    yield f"The run has waited at {run.step}{since}. At {due} the wait is over, and {then}."
+    for condition in heard_by(story, run.step):
+        yield f"If {signal_of(condition)} comes before then, it {effect(story, step, condition)}."
+
+
+def _afterwards(story: Story) -> Iterator[str]:
+    """What was said and changed nothing, and which messages were never planned."""
+    ended = story.run.ended_at
+    for mail in story.mail:
+        if mail.consumed_by is None and (ended is not None or mail.number is not None):
+            yield _unheard(story, mail)
+    if ended is None or story.definition is None:
+        return
+    entered = {row.to_step for row in story.transitions if row.reason == "step_activated"}
+    for step in story.definition.steps:
+        if isinstance(step.action, NotifyAction) and step.id not in entered:
+            yield (
+                f'{step.id} was never entered, so its {step.action.channel} "{step.action.render_key}" '
+                "was not sent."
+            )
+
+
+def _unheard(story: Story, mail: MailView) -> str:
+    came, ended = moment(story, mail.created_at), story.run.ended_at
+    if ended is not None and mail.created_at >= ended:
+        return f"{mail.type} came at {came}, after the run had ended (arrived_after_end): it changed nothing."
+    if ended is not None:
+        return f"{mail.type} came at {came} and met no condition: it changed nothing."
+    return f"{mail.type} came at {came} and has met no condition so far: it is kept for waits to come."
+
+
+def _where(row: TransitionView) -> str:
+    if row.from_step is None:
+        return "before its first step"
+    return f"while it waited at {row.from_step}" if row.from_state == "waiting" else f"at {row.from_step}"
+
+
+def _while(row: TransitionView) -> str:
+    if row.from_step is None:
+        return "before the run had entered a step"
+    verb = "waited" if row.from_state == "waiting" else "was"
+    return f"while the run {verb} at {row.from_step}"
+
+
+def _perfect(present: str) -> str:
+    """Return "stopped the run" for "stops the run"."""
+    for verb, past in (("stops", "stopped"), ("leads", "led"), ("ends", "ended")):
+        if present.startswith(verb):
+            return past + present.removeprefix(verb)
+    raise AssertionError(present)

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import assert_never
 
 from chimeway.progression.decide import decide
-from chimeway.progression.decision import Birth, Decision, Noop, Transition
+from chimeway.progression.decision import Birth, Decision, Noop, NoopReason, Transition
 from chimeway.progression.paper import Paper, attempted, signalled, triggered, written_down
 from chimeway.progression.script import Event, Fate, OutcomeEvent, Script, SignalEvent, parse_script
 from chimeway.progression.snapshot import LIVE, Delivery, Run
@@ -40,7 +40,7 @@ class Rehearsal:
     run: Run
     deliveries: tuple[Delivery, ...]
     transitions: tuple[Transition, ...]
-    noop: str | None
+    noop: NoopReason
 
 
 def rehearse(definition: Definition, script: Json | Script = None) -> Rehearsal:
@@ -72,7 +72,6 @@ class _Stage:
         self.now = script.start
         self.paper: Paper = triggered(definition, script.start, data=script.data, zone=script.zone)
         self.lines = [Line(script.start, "workflow_started", None)]
-        self.noop: str | None = None
         self.wake: datetime | None = script.start
         self.coming: list[tuple[datetime, int, Event]] = [
             (max(event.at, script.start), place, event) for place, event in enumerate(script.events)
@@ -93,7 +92,10 @@ class _Stage:
     def rehearsal(self) -> Rehearsal:
         paper = self.paper
         deliveries = tuple(row for _, row in sorted(paper.deliveries.items()))
-        return Rehearsal(tuple(self.lines), paper.run, deliveries, paper.transitions, self.noop)
+        rest = decide(paper.snapshot, self.now, self._birth)
+        if not isinstance(rest, Noop):
+            raise AssertionError(f"the rehearsal ended and the run goes on: {rest.kind}")
+        return Rehearsal(tuple(self.lines), paper.run, deliveries, paper.transitions, rest.reason)
 
     def _happen(self, event: Event) -> None:
         match event:
@@ -115,11 +117,9 @@ class _Stage:
         run = self.paper.run
         decision = decide(self.paper.snapshot, self.now, self._birth)
         match decision:
-            case Noop(reason=reason):
-                self.noop = reason
+            case Noop():
                 self.wake = None if self.wake and self.wake <= self.now else self.wake
             case Decision():
-                self.noop = None
                 self.paper = written_down(self.paper, decision)
                 self.wake = decision.after.wake_at if decision.after.held_reason is None else None
                 self.lines.extend(_lines(decision, run))

@@ -134,10 +134,7 @@ class _Reach:
         _only_keys(name, fields, ("outcome", "after"))
         given = fields.get("outcome", "delivered")
         outcome = None if given == "pending" else _outcome(f"{name}.outcome", given)
-        after = fields.get("after")
-        if after is not None:
-            self.moment(f"{name}.after", after)
-        return Fate(outcome, after)
+        return Fate(outcome, _span(f"{name}.after", fields.get("after")))
 
     def moment(self, name: str, raw: Json) -> datetime:
         """Return an instant, or the end of a duration that begins with the start (PT0S too)."""
@@ -162,6 +159,17 @@ def _outcome(name: str, raw: Json) -> Outcome:
     if found is None:
         raise _fault(name, raw, f"one of {', '.join(OUTCOMES)}")
     return found
+
+
+def _span(name: str, raw: Json) -> str | None:
+    """Return a duration as it is written; None for none, which is PT0S too."""
+    if raw is None or raw == "PT0S":
+        return None
+    try:
+        parse_duration(raw)
+    except (ValueError, TypeError):
+        raise _fault(name, raw, "a duration like PT10S") from None
+    return str(raw)
 
 
 def _instant(name: str, raw: Json) -> datetime:

@@ -1,0 +1,145 @@
+"""Why a message was sent, or not sent: one sentence for each delivery. Pure."""
+
+from typing import Final, assert_never
+
+from chimeway.client.words import message, moment
+from chimeway.store.views import AttemptView, DeliveryView, Story
+
+_IN_APP: Final = "in_app"
+_SUPPRESSED: Final = {
+    "no_address": "{who} had no address on that channel (no_address); with one it would have been sent then",
+    "preference": "{who} does not want it (preference); without that it would have been sent then",
+    "quiet_hours": "it fell into quiet hours (quiet_hours); outside them it would have been sent",
+    "cap": "{who} had got as many as are allowed (cap); below that it would have been sent",
+}
+
+
+def told(story: Story, row: DeliveryView) -> str:
+    """Return the sentence of a delivery."""
+    match row.status:
+        case "succeeded":
+            return _sent(story, row)
+        case "suppressed":
+            because = _SUPPRESSED.get(row.suppression_reason or "", f"of {row.suppression_reason}")
+            told_so = because.format(who=story.run.recipient_id)
+            return f"{message(row)} was not sent: when it was planned, at {_ended(story, row)}, {told_so}."
+        case "cancelled":
+            return _cancelled(story, row)
+        case "pending" | "deferred" | "digested":
+            return _not_yet(story, row)
+        case "dispatched":
+            return _under_way(story, row)
+        case "failed":
+            return (
+                f"{message(row)} has not been sent yet: {_failures(row)}. "
+                f"It is tried again {_when_next(story, row)}."
+            )
+        case _:
+            assert_never(row.status)
+
+
+def _sent(story: Story, row: DeliveryView) -> str:
+    if not row.attempts:
+        verb = "was put into the inbox" if row.channel == _IN_APP else "was delivered"
+        return f"{message(row)} {verb} at {_ended(story, row)}."
+    failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
+    number = next((a.number for a in row.attempts if a.outcome == "succeeded"), row.attempt_count)
+    before = f", after {_counted(len(failed))} that failed ({_classes(failed)})" if failed else ""
+    return f"{message(row)} was sent at {_ended(story, row)}, with attempt {number}{before}.{_maybe(row)}"
+
+
+def _maybe(row: DeliveryView) -> str:
+    doubtful = [str(attempt.number) for attempt in row.attempts if attempt.outcome == "unknown"]
+    if not doubtful:
+        return ""
+    return (
+        f" Attempt {', '.join(doubtful)} ended without an answer, so the provider may have had it before; "
+        "it was given the same idempotency key."
+    )
+
+
+def _cancelled(story: Story, row: DeliveryView) -> str:
+    at = _ended(story, row)
+    match row.suppression_reason:
+        case "retries_exhausted":
+            return (
+                f"{message(row)} was not sent: {_failures(row)}, and at {at} the limit of retries was "
+                "reached (retries_exhausted). One success before then would have sent it."
+            )
+        case "permanent_failure" if not row.attempts:
+            return (
+                f"{message(row)} was not sent: it could not be made, at {at} (permanent_failure, "
+                f"{_fault(row.last_error_class, row.note)}). No provider was called."
+            )
+        case "permanent_failure":
+            return (
+                f"{message(row)} was not sent: at {at} the provider refused it for good (permanent_failure, "
+                f"{_fault(row.last_error_class, row.note)}). Such failures are not tried again."
+            )
+        case "bounced":
+            return (
+                f"{message(row)} bounced ({_fault(row.last_error_class, row.note)}) at {at}: "
+                "the address is wrong, so it is not tried again."
+            )
+        case "superseded":
+            return (
+                f"{message(row)} was given up (superseded) at {at}. {_failures(row)}, a rule led the run on, and "
+                " one message is the point of escalation."
+            )
+        case "stopped_before_send":
+            return f"{message(row)} was planned and not sent: no provider was called (stopped_before_send)."
+        case _:
+            done = f", {_failures(row)}" if row.attempts else ", and no provider had been called"
+            return f"{message(row)} was not sent: it was cancelled ({row.suppression_reason}) at {at}{done}."
+
+
+def _not_yet(story: Story, row: DeliveryView) -> str:
+    planned = moment(story, row.created_at)
+    if row.waiting_for_node is not None:
+        return (
+            f"{message(row)} was planned at {planned} and waits for a node that has what it needs "
+            f"({row.waiting_for_node})."
+        )
+    if row.status == "pending":
+        return f"{message(row)} was planned at {planned} and is about to be sent."
+    return f"{message(row)} was planned at {planned} and is {row.status}: it is due {_when_next(story, row)}."
+
+
+def _under_way(story: Story, row: DeliveryView) -> str:
+    began = f" since {moment(story, row.attempts[-1].started_at)}" if row.attempts else ""
+    stop = (
+        ". The run has stopped meanwhile: if this attempt fails there is no other"
+        if row.stop_requested
+        else ""
+    )
+    return f"{message(row)} has been on its way{began}, with attempt {row.attempt_count}{stop}."
+
+
+def _failures(row: DeliveryView) -> str:
+    """Return "3 attempts failed (timeout, timeout, transient: note)"."""
+    failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
+    note = f": {row.note}" if row.note else ""
+    return f"{_counted(len(failed))} failed ({_classes(failed)}{note})"
+
+
+def _counted(many: int) -> str:
+    return f"{many} attempt" if many == 1 else f"{many} attempts"
+
+
+def _classes(failed: list[AttemptView]) -> str:
+    words = [attempt.error_class or "unknown" for attempt in failed]
+    if len(words) > 3:
+        return f"the last: {words[-1]}"
+    return ", ".join(words)
+
+
+def _fault(error_class: str | None, note: str | None) -> str:
+    return ": ".join(word for word in (error_class, note) if word) or "no more is known"
+
+
+def _when_next(story: Story, row: DeliveryView) -> str:
+    return "soon" if row.next_attempt_at is None else f"at {moment(story, row.next_attempt_at)}"
+
+
+def _ended(story: Story, row: DeliveryView) -> str:
+    return moment(story, row.terminal_at or row.created_at)

@@ -1,0 +1,115 @@
+"""The words of an explanation: moments in local time and UTC, messages, conditions. Pure."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import assert_never
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from chimeway.progression.instants import read
+from chimeway.progression.signals import conditions_of
+from chimeway.store.views import DeliveryView, Story
+from chimeway.workflow.definition import (
+    END,
+    Condition,
+    DataRef,
+    Definition,
+    DeliveryRef,
+    Goto,
+    LiteralValue,
+    MatchTerm,
+    NotifyAction,
+    Step,
+)
+
+
+def moment(story: Story, at: datetime) -> str:
+    """Return an instant in the recipient's zone and in UTC, to the second."""
+    utc = at.astimezone(UTC)
+    try:
+        local = at.astimezone(ZoneInfo(story.zone))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        local = utc
+    if local.replace(tzinfo=None) == utc.replace(tzinfo=None):
+        return f"{utc:%Y-%m-%d %H:%M:%S} UTC"
+    shown = "%H:%M:%S" if local.date() == utc.date() else "%Y-%m-%d %H:%M:%S"
+    return f"{local:%Y-%m-%d %H:%M:%S} {story.zone} ({utc.strftime(shown)} UTC)"
+
+
+def written_moment(story: Story, text: object) -> str:
+    """Return an instant that a context bears; what cannot be read is told as it stands."""
+    at = read(text)
+    return moment(story, at) if at is not None else f"an unreadable moment ({text!r})"
+
+
+def message(row: DeliveryView) -> str:
+    """Return a delivery in words: channel, template, step."""
+    return f'The {row.channel} "{row.render_key}" of {row.step_id}'
+
+
+def what_follows(definition: Definition | None, to: object) -> str:
+    """Return in words what a run would have done at a step: "step_email would have sent ..."."""
+    if to == END:
+        return "the run would have completed"
+    step = definition.step(str(to)) if definition else None
+    if step is not None and isinstance(step.action, NotifyAction):
+        return f'{to} would have sent the {step.action.channel} "{step.action.render_key}"'
+    return f"{to} would have begun"
+
+
+def what_is_next(definition: Definition | None, to: object) -> str:
+    """Return in words what a run will do at a step: "step_email sends ..."."""
+    if to == END:
+        return "the run completes"
+    step = definition.step(str(to)) if definition else None
+    if step is not None and isinstance(step.action, NotifyAction):
+        return f'{to} sends the {step.action.channel} "{step.action.render_key}"'
+    return f"{to} begins"
+
+
+def signal_of(condition: Condition) -> str:
+    """Return what a condition listens for: the type, and what its payload must be."""
+    terms = [f"{name} = {_term(term)}" for name, term in condition.match]
+    return condition.signal_type + (f" (with {' and '.join(terms)})" if terms else "")
+
+
+def _term(term: MatchTerm) -> str:
+    match term:
+        case DataRef(name=name):
+            return f"the trigger's {name}"
+        case DeliveryRef(step_id=step_id):
+            return f"the id of {step_id}'s delivery"
+        case LiteralValue(value=value):
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            assert_never(term)
+
+
+def heard_by(story: Story, step_id: str | None) -> tuple[Condition, ...]:
+    """Return the conditions that hold while a run waits on a step, the workflow's after the step's."""
+    if story.definition is None:
+        return ()
+    step = story.definition.step(step_id)
+    own = () if step is None else tuple(condition for _, condition in conditions_of(step))
+    return (*own, *story.definition.stop_conditions)
+
+
+def effect(story: Story, step: Step | None, condition: Condition) -> str:
+    """Return what a signal that fits does: "stops the run", "leads to ..."."""
+    match condition.then:
+        case "stop":
+            return "stops the run"
+        case Goto(step_id=step_id):
+            return f"leads to {step_id} at once"
+        case "continue":
+            to = story.definition.after(step) if story.definition and step else None
+            return "ends the run" if to == END else f"leads on to {to or 'the next step'} at once"
+        case _:
+            assert_never(condition.then)
+
+
+def listed(parts: Sequence[str], last: str = "and") -> str:
+    """Return "a", "a and b", "a, b and c"."""
+    if len(parts) < 2:
+        return "".join(parts)
+    return f"{', '.join(parts[:-1])} {last} {parts[-1]}"

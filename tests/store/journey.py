@@ -1,0 +1,113 @@
+"""One journey on a real database whose clock tests move: the seam for decisions, by hand for attempts."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from chimeway import Chimeway, Explanation, Workflow
+from chimeway.engine.seam import Committed, Rested, Seam
+from chimeway.render import Templates
+from chimeway.store import deliveries, ledger, runs
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.pool import Database
+
+TEMPLATES = Templates(
+    {
+        "mention.in_app.j2": "{% block subject %}Hello{% endblock %}{% block body %}You{% endblock %}",
+        "broken.in_app.j2": "{% block subject %}x{% endblock %}{% block body %}{{ nothing.at.all }}{% endblock %}",
+    }
+)
+
+
+@dataclass(slots=True)
+class Journey:
+    """A run of `ada`, and the hands that play world and engine."""
+
+    client: Chimeway
+    database: Database
+    run_id: UUID
+    seam: Seam
+    node: UUID = field(default_factory=uuid4)
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        async with self.database.acquire() as connection:
+            at: datetime = await connection.fetchval("select chimeway.clock()")
+            return at
+
+    async def advance(self, **span: float) -> None:
+        """Move time and evaluate."""
+        async with self.database.acquire() as connection:
+            await connection.execute("update chimeway.test_clock set at = at + $1", timedelta(**span))
+        await self.progress()
+
+    async def progress(self) -> None:
+        """Evaluate the run until nothing follows."""
+        while True:
+            at = await self.now()
+            done = await self.seam.evaluate(self.run_id, lambda at=at: at)  # type: ignore[misc]
+            if isinstance(done, Rested):
+                return
+            assert isinstance(done, Committed), done
+
+    async def signal(self, signal_type: str, **payload: Any) -> None:
+        """Say something to the run, and let it hear."""
+        await self.client.signal(signal_type, actor="ada", payload=payload)
+        async with self.database.acquire() as connection:
+            await connection.fetch("select * from chimeway.route_signals(100, 100)")
+
+    async def begin(self, visit: int) -> UUID:
+        """Begin the next attempt of a visit's delivery; return its id."""
+        row = next(d for d in (await self.explain()).deliveries if d.visit == visit)
+        sendable = (await deliveries.load_sendables(self.database, [row.id]))[row.id]
+        async with self.database.acquire() as connection:
+            mailbox = await connection.fetchval(
+                "select mailbox_count from chimeway.workflow_runs where id = $1", self.run_id
+            )
+        beginning = deliveries.Beginning(row.id, self.run_id, sendable.revision, mailbox, "a@b.org", {})
+        begun = await deliveries.begin_attempts(self.database, None, self.node, [beginning])
+        assert begun[0].answer == "begun"
+        return row.id
+
+    async def attempt(self, visit: int, status: Any, reason: str | None = None, **more: Any) -> None:
+        """Make one attempt of a visit's delivery, record what came of it, and evaluate."""
+        delivery = await self.begin(visit)
+        number = next(d for d in (await self.explain()).deliveries if d.id == delivery).attempt_count
+        outcome: Any = "succeeded" if status == "succeeded" else more.pop("outcome", "failed")
+        if status == "failed":
+            more["next_attempt_at"] = await self.now() + timedelta(minutes=1)
+        result = deliveries.Outcome(
+            delivery, self.run_id, number, outcome, status, reason, nudge=True, **more
+        )
+        recorded = await deliveries.record_results(self.database, [result])
+        assert recorded[0].answer == "applied"
+        await self.progress()
+
+    async def explain(self) -> Explanation:
+        """Return the run's explanation."""
+        return await self.client.explain(self.run_id)
+
+
+@asynccontextmanager
+async def journey(
+    database: Database, workflow: Workflow, data: dict[str, Any] | None = None, **profile: Any
+) -> AsyncIterator[Journey]:
+    """Trigger a workflow for `ada` and play it as far as it goes."""
+    client = Chimeway(database)
+    if profile:
+        await client.identify("ada", **profile)
+    receipt = await client.trigger(workflow, data, recipients="ada")
+    catalogue = Catalogue(database)
+
+    async def load(run_id: UUID) -> runs.Loaded | None:
+        return (await runs.load_runs(database, catalogue, [run_id]))[0]
+
+    async def commit(entry: ledger.Entry) -> ledger.Answer:
+        return (await ledger.commit_decisions(database, None, [entry]))[0]
+
+    played = Journey(client, database, receipt.run_ids[0], Seam(load, commit, TEMPLATES, ()))
+    await played.progress()
+    yield played
