@@ -36,17 +36,18 @@ $$;
 create function chimeway.shard_of_id(id uuid) returns smallint
 language sql immutable strict parallel safe as $$ select get_byte(uuid_send($1), 15)::smallint $$;
 
--- A UUIDv7-shaped id: milliseconds first (index locality), the shard in the last byte.
+-- A UUIDv7-shaped id: milliseconds and their fraction first (index locality; those of one session come
+-- in order), then chance, and the shard in the last byte.
 create function chimeway.new_id(shard smallint) returns uuid
 language sql volatile strict as $$
     select encode(
-        set_byte(set_byte(
-            overlay(uuid_send(gen_random_uuid())
-                placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3)
-                from 1 for 6),
-            6, (get_byte(uuid_send(gen_random_uuid()), 6) & 15) | 112),
+        set_byte(
+            overlay(overlay(uuid_send(gen_random_uuid())
+                    placing substring(int8send(t.micros / 1000) from 3) from 1 for 6)
+                placing substring(int8send(28672 + (t.micros % 1000) * 4096 / 1000) from 7) from 7 for 2),
             15, $1::int),
         'hex')::uuid
+      from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros) t
 $$;
 
 -- ── 2 tables ─────────────────────────────────────────────────────────────────────────────────────
@@ -855,7 +856,8 @@ end $$;
 create function chimeway.wake_again(r chimeway.workflow_runs, now_ timestamptz) returns timestamptz
 language sql stable as $$
     select case
-        when r.state = 'waiting' or r.visit = 0 then r.wake_at
+        when r.visit = 0 then coalesce(r.wake_at, now_)
+        when r.state = 'waiting' then r.wake_at
         when r.wake_at is not null then r.wake_at
         when exists (
             select from chimeway.deliveries d

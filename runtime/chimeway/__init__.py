@@ -16,6 +16,7 @@ from chimeway.delivery.channel import (
     Sent,
     TransientFailure,
 )
+from chimeway.engine.progress import Advanced, Completed, Engine, Noop, Stopped, Waiting
 from chimeway.errors import (
     ChimewayError,
     DatabaseUnavailable,
@@ -47,14 +48,17 @@ from chimeway.workflow.build import (
 from chimeway.workflow.definition import Definition
 
 __all__ = [
+    "Advanced",
     "Bounced",
     "Cancellation",
     "Channel",
     "Chimeway",
     "ChimewayError",
+    "Completed",
     "DatabaseUnavailable",
     "Definition",
     "EndedRun",
+    "Engine",
     "Explanation",
     "IdempotencyConflict",
     "Inbox",
@@ -66,6 +70,7 @@ __all__ = [
     "ListedRun",
     "Message",
     "Moment",
+    "Noop",
     "Notify",
     "NowInFuture",
     "Page",
@@ -78,11 +83,13 @@ __all__ = [
     "SchemaMismatch",
     "Sent",
     "Signal",
+    "Stopped",
     "StoppedRun",
     "TransientFailure",
     "Trigger",
     "UnknownWorkflow",
     "Wait",
+    "Waiting",
     "WaitingRun",
     "Workflow",
     "WorkflowDefinitionVersionConflict",

@@ -101,6 +101,9 @@ AWAKE_ABOVE_HINTS: Final = 50
 QUIET_S: Final = 0.5
 """An awake node that found nothing for so long asks to be hinted again."""
 
+BEAT_S: Final = 10.0
+"""Between a node's signs of life: others believe that it is there for thirty seconds."""
+
 PROBE_EVERY_S: Final = 10.0
 """Between a listener's calls to itself."""
 

@@ -86,7 +86,7 @@ async def test_two_mentions_of_which_one_is_read(database_url: str, tmp_path: Pa
         "signal_type": "notification_read",
         "match": {"document_id": {"data": "document_id"}},
     }
-    journey = workflow(in_app(), wait("step_wait", read_it, duration="PT1S"), email())
+    journey = workflow(in_app(), wait("step_wait", read_it, duration="PT2S"), email())
     async with stage(database_url, tmp_path, journey) as on:
         (read,) = await psql(database_url, TRIGGER)
         (unread,) = await psql(database_url, TRIGGER.replace('"a"', '"b"'))

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kit.daemon import running_daemon
 from kit.home import Home, email, home, in_app, wait, workflow
+from kit.invariants import assert_invariants
 from kit.proxy import Proxy, proxy_to
 from kit.psql import psql
 from kit.rows import Rows, rows_of
@@ -20,7 +21,7 @@ from kit.waiting import Gate, wait_for
 IDENTIFY = "select chimeway.identify('default', 'ada', '{\"email\": \"ada@example.org\"}')"
 TRIGGER = "select chimeway.trigger('mention_escalation', recipient_id => 'ada')"
 READ = "select chimeway.signal('notification_read', actor_id => 'ada')"
-GUIDE = workflow(in_app(), wait(duration="PT1S"), email())
+GUIDE = workflow(in_app(), wait(duration="PT2S"), email())
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Stage:
         assert self.sink.deliveries() == {str(planned[1]["id"])}
         items = await self.rows.value("select count(*) from chimeway.inbox_items")
         assert items == 1
+        await assert_invariants(self.url, self.rows)
 
 
 @asynccontextmanager

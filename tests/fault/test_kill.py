@@ -90,7 +90,7 @@ async def _storm(storm: Storm, url: str, made: Home, sink: Sink, rows: Rows) -> 
         assert await daemon.stopped() == 0
 
 
-async def _ended_right(rows: Rows, sink: Sink) -> None:
+async def _ended_right(url: str, rows: Rows, sink: Sink) -> None:
     """Odd numbers read: rounds in the middle of it all, guides at once (1, 5, ...) or near their due time."""
     ends = await rows.all("""
         select r.recipient_id, r.state,
@@ -114,7 +114,7 @@ async def _ended_right(rows: Rows, sink: Sink) -> None:
         assert (end["state"], end["last"], end["sent"]) in expected, end
     stopped = sum(end["state"] == "stopped" and end["recipient_id"].startswith("guide") for end in ends)
     print(f"{len(ends)} journeys ended right; guide journeys stopped by their readers: {stopped}")
-    await assert_invariants(rows)
+    await assert_invariants(url, rows)
     await assert_mails_fit(rows, sink)
     sums = (
         await rows.all("""
@@ -144,4 +144,4 @@ async def test_killed_while_many_decide(storm: Storm, database_url: str, tmp_pat
     made = home(tmp_path, ROUNDS, GUIDE)
     async with smtp_sink() as sink, rows_of(database_url) as rows:
         await _storm(storm, database_url, made, sink, rows)
-        await _ended_right(rows, sink)
+        await _ended_right(database_url, rows, sink)

@@ -1,21 +1,21 @@
 """A run that cannot be decided or written is held alone; its neighbours in the same batch go on."""
 
 from pathlib import Path
+from uuid import UUID
 
 from kit.daemon import running_daemon
 from kit.home import email, home, in_app, wait, workflow
 from kit.rows import Row, Rows, rows_of
-from kit.smtp import smtp_sink
+from kit.smtp import Sink, smtp_sink
 from kit.waiting import wait_for
 
 JOURNEY = workflow(in_app(), wait(until={"data": "due_at"}), email(), key="together")
 START = """
 select chimeway.identify('default', id, jsonb_build_object('email', id || '@example.org')),
        chimeway.trigger('together', recipient_id => id, data => jsonb_build_object('due_at',
-           clock_timestamp() + interval '1.5 seconds')) as run_id
+           clock_timestamp() + interval '3 seconds')) as run_id
   from (select 'user_' || n as id from generate_series(1, 20) n) u"""
-DEEP = """
-('{"due_at": "2026-01-01T00:00:00Z", "deep": ' || repeat('[', 3000) || repeat(']', 3000) || '}')::jsonb"""
+DEEP = "jsonb_build_object('deep', (repeat('[', 3000) || repeat(']', 3000))::jsonb)"
 """Six kilobytes of JSON that PostgreSQL takes, and that Python's parser gives up on."""
 BAD = "select * from chimeway.workflow_runs where held_reason is not null"
 ENDED = "select count(*) from chimeway.workflow_runs where state = 'completed'"
@@ -63,19 +63,19 @@ async def test_a_decision_that_cannot_be_written(database_url: str, tmp_path: Pa
 
 
 async def test_data_that_cannot_be_read(database_url: str, tmp_path: Path) -> None:
-    """Data that the database takes and this program cannot parse poisons its own run only."""
+    """Data that the database holds and this program cannot parse poisons its own run only."""
     async with (
         smtp_sink() as sink,
         rows_of(database_url) as rows,
         running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
     ):
-        bad = await rows.value(
-            f"select chimeway.trigger('together', recipient_id => 'user_0', data => {DEEP})"
-        )
-        await rows.all(START)
-        held = await _held_alone(rows, 20)
-        assert held["id"] == bad
-        assert len(sink.deliveries()) == 20
+        async with rows.connection.transaction():
+            runs = [row["run_id"] for row in await rows.all(START)]
+            event = (await rows.run(runs[3]))["event_id"]
+            await rows.all(f"update chimeway.events set data = {DEEP} where id = $1", event)
+        held = await _held_alone(rows, 19)
+        assert held["id"] == runs[3]
+        assert len(sink.deliveries()) == 19
         assert await daemon.stopped() == 0
 
 
@@ -86,13 +86,35 @@ async def test_a_payload_that_cannot_be_read(database_url: str, tmp_path: Path) 
         rows_of(database_url) as rows,
         running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
     ):
-        sink.refuse_all("451 4.3.0 later")
-        runs = [row["run_id"] for row in await rows.all(START)]
-        failing = "select count(*) = 20 from chimeway.deliveries where failed_count > 0"
-        await wait_for(lambda: rows.value(failing), "all have failed once")
-        said = f"select chimeway.signal('notification_read', actor_id => 'user_1', payload => {DEEP})"
-        await rows.value(said)
+        runs = await _all_failed_once(rows, sink)
+        async with rows.connection.transaction():
+            said = await rows.value("select chimeway.signal('notification_read', actor_id => 'user_1')")
+            await rows.all(f"update chimeway.signals set payload = {DEEP} where id = $1", said)
         sink.refuse_all(None)
         held = await _held_alone(rows, 19)
         assert held["id"] == runs[0]
         assert await daemon.stopped() == 0
+
+
+async def test_a_profile_that_cannot_be_read(database_url: str, tmp_path: Path) -> None:
+    """A recipient with such a profile, while e-mails are retried, stops no other delivery."""
+    async with (
+        smtp_sink() as sink,
+        rows_of(database_url) as rows,
+        running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
+    ):
+        await _all_failed_once(rows, sink)
+        await rows.all(f"update chimeway.recipients set data = {DEEP} where recipient_id = 'user_1'")
+        sink.refuse_all(None)
+        await wait_for(lambda: rows.value(f"select ({ENDED}) = 19"), "the others have ended")
+        assert sink.to("user_1") == []
+        assert await daemon.stopped() == 0
+
+
+async def _all_failed_once(rows: Rows, sink: Sink) -> list[UUID]:
+    """Bring twenty runs to where their e-mails are tried again; return them."""
+    sink.refuse_all("451 4.3.0 later")
+    runs = [row["run_id"] for row in await rows.all(START)]
+    failing = "select count(*) = 20 from chimeway.deliveries where failed_count > 0"
+    await wait_for(lambda: rows.value(failing), "all have failed once")
+    return runs

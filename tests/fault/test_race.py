@@ -13,7 +13,7 @@ import pytest
 
 from kit.daemon import running_daemon
 from kit.home import email, home, in_app, wait, workflow
-from kit.invariants import assert_mails_fit
+from kit.invariants import assert_invariants, assert_mails_fit
 from kit.rows import Row, Rows, rows_of
 from kit.smtp import smtp_sink
 from kit.waiting import wait_for
@@ -24,7 +24,7 @@ with u as (select 'r_' || n as id, $1::timestamptz + (n - $2) * $4::interval as 
              from generate_series($2::int, $3::int) n)
 select id, due, chimeway.trigger('race', recipient_id => id, data => jsonb_build_object('due_at', due)),
        chimeway.identify('default', id, jsonb_build_object('email', id || '@example.org')) from u"""
-WAITING = "select count(*) from chimeway.workflow_runs where state = 'waiting'"
+ENTERED = "select not exists (select from chimeway.workflow_runs where visit = 0)"
 JUDGE = """
 select r.recipient_id, r.state, s.created_at as said_at,
        (t.inputs ->> 'now')::timestamptz as elapsed_now,
@@ -45,7 +45,10 @@ SENDERS = 16
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """How many pairs, how many of them at a time, and how often each side must win."""
+    """How many pairs, how many of them at a time, and how often each side must win at the wait.
+
+    Where mails are fewer than that (a loaded machine sends late), more pairs are run, up to twice as many.
+    """
 
     pairs: int
     wave: int
@@ -72,22 +75,17 @@ async def _wave(
 ) -> dict[str, tuple[datetime, datetime]]:
     """Run some pairs; return (due, when the signal's commit was known) of each."""
     last = first + race.wave - 1
-    begin = datetime.now(UTC) + timedelta(seconds=1.5 + race.wave / 400)
+    begin = datetime.now(UTC) + timedelta(seconds=2 + race.wave / 150)
     started = await rows.all(START, begin, first, last, race.gap)
     due = {row["id"]: row["due"] for row in started}
     plan = sorted((at + race.offset(), who) for who, at in due.items())
     committed: dict[str, datetime] = {}
-    await wait_for(lambda: _all_wait(rows, race.wave), "all of the wave wait", every_s=0.01)
-    assert datetime.now(UTC) < begin, "the machine is too slow for a wave of this size"
+    await wait_for(lambda: rows.value(ENTERED), "all of the wave wait")
     async with asyncio.TaskGroup() as group:
         for number, sender in enumerate(senders):
             group.create_task(_say(sender, plan[number :: len(senders)], committed))
     await rows.until_none_live()
     return {who: (at, committed[who]) for who, at in due.items()}
-
-
-async def _all_wait(rows: Rows, many: int) -> bool:
-    return bool(await rows.value(WAITING) == many)
 
 
 def _winner(pair: Row, known_at: datetime) -> str:
@@ -130,7 +128,8 @@ def _histogram(won: dict[str, str], times: dict[str, tuple[datetime, datetime]])
     [
         Race(pairs=300, wave=300, least=1, wide_part=0.1),
         pytest.param(
-            Race(pairs=10_000, wave=500, least=1_000), marks=[pytest.mark.big, pytest.mark.timeout(900)]
+            Race(pairs=10_000, wave=500, least=1_000, gap=timedelta(milliseconds=15)),
+            marks=[pytest.mark.big, pytest.mark.timeout(900)],
         ),
     ],
     ids=["small", "big"],
@@ -147,17 +146,19 @@ async def test_signal_against_timer(race: Race, database_url: str, tmp_path: Pat
     ):
         senders = [await stack.enter_async_context(rows_of(database_url)) for _ in range(SENDERS)]
         await wait_for(lambda: rows.value("select owner from chimeway.shards"), "the daemon works")
-        for first in range(1, race.pairs, race.wave):
-            times |= await _wave(race, first, rows, senders)
+        while len(times) < race.pairs or (len(sink.mails) < race.least and len(times) < 2 * race.pairs):
+            times |= await _wave(race, len(times) + 1, rows, senders)
         assert await daemon.stopped() == 0
         pairs = await rows.all(JUDGE)
-        assert len(pairs) == race.pairs
+        assert len(pairs) == len(times)
         won = {pair["recipient_id"]: _winner(pair, times[pair["recipient_id"]][1]) for pair in pairs}
         assert {mail.to.partition("@")[0] for mail in sink.mails} == {w for w in won if won[w] == "timer"}
         assert len(sink.mails) == len(sink.deliveries())
         await assert_mails_fit(rows, sink)
+        await assert_invariants(database_url, rows)
     _histogram(won, times)
     counts = Counter(won.values())
-    print(f"{race.pairs} pairs: {dict(counts)}")
-    assert counts["timer"] >= race.least
-    assert race.pairs - counts["timer"] >= race.least
+    elapsed = counts["timer"] + counts["signal, once planned"]
+    print(f"{len(times)} pairs: {dict(counts)}; at the wait: signal {counts['signal']}, timer {elapsed}")
+    assert counts["signal"] >= race.least
+    assert elapsed >= race.least

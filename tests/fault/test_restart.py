@@ -5,6 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -28,6 +29,8 @@ select chimeway.identify('default', id, jsonb_build_object('email', id || '@exam
   from (select $1 || n as id from generate_series(1, 40) n) u"""
 DUE = """
 select exists (select from chimeway.workflow_runs where state = 'waiting' and wake_at <= clock_timestamp())"""
+
+COMPLETED = "select count(*) from chimeway.workflow_runs where state = 'completed'"
 
 
 class Postgres:
@@ -64,8 +67,11 @@ def own_postgres() -> Iterator[Postgres]:
                 postgres.control("stop", "-m", "immediate")
 
 
+@pytest.mark.parametrize(
+    "restarts", [1, pytest.param(10, marks=[pytest.mark.big, pytest.mark.timeout(400)])], ids=["small", "big"]
+)
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_postgresql_restarted(mode: str, tmp_path: Path) -> None:
+async def test_postgresql_restarted(mode: str, restarts: int, tmp_path: Path) -> None:
     """Restarted (`immediate`: crashed and recovered) while runs are due, nothing is lost or doubled."""
     made = home(tmp_path, GUIDE)
     with own_postgres() as postgres:
@@ -76,21 +82,19 @@ async def test_postgresql_restarted(mode: str, tmp_path: Path) -> None:
             smtp_sink() as sink,
             running_daemon(postgres.url, made, SMTP_URL=sink.url) as daemon,
         ):
+            for restart in range(restarts):
+                async with rows_of(postgres.url) as rows:
+                    await rows.all(START, f"before_{restart}_")
+                    await wait_for(partial(rows.value, DUE), "some are due", every_s=0.001)
+                    await asyncio.to_thread(postgres.control, "restart", "-m", mode)
             async with rows_of(postgres.url) as rows:
-                await rows.all(START, "first_")
-                await wait_for(lambda: rows.value(DUE), "some are due", every_s=0.001)
-                await asyncio.to_thread(postgres.control, "restart", "-m", mode)
-            async with rows_of(postgres.url) as rows:
-                await rows.all(START, "second_")
+                await rows.all(START, "after_")
                 await rows.until_none_live(60)
-                assert (
-                    await rows.value("select count(*) from chimeway.workflow_runs where state = 'completed'")
-                    == 80
-                )
-                await assert_invariants(rows)
+                await assert_invariants(postgres.url, rows)
                 await assert_mails_fit(rows, sink)
-            assert len(sink.deliveries()) == 80
-            lost = daemon.seen("database.lost")
-            print(f"\n{mode}: lost {[one.get('operation') for one in lost]}, e-mails {len(sink.mails)}")
+                assert await rows.value(COMPLETED) == 40 * (restarts + 1)
+            assert len(sink.deliveries()) == 40 * (restarts + 1)
+            lost = {str(one["operation"]) for one in daemon.seen("database.lost")}
+            print(f"\n{mode}, {restarts} times: e-mails {len(sink.mails)}; lost in the middle of {lost}")
             assert lost
             assert await daemon.stopped() == 0

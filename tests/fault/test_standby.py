@@ -61,7 +61,7 @@ async def test_a_standby_takes_over(how: str, within_s: float, database_url: str
         elif how == "asked to end":
             assert await first.exit_code() == 0
         assert await rows.value("select count(*) from chimeway.workflow_runs where state = 'completed'") == 20
-        await assert_invariants(rows)
+        await assert_invariants(database_url, rows)
         await assert_mails_fit(rows, sink)
         assert len(sink.deliveries()) == 20
         assert await second.stopped() == 0

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +17,7 @@ import pytest
 from kit.home import Home
 from kit.waiting import DEADLINE_S, alarms, wait_for
 
-_INLINE = (
-    "import asyncio; from chimeway.settings import Settings; from chimeway.daemon import serve; "
-    "asyncio.run(serve(Settings()))"
-)
-COMMAND = (
-    (sys.executable, "-m", "chimeway", "serve")
-    if find_spec("chimeway.__main__")
-    else (sys.executable, "-c", _INLINE)
-)
+COMMAND = (sys.executable, "-m", "chimeway", "serve")
 
 
 class Daemon:

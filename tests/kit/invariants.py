@@ -1,5 +1,7 @@
-"""What must hold of the rows after any fault, asked in SQL of the test's own, beside `verify`."""
+"""What must hold of the rows after any fault: `verify`, and beside it SQL of the tests' own."""
 
+from chimeway.store.pool import open_database
+from chimeway.store.verify import verify
 from kit.rows import Rows
 from kit.smtp import Sink
 
@@ -48,11 +50,13 @@ _NONE_OF: dict[str, str] = {
 }
 
 
-async def assert_invariants(rows: Rows) -> None:
-    """Assert all of them."""
+async def assert_invariants(url: str, rows: Rows) -> None:
+    """Assert all of them, and those of `chimeway verify`."""
     for rule, sql in _NONE_OF.items():
         broken = await rows.all(sql)
         assert not broken, f"not so: {rule}: {len(broken)} of them, such as {broken[0]}"
+    async with open_database(url) as database:
+        assert await verify(database) == []
 
 
 async def assert_mails_fit(rows: Rows, sink: Sink) -> None:

@@ -6,11 +6,17 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import pytest
 
 from chimeway.store.pool import Connection, connect
 from kit.waiting import DEADLINE_S, wait_for
 
 Row = asyncpg.Record
+_LIVE = """
+select r.id, r.state, r.step, r.wake_at, r.held_reason, r.waiting_for_node, r.mailbox_count, r.mailbox_seen,
+       d.status, d.next_attempt_at, d.attempt_count, clock_timestamp() as now
+  from chimeway.workflow_runs r left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit
+ where r.ended_at is null limit 20"""
 
 
 class Rows:
@@ -69,9 +75,14 @@ class Rows:
         return await wait_for(there, what, deadline_s=deadline_s)
 
     async def until_none_live(self, deadline_s: float = DEADLINE_S) -> None:
-        """Wait until every run has ended."""
+        """Wait until every run has ended; show those that have not when it takes too long."""
         sql = "select not exists (select from chimeway.workflow_runs where state in ('active','waiting'))"
-        await wait_for(lambda: self.value(sql), "no run is live", deadline_s=deadline_s, every_s=0.05)
+        try:
+            await wait_for(lambda: self.value(sql), "no run is live", deadline_s=deadline_s, every_s=0.05)
+        except pytest.fail.Exception:
+            for run in await self.all(_LIVE):
+                print("live:", dict(run))
+            raise
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from chimeway.progression.paper import STARTED, attempted, signalled, triggered,
 from chimeway.progression.replay import by_visit, differences, replay
 from chimeway.workflow.parse import parse
 from pure.progression_rows import HOUR, NOW, born, decided, delivery, mail, run, snapshot, waiting
-from pure.workflow_forms import notify, signal, wait, workflow
+from pure.workflow_forms import MENTION, notify, signal, wait, workflow
 
 DEFINITION = parse(
     workflow(
@@ -77,6 +77,17 @@ def test_a_whole_run_is_replayed_without_data_and_payloads() -> None:
     for folded, decision in kept:
         again = replay(DEFINITION, folded, decision.inputs)
         assert differences(decision, again) == ()
+
+
+def test_a_signal_that_a_limit_put_off_is_replayed() -> None:
+    """Heard and not obeyed, since 25 steps were entered: it stays, and the run wakes itself at once."""
+    items = [{**notify(f"s{i}"), "action": {**MENTION["steps"][0]["action"]}} for i in range(24)]
+    definition = parse(workflow(*items, wait("gate", signal(then="continue")), notify()))
+    rows = snapshot(run("active", None), definition=definition, mail=(mail(1, "read"),))
+    decision = decided(rows)
+    assert (decision.after.step, decision.after.visit, decision.after.wake_at) == ("gate", 25, NOW)
+    assert decision.consumed == ()
+    assert differences(decision, replayed(rows, decision)) == ()
 
 
 def test_notes_of_births_are_not_kept() -> None:

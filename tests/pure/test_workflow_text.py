@@ -68,6 +68,14 @@ def test_every_fault_has_its_line() -> None:
     ]
 
 
+def test_a_missing_key_has_the_line_of_what_lacks_it() -> None:
+    """Not that of a key that only begins alike."""
+    assert found("key: k\nversion: 1\n\nstep: []") == [
+        ("missing_key", "steps", 1),
+        ("unknown_key", "step", 4),
+    ]
+
+
 def test_json_has_lines_too() -> None:
     """The strict reader of JSON knows where things stand, whatever ends its lines."""
     text = json.dumps({**MENTION, "version": 0}, indent=1).replace("PT2H", "2h")

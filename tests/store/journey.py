@@ -17,7 +17,7 @@ from chimeway.store.pool import Database
 TEMPLATES = Templates(
     {
         "mention.in_app.j2": "{% block subject %}Hello{% endblock %}{% block body %}You{% endblock %}",
-        "broken.in_app.j2": "{% block subject %}x{% endblock %}{% block body %}{{ nothing.at.all }}{% endblock %}",
+        "broken.in_app.j2": "{% block subject %}{% endblock %}{% block body %}{{ nothing.at }}{% endblock %}",
     }
 )
 

@@ -1,16 +1,18 @@
 """`connection=`: the verbs take part in the caller's transaction, and leave it to the caller."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
 from chimeway import (
     Chimeway,
+    ChimewayError,
     DatabaseUnavailable,
     IdempotencyConflict,
     Notify,
@@ -58,7 +60,33 @@ VERBS: dict[str, Verb] = {
 }
 
 
-@pytest.mark.parametrize("name", VERBS)
+async def test_rollbacks_take_the_verbs_with_them(shop: Shop) -> None:
+    """After the caller's rollback nothing of a verb is left."""
+    before = await contents(shop.sql)
+    for name, verb in VERBS.items():
+        transaction = shop.sql.transaction()
+        await transaction.start()
+        await verb(shop)
+        assert shop.sql.is_in_transaction(), name
+        await transaction.rollback()
+        assert await contents(shop.sql) == before, name
+
+
+async def test_savepoints_take_only_the_verbs(shop: Shop) -> None:
+    """After a rollback to a savepoint the verb is gone, and the caller's own work is committed."""
+    before = await contents(shop.sql)
+    for name, verb in VERBS.items():
+        async with shop.sql.transaction():
+            await shop.sql.execute("insert into orders values (1)")
+            savepoint = shop.sql.transaction()
+            await savepoint.start()
+            await verb(shop)
+            await savepoint.rollback()
+        assert await contents(shop.sql) == before, name
+    assert await shop.sql.fetchval("select count(*) from orders") == len(VERBS)
+
+
+@pytest.mark.parametrize("name", ["trigger", "cancel"])
 async def test_nothing_is_there_before_the_callers_commit(shop: Shop, database_url: str, name: str) -> None:
     """Another connection sees a verb's work when, and only when, the caller has committed."""
     async with plain(database_url) as other:
@@ -66,36 +94,20 @@ async def test_nothing_is_there_before_the_callers_commit(shop: Shop, database_u
         async with shop.sql.transaction():
             await shop.sql.execute("insert into orders values (1)")
             await VERBS[name](shop)
-            assert shop.sql.is_in_transaction()
             assert await contents(other) == before
         assert await contents(other) != before
         assert await other.fetchval("select count(*) from orders") == 1
 
 
-@pytest.mark.parametrize("name", VERBS)
-async def test_a_rollback_takes_the_verb_with_it(shop: Shop, name: str) -> None:
-    """After the caller's rollback nothing of a verb is left."""
-    before = await contents(shop.sql)
-    transaction = shop.sql.transaction()
-    await transaction.start()
-    await VERBS[name](shop)
-    await transaction.rollback()
-    assert await contents(shop.sql) == before
-    assert not shop.sql.is_in_transaction()
-
-
-@pytest.mark.parametrize("name", VERBS)
-async def test_a_savepoint_takes_only_the_verb(shop: Shop, name: str) -> None:
-    """After a rollback to a savepoint the verb is gone, and the caller's own work is committed."""
-    before = await contents(shop.sql)
-    async with shop.sql.transaction():
-        await shop.sql.execute("insert into orders values (1)")
-        savepoint = shop.sql.transaction()
-        await savepoint.start()
-        await VERBS[name](shop)
-        await savepoint.rollback()
-    assert await contents(shop.sql) == before
-    assert await shop.sql.fetchval("select count(*) from orders") == 1
+async def test_committed_verbs_stay(shop: Shop) -> None:
+    """What each verb wrote is there after the caller's commit."""
+    for name, verb in VERBS.items():
+        if name == "cancel_by_key":  # the run has ended by then
+            continue
+        before = await contents(shop.sql)
+        async with shop.sql.transaction():
+            await verb(shop)
+        assert await contents(shop.sql) != before, name
 
 
 async def test_an_error_inside_leaves_the_transaction_to_the_caller(shop: Shop) -> None:
@@ -186,11 +198,62 @@ async def test_a_lost_database_is_our_error(shop: Shop, database_url: str, serve
             await shop.client.signal("read", actor="ada", connection=closed)
     name = await shop.sql.fetchval("select current_database()")
     async with plain(server_url) as admin:
+        await admin.execute(f'alter database "{name}" with allow_connections false')
         await admin.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name)
-        await admin.execute(f'alter database "{name}" rename to "{name}_away"')
         for _ in range(3):
             with pytest.raises(DatabaseUnavailable) as caught:
                 await shop.client.list_runs()
             assert caught.value.code == "database_unavailable"
-        await admin.execute(f'alter database "{name}_away" rename to "{name}"')
+        await admin.execute(f'alter database "{name}" with allow_connections true')
     assert await shop.client.list_runs()
+
+
+async def test_a_strict_database_is_asked_again(database_url: str) -> None:
+    """Where the database defaults to a strict isolation, 40001 is retried and the repeat is answered."""
+    async with plain(database_url) as sql:
+        name = await sql.fetchval("select current_database()")
+        await sql.execute(f"alter database \"{name}\" set default_transaction_isolation = 'serializable'")
+    async with Chimeway.connect(database_url) as client:
+        await client.register(HELLO)
+        receipts = await asyncio.gather(
+            *(client.trigger("hello", recipients="a", idempotency_key="k") for _ in range(8))
+        )
+    assert len({receipt.run_ids for receipt in receipts}) == 1
+    assert [receipt.duplicate for receipt in receipts].count(False) == 1
+
+
+GRANTS = """
+create role "{0}" login;
+grant usage on schema chimeway to "{0}";
+grant execute on function chimeway.trigger(text, text, text, jsonb, text, int, text, timestamptz),
+    chimeway.trigger_many(text, text, text[], jsonb, text, int, text, timestamptz),
+    chimeway.signal(text, text, text, jsonb, text), chimeway.identify(text, text, jsonb),
+    chimeway.cancel(uuid, text, text, text) to "{0}"
+"""
+
+
+async def test_a_producer_needs_four_functions_and_no_more(database_url: str) -> None:
+    """With EXECUTE on trigger, signal, identify and cancel alone a producer works; it sees no row."""
+    role = f"cw_producer_{uuid4().hex[:8]}"
+    async with plain(database_url) as sql:
+        await sql.execute(GRANTS.format(role))
+        try:
+            async with Chimeway.connect(database_url.replace("postgres@", f"{role}@")) as client:
+                with pytest.raises(UnknownWorkflow):
+                    await client.trigger(HELLO, recipients="a")
+                async with Chimeway.connect(database_url) as deployer:
+                    await deployer.register(HELLO)
+                people = [Recipient("a", email="a@example.org")]
+                receipt = await client.trigger(HELLO, recipients=people, cancellation_key="k")
+                await client.trigger_many(HELLO, [{"recipients": ["b"]}])
+                await client.signal_many([{"type": "read", "actor": "a"}])
+                await client.identify("a", locale="en")
+                done = await client.cancel(cancellation_key="k")
+                assert [run.run_id for run in done.stopped] == list(receipt.run_ids)
+                with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                    await client.list_runs()
+                with pytest.raises(ChimewayError) as caught:
+                    await client.register(HELLO)
+                assert caught.value.code == "may_not_register"
+        finally:
+            await sql.execute(f'drop owned by "{role}"; drop role "{role}"')

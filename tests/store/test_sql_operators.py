@@ -110,24 +110,22 @@ NO_INSTANTS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("text", INSTANTS + NO_INSTANTS)
-async def test_sql_takes_the_instants_that_the_engine_reads(
-    sql: "asyncpg.Connection[Any]", text: str
-) -> None:
+async def test_sql_takes_the_instants_that_the_engine_reads(sql: "asyncpg.Connection[Any]") -> None:
     """What SQL lets in as an instant, the engine can read: else a run would be stuck on it."""
-    try:
-        parse_instant(text)
-        readable = True
-    except ValueError:
-        readable = False
-    assert readable is (text in INSTANTS)
-    assert await sql.fetchval("select chimeway.is_instant($1)", json.dumps(text)) is readable
+    for text in INSTANTS + NO_INSTANTS:
+        try:
+            parse_instant(text)
+            readable = True
+        except ValueError:
+            readable = False
+        assert readable is (text in INSTANTS), text
+        assert await sql.fetchval("select chimeway.is_instant($1)", json.dumps(text)) is readable, text
 
 
 async def test_a_hold_is_written_and_given_back(sql: "asyncpg.Connection[Any]") -> None:
-    """Holding keeps state and step and writes run_held; resuming clears it and makes the run due now."""
+    """Holding keeps state, step and wake and writes run_held; resuming clears it and its strikes."""
     run_id = await trigger(sql, "ada")
-    await sql.execute("update chimeway.workflow_runs set strikes = 2, wake_at = null where id = $1", run_id)
+    await sql.execute("update chimeway.workflow_runs set strikes = 2 where id = $1", run_id)
     assert await sql.fetchval("select chimeway.hold_run($1, 'three_strikes', 'died thrice')", run_id) is True
     held = await run_row(sql, run_id)
     assert (held["held_reason"], held["state"], held["revision"]) == ("three_strikes", "active", 2)
@@ -135,7 +133,7 @@ async def test_a_hold_is_written_and_given_back(sql: "asyncpg.Connection[Any]") 
     assert await sql.fetchval("select chimeway.resume_run($1, 'looked at')", run_id) is True
     free = await run_row(sql, run_id)
     assert (free["held_reason"], free["held_at"], free["strikes"], free["revision"]) == (None, None, 0, 3)
-    assert free["wake_at"] is not None
+    assert free["wake_at"] == held["wake_at"] == held["created_at"]
     rows = await sql.fetch(
         "select * from chimeway.workflow_transitions where run_id = $1 order by seq", run_id
     )
@@ -145,6 +143,22 @@ async def test_a_hold_is_written_and_given_back(sql: "asyncpg.Connection[Any]") 
         (3, "run_resumed", "looked at"),
     ]
     assert {row["status_reason"] for row in rows} == {"workflow_started"}
+
+
+@pytest.mark.parametrize(("status", "due"), [("pending", False), ("succeeded", True)])
+async def test_a_resumed_run_is_due_when_its_delivery_has_ended(
+    sql: "asyncpg.Connection[Any]", status: str, due: bool
+) -> None:
+    """What became of the delivery while the run was held is looked at on resume; else nothing is."""
+    run_id = await trigger(sql, "ada")
+    await deliver(sql, run_id, status=status)
+    await sql.execute(
+        "update chimeway.workflow_runs set step = 'step_email', visit = 1, wake_at = null where id = $1",
+        run_id,
+    )
+    await sql.fetchval("select chimeway.hold_run($1, 'held_by_request')", run_id)
+    await sql.fetchval("select chimeway.resume_run($1)", run_id)
+    assert ((await run_row(sql, run_id))["wake_at"] is not None) is due
 
 
 async def test_hold_and_resume_say_when_they_do_nothing(sql: "asyncpg.Connection[Any]") -> None:
@@ -202,40 +216,40 @@ async def test_a_pause_holds_all_versions_and_keeps_its_moment(sql: "asyncpg.Con
 WAITING = '{"due_at": "2026-01-05T09:00:00Z", "rule_kind": "wait", "to_step": "step_email"}'
 
 
-@pytest.mark.parametrize(
-    ("state", "step", "context", "stuck"),
-    [
-        ("active", None, "{}", False),
-        ("active", "step_in_app", "{}", False),
-        ("active", "step_email", "{}", True),
-        ("active", "no_such_step", "{}", True),
-        ("waiting", "step_wait", WAITING, False),
-        ("waiting", "step_wait", WAITING.replace("step_email", "end"), False),
-        ("waiting", "step_wait", WAITING.replace("step_email", "nowhere"), True),
-        ("waiting", "step_wait", WAITING.replace("Z", ""), True),
-        ("waiting", "step_wait", WAITING.replace("due_at", "due"), True),
-        ("waiting", "step_wait", WAITING.replace('"wait"', '"nap"'), True),
-        ("waiting", "no_such_step", WAITING, True),
-        ("stopped", "no_such_step", "{}", False),
-    ],
-)
-async def test_stuck_runs_are_known(
-    sql: "asyncpg.Connection[Any]", state: str, step: str | None, context: str, stuck: bool
-) -> None:
+STUCK = [
+    ("active", None, "{}", False),
+    ("active", "step_in_app", "{}", False),
+    ("active", "step_email", "{}", True),
+    ("active", "no_such_step", "{}", True),
+    ("waiting", "step_wait", WAITING, False),
+    ("waiting", "step_wait", WAITING.replace("step_email", "end"), False),
+    ("waiting", "step_wait", WAITING.replace("step_email", "nowhere"), True),
+    ("waiting", "step_wait", WAITING.replace("Z", ""), True),
+    ("waiting", "step_wait", WAITING.replace("due_at", "due"), True),
+    ("waiting", "step_wait", WAITING.replace('"wait"', '"nap"'), True),
+    ("waiting", "no_such_step", WAITING, True),
+    ("stopped", "no_such_step", "{}", False),
+]
+
+
+async def test_stuck_runs_are_known(sql: "asyncpg.Connection[Any]") -> None:
     """A live run whose step, delivery or waiting context is not what it must be is stuck; no other is."""
-    run_id = await trigger(sql, "ada")
-    if step == "step_in_app":
-        await deliver(sql, run_id, visit=1, channel="in_app")
-    visit = {None: 0, "step_email": 2}.get(step, 1)
-    await sql.execute(
-        """update chimeway.workflow_runs set state = $2::text, step = $3, visit = $4, status_context = $5,
-               wake_at = null, ended_at = case when $2::text = 'stopped' then created_at end where id = $1""",
-        run_id, state, step, visit, context,
-    )  # fmt: skip
-    found = await sql.fetchval(
-        """select chimeway.is_stuck(r, w)
-             from chimeway.workflow_runs r join chimeway.workflow_definitions w
-               on w.key = r.workflow_key and w.version = r.workflow_version where r.id = $1""",
-        run_id,
-    )
-    assert found is stuck
+    for state, step, context, stuck in STUCK:
+        run_id = await trigger(sql, "ada")
+        if step == "step_in_app":
+            await deliver(sql, run_id, visit=1, channel="in_app")
+        visit = {None: 0, "step_email": 2}.get(step, 1)
+        await sql.execute(
+            """update chimeway.workflow_runs
+                  set state = $2::text, step = $3, visit = $4, status_context = $5, wake_at = null,
+                      ended_at = case when $2::text = 'stopped' then created_at end
+                where id = $1""",
+            run_id, state, step, visit, context,
+        )  # fmt: skip
+        found = await sql.fetchval(
+            """select chimeway.is_stuck(r, w)
+                 from chimeway.workflow_runs r join chimeway.workflow_definitions w
+                   on w.key = r.workflow_key and w.version = r.workflow_version where r.id = $1""",
+            run_id,
+        )
+        assert found is stuck, (state, step, context)

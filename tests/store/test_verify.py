@@ -4,13 +4,24 @@ Every test plays the same journeys, breaks one thing by SQL as no function of ou
 the one invariant. Rows that are append-only are broken with their triggers asleep.
 """
 
-from datetime import timedelta
+import asyncio
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from chimeway import Chimeway
+from chimeway.progression.decision import Decision
+from chimeway.store import nodes
+from chimeway.store.ledger import commit_decisions, entry_for
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
 from chimeway.store.verify_findings import CHECKS
+from kit.daemon import running_daemon
+from kit.home import GUIDE, home
+from kit.rows import rows_of
+from kit.smtp import smtp_sink
+from kit.waiting import wait_for
 from store.verify_world import World, played
 
 
@@ -210,6 +221,25 @@ async def test_an_attempt_that_could_see_a_stop_is_found(
     assert await _broken(world) == found
 
 
+@pytest.mark.parametrize(("guarded", "found"), [(True, set()), (False, {"elapsed_waits"})])
+async def test_a_ledger_without_its_guard_is_found_out(world: World, guarded: bool, found: set[str]) -> None:
+    """I5: a decision made before a signal and committed after it elapses only where nobody guards."""
+    await world.pass_time(2)
+    decision = await world.decide("waiter")
+    assert isinstance(decision, Decision)
+    assert decision.elapsed
+    await world.say("waiter", "read")
+    if not guarded:
+        name = "'chimeway.commit_decisions'::regproc"
+        text: str = await world.sql(f"select pg_get_functiondef({name})")
+        assert text.count("and r.mailbox_count = p.mailbox") == 1
+        async with world.database.acquire() as connection:
+            await connection.execute(text.replace("and r.mailbox_count = p.mailbox", ""))
+    (answer,) = await commit_decisions(world.database, None, [entry_for(world.runs["waiter"], decision, {})])
+    assert answer == ("stale" if guarded else "applied")
+    assert await _broken(world) == found
+
+
 async def test_what_an_attempt_could_not_see_is_no_violation(world: World) -> None:
     """I5: a signal that came after the first attempt is too late, even in the same instant."""
     await world.attempt("skipper", None)
@@ -240,3 +270,38 @@ async def test_a_definition_that_this_program_cannot_read_is_not_judged(world: W
         """update chimeway.workflow_definitions set definition = definition || '{"digest_window": "PT1H"}'"""
     )
     assert await _broken(world) == set()
+
+
+async def test_a_daemon_at_work_is_never_taken_for_a_fault(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """Verified again and again while signals race timers: what is half done is in no snapshot."""
+    async with (
+        smtp_sink() as sink,
+        rows_of(database_url) as rows,
+        running_daemon(database_url, home(tmp_path, GUIDE), SMTP_URL=sink.url),
+        Chimeway.connect(database_url) as client,
+    ):
+
+        async def journey(number: int) -> None:
+            person = f"person_{number}"
+            await client.identify(person, email=f"{person}@example.org")
+            receipt = await client.trigger("mention_escalation", recipients=[person])
+
+            async def due() -> datetime | None:
+                run = await client.get_run(receipt.run_ids[0])
+                return run.wake_at if run.state == "waiting" else None
+
+            due_at = await wait_for(due, f"{person} waits")
+            due_in = (due_at - await nodes.database_now(database)).total_seconds()
+            # A race is what is wanted here: signals around the moment at which the wait is due.
+            await asyncio.sleep(max(0.0, due_in + (number - 15) / 100))
+            await client.signal("notification_read", actor=person)
+
+        journeys = asyncio.gather(*(journey(number) for number in range(30)))
+        while not journeys.done():
+            assert await verify(database, page=7, max_lateness=timedelta(minutes=1)) == []
+        await journeys
+        await rows.until_none_live()
+        assert await verify(database, max_lateness=timedelta(minutes=1)) == []
+        assert sink.mails, "nobody lost the race: nothing was tried"

@@ -66,6 +66,7 @@ class Registry:
         """Begin with nothing known."""
         self._database = database
         self._known: dict[tuple[str, int], Definition] = {}
+        self._left_to_deploy: dict[tuple[str, int], Definition] = {}
 
     async def register(self, definition: Definition) -> bool:
         """Register a definition and say whether it was new.
@@ -81,11 +82,17 @@ class Registry:
         return new
 
     async def ensure(self, definition: Definition) -> None:
-        """Register a definition unless this role may not: then a deploy step has, or the trigger says so."""
+        """Register a definition, or leave it to the deploy step where this role may not.
+
+        If that step has not been done, the trigger that follows says so.
+        """
+        name = (definition.key, definition.version)
+        if self._left_to_deploy.get(name) == definition:
+            return
         try:
             await self.register(definition)
         except definitions.MayNotRegister:
-            self._known[definition.key, definition.version] = definition
+            self._left_to_deploy[name] = definition
 
 
 def _version(version: object) -> int | None:

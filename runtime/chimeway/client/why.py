@@ -5,8 +5,10 @@ turn names the signal or the rule that made it, the step, the moment (local and 
 have happened otherwise. What was said too late, and what was never sent, stands at the end.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
 
 from chimeway.client.why_deliveries import told
 from chimeway.client.words import (
@@ -19,9 +21,13 @@ from chimeway.client.words import (
     what_is_next,
     written_moment,
 )
+from chimeway.progression.instants import read
 from chimeway.progression.snapshot import LIVE
 from chimeway.store.views import MailView, Story, TransitionView
-from chimeway.workflow.definition import END, NotifyAction, WaitUntil
+from chimeway.workflow.definition import END, Condition, NotifyAction, WaitUntil
+
+_LATE: Final = timedelta(seconds=5)
+"""A run that went on this much after its time was late, and is told so."""
 
 
 def why(story: Story) -> tuple[str, ...]:
@@ -101,23 +107,26 @@ class _Walk:
         return f"{row.signal_type} came at {came}, {told_where}, and met {of} ({path}): {result}.{otherwise}"
 
     def _elapsed(self, row: TransitionView) -> str:
-        story = self.story
-        due = written_moment(story, row.context.get("due_at"))
-        to = row.context.get("to_step")
-        conditions = heard_by(story, row.from_step)
+        """A wait that is over: until when nothing was said, and what would have changed that."""
+        story, context = self.story, row.context
+        due, to = written_moment(story, context.get("due_at")), context.get("to_step")
         went = "the run completed" if to == END else f"the run went on to {to}"
+        due_at = read(context.get("due_at"))
+        if due_at is not None and row.at - due_at >= _LATE:
+            went += f", late, at {moment(story, row.at)}"
+        conditions = heard_by(story, row.from_step)
         if not conditions:
             return f"The wait at {row.from_step} was over at {due}, and {went}."
         names = listed([signal_of(condition) for condition in conditions], "or")
-        step = story.definition.step(row.from_step) if story.definition else None
-        effects = {effect(story, step, condition) for condition in conditions}
-        instead = (
-            f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
-        )
         return (
             f"The wait at {row.from_step} was over at {due}: no {names} had come by then, so {went}. "
-            f"One that came before {instead}."
+            f"One that came before {self._one_before(row.from_step, conditions)}."
         )
+
+    def _one_before(self, step_id: str | None, conditions: Sequence[Condition]) -> str:
+        step = self.story.definition.step(step_id) if self.story.definition else None
+        effects = {effect(self.story, step, condition) for condition in conditions}
+        return f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
 
     def _rule(self, row: TransitionView) -> Iterator[str]:
         """What an outcome led to; that the next step follows a delivered message goes without saying."""
@@ -175,8 +184,8 @@ def _standing(story: Story) -> Iterator[str]:
     if run.held_reason is not None and run.held_at is not None:
         note = next((t.note for t in reversed(story.transitions) if t.reason == "run_held"), None)
         yield (
-            f"The run has been held ({note or run.held_reason}) since {moment(story, run.held_at)}: nothing is "
-            "decided or sent until it is resumed; signals are kept, and it can be cancelled."
+            f"The run has been held ({note or run.held_reason}) since {moment(story, run.held_at)}: nothing "
+            "is decided or sent until it is resumed; signals are kept, and it can be cancelled."
         )
     if story.paused_at is not None:
         yield (

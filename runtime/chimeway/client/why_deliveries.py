@@ -83,8 +83,8 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
             )
         case "superseded":
             return (
-                f"{message(row)} was given up (superseded) at {at}. {_failures(row)}, a rule led the run on, and "
-                " one message is the point of escalation."
+                f"{message(row)} was given up (superseded) at {at}: {_failures(row)}, and a rule led the run "
+                "on. One message is the point of escalation."
             )
         case "stopped_before_send":
             return f"{message(row)} was planned and not sent: no provider was called (stopped_before_send)."

@@ -52,6 +52,7 @@ class Node:
 
     id: UUID
     name: str
+    version: str
     direct_url: str
     database: Database
     clock: Clock
@@ -122,7 +123,7 @@ class Machine:
         node = self._node
         listener = Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
-        sweeper = Sweeper(node.database, node.catalogue, node.clock, node.id, self._roster.admit)
+        sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit)
         return {
             "listener": listener.serve(),
             "lookout": lookout.serve(),

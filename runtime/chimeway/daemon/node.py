@@ -24,11 +24,12 @@ from chimeway.delivery.channels.email import EmailChannel
 from chimeway.delivery.channels.log import LogChannel
 from chimeway.engine.ownership import Ownership
 from chimeway.errors import InvalidSettings, SchemaMismatch
+from chimeway.limits import BEAT_S
 from chimeway.settings import Settings
 from chimeway.store import nodes, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
-from chimeway.store.pool import Database, open_database
+from chimeway.store.pool import Database, open_database, persistently
 
 _log = structlog.get_logger()
 _POOL: Final = 16
@@ -55,7 +56,10 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
     began = time.monotonic()
     async with _node(settings) as node:
         try:
-            await _tenures(node, settings, stop, began)
+            async with asyncio.TaskGroup() as group:
+                beat = group.create_task(_beat(node), name="beat")
+                await _tenures(node, settings, stop, began)
+                beat.cancel()
         except BaseExceptionGroup as group:
             for error in group.exceptions:
                 _log.error("daemon.failed", node=node.name, error=repr(error))
@@ -89,6 +93,7 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
         node = Node(
             id=node_id,
             name=settings.node_name,
+            version=package,
             direct_url=direct.get_secret_value() if direct else url,
             database=database,
             clock=clock,
@@ -97,7 +102,7 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
         )
-        await nodes.enrol(database, node_id, node.name, package, sorted(channels))
+        await _enrol(node)
         stack.push_async_callback(_leave, node)
         yield node
 
@@ -148,6 +153,17 @@ async def _channels(settings: Settings, clock: SystemClock, stack: AsyncExitStac
         await stack.enter_async_context(opened(channel))
         _log.info("channel.opened", channel=channel.name)
     return {channel.name: channel for channel in channels}
+
+
+async def _enrol(node: Node) -> None:
+    await nodes.enrol(node.database, node.id, node.name, node.version, sorted(node.channels))
+
+
+async def _beat(node: Node) -> None:
+    """Say now and then that this node lives, whoever holds the lease."""
+    while True:
+        await asyncio.sleep(BEAT_S)
+        await persistently(_enrol, node)
 
 
 async def _leave(node: Node) -> None:

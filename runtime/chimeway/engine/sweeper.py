@@ -29,14 +29,12 @@ class Sweeper:
         database: Database,
         catalogue: Catalogue,
         clock: Clock,
-        node: UUID,
         admit: Callable[[UUID], Awaitable[None]],
     ) -> None:
         """Take where what is found goes; it may make us wait."""
         self._database = database
         self._catalogue = catalogue
         self._clock = clock
-        self._node = node
         self._admit = admit
 
     async def serve(self) -> None:
@@ -64,7 +62,6 @@ class Sweeper:
             after = page[-1]
 
     async def _tell_time(self) -> None:
-        """Follow the database's clock, and say that this node lives."""
-        await persistently(nodes.touch, self._database, self._node)
+        """Follow the database's clock."""
         if isinstance(self._clock, SystemClock):
-            await nodes.synchronise(self._database, self._clock)
+            await persistently(nodes.synchronise, self._database, self._clock)

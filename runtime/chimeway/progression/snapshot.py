@@ -86,9 +86,9 @@ class Delivery:
 class Snapshot:
     """Everything a decision may depend on, besides `now`.
 
-    `zone` is the IANA name of the recipient's zone, else "UTC"; one unknown here counts as UTC. `mail` holds the unconsumed
-    mailbox rows in number order. `delivery` is that of the current visit, or None. `delivery_ids`
-    maps a step's id to the id of its latest delivery, as text.
+    `zone` is the IANA name of the recipient's zone, else "UTC"; one unknown here counts as UTC.
+    `mail` holds the unconsumed mailbox rows in number order. `delivery` is that of the current
+    visit, or None. `delivery_ids` maps a step's id to the id of its latest delivery, as text.
     """
 
     run: Run

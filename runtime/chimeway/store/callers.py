@@ -19,8 +19,9 @@ from chimeway.store.statements import Statement
 _SUPPORTED: Final = "an asyncpg connection (asyncpg.Connection, or one that an asyncpg pool lent)"
 # Schema, table, function: what a database without ours answers.
 _ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
-# A wrong password, role or database name, too many connections: the server is there, and lets nobody in.
-_NO_ENTRY: Final = ("28", "3D000", "53300")
+# A wrong password, role or database name, too many connections, a database closed for maintenance: the
+# server is there, and lets nobody in. No statement of ours gives one of these by itself.
+_NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
 # The transaction did not happen: under a strict isolation that the database sets, it is done again.
 _AGAIN: Final = ("40001", "40P01")
 _TRIES: Final = 5

@@ -13,13 +13,8 @@ from chimeway.store.queries import SQL
 
 
 async def enrol(database: Database, node: UUID, name: str, version: str, channels: Sequence[str]) -> None:
-    """Write a node down, with the channels that it has."""
+    """Write down that a node lives, and the channels that it has; again and again while it does."""
     await database.fetch("enrol_node", node, name, version, list(channels))
-
-
-async def touch(database: Database, node: UUID) -> bool:
-    """Say that a node lives; False when it was forgotten meanwhile."""
-    return bool(await database.fetchval("touch_node", node))
 
 
 async def another_has(database: Database, node: UUID, channel: str) -> bool:

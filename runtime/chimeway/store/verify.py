@@ -12,7 +12,7 @@ by these three: they wait for a node that can.
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 from uuid import UUID
 
 import asyncpg
@@ -30,25 +30,31 @@ from chimeway.workflow.definition import Definition
 __all__ = ["Violation", "verify"]
 
 _RUN_CHECKS: Final = (
-    "numbering",
-    "one_delivery_per_visit",
-    "visits_entered",
-    "attempt_numbering",
-    "results_without_attempt",
-    "sent_without_attempt",
-    "after_end",
-    "planned_after_end",
-    "open_after_stop",
-    "attempt_after_stop",
-    "elapsed_unseen",
-    "tenants",
-    "events_of_runs",
-    "reachable_runs",
-    "reachable_deliveries",
-    "reachable_signals",
-    "mailbox_numbering",
+    "verify_numbering",
+    "verify_one_delivery_per_visit",
+    "verify_visits_entered",
+    "verify_attempt_numbering",
+    "verify_results_without_attempt",
+    "verify_sent_without_attempt",
+    "verify_after_end",
+    "verify_planned_after_end",
+    "verify_open_after_stop",
+    "verify_attempt_after_stop",
+    "verify_elapsed_unseen",
+    "verify_tenants",
+    "verify_events_of_runs",
+    "verify_reachable_runs",
+    "verify_reachable_deliveries",
+    "verify_reachable_signals",
+    "verify_mailbox_numbering",
 )
-"""Checks of runs that SQL alone can make, and that take no other argument."""
+"""Statements about runs that SQL alone can judge, and that take no other argument."""
+_WALKS: Final = {
+    "runs": ("verify_last_run", "verify_runs_page"),
+    "events": ("verify_last_event", "verify_events_page"),
+    "signals": ("verify_last_signal", "verify_signals_page"),
+}
+"""What is walked: the statement that says where the walk ends, and that of a page."""
 
 
 async def verify(
@@ -79,19 +85,19 @@ async def verify(
     tell = progress or _tell_nobody
     with in_our_words():
         catalogue = Catalogue(database)
-        async for runs in _pages(database, "run", page):
+        async for runs in _pages(database, "runs", page):
             definitions = {name: await catalogue.get(*name) for name in _names(runs)}
             async with _snapshot(database) as connection:
                 await _check_runs(connection, _ids(runs), definitions, max_lateness, findings)
             tell(len(runs))
-        async for events in _pages(database, "event", page):
+        async for events in _pages(database, "events", page):
             async with _snapshot(database) as connection:
-                await _check(connection, "runs_of_events", findings, _ids(events), retention)
-                await _check(connection, "events_once", findings, _ids(events))
+                await _check(connection, "verify_runs_of_events", findings, _ids(events), retention)
+                await _check(connection, "verify_events_once", findings, _ids(events))
             tell(len(events))
-        async for signals in _pages(database, "signal", page):
+        async for signals in _pages(database, "signals", page):
             async with _snapshot(database) as connection:
-                await _check(connection, "signal_runs", findings, _ids(signals))
+                await _check(connection, "verify_signal_runs", findings, _ids(signals))
             tell(len(signals))
     return findings.violations()
 
@@ -105,15 +111,15 @@ async def _check_runs(
 ) -> None:
     for name in _RUN_CHECKS:
         await _check(connection, name, findings, ids)
-    await _check(connection, "overdue", findings, ids, max_lateness)
+    await _check(connection, "verify_overdue", findings, ids, max_lateness)
     await _check_folds(connection, ids, findings)
     await check_elapsed_waits(connection, ids, definitions, findings)
     await check_attempts(connection, ids, definitions, findings)
     await check_decisions(connection, ids, definitions, findings)
 
 
-async def _check(connection: Connection, name: str, findings: Findings, *args: object) -> None:
-    findings.add_rows(name, await connection.fetch(SQL[f"verify_{name}"], *args))
+async def _check(connection: Connection, statement: str, findings: Findings, *args: object) -> None:
+    findings.add_rows(statement.removeprefix("verify_"), await connection.fetch(SQL[statement], *args))
 
 
 async def _check_folds(connection: Connection, ids: Sequence[UUID], findings: Findings) -> None:
@@ -127,13 +133,12 @@ async def _check_folds(connection: Connection, ids: Sequence[UUID], findings: Fi
             findings.add("run_rows", row["id"], f"{', '.join(wrong)} differ from the last transition's")
 
 
-async def _pages(
-    database: Database, kind: Literal["run", "event", "signal"], size: int
-) -> AsyncIterator[list[asyncpg.Record]]:
+async def _pages(database: Database, walked: str, size: int) -> AsyncIterator[list[asyncpg.Record]]:
     """Yield the rows that there are now, in id order, page by page."""
-    last = await database.fetchval(f"verify_last_{kind}")
+    last_statement, page_statement = _WALKS[walked]
+    last = await database.fetchval(last_statement)
     after = UUID(int=0)
-    while last is not None and (rows := await database.fetch(f"verify_{kind}s_page", after, last, size)):
+    while last is not None and (rows := await database.fetch(page_statement, after, last, size)):
         yield rows
         after = rows[-1]["id"]
 
@@ -145,6 +150,7 @@ async def _snapshot(database: Database) -> AsyncIterator[Connection]:
         database.acquire() as connection,
         connection.transaction(isolation="repeatable_read", readonly=True),
     ):
+        await connection.fetch(SQL["verify_by_index"])
         yield connection
 
 

@@ -27,7 +27,7 @@ class Notify:
 
     form: Form
 
-    def __init__(  # noqa: PLR0913  (the format's keys, all by name)
+    def __init__(
         self,
         id: str,  # noqa: A002  (the format's own word)
         /,

@@ -3,18 +3,19 @@
 select r.run_id, r.last_arrival from chimeway.route_signals($1, $2, $3) r;
 
 -- name: enrol_node
--- Writes a new node down, and forgets those that have been silent for an hour.
+-- Writes down that a node lives, and forgets those that have been silent for an hour.
 with gone as (
-    delete from chimeway.nodes n where n.seen_at < clock_timestamp() - interval '1 hour'
+    delete from chimeway.nodes n where n.seen_at < clock_timestamp() - interval '1 hour' and n.id <> $1
 )
-insert into chimeway.nodes (id, name, version, channels) values ($1, $2, $3, $4);
+insert into chimeway.nodes as n (id, name, version, channels) values ($1, $2, $3, $4)
+    on conflict (id) do update set seen_at = clock_timestamp();
 
 -- name: set_asleep
 -- Says whether producers must notify this node; marks those long silent as awake.
 update chimeway.nodes n
    set asleep = case when n.id = $1 then $2 else false end,
        seen_at = case when n.id = $1 then clock_timestamp() else n.seen_at end
- where n.id = $1 or (n.asleep and n.seen_at < clock_timestamp() - interval '2 minutes');
+ where n.id = $1 or (n.asleep and n.seen_at < clock_timestamp() - interval '30 seconds');
 
 -- name: leave_node
 -- Takes a node off the list.
@@ -48,14 +49,10 @@ select s.owner, s.epoch, s.expires_at < clock_timestamp() as expired from chimew
 -- The clock of all SQL.
 select chimeway.clock();
 
--- name: touch_node
--- Says that a node lives; false when it was forgotten meanwhile.
-update chimeway.nodes n set seen_at = clock_timestamp() where n.id = $1 returning true;
-
 -- name: other_node_has_channel
 -- Whether a node other than this, seen of late, has a channel.
 select exists (select from chimeway.nodes n
-                where n.id <> $1 and $2 = any(n.channels) and n.seen_at > clock_timestamp() - interval '2 minutes');
+                where n.id <> $1 and $2 = any(n.channels) and n.seen_at > clock_timestamp() - interval '30 seconds');
 
 -- name: send_probe
 -- A listener's call to itself.

@@ -1,0 +1,136 @@
+"""The entry point: which commands there are, what an error looks like, and the exit codes.
+
+A command's module is imported when the command is used, so that `chimeway --help` is quick.
+"""
+
+import json
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import version
+from types import MappingProxyType
+from typing import Annotated, Any, Final, NoReturn
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from chimeway.errors import ChimewayError, DatabaseUnavailable, InvalidSettings
+
+FOUND_WRONG: Final = 1
+USAGE: Final = 2
+REFUSED: Final = 3
+UNREACHABLE: Final = 4
+_CODES: Final = """Exit codes: 0 all is well. 1 what was asked about is not well: faults in a
+definition, violations, overdue runs. 2 a wrong option, argument or setting. 3 refused, or not
+found; the stable code stands in the message. 4 the database cannot be reached."""
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
+    {
+        "serve": ("serving", "Run a node until it is told to end (SIGTERM, SIGINT)."),
+        "db": ("db", "Install and look at the schema."),
+        "workflow": ("workflow", "Check, rehearse, register and steer workflow definitions."),
+        "trigger": ("producing", "Start one run of a workflow for each recipient."),
+        "signal": ("producing", "Record that something happened."),
+        "identify": ("producing", "Write a recipient's profile."),
+        "runs": ("looking", "List runs, the newest first."),
+        "explain": ("looking", "Say what happened to a run, and why."),
+        "waiting": ("looking", "List who waits, for what, until when; who goes on first, first."),
+        "overdue": ("looking", "List runs past their wake; exit 1 if there are any."),
+        "inbox": ("looking", "List a recipient's in-app items, and mark them."),
+        "cancel": ("steering", "Stop a run, or all that bear a cancellation key."),
+        "hold": ("steering", "Hold a run: nothing is decided or sent until it is resumed."),
+        "resume": ("steering", "Let a held run go on."),
+        "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
+    }
+)
+"""Command → the module it lives in, and its sentence in the list of commands."""
+
+
+class _OnDemand(TyperGroup):
+    """The commands by name: a sentence each, until one is used."""
+
+    def __init__(self, **given: Any) -> None:
+        """Begin with the sentences."""
+        stubs = {name: TyperCommand(name, help=sentence) for name, (_, sentence) in COMMANDS.items()}
+        super().__init__(**{**given, "commands": stubs})
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Keep the order of the table: a node's life first, then the days of its operators."""
+        del ctx
+        return list(COMMANDS)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Put the command itself in the place of its sentence."""
+        if args and args[0] in COMMANDS:
+            module = import_module(f"chimeway.cli.{COMMANDS[args[0]][0]}")
+            self.commands[args[0]] = _command(module.app, args[0])
+        return super().resolve_command(ctx, args)
+
+
+def _command(app: typer.Typer, name: str) -> Any:
+    """Return a module's command of this name; a module named like it is a group of its own."""
+    group = typer.main.get_group(app)
+    return group if app.info.name == name else group.commands[name]
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(version("chimeway"))
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="chimeway",
+    cls=_OnDemand,
+    epilog=_CODES,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def chimeway(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Durable notification journeys on PostgreSQL."""
+    del show_version
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with its exit code."""
+    try:
+        app()
+    except ChimewayError as error:
+        _tell(error)
+        sys.exit(_exit_code(error))
+    sys.exit(0)
+
+
+def _exit_code(error: ChimewayError) -> int:
+    match error:
+        case DatabaseUnavailable():
+            return UNREACHABLE
+        case InvalidSettings():
+            return USAGE
+        case _:
+            return REFUSED
+
+
+def _tell(error: ChimewayError) -> None:
+    """Write an error to stderr: its code, what was wrong, and what would be right."""
+    hint = error.details.get("hint")
+    if "--json" in sys.argv:
+        told = {"code": error.code, "message": error.message, "hint": hint}
+        print(json.dumps({"error": told}, ensure_ascii=False), file=sys.stderr)
+        return
+    print(f"error[{error.code}]: {error.message}", file=sys.stderr)
+    if isinstance(hint, str) and hint not in error.message:
+        print(f"  {hint}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Options and arguments that several commands have, each said once."""
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+DatabaseUrl: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="postgresql://user:password@host/name; without it CHIMEWAY_DATABASE_URL.", show_default=False
+    ),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]
+Tenant: TypeAlias = Annotated[
+    str | None, typer.Option(help='Whose; without it "default".', show_default=False)
+]
+EveryTenant: TypeAlias = Annotated[
+    str | None, typer.Option("--tenant", help="Whose; without it those of all tenants.", show_default=False)
+]
+Note: TypeAlias = Annotated[
+    str | None, typer.Option(help="Free text, kept beside the reason.", show_default=False)
+]
+Cursor: TypeAlias = Annotated[
+    str | None, typer.Option(help="Where the page before this one said to go on.", show_default=False)
+]
+Limit: TypeAlias = Annotated[int, typer.Option(min=1, max=1_000, help="Rows of a page.")]
+MaxLateness: TypeAlias = Annotated[
+    str | None,
+    typer.Option(help="ISO 8601, like PT5S; without it CHIMEWAY_MAX_LATENESS.", show_default=False),
+]
+RunId: TypeAlias = Annotated[str, typer.Argument(help="The run's id.", show_default=False)]

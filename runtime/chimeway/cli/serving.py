@@ -1,0 +1,73 @@
+"""`chimeway serve`: a node, as a process."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chimeway.cli.options import AsJson, DatabaseUrl
+from chimeway.cli.printing import print_json, print_table
+from chimeway.cli.session import url_of
+from chimeway.daemon import serve as run_node
+from chimeway.errors import ChimewayError
+from chimeway.settings import Settings
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.command()
+def serve(
+    workflows: Annotated[
+        Path | None,
+        typer.Option(help="A folder of definitions, registered at the start.", show_default=False),
+    ] = None,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="A folder of templates: <render_key>.<channel>.j2.", show_default=False),
+    ] = None,
+    smtp_url: Annotated[
+        str | None,
+        typer.Option(help="smtp://user:password@host:port?starttls=true, or smtps://.", show_default=False),
+    ] = None,
+    print_settings: Annotated[
+        bool, typer.Option("--print-settings", help="Say what holds and who said so, and end.")
+    ] = False,
+    database_url: DatabaseUrl = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --print-settings.")] = False,
+) -> None:
+    """Run a node until it is told to end (SIGTERM, SIGINT).
+
+    What is not given here comes from CHIMEWAY_... variables and chimeway.toml.
+    """
+    settings = Settings(
+        database_url=database_url, smtp_url=smtp_url, workflows_dir=workflows, templates_dir=templates
+    )
+    if print_settings:
+        _print(settings, as_json)
+        return
+    url_of(settings)
+    try:
+        asyncio.run(run_node(settings))
+    except ExceptionGroup as group:
+        ours = group.subgroup(ChimewayError)
+        if ours is None:
+            raise
+        raise _first(ours) from None
+
+
+def _first(group: ExceptionGroup[ChimewayError]) -> ChimewayError:
+    """Return the first error in a group of groups; the daemon has logged them all."""
+    found = group.exceptions[0]
+    return _first(found) if isinstance(found, ExceptionGroup) else found
+
+
+def _print(settings: Settings, as_json: AsJson) -> None:
+    rows = settings.describe()
+    if as_json:
+        print_json({"settings": [row._asdict() for row in rows], "warnings": settings.warnings()})
+        return
+    print_table(("SETTING", "VALUE", "FROM"), rows)
+    for warning in settings.warnings():
+        print(f"warning: {warning}", file=sys.stderr)

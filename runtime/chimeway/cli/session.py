@@ -1,0 +1,55 @@
+"""From options to an open client, and back to no event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Final, TypeVar
+
+from chimeway.client.chimeway import Chimeway
+from chimeway.errors import DatabaseUnavailable, InvalidSettings
+from chimeway.settings import Settings
+from chimeway.store.callers import in_our_words
+
+_T = TypeVar("_T")
+_CONNECT_S: Final = 10.0
+"""How long a person waits for a server that says nothing at all."""
+
+
+def run(database_url: str | None, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
+    """Open a client on the database that is meant, do one thing with it, and close it.
+
+    Args:
+        database_url: what the command line said; None: what the settings say.
+        act: what is to be done.
+
+    Returns:
+        what `act` returned.
+
+    Raises:
+        InvalidSettings: no database is named, or a setting is wrong.
+        DatabaseUnavailable: nothing answers there.
+        ChimewayError: what `act` raised.
+    """
+    return asyncio.run(_with_client(url_of(Settings(database_url=database_url)), act))
+
+
+def url_of(settings: Settings) -> str:
+    """Return the database's URL, or raise InvalidSettings saying what to set."""
+    if settings.database_url is None:
+        raise InvalidSettings(
+            "no database is named",
+            hint="set CHIMEWAY_DATABASE_URL or give --database-url: postgresql://user:password@host/name",
+            variable="CHIMEWAY_DATABASE_URL",
+        )
+    return settings.database_url.get_secret_value()
+
+
+async def _with_client(url: str, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
+    async with AsyncExitStack() as stack:
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                client = await stack.enter_async_context(Chimeway.connect(url, pool_size=4))
+        except TimeoutError:
+            raise DatabaseUnavailable(f"nothing answered within {_CONNECT_S:g} s") from None
+        with in_our_words():
+            return await act(client)

@@ -1,0 +1,106 @@
+"""`chimeway cancel`, `hold`, `resume`: what an operator does to runs."""
+
+from typing import Annotated
+
+import typer
+
+from chimeway.cli import session
+from chimeway.cli.options import AsJson, DatabaseUrl, Note, RunId, Tenant
+from chimeway.cli.printing import print_json, print_line, shown
+from chimeway.client.chimeway import Chimeway
+from chimeway.client.results import Cancellation
+from chimeway.errors import ChimewayError
+from chimeway.store import holds, runs
+from chimeway.store.views import RunView
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+class RunNotHoldable(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
+    """Only a live run that is not held can be held."""
+
+    code = "run_not_holdable"
+
+
+class RunNotHeld(ChimewayError):  # noqa: N818
+    """Only a held run can be resumed."""
+
+    code = "run_not_held"
+
+
+@app.command()
+def cancel(
+    run_id: Annotated[str | None, typer.Argument(help="Which run; or:", show_default=False)] = None,
+    cancellation_key: Annotated[str | None, typer.Option(help="All live runs that bear this key.")] = None,
+    note: Note = None,
+    tenant: Tenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop a run, or all that bear a cancellation key.
+
+    Says exactly what was stopped, what was on its way already, and what had ended before.
+    """
+    if (run_id is None) == (cancellation_key is None):
+        raise typer.BadParameter("give one of RUN_ID and --cancellation-key")
+
+    async def ask(client: Chimeway) -> Cancellation:
+        return await client.cancel(run_id, tenant=tenant, cancellation_key=cancellation_key, note=note)
+
+    done = session.run(database_url, ask)
+    if as_json:
+        print_json(done)
+        return
+    for run in done.stopped:
+        print_line(f"{run.run_id} stopped at {shown(run.step)}")
+        print_line(f"  cancelled: {shown(run.cancelled)}; on their way: {shown(run.on_their_way)}")
+    for ended in done.already_ended:
+        print_line(f"{ended.run_id} had ended before: {ended.state} at {shown(ended.step)}")
+    if not done.stopped and not done.already_ended:
+        print_line("no run bears this key")
+
+
+@app.command()
+def hold(
+    run_id: RunId,
+    note: Note = None,
+    tenant: Tenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a run: nothing is decided or sent until it is resumed."""
+
+    async def ask(client: Chimeway) -> RunView:
+        run = await client.get_run(run_id, tenant=tenant)
+        if not await runs.hold(client.database, run.id, "held_by_request", note):
+            state = f"held already ({run.held_reason})" if run.held_reason else run.state
+            raise RunNotHoldable(f"run {run.id} is {state}", hint=RunNotHoldable.__doc__)
+        return await client.get_run(run_id, tenant=tenant)
+
+    _tell(session.run(database_url, ask), "held", as_json)
+
+
+@app.command()
+def resume(
+    run_id: RunId,
+    note: Note = None,
+    tenant: Tenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a held run go on."""
+
+    async def ask(client: Chimeway) -> RunView:
+        run = await client.get_run(run_id, tenant=tenant)
+        if not await holds.resume(client.database, run.id, note):
+            raise RunNotHeld(f"run {run.id} is {run.state} and not held", hint=RunNotHeld.__doc__)
+        return await client.get_run(run_id, tenant=tenant)
+
+    _tell(session.run(database_url, ask), "goes on", as_json)
+
+
+def _tell(run: RunView, what: str, as_json: bool) -> None:
+    if as_json:
+        print_json(run)
+    else:
+        print_line(f"{run.id} {what}: {run.state} at {shown(run.step)}")

@@ -1,0 +1,142 @@
+"""`chimeway workflow`: definitions in files, and those that are registered."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chimeway.cli import session
+from chimeway.cli.drafts import check, rehearse
+from chimeway.cli.options import AsJson, DatabaseUrl
+from chimeway.cli.printing import print_json, print_line, print_table
+from chimeway.cli.reading_files import Files, content, format_of
+from chimeway.client.chimeway import Chimeway
+from chimeway.errors import InvalidDefinition
+from chimeway.store import definitions
+from chimeway.workflow.definition import Definition
+from chimeway.workflow.encode import digest
+from chimeway.workflow.text import check_text
+
+app = typer.Typer(
+    name="workflow", help="Check, rehearse, register and steer workflow definitions.", rich_markup_mode=None
+)
+app.command()(check)
+app.command()(rehearse)
+Key = Annotated[str, typer.Argument(help="The workflow's key.", show_default=False)]
+
+
+@app.command()
+def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Register what the files define; the same content again does nothing."""
+    found = [definition for path in files for definition in _definitions(path)]
+
+    async def ask(client: Chimeway) -> list[bool]:
+        return [await client.register(definition) for definition in found]
+
+    new = session.run(database_url, ask)
+    rows = [
+        {"key": one.key, "version": one.version, "digest": digest(one), "new": is_new}
+        for one, is_new in zip(found, new, strict=True)
+    ]
+    if as_json:
+        print_json({"registered": rows})
+        return
+    for row in rows:
+        told = "registered" if row["new"] else "known already"
+        print_line(f"{row['key']} version {row['version']}: {told}")
+
+
+@app.command("list")
+def list_workflows(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """List what is registered; `*` marks the version that a trigger starts."""
+
+    async def ask(client: Chimeway) -> list[definitions.Registered]:
+        return await definitions.list_definitions(client.database)
+
+    found = session.run(database_url, ask)
+    if as_json:
+        print_json({"workflows": found})
+        return
+    rows = (
+        (
+            one.key,
+            f"{one.version}{'*' if one.current else ''}",
+            one.digest[:12],
+            one.registered_at,
+            one.paused_at,
+        )
+        for one in found
+    )
+    print_table(("KEY", "VERSION", "DIGEST", "REGISTERED", "PAUSED"), rows)
+
+
+@app.command()
+def show(
+    key: Key,
+    version: Annotated[int | None, typer.Option(help="Without it the one that a trigger starts.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a registered definition as JSON."""
+
+    async def ask(client: Chimeway) -> definitions.Stored:
+        return await definitions.fetch_definition(client.database, key, version)
+
+    stored = session.run(database_url, ask)
+    if as_json:
+        about = {"key": stored.key, "version": stored.version, "digest": stored.digest}
+        print_json({**about, "definition": stored.raw})
+    else:
+        print_json(stored.raw)
+
+
+@app.command()
+def activate(
+    key: Key,
+    version: Annotated[int | None, typer.Argument(help="Left out: the highest one again.")] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fix the version that triggers start."""
+
+    async def ask(client: Chimeway) -> int:
+        await definitions.activate(client.database, key, version)
+        return (await definitions.fetch_definition(client.database, key)).version
+
+    current = session.run(database_url, ask)
+    if as_json:
+        print_json({"key": key, "version": current, "fixed": version is not None})
+    else:
+        print_line(f"{key}: triggers start version {current}{'' if version else ', the highest'}")
+
+
+@app.command()
+def pause(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Hold the decisions and first attempts of all runs of a workflow; triggers are taken."""
+    _set_paused(key, database_url, as_json, paused=True)
+
+
+@app.command()
+def resume(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Let the runs of a paused workflow go on, the oldest first."""
+    _set_paused(key, database_url, as_json, paused=False)
+
+
+def _set_paused(key: str, database_url: str | None, as_json: bool, *, paused: bool) -> None:
+    async def ask(client: Chimeway) -> int:
+        return await definitions.pause(client.database, key, paused=paused)
+
+    versions = session.run(database_url, ask)
+    if as_json:
+        print_json({"key": key, "paused": paused, "versions": versions})
+    else:
+        print_line(f"{key}: {'paused' if paused else 'resumed'} ({versions} versions)")
+
+
+def _definitions(path: Path) -> list[Definition]:
+    """Return a file's definitions; all of its faults at once are in the error."""
+    checked = check_text(content(path), format=format_of(path))
+    faults = [problem.printed(str(path)) for each in checked for problem in each.errors]
+    if faults:
+        raise InvalidDefinition(f"{path} has faults, nothing was registered\n" + "\n".join(faults))
+    return [each.definition for each in checked if each.definition is not None]

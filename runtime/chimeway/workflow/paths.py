@@ -1,0 +1,139 @@
+"""Every way through a definition, with the earliest and the latest moment of each step.
+
+Moments are counted as if each message ended at once; a slow provider can only make things later.
+What is open (`until` from the data) has no latest moment, nor has anything after it. The workflow's
+own `stop_conditions` may cut any path short, and are not among the ways.
+
+Paths can be many: they are yielded one by one, and who lists them says when it is enough.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from chimeway.workflow.definition import (
+    END,
+    DataRef,
+    Definition,
+    NotifyAction,
+    Step,
+    WaitAction,
+    WaitUntil,
+)
+from chimeway.workflow.durations import known_zone, parse_duration
+from chimeway.workflow.graph import Edge, graph_of
+
+PathEnd: TypeAlias = Literal["completed", "stopped", "repeats"]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """From the earliest to the latest moment; `latest` None: nobody can say."""
+
+    earliest: datetime
+    latest: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """A step on a path: when it is entered, and by which way it is left."""
+
+    step: Step
+    entered: Span
+    left_by: Edge
+
+    @property
+    def sends(self) -> bool:
+        """Tell whether a message is planned on entering."""
+        return isinstance(self.step.action, NotifyAction)
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One way, from the first step to an end; `repeats` where it comes to a step again."""
+
+    legs: tuple[Leg, ...]
+    end: PathEnd
+
+
+def paths(definition: Definition, *, start: datetime, zone: str = "UTC") -> Iterator[Path]:
+    """Yield the ways through a definition, depth first, in the order in which they are tried.
+
+    Args:
+        definition: the journey, valid.
+        start: when it is triggered.
+        zone: where the recipient lives: calendar durations depend on it.
+
+    Raises:
+        ValueError: the zone is unknown.
+    """
+    if not known_zone(zone):
+        raise ValueError(f"given the time zone {zone[:60]!r}; wanted an IANA name")
+    walk = _Walk(definition, zone)
+    yield from walk.onward(definition.steps[0], Span(start, start), ())
+
+
+class _Walk:
+    def __init__(self, definition: Definition, zone: str) -> None:
+        self._definition = definition
+        self._ways = graph_of(definition.steps).edges
+        self._zone = zone
+
+    def onward(self, step: Step, entered: Span, before: tuple[Leg, ...]) -> Iterator[Path]:
+        # No step comes twice, and a definition has a hundred at most: recursion is bounded.
+        due = self._due(step, entered, _anchor(entered, before))
+        for edge in self._ways[step.id]:
+            legs = (*before, Leg(step, entered, edge))
+            if edge.target == END:
+                yield Path(legs, "stopped" if edge.kind == "stop" else "completed")
+                continue
+            following = self._definition.step(edge.target)
+            assert following is not None, edge
+            if any(leg.step.id == edge.target for leg in legs):
+                yield Path(legs, "repeats")
+            else:
+                yield from self.onward(following, _left(edge, entered, due), legs)
+
+    def _due(self, step: Step, entered: Span, anchor: Span) -> Span:
+        """Return when a wait on this step elapses; for a step without one, its entry."""
+        match step.action:
+            case WaitAction(duration=str() as duration):
+                return _later(entered, self._after(anchor, duration))
+            case WaitAction(until=DataRef()):
+                return Span(entered.earliest, None)
+            case WaitAction(until=datetime() as at):
+                return _later(entered, Span(at, at))
+        rule = next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)
+        if rule is None:
+            return entered
+        return self._after(entered, rule.delay if rule.delay is not None else rule.delay_seconds or 0)
+
+    def _after(self, anchor: Span, delay: str | float) -> Span:
+        latest = None if anchor.latest is None else self._moment(anchor.latest, delay)
+        return Span(self._moment(anchor.earliest, delay), latest)
+
+    def _moment(self, anchor: datetime, delay: str | float) -> datetime:
+        if isinstance(delay, str):
+            return parse_duration(delay).after(anchor, self._zone)
+        return anchor + timedelta(seconds=delay)
+
+
+def _anchor(entered: Span, before: tuple[Leg, ...]) -> Span:
+    """Return what a wait counts from: the end of the message of the step before, else its entry."""
+    return before[-1].entered if before and before[-1].sends else entered
+
+
+def _later(one: Span, other: Span) -> Span:
+    latest = None if one.latest is None or other.latest is None else max(one.latest, other.latest)
+    return Span(max(one.earliest, other.earliest), latest)
+
+
+def _left(edge: Edge, entered: Span, due: Span) -> Span:
+    match edge.kind:
+        case "continue" | "goto" | "stop":
+            return Span(entered.earliest, due.latest)  # a signal comes at any moment of the wait
+        case "on_outcome":
+            return entered
+        case "next" | "wait_until":
+            return due

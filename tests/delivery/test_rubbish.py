@@ -1,0 +1,66 @@
+"""Channels at their worst: what they say cannot be written, or what they raise is no exception of theirs."""
+
+import asyncio
+
+import pytest
+
+from chimeway.delivery.channel import PermanentFailure, Sent
+from kit.home import workflow
+from kit.machine import Provider, Running, running_machine
+from kit.rows import Row
+from kit.waiting import wait_for
+
+ONE = workflow(
+    {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}, key="push"
+)
+SOON_S = 2.0
+"""Less than a sweep for abandoned attempts, which would hide what went wrong."""
+
+
+async def _ends(on: Running, recipient: str) -> Row:
+    run_id = await on.start(recipient, "push")
+    await on.rows.until(run_id, "completed", deadline_s=SOON_S)
+    return (await on.rows.deliveries(run_id))[0]
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="such references cannot be written: the attempt is abandoned, and the message sent eight times",
+)
+async def test_an_odd_reference_does_not_send_twice(database_url: str) -> None:
+    """A provider that took the message has taken it, whatever it calls it: a number, a NUL, no UTF-8."""
+    push = Provider("push", *(Sent(odd) for odd in (12345, "a\x00b", "f\udcfcr")))  # type: ignore[arg-type]
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        for number in range(3):
+            assert (await _ends(on, f"user_{number}"))["status"] == "succeeded"
+        assert len(push.messages) == 3
+
+
+@pytest.mark.xfail(strict=True, reason="a note with surrogates cannot be written: the attempt is abandoned")
+async def test_an_odd_error_text_is_still_an_answer(database_url: str) -> None:
+    """A final refusal whose text is no UTF-8 (a server's, decoded with surrogates) is final all the same."""
+    push = Provider("push", PermanentFailure("Empf\udce4nger unbekannt"))
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        delivery = await _ends(on, "ada")
+        assert (delivery["status"], delivery["suppression_reason"]) == ("cancelled", "permanent_failure")
+        assert len(push.messages) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="CancelledError ends the sender: its delivery is at work for ever")
+async def test_a_cancellation_inside_a_channel_is_an_answer_too(database_url: str) -> None:
+    """A channel whose own task was cancelled has failed with an unknown outcome, and is asked again."""
+    push = Provider("push", asyncio.CancelledError())
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        assert (await _ends(on, "ada"))["status"] == "succeeded"
+        assert len(push.messages) == 2
+        assert not on.machine._dispatcher._at_work
+
+
+async def test_a_bad_answer_harms_no_neighbour(database_url: str) -> None:
+    """While one result cannot be written, those written in the same batch are."""
+    push = Provider("push", Sent(object()))  # type: ignore[arg-type]  # channels are not type-checked
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        await on.start("ada", "push")
+        await wait_for(lambda: push.messages, "the bad answer is given")
+        for number in range(5):
+            assert (await _ends(on, f"user_{number}"))["status"] == "succeeded"

@@ -1,0 +1,207 @@
+"""Sending against the rows: stops, signals, leases and deaths between a plan and its provider's answer."""
+
+import asyncio
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import pytest
+
+from chimeway.delivery.channel import PermanentFailure, Sent, TransientFailure
+from chimeway.engine.progress import Engine, Waiting
+from chimeway.progression.retry import RetryPolicy
+from chimeway.store.deliveries import Beginning, begin_attempts, load_sendables
+from chimeway.store.pool import Database
+from kit.home import READ, workflow
+from kit.machine import START, TEMPLATES, Provider, install, running_machine
+from kit.proxy import proxy_to
+from kit.rows import Row, Rows, rows_of
+from kit.waiting import Gate, wait_for
+
+PUSH = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
+PAUSE = {"id": "wait", "action": {"type": "wait", "duration": "PT0.2S", "stop_conditions": [READ]}}
+ONE = workflow(PUSH, key="push")
+ESCALATION = workflow(PAUSE, PUSH)
+CANCEL = "select outcome from chimeway.cancel(run_id => $1)"
+SIGNAL = "select chimeway.signal('notification_read', actor_id => 'ada')"
+
+
+async def _planned(url: str, rows: Rows, database: Database) -> UUID:
+    """Play a journey by hand until its message is planned, while nobody sends."""
+    await install(database, ESCALATION)
+    run_id: UUID = await rows.value(START, "mention_escalation", "ada")
+    async with Engine.connect(url, templates=TEMPLATES, addressless=("push",)) as engine:
+        assert isinstance(await engine.progress_run(run_id), Waiting)
+
+        async def sent_on() -> bool:
+            await engine.progress_run(run_id)
+            return bool(await rows.deliveries(run_id))
+
+        await wait_for(sent_on, "the message is planned", every_s=0.05)
+    return run_id
+
+
+def _end(delivery: Row) -> tuple[str, str | None]:
+    return delivery["status"], delivery["suppression_reason"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [(Sent(), ("succeeded", None)), (TransientFailure(), ("cancelled", "run_stopped")),
+     (PermanentFailure(), ("cancelled", "run_stopped"))],
+    ids=["success", "failure", "final failure"],
+)  # fmt: skip
+async def test_a_message_on_its_way_when_its_run_stops(
+    database_url: str, answer: object, end: tuple[str, str | None]
+) -> None:
+    """Success is recorded as success; after a failure nothing is tried again."""
+    gate = Gate()
+
+    class Held(Provider):
+        async def send(self, message: object) -> Sent:
+            self.messages.append(message)  # type: ignore[arg-type]
+            await gate.passes()
+            if isinstance(answer, Exception):
+                raise answer
+            return Sent()
+
+    push = Held()
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        run_id = await on.start(workflow="push")
+        await gate.reached.wait()
+        await on.rows.all(CANCEL, run_id)
+        (delivery,) = await on.rows.deliveries(run_id)
+        assert (delivery["status"], delivery["stop_requested"]) == ("dispatched", True)
+        gate.release()
+
+        async def over() -> Row | None:
+            (row,) = await on.rows.deliveries(run_id)
+            return row if row["terminal_at"] else None
+
+        assert _end(await wait_for(over, "the delivery has ended")) == end
+        await on.machine.drain()
+        assert len(push.messages) == 1
+        assert (await on.rows.run(run_id))["state"] == "stopped"
+
+
+async def test_a_stop_reaches_what_waits_for_its_retry(database_url: str) -> None:
+    """A delivery that is to be tried again when its run stops is cancelled, and not sent again."""
+    push = Provider("push", TransientFailure())
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        on.machine._results._policy = RetryPolicy(base_s=3600)
+        run_id = await on.start(workflow="push")
+        sql = "select exists (select from chimeway.deliveries where status = 'failed')"
+        await wait_for(lambda: on.rows.value(sql), "the first attempt failed")
+        await on.rows.all(CANCEL, run_id)
+        assert _end((await on.rows.deliveries(run_id))[0]) == ("cancelled", "run_stopped")
+        assert len(push.messages) == 1
+
+
+async def test_a_signal_after_the_plan_stops_the_message(database_url: str, database: Database) -> None:
+    """A stop that comes when the message is planned and not begun: no provider is called."""
+    push = Provider()
+    async with rows_of(database_url) as rows:
+        run_id = await _planned(database_url, rows, database)
+        await rows.value(SIGNAL)
+        async with running_machine(database_url, push) as on:
+            await on.rows.until(run_id, "stopped")
+            assert _end((await rows.deliveries(run_id))[0]) == ("cancelled", "stopped_before_send")
+            assert (await rows.reasons(run_id))[-2:] == ["signal_received", "workflow_stopped"]
+            await on.machine.drain()
+        assert push.messages == []
+
+
+async def test_a_signal_at_the_last_moment_stops_the_message(database_url: str, database: Database) -> None:
+    """A stop committed when the sender has looked and not yet begun: no provider is called."""
+    push = Provider()
+    async with rows_of(database_url) as rows, proxy_to(database_url) as proxy:
+        run_id = await _planned(database_url, rows, database)
+        gate = proxy.hold_request("begin_attempts")
+        async with running_machine(proxy.url, push) as on:
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            await rows.value(SIGNAL)
+            gate.release()
+            await on.rows.until(run_id, "stopped")
+            assert _end((await rows.deliveries(run_id))[0]) == ("cancelled", "stopped_before_send")
+            await on.machine.drain()
+        assert push.messages == []
+        assert await rows.attempts(run_id) == []
+
+
+async def test_a_signal_after_the_first_attempt_is_too_late(database_url: str, database: Database) -> None:
+    """A stop that comes while the message is sent changes nothing, and is kept."""
+    gate = Gate()
+    async with rows_of(database_url) as rows:
+        run_id = await _planned(database_url, rows, database)
+        async with running_machine(database_url, Provider("push", gate)) as on:
+            await gate.reached.wait()
+            await rows.value(SIGNAL)
+            sql = "select mailbox_count from chimeway.workflow_runs where id = $1"
+            await wait_for(lambda: rows.value(sql, run_id), "the run has heard")
+            gate.release()
+            await on.rows.until(run_id, "completed")
+            assert _end((await rows.deliveries(run_id))[0]) == ("succeeded", None)
+
+
+async def test_without_trust_no_provider_is_called(database_url: str) -> None:
+    """While the lease is in doubt the call is left out, which is written down; later the message goes out."""
+    push = Provider()
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        on.machine._results._policy = RetryPolicy(base_s=0.5)
+        on.tenure.extend(0.0)
+        run_id = await on.start(workflow="push")
+        sql = "select outcome from chimeway.delivery_attempt_results"
+        assert await wait_for(lambda: on.rows.value(sql), "an attempt without a call") == "failed"
+        assert push.messages == []
+        on.tenure.extend(float("inf"))
+        await on.rows.until(run_id, "completed")
+        assert len(push.messages) == 1
+
+
+async def test_an_abandoned_attempt_is_unknown_and_repeated(database_url: str, database: Database) -> None:
+    """An attempt whose sender died counts as unknown; the same message goes out again under its id."""
+    push, message = Provider(), {"subject": "as begun", "body": "b", "text": None}
+    async with rows_of(database_url) as rows:
+        run_id = await _planned(database_url, rows, database)
+        (delivery,) = await rows.deliveries(run_id)
+        sendable = (await load_sendables(database, [delivery["id"]]))[delivery["id"]]
+        row = Beginning(delivery["id"], run_id, sendable.revision, 0, "there", message)
+        assert (await begin_attempts(database, None, uuid4(), [row]))[0].answer == "begun"
+        async with running_machine(database_url, push, clean=False) as on:
+            await on.rows.until(run_id, "completed")
+        results = [(row["attempt_no"], row["outcome"]) for row in await rows.attempts(run_id)]
+        assert results == [(1, "unknown"), (2, "succeeded")]
+        (sent,) = push.messages
+        assert (sent.delivery_id, sent.address) == (str(delivery["id"]), "there")
+        assert (sent.subject, sent.body) == ("as begun", "b")
+
+
+async def test_a_held_runs_message_waits(database_url: str, database: Database) -> None:
+    """A planned message of a held run is not sent until the run is resumed."""
+    push = Provider()
+    async with rows_of(database_url) as rows:
+        run_id = await _planned(database_url, rows, database)
+        await rows.value("select chimeway.hold_run($1, 'held_by_request')", run_id)
+        async with running_machine(database_url, push) as on:
+            other = await on.start("bob")
+            await on.rows.until(other, "completed")
+            assert push.to("ada") == []
+            await rows.value("select chimeway.resume_run($1)", run_id)
+            await on.rows.until(run_id, "completed")
+            assert len(push.to("ada")) == 1
+
+
+async def test_a_late_wake_sends_nothing_early(database_url: str) -> None:
+    """A delivery that is offered before its time is left alone; its time brings it."""
+    push = Provider("push", TransientFailure())
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        on.machine._results._policy = RetryPolicy(base_s=3600)
+        run_id = await on.start(workflow="push")
+        sql = "select id from chimeway.deliveries where status = 'failed'"
+        delivery = await wait_for(lambda: on.rows.value(sql), "the first attempt failed")
+        on.machine._dispatcher.offer(delivery)
+        await wait_for(lambda: delivery not in on.machine._dispatcher, "the dispatcher has looked")
+        assert len(push.messages) == 1
+        moved = "update chimeway.deliveries set next_attempt_at = chimeway.clock() + $1"
+        await on.rows.all(moved, timedelta(milliseconds=100))
+        await on.rows.until(run_id, "completed")
+        assert len(push.messages) == 2

@@ -1,0 +1,157 @@
+"""The roster: one actor for a run, once more for a wake that came meanwhile, and a bound on how many."""
+
+import asyncio
+from collections import Counter
+from uuid import UUID, uuid4
+
+import pytest
+
+from chimeway.clock import ManualClock, SystemClock
+from chimeway.engine.roster import Roster
+from kit.waiting import Gate, wait_for
+
+
+class Stage:
+    """Where actors play: each stands at the run's gate, if it has one, and who plays is counted."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.gates: dict[UUID, Gate] = {}
+        self.played: Counter[UUID] = Counter()
+        self.at_once: Counter[UUID] = Counter()
+
+    async def play(self, run_id: UUID) -> None:
+        """Be an actor."""
+        self.at_once[run_id] += 1
+        assert self.at_once[run_id] == 1, "two actors for one run"
+        self.played[run_id] += 1
+        gate = self.gates.get(run_id)
+        if gate is not None:
+            await gate.passes()
+        else:
+            await asyncio.sleep(0)
+        self.at_once[run_id] -= 1
+
+    def held(self, many: int) -> list[UUID]:
+        """Return runs whose actors will stand at their gates."""
+        runs = [uuid4() for _ in range(many)]
+        self.gates |= {run: Gate() for run in runs}
+        return runs
+
+
+async def test_a_wake_at_work_is_one_more_look() -> None:
+    """However often a run is nudged while it is at work, it is evaluated once more, and not beside itself."""
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        (run,) = stage.held(1)
+        roster.nudge(run)
+        await stage.gates[run].reached.wait()
+        assert (len(roster), run in roster) == (1, True)
+        for _ in range(3):
+            roster.nudge(run)
+            await roster.admit(run)
+        stage.gates[run].release()
+        await roster.emptied()
+        assert stage.played[run] == 2
+        assert (len(roster), run in roster) == (0, False)
+        roster.nudge(run)
+        await roster.emptied()
+        assert stage.played[run] == 3
+
+
+async def test_a_wake_at_the_last_moment_is_not_lost() -> None:
+    """A run that is nudged by its own actor, as the last thing that it does, is evaluated again."""
+    played = 0
+
+    async def play(run_id: UUID) -> None:
+        nonlocal played
+        played += 1
+        if played < 3:
+            roster.nudge(run_id)
+
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(play, group, SystemClock())
+        roster.nudge(uuid4())
+        await roster.emptied()
+    assert played == 3
+
+
+async def test_who_brings_wakes_waits_for_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the bound `admit` waits until somebody leaves; `nudge`, for one's own follow-ups, does not."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 2)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 2)
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        one, two, three, four = stage.held(4)
+        for run in (one, two):
+            await roster.admit(run)
+        await asyncio.wait_for(roster.admit(one), 1)
+        waiting = asyncio.ensure_future(roster.admit(three))
+        roster.nudge(four)
+        await stage.gates[four].reached.wait()
+        assert (waiting.done(), len(roster)) == (False, 3)
+        for run in (four, one):
+            stage.gates[run].release()
+        await asyncio.wait_for(waiting, 5)
+        assert three in roster
+        for run in (two, three):
+            stage.gates[run].release()
+        await roster.emptied()
+
+
+async def test_room_grows_slowly_after_the_start(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
+    """The bound begins low and doubles, up to its full height."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 1)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 4)
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, clock)
+        runs = stage.held(6)
+        entering = [asyncio.ensure_future(roster.admit(run)) for run in runs]
+        for room in (1, 2, 4, 4):
+            await wait_for(lambda room=room: len(roster) == room, f"{room} at work")  # type: ignore[misc]
+            clock.advance(0.25)
+        for run in runs:
+            stage.gates[run].release()
+        await asyncio.wait_for(asyncio.gather(*entering), 5)
+        await roster.emptied()
+        assert stage.played == Counter(runs)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    """A clock that stands."""
+    return ManualClock(SystemClock().now())
+
+
+async def test_a_closed_roster_takes_nobody_in() -> None:
+    """After `close` who is at work ends his look, and no other begins."""
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        run, other = stage.held(2)
+        roster.nudge(run)
+        await stage.gates[run].reached.wait()
+        roster.close()
+        roster.nudge(run)
+        await roster.admit(other)
+        emptied = asyncio.ensure_future(roster.emptied())
+        await asyncio.sleep(0)
+        assert not emptied.done()
+        stage.gates[run].release()
+        await asyncio.wait_for(emptied, 5)
+        assert stage.played == Counter([run])
+
+
+async def test_what_an_actor_raises_ends_the_engine() -> None:
+    """An actor raises only what ends everything, and it is not kept from doing so."""
+
+    async def play(_: UUID) -> None:
+        raise LookupError
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with asyncio.TaskGroup() as group:
+            Roster(play, group, SystemClock()).nudge(uuid4())
+    assert caught.group_contains(LookupError)

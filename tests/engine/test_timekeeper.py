@@ -1,0 +1,221 @@
+"""The timekeeper: in due order, never early, and whatever the wheel loses the next sweep finds."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+from structlog.testing import capture_logs
+
+from chimeway.clock import SystemClock
+from chimeway.engine.timekeeper import Timekeeper
+from chimeway.store import nodes
+from chimeway.store.due import Pages
+from chimeway.store.pool import Database
+from kit.home import email, workflow
+from kit.machine import install
+from kit.rows import Rows, rows_of
+from kit.waiting import wait_for
+
+SOON = timedelta(milliseconds=250)
+START = "select chimeway.trigger('mention_escalation', recipient_id => $1)"
+DUE = "update chimeway.workflow_runs set wake_at = chimeway.clock() + $2 where id = $1 returning wake_at"
+
+
+@dataclass
+class Hands:
+    """What a timekeeper gives out, and what becomes of it."""
+
+    rows: Rows
+    clock: SystemClock
+    taken: list[tuple[UUID, datetime]] = field(default_factory=list)
+    at_work: set[UUID] = field(default_factory=set)
+    on_taking: Callable[[UUID], Awaitable[None]] | None = None
+
+    async def take(self, run_id: UUID) -> None:
+        """Take a run that is due, and be at work on it."""
+        if self.on_taking is not None:
+            await self.on_taking(run_id)
+        self.at_work.add(run_id)
+        self.taken.append((run_id, self.clock.now()))
+
+    def order(self) -> list[UUID]:
+        """Return who was taken, in order."""
+        return [run_id for run_id, _ in self.taken]
+
+    async def run(self, recipient: str, due: timedelta) -> UUID:
+        """Start a run whose wake is so far from now."""
+        run_id: UUID = await self.rows.value(START, recipient)
+        await self.rows.value(DUE, run_id, due)
+        return run_id
+
+    async def has(self, many: int) -> None:
+        """Wait until so many were taken."""
+        await wait_for(lambda: len(self.taken) >= many, f"{many} are taken", deadline_s=10, every_s=0.005)
+
+
+@pytest.fixture
+async def hands(database: Database) -> AsyncIterator[Hands]:
+    """Hands on a database where a workflow is registered."""
+    await install(database, workflow(email()))
+    clock = SystemClock()
+    for _ in range(3):
+        await nodes.synchronise(database, clock)
+    async with rows_of(database.url) as rows:
+        yield Hands(rows, clock)
+
+
+@asynccontextmanager
+async def keeping(database: Database, hands: Hands, page: int = 16) -> AsyncIterator[Timekeeper]:
+    """Keep the time of runs while the block lasts."""
+    near, far = (Pages(database, "run", range(256), page) for _ in range(2))
+    keeper = Timekeeper(
+        near, far, hands.clock, hands.take, hands.at_work.__contains__, told="run", max_lateness_s=5.0
+    )
+    serving = asyncio.ensure_future(keeper.serve())
+    try:
+        yield keeper
+        assert not serving.done()
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_the_overdue_come_once_and_oldest_first(database: Database, hands: Hands) -> None:
+    """What fell due while nothing ran is given out in due order over all shards, once each."""
+    ages = [5, 60, 1, 3600, 30, 0, 86400]
+    runs = {age: await hands.run(f"user_{age}", timedelta(seconds=-age)) for age in ages}
+    await hands.run("later", timedelta(hours=1))
+    async with keeping(database, hands) as keeper:
+        keeper.look()
+        await hands.has(len(ages))
+        keeper.look()
+        await asyncio.sleep(0.05)
+    assert hands.order() == [runs[age] for age in sorted(ages, reverse=True)]
+    assert keeper.found == len(ages)
+
+
+async def test_nothing_comes_early(database: Database, hands: Hands) -> None:
+    """A run is given out at its instant, not before it, whether it was armed or found ahead."""
+    found = await hands.run("found", SOON)
+    async with keeping(database, hands) as keeper:
+        armed = await hands.run("armed", 2 * SOON)
+        at = (await hands.rows.run(armed))["wake_at"]
+        keeper.arm(armed, at)
+        await hands.has(2)
+    due = {run: (await hands.rows.run(run))["wake_at"] for run in (found, armed)}
+    assert hands.order() == [found, armed]
+    for run, taken_at in hands.taken:
+        assert timedelta() <= taken_at - due[run] < timedelta(seconds=1)
+
+
+async def test_a_wake_taken_away_does_not_come(database: Database, hands: Hands) -> None:
+    """Armed anew, a run comes at the last instant given; disarmed, it does not come."""
+    async with keeping(database, hands) as keeper:
+        moved, dropped = UUID(int=1), UUID(int=2)
+        now = hands.clock.now()
+        for run in (moved, dropped):
+            keeper.arm(run, now + SOON)
+        keeper.arm(moved, now + 2 * SOON)
+        keeper.arm(dropped, None)
+        await hands.has(1)
+        ((run, taken_at),) = hands.taken
+        assert run == moved
+        assert taken_at >= now + 2 * SOON - timedelta(milliseconds=50)
+
+
+async def test_what_is_put_off_comes_later(database: Database, hands: Hands) -> None:
+    """A due run that is put off is passed over by the sweeps until its pause is over, and then comes."""
+    run = await hands.run("busy", timedelta(seconds=-1))
+    async with keeping(database, hands) as keeper:
+        keeper.look()
+        await hands.has(1)
+        hands.at_work.clear()
+        keeper.put_off(run, SOON.total_seconds())
+        since = hands.clock.now()
+        while len(hands.taken) == 1:
+            keeper.look()
+            await asyncio.sleep(0.01)
+        assert hands.taken[1][1] - since >= SOON
+        hands.at_work.clear()
+        keeper.look()
+        await hands.has(3)
+
+
+async def test_a_full_wheel_loses_nothing(
+    database: Database, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had no room in the wheel is due in the index, and comes by the next look."""
+    monkeypatch.setattr("chimeway.engine.timekeeper.WHEEL_KEYS", 2)
+    runs = [await hands.run(f"user_{number}", SOON) for number in range(6)]
+    async with keeping(database, hands) as keeper:
+        for run in runs:
+            keeper.arm(run, (await hands.rows.run(run))["wake_at"])
+        assert len(keeper._wheel) == 2
+        await hands.has(2)
+        while len(hands.taken) < 6:
+            keeper.look()
+            await asyncio.sleep(0.01)
+        assert sorted(hands.order()) == sorted(runs)
+
+
+async def test_what_is_committed_behind_the_cursor_is_found(
+    database: Database, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a long backlog a sweep begins anew: an older row that appears meanwhile comes before its end."""
+    monkeypatch.setattr("chimeway.engine.timekeeper.SWEEP_ANEW", 8)
+    backlog = [await hands.run("ada", timedelta(seconds=-100 + number)) for number in range(60)]
+    older: list[UUID] = []
+
+    async def on_taking(run_id: UUID) -> None:
+        if run_id == backlog[4]:
+            older.append(await hands.run("ada", timedelta(hours=-1)))
+
+    hands.on_taking = on_taking
+    async with keeping(database, hands, page=4) as keeper:
+        keeper.look()
+        await hands.has(61)
+    place = hands.order().index(older[0])
+    assert 4 < place < 30
+    assert [run for run in hands.order() if run not in older] == backlog
+
+
+async def test_a_paused_workflow_is_passed_over(database: Database, hands: Hands) -> None:
+    """Due runs of a paused workflow are not given out, and all come when it goes on."""
+    runs = [await hands.run("ada", timedelta(seconds=-number)) for number in range(5, 0, -1)]
+    await hands.rows.value("select chimeway.pause_workflow('mention_escalation', true)")
+    async with keeping(database, hands, page=2) as keeper:
+        keeper.look()
+        await wait_for(lambda: keeper._near.ended, "the sweep has ended")
+        await hands.rows.value("select chimeway.pause_workflow('mention_escalation', false)")
+        assert hands.taken == []
+        keeper.look()
+        await hands.has(5)
+    assert hands.order() == runs
+
+
+async def test_lateness_is_told_once(database: Database, hands: Hands) -> None:
+    """Behind by more than the bound is said once, and once that it is over."""
+    gate = asyncio.Event()
+
+    async def on_taking(_: UUID) -> None:
+        await gate.wait()
+
+    hands.on_taking = on_taking
+    for number in range(3):
+        await hands.run("ada", timedelta(seconds=-60 - number))
+    with capture_logs() as lines:
+        async with keeping(database, hands) as keeper:
+            keeper.look()
+            await wait_for(lambda: lines, "it is told")
+            gate.set()
+            await hands.has(3)
+            keeper.look()
+            await wait_for(lambda: len(lines) > 1, "it is told that it is over")
+            keeper.look()
+            await wait_for(lambda: keeper._near.ended, "the sweep has ended")
+    assert [line["event"] for line in lines] == ["timekeeper.behind", "timekeeper.caught_up"]
+    assert lines[0]["lateness_s"] > 60

@@ -1,0 +1,190 @@
+"""The batcher: calls in company, and each bears only its own fault."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+from structlog.testing import capture_logs
+
+from chimeway.store.batching import Batcher
+from chimeway.store.faults import LeaseLost
+from kit.waiting import Gate
+
+
+class Call:
+    """Squares numbers, and keeps the batches that it was given; some numbers are bad."""
+
+    def __init__(self, *bad: int) -> None:
+        """Take what it raises ValueError for."""
+        self._bad = set(bad)
+        self.batches: list[list[int]] = []
+        self.gates: list[Gate] = []
+        self.errors: list[Exception] = []
+
+    async def __call__(self, numbers: Sequence[int]) -> list[int]:
+        """Do a batch; hold it at the next gate, or raise the next error, when there is one."""
+        self.batches.append(list(numbers))
+        if self.gates:
+            await self.gates.pop(0).passes()
+        if self.errors:
+            raise self.errors.pop(0)
+        if bad := self._bad & set(numbers):
+            raise ValueError(bad)
+        return [number * number for number in numbers]
+
+    def hold(self) -> Gate:
+        """Hold the next batch."""
+        self.gates.append(Gate())
+        return self.gates[-1]
+
+
+@asynccontextmanager
+async def batching(call: Call, *, limit: int = 100, lanes: int = 1) -> AsyncIterator[Batcher[int, int]]:
+    """Serve while the block lasts."""
+    batcher = Batcher(call, told="square", limit=limit, lanes=lanes)
+    serving = asyncio.ensure_future(batcher.serve())
+    try:
+        yield batcher
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def _submit(batcher: Batcher[int, int], *numbers: int) -> list["asyncio.Task[int]"]:
+    return [asyncio.ensure_future(batcher(number)) for number in numbers]
+
+
+async def test_calls_gather_while_one_is_under_way() -> None:
+    """The first goes at once and alone; those that come meanwhile go together, up to the limit, in order."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call, limit=3) as batcher:
+        first = _submit(batcher, 1)
+        await gate.reached.wait()
+        rest = _submit(batcher, 2, 3, 4, 5)
+        await asyncio.sleep(0)
+        assert call.batches == [[1]]
+        gate.release()
+        assert await asyncio.gather(*first, *rest) == [1, 4, 9, 16, 25]
+    assert call.batches == [[1], [2, 3, 4], [5]]
+
+
+async def test_two_lanes_carry_two_batches() -> None:
+    """With two lanes a batch that hangs does not keep the next one back."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call, lanes=2) as batcher:
+        (hung,) = _submit(batcher, 1)
+        await gate.reached.wait()
+        assert await asyncio.wait_for(batcher(2), 5) == 4
+        assert not hung.done()
+        gate.release()
+        assert await hung == 1
+
+
+async def test_only_the_bad_item_gets_the_error() -> None:
+    """A batch that fails is split until the bad ones stand alone; all others get their results."""
+    call = Call(3, 6)
+    gate = call.hold()
+    with capture_logs() as lines:
+        async with batching(call) as batcher:
+            first = _submit(batcher, 0)
+            await gate.reached.wait()
+            rest = _submit(batcher, *range(1, 9))
+            await asyncio.sleep(0)
+            gate.release()
+            done = await asyncio.gather(*first, *rest, return_exceptions=True)
+    assert [one for one in done if isinstance(one, int)] == [0, 1, 4, 16, 25, 49, 64]
+    for number in (3, 6):
+        assert isinstance(done[number], ValueError)
+        assert str(done[number]) == str({number})
+    assert call.batches[1] == list(range(1, 9))
+    assert [3] in call.batches
+    assert {line["event"] for line in lines} == {"ledger.batch_split"}
+    assert lines[0]["operation"] == "square"
+
+
+async def test_a_bad_item_alone_is_not_tried_again() -> None:
+    """An item that stood alone when it failed gets the error of that one call."""
+    call = Call(3)
+    async with batching(call) as batcher:
+        with pytest.raises(ValueError, match="3"):
+            await batcher(3)
+        assert await batcher(2) == 4
+    assert call.batches == [[3], [2]]
+
+
+async def test_a_lost_connection_is_tried_again_with_the_same_items() -> None:
+    """Faults of connection and retries reach no caller: the same batch is done again."""
+    call = Call()
+    call.errors = [ConnectionResetError(), asyncpg.DeadlockDetectedError(), asyncpg.AdminShutdownError()]
+    async with batching(call) as batcher:
+        assert await asyncio.wait_for(batcher(3), 10) == 9
+    assert call.batches == [[3]] * 4
+
+
+async def test_a_lost_lease_reaches_all() -> None:
+    """Refused as the owner of a former epoch, a batch is not split: everybody in it is told."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call) as batcher:
+        first = _submit(batcher, 1)
+        await gate.reached.wait()
+        rest = _submit(batcher, 2, 3, 4)
+        await asyncio.sleep(0)
+        second_gate = call.hold()
+        gate.release()
+        await second_gate.reached.wait()
+        call.errors = [LeaseLost("another node has taken over")]
+        second_gate.release()
+        assert await asyncio.gather(*first) == [1]
+        done = await asyncio.gather(*rest, return_exceptions=True)
+        assert [type(one) for one in done] == [LeaseLost] * 3
+    assert call.batches == [[1], [2, 3, 4]]
+
+
+async def test_who_leaves_harms_no_neighbour() -> None:
+    """A caller who is cancelled while his batch is under way leaves the others their results."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call) as batcher:
+        first = _submit(batcher, 1)
+        await gate.reached.wait()
+        two, three = _submit(batcher, 2, 3)
+        await asyncio.sleep(0)
+        second_gate = call.hold()
+        gate.release()
+        await second_gate.reached.wait()
+        two.cancel()
+        second_gate.release()
+        assert await asyncio.gather(*first, three) == [1, 9]
+        assert two.cancelled()
+        assert await batcher(4) == 16
+
+
+async def test_who_leaves_a_bad_batch_harms_no_neighbour() -> None:
+    """A caller cancelled before his batch fails and is split is passed over."""
+    call = Call(3)
+    gate = call.hold()
+    async with batching(call) as batcher:
+        first = _submit(batcher, 1)
+        await gate.reached.wait()
+        two, three, four = _submit(batcher, 2, 3, 4)
+        await asyncio.sleep(0)
+        two.cancel()
+        three.cancel()
+        gate.release()
+        assert await asyncio.gather(*first, four) == [1, 16]
+
+
+async def test_the_end_reaches_those_under_way() -> None:
+    """When the batcher is cancelled the callers whose batch was under way are cancelled with it."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call) as batcher:
+        (caller,) = _submit(batcher, 1)
+        await gate.reached.wait()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
