@@ -60,6 +60,7 @@ create table chimeway.workflow_definitions (
     definition    jsonb       not null check (jsonb_typeof(definition) = 'object'),
     signal_types  text[]      not null,            -- what routing needs to know
     required_data jsonb       not null,            -- top-level name → "any" | "instant"
+    match_fields  text[]      not null default '{}',  -- of payloads, what conditions look at
     activated     boolean     not null default false,
     paused_at     timestamptz,
     registered_at timestamptz not null default chimeway.clock(),
@@ -113,6 +114,7 @@ create table chimeway.workflow_runs (
     held_reason      text check (held_reason in ('poison_decision','three_strikes','too_many_steps','held_by_request')),
     held_at          timestamptz,
     waiting_for_node text,                          -- what no node of late could do
+    parked           boolean     not null default false,  -- due while its workflow is paused
     strikes          smallint    not null default 0,
     created_at       timestamptz not null,
     ended_at         timestamptz,
@@ -124,7 +126,8 @@ create table chimeway.workflow_runs (
     check (held_reason is null = (held_at is null))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 create index workflow_runs_due on chimeway.workflow_runs (shard, wake_at, id)
-    where wake_at is not null and held_reason is null and waiting_for_node is null;
+    where wake_at is not null and held_reason is null and waiting_for_node is null and not parked;
+create index workflow_runs_parked on chimeway.workflow_runs (workflow_key, id) where parked;
 create index workflow_runs_live on chimeway.workflow_runs (tenant_id, recipient_id, shard)
     where state in ('active','waiting');
 create index workflow_runs_cancellation on chimeway.workflow_runs (tenant_id, cancellation_key, shard)
@@ -198,7 +201,7 @@ create table chimeway.deliveries (
     check (status in ('suppressed','cancelled') = (suppression_reason is not null)),
     check (next_attempt_at is null or status in ('pending','failed','deferred','digested'))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
-create index deliveries_due on chimeway.deliveries (shard, next_attempt_at, id)
+create index deliveries_due on chimeway.deliveries (shard, next_attempt_at, id) include (channel)
     where next_attempt_at is not null and waiting_for_node is null;
 create index deliveries_dispatched on chimeway.deliveries (shard, id) where status = 'dispatched';
 create index deliveries_incapable on chimeway.deliveries (shard, id) where waiting_for_node is not null;
@@ -380,6 +383,16 @@ begin
             format('%s is %s bytes of JSON', name, octet_length(value::text)),
             format('%s may be 65536 bytes long; keep large things elsewhere and pass their ids', name));
     end if;
+    -- What other programs cannot read must not be let in: they would meet it at every evaluation.
+    if jsonb_path_exists(value, 'strict $.**{64 to last}') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s is nested more than 64 levels deep', name),
+            'flatten it, or keep it elsewhere and pass its id');
+    end if;
+    if octet_length(value::text) > 400
+       and regexp_replace(value::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{200}\d{200}' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s holds a number of 400 digits or more', name),
+            'numbers must fit a double precision; write longer ones as text');
+    end if;
 end $$;
 
 -- Wakes a node, if one sleeps. A producer that reads "awake" is found by that node's next look.
@@ -475,6 +488,10 @@ begin
     perform chimeway.check_object('data', data);
     if idempotency_key is not null then perform chimeway.check_id('idempotency_key', idempotency_key); end if;
     if cancellation_key is not null then perform chimeway.check_id('cancellation_key', cancellation_key); end if;
+    if at is not null and (not isfinite(at) or at > now_ + interval '10 years') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('at is %s', at),
+            'give an instant within the next ten years');
+    end if;
     select array_agg(u.id order by u.place) into people from (
         select r.id, min(r.place) as place from unnest(recipient_ids) with ordinality r(id, place) group by r.id
     ) u;
@@ -615,7 +632,8 @@ begin
     zone := profile ->> 'timezone';
     if zone is not null then
         begin
-            if zone !~ '^[A-Za-z_]+([/+-][A-Za-z0-9_+-]+)*$' then raise exception 'no zone'; end if;
+            -- PostgreSQL takes more than the engine reads: abbreviations, any case, offsets.
+            if zone !~ '^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*)+)$' then raise exception 'no zone'; end if;
             perform now_ at time zone zone;
         exception when others then
             perform chimeway.refuse('invalid_input', 'CW001', format('profile.timezone "%s" is unknown', zone),
@@ -701,7 +719,8 @@ begin
             'check the definition with: chimeway workflow check FILE');
     end if;
     d_version := (definition ->> 'version')::int;
-    insert into chimeway.workflow_definitions (key, version, digest, definition, signal_types, required_data, paused_at)
+    insert into chimeway.workflow_definitions
+        (key, version, digest, definition, signal_types, required_data, match_fields, paused_at)
     values (d_key, d_version, register_workflow.digest, register_workflow.definition,
         (select coalesce(array_agg(distinct t #>> '{}'), '{}') from (
             select jsonb_path_query(definition, '$.stop_conditions[*].signal_type') t union all
@@ -715,6 +734,10 @@ begin
              where jsonb_typeof(m.value) = 'object' and m.value ? 'data'
             union
             select u #>> '{}', 'instant' from jsonb_path_query(definition, '$.steps[*].action.until.data') u) n),
+        (select coalesce(array_agg(distinct f.key), '{}') from (
+            select jsonb_path_query(definition, '$.stop_conditions[*].match') t union all
+            select jsonb_path_query(definition, '$.steps[*].action.stop_conditions[*].match')) m,
+            jsonb_each(m.t) f),
         (select max(w.paused_at) from chimeway.workflow_definitions w where w.key = d_key))
     on conflict (key, version) do nothing;
     if found then return true; end if;
@@ -737,7 +760,7 @@ create function chimeway.stop_run(
     p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
     p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text
 ) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
@@ -767,7 +790,7 @@ begin
     update chimeway.workflow_runs r
        set state = s.to_state, status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
            pending_signals = '{}', wake_at = null, armed_step = null, armed_entered_at = null,
-           held_reason = null, held_at = null, waiting_for_node = null,
+           held_reason = null, held_at = null, waiting_for_node = null, parked = false,
            transition_count = r.transition_count + 1, revision = r.revision + 1, ended_at = now_
       from unnest(p_run, p_to_state, p_status_reason, p_context) s(id, to_state, status_reason, context)
      where r.id = s.id;
@@ -781,7 +804,7 @@ create function chimeway.cancel(
     note             text default null,
     cancellation_key text default null
 ) returns table (stopped_run_id uuid, outcome text, state text, step text, cancelled uuid[], on_their_way uuid[])
-language plpgsql security definer set search_path = chimeway, pg_temp as $$
+language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
 #variable_conflict use_column
 declare
     locked uuid[];
@@ -833,12 +856,21 @@ begin
 end $$;
 
 -- Holds live runs: no decision and no attempt until resumed. Cancel still works.
-create function chimeway.hold_run(p_run uuid, p_reason text, p_note text default null) returns boolean
+-- Says whether it was held now: not when it has ended, is held already or, for one who is not patient,
+-- when somebody else has it locked.
+create function chimeway.hold_run(p_run uuid, p_reason text, p_note text default null, p_patient boolean default true)
+returns boolean
 language plpgsql as $$
 declare now_ timestamptz := chimeway.clock();
 begin
+    if p_patient then
+        perform 1 from chimeway.workflow_runs r where r.id = p_run for update;
+    else
+        perform 1 from chimeway.workflow_runs r where r.id = p_run for update skip locked;
+    end if;
+    if not found then return false; end if;
     perform 1 from chimeway.workflow_runs r
-      where r.id = p_run and r.state in ('active','waiting') and r.held_reason is null for update;
+      where r.id = p_run and r.state in ('active','waiting') and r.held_reason is null;
     if not found then return false; end if;
     insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
             from_step, to_step, visit, status_reason, context, note, at)
@@ -930,7 +962,7 @@ $$;
 -- snapshot is therefore younger than the locks, and sees every signal committed while it waited.
 -- A run that entered no step yet also takes signals that were routed before it could be seen.
 create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare seen pg_snapshot;
 begin
@@ -988,7 +1020,7 @@ create function chimeway.commit_decisions(
     d_subject text[], d_body text[],
     c_run uuid[], c_visit int[], c_reason text[]
 ) returns table (run_id uuid, answer text)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_locked  uuid[];
@@ -997,6 +1029,10 @@ declare
     v_seen    pg_snapshot;
     v_clock   timestamptz;
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
     if p_owner is not null
        and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
         perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
@@ -1128,7 +1164,7 @@ create function chimeway.begin_attempts(
     p_owner uuid, p_epoch bigint, p_node uuid,
     p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[]
 ) returns table (delivery_id uuid, answer text, attempt_no int)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_locked uuid[];
@@ -1136,6 +1172,10 @@ declare
     v_seen   pg_snapshot;
     v_clock  timestamptz;
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
     if p_owner is not null
        and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
         perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
@@ -1153,7 +1193,9 @@ begin
       join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
      where d.run_id = any(v_locked) and d.status in ('pending','failed') and d.revision = p.revision
-       and r.held_reason is null and (w.paused_at is null or d.attempt_count > 0)
+       and r.held_reason is null
+       -- While a workflow is paused nobody listens: a retry may go on unless something was said since.
+       and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
        and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox);
 
     insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at)
@@ -1186,7 +1228,7 @@ create function chimeway.record_results(
     p_delivery uuid[], p_run uuid[], p_attempt int[], p_outcome text[], p_error_class text[], p_note text[],
     p_reference text[], p_status text[], p_reason text[], p_next_attempt_at timestamptz[], p_nudge boolean[]
 ) returns table (delivery_id uuid, answer text, nudged boolean)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_locked uuid[];
@@ -1258,34 +1300,40 @@ end $$;
 
 -- ── 8 mailbox ────────────────────────────────────────────────────────────────────────────────────
 
--- Routes waiting signals into the mailboxes of live runs; returns the runs that got mail.
+-- Routes waiting signals into the mailboxes of live runs: at most p_limit signals, for each at most p_each
+-- runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
+-- these signals may be had by asking again.
 -- A signal whose runs are partly locked keeps its mark and is taken up again; none is passed over.
-create function chimeway.route_signals(p_limit int, p_pairs int, p_after bigint default 0)
-returns table (run_id uuid, last_arrival bigint)
-language plpgsql as $$
+create function chimeway.route_signals(p_limit int, p_each int, p_after bigint default 0)
+returns table (run_id uuid, last_arrival bigint, more boolean)
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_signals uuid[];
     v_last    bigint;
+    v_most    bigint;
     v_wanted  uuid[];
     v_locked  uuid[];
-    v_runs    uuid[];
+    v_runs    uuid[] := '{}';
 begin
+    -- (not FOR UPDATE: the mailbox's foreign key of another caller would have to wait for us)
     select coalesce(array_agg(l.id), '{}'), max(l.arrival) into v_signals, v_last from (
         select s.id, s.arrival from chimeway.signals s
          where s.routed_at is null and s.arrival > p_after
-         order by s.arrival limit p_limit for update skip locked) l;
+         order by s.arrival limit p_limit for no key update skip locked) l;
     if v_signals = '{}' then return; end if;
 
-    select coalesce(array_agg(distinct c.id), '{}') into v_wanted from (
-        select r.id from chimeway.signals s
-          join chimeway.workflow_runs r on r.tenant_id = s.tenant_id and r.recipient_id = s.actor_id
-               and r.shard = s.shard and r.state in ('active','waiting') and r.arrival < s.arrival
+    select coalesce(array_agg(distinct c.id), '{}'), coalesce(max(c.place), 0) into v_wanted, v_most
+      from chimeway.signals s cross join lateral (
+        select r.id, row_number() over () as place from chimeway.workflow_runs r
           join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
-         where s.id = any(v_signals) and s.type = any(d.signal_types) and (s.run_id is null or s.run_id = r.id)
+         where r.tenant_id = s.tenant_id and r.recipient_id = s.actor_id
+           and r.shard = s.shard and r.state in ('active','waiting') and r.arrival < s.arrival
+           and s.type = any(d.signal_types) and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
                             where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
-         order by s.arrival, r.id limit p_pairs) c;
+         limit p_each) c
+     where s.id = any(v_signals);
     if v_wanted <> '{}' then
         select coalesce(array_agg(l.id), '{}') into v_locked from (
             select r.id from chimeway.workflow_runs r where r.id = any(v_wanted)
@@ -1305,8 +1353,8 @@ begin
            and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
                             where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard));
-    return query select u.id, v_last from unnest(coalesce(v_runs, '{}')) u(id)
-        union all select null, v_last;
+    return query select u.id, v_last, false from unnest(v_runs) u(id)
+        union all select null, v_last, v_most = p_each and v_locked <> '{}';
 end $$;
 
 -- ── 9 nodes and leases ───────────────────────────────────────────────────────────────────────────

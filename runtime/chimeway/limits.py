@@ -68,8 +68,8 @@ DUE_PAGE_PER_SHARD: Final = 16
 ROUTE_BATCH: Final = 500
 """Signals routed in one call."""
 
-SIGNAL_RUNS_PER_CALL: Final = 2_000
-"""Mailbox rows written by one routing call: a recipient may have many live runs."""
+SIGNAL_RUNS_PER_CALL: Final = 100
+"""Runs into whose mailboxes one routing call puts one signal: who has thousands delays nobody else's."""
 
 CHANNEL_CALLS: Final = 64
 """Provider calls under way at once on one channel: one that hangs holds no other's places."""
@@ -78,7 +78,13 @@ CHANNEL_QUEUE: Final = 2_000
 """Deliveries that wait in memory for a place on one channel; what is more waits in the database."""
 
 INTAKE: Final = 2_000
-"""Deliveries on their way to a channel's queue."""
+"""Deliveries being loaded, on their way to a channel's queue."""
+
+RECORDING: Final = 2_000
+"""Results waiting to be written: of runs that somebody else has locked, and for so long."""
+
+REMEMBERED: Final = 100_000
+"""Runs whose mail the sweeper remembers to have shown: 200 bytes each."""
 
 SEND_TIMEOUT_S: Final = 60.0
 """Longest provider call: above any channel's own, which says more about what went wrong."""
@@ -112,6 +118,9 @@ PROBE_TIMEOUT_S: Final = 5.0
 
 SWEEP_EVERY_S: Final = 5.0
 """Between sweeps for what no wake found: after crashes and lost answers only."""
+
+SWEEP_SELDOM_S: Final = 60.0
+"""Between sweeps that find nothing new, at most: mail that fits no condition stays unread for long."""
 
 SWEEP_PAGE: Final = 500
 """Rows of one page of such a sweep."""

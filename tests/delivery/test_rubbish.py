@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from chimeway.delivery.channel import PermanentFailure, Sent
 from kit.home import workflow
 from kit.machine import Provider, Running, running_machine
@@ -23,10 +21,6 @@ async def _ends(on: Running, recipient: str) -> Row:
     return (await on.rows.deliveries(run_id))[0]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="such references cannot be written: the attempt is abandoned, and the message sent eight times",
-)
 async def test_an_odd_reference_does_not_send_twice(database_url: str) -> None:
     """A provider that took the message has taken it, whatever it calls it: a number, a NUL, no UTF-8."""
     push = Provider("push", *(Sent(odd) for odd in (12345, "a\x00b", "f\udcfcr")))  # type: ignore[arg-type]
@@ -36,7 +30,6 @@ async def test_an_odd_reference_does_not_send_twice(database_url: str) -> None:
         assert len(push.messages) == 3
 
 
-@pytest.mark.xfail(strict=True, reason="a note with surrogates cannot be written: the attempt is abandoned")
 async def test_an_odd_error_text_is_still_an_answer(database_url: str) -> None:
     """A final refusal whose text is no UTF-8 (a server's, decoded with surrogates) is final all the same."""
     push = Provider("push", PermanentFailure("Empf\udce4nger unbekannt"))
@@ -46,7 +39,6 @@ async def test_an_odd_error_text_is_still_an_answer(database_url: str) -> None:
         assert len(push.messages) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="CancelledError ends the sender: its delivery is at work for ever")
 async def test_a_cancellation_inside_a_channel_is_an_answer_too(database_url: str) -> None:
     """A channel whose own task was cancelled has failed with an unknown outcome, and is asked again."""
     push = Provider("push", asyncio.CancelledError())

@@ -86,7 +86,8 @@ async def _hint(rows: Rows, many: int = 1) -> None:
 
 
 async def _kill_listener(rows: Rows) -> None:
-    sql = "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1"
+    sql = """select pg_terminate_backend(pid) from pg_stat_activity
+              where datname = current_database() and application_name = $1"""
     assert await rows.all(sql, LISTENER)
 
 

@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import pytest
-
 from chimeway.daemon.machine import work
 from chimeway.engine.ownership import Tenure
 from chimeway.store.pool import Database, open_database
@@ -39,9 +37,6 @@ async def _at_rest(rows: Rows) -> None:
     await wait_for(lambda: rows.value("select asleep from chimeway.nodes limit 1"), "the node sleeps")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="CW009 is never turned into LeaseLost: all runs at work are held as poison"
-)
 async def test_who_was_followed_ends_and_holds_nothing(database_url: str, database: Database) -> None:
     """Refused by the ledger, a node ends its work at once; the runs that it had at work are as they were."""
     await install(database, ONE)

@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from chimeway.clock import SystemClock
 from chimeway.engine.timekeeper import Timekeeper
 from chimeway.store import nodes
+from chimeway.store import runs as runs_of
 from chimeway.store.due import Pages
 from chimeway.store.pool import Database
 from kit.home import email, workflow
@@ -184,14 +185,17 @@ async def test_what_is_committed_behind_the_cursor_is_found(
 
 
 async def test_a_paused_workflow_is_passed_over(database: Database, hands: Hands) -> None:
-    """Due runs of a paused workflow are not given out, and all come when it goes on."""
+    """Due runs of a paused workflow are put aside, and all come when it goes on, oldest first."""
     runs = [await hands.run("ada", timedelta(seconds=-number)) for number in range(5, 0, -1)]
     await hands.rows.value("select chimeway.pause_workflow('mention_escalation', true)")
     async with keeping(database, hands, page=2) as keeper:
         keeper.look()
-        await wait_for(lambda: keeper._near.ended, "the sweep has ended")
+        aside = "select count(*) = 5 from chimeway.workflow_runs where parked"
+        await wait_for(lambda: hands.rows.value(aside), "they are put aside")
+        assert await runs_of.unpark(database, 100) == []
         await hands.rows.value("select chimeway.pause_workflow('mention_escalation', false)")
         assert hands.taken == []
+        assert sorted(await runs_of.unpark(database, 100)) == sorted(runs)
         keeper.look()
         await hands.has(5)
     assert hands.order() == runs

@@ -119,7 +119,6 @@ async def test_busy_and_gone_hold_up_nobody(clock_database: Database) -> None:
     assert await _answers(world, ada) == [("begun", 1)]
 
 
-@pytest.mark.xfail(strict=True, reason="CW009 is never turned into LeaseLost")
 async def test_a_former_owner_begins_nothing(clock_database: Database) -> None:
     """An attempt under an epoch that another has followed is refused; under the new one it is begun."""
     world = await opened(clock_database)
@@ -199,10 +198,17 @@ async def test_a_result_wakes_the_current_visit_only(clock_database: Database) -
     await world.progress("ada")
     before = await world.row("ada")
     assert before["state"] == "waiting"
-    await world.pass_time(1)
     again = await world.beginning("ada", delivery_id=push)
     assert await _answers(world, again) == [("begun", 2)]
-    done = await _record(world, "ada", "succeeded", 2, delivery=push, nudge=True)
+    failed = await _record(world, "ada", "failed", 2, delivery=push, nudge=True, **later)
+    assert failed == Recorded("applied", False)
+    assert await world.row("ada") == before
+    await world.pass_time(2)
+    await world.progress("ada")
+    before = await world.row("ada")
+    assert (before["state"], before["step"]) == ("active", "email")
+    await world.begin(await world.beginning("ada", delivery_id=push))
+    done = await _record(world, "ada", "succeeded", 3, delivery=push, nudge=True)
     assert done == Recorded("applied", False)
     assert await world.row("ada") == before
 

@@ -163,7 +163,6 @@ async def test_nobody_decides_against_an_operator(clock_database: Database, how:
     assert await world.contents() == before
 
 
-@pytest.mark.xfail(strict=True, reason="CW009 is never turned into LeaseLost")
 async def test_a_former_owner_writes_nothing(clock_database: Database) -> None:
     """A batch under an epoch that another has followed is refused as a whole; a new one is taken."""
     world = await opened(clock_database)

@@ -233,9 +233,6 @@ async def test_no_hot_statement_reads_a_whole_table(full: Door) -> None:
             await _affordable(world, plans, call)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="stop_run is taken for a thousand rows, so cancel scans all runs to join them"
-)
 async def test_a_cancel_reads_no_whole_table(full: Door) -> None:
     """What cancel reads does not grow with the tables."""
     async with explained(full.database.url) as (world, plans):

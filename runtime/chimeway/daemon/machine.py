@@ -73,7 +73,6 @@ class Machine:
         self._ledger = Ledger(database, node.catalogue, tenure)
         seam = Seam(self._ledger.load, self._ledger.commit, node.templates, addressless)
         actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
-        self._play = actor.play
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock)
         sender = Sender(
@@ -82,8 +81,11 @@ class Machine:
                 self._results, tenure.trusted, self._roster.nudge,
             )
         )  # fmt: skip
-        wires = Wires(arm=self._arm_delivery, put_off=self._put_off_delivery, nudge=self._roster.nudge)
-        self._dispatcher = Dispatcher(database, node.catalogue, sender, wires, group)
+        wires = Wires(
+            arm=self._arm_delivery, put_off=self._put_off_delivery, has_room=self._look_at_deliveries,
+            nudge=self._roster.nudge,
+        )  # fmt: skip
+        self._dispatcher = Dispatcher(database, node.catalogue, sender, self._results, wires, group)
         self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
         self._delivery_keeper = self._keeper(
             "delivery", self._dispatcher.admit, self._dispatcher.__contains__
@@ -102,7 +104,7 @@ class Machine:
         self._group.create_task(self._dispatcher.serve(), name="dispatcher")
         await self._foundling.sweep()
         if not self._tenure.clean:
-            await recover(self._node.database, self._node.clock, self._play)
+            await recover(self._node.database, self._node.clock, self._roster.settle)
         for name, feeder in self._feeding().items():
             self._feeders.append(self._group.create_task(feeder, name=name))
 
@@ -137,7 +139,12 @@ class Machine:
     def _keeper(
         self, kind: Kind, sink: Callable[[UUID], Awaitable[None]], at_work: Callable[[object], bool]
     ) -> Timekeeper:
-        near, far = (Pages(self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD) for _ in range(2))
+        near, far = (
+            Pages(
+                self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD, self._dispatcher.full_channels
+            )
+            for _ in range(2)
+        )
         return Timekeeper(
             near, far, self._node.clock, sink, at_work, told=kind, max_lateness_s=self._node.max_lateness_s
         )
@@ -162,6 +169,9 @@ class Machine:
 
     def _arm_delivery(self, delivery_id: UUID, at: datetime | None) -> None:
         self._delivery_keeper.arm(delivery_id, at)
+
+    def _look_at_deliveries(self) -> None:
+        self._delivery_keeper.look()
 
     def _put_off_delivery(self, delivery_id: UUID, pause_s: float) -> None:
         self._delivery_keeper.put_off(delivery_id, pause_s)

@@ -14,7 +14,6 @@ from chimeway.clock import Clock
 from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.dispatcher import Dispatcher
 from chimeway.delivery.results import Results
-from chimeway.delivery.sending import Sending
 from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
 from chimeway.store import deliveries
 from chimeway.store.pool import Database, persistently
@@ -59,17 +58,25 @@ class Foundling:
             behind = after
             page = await persistently(deliveries.abandoned, self._database, self._node, behind, SWEEP_PAGE)
             lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
-            for sending in await self._dispatcher.load(list(lost)):
-                await self._give_up(sending, lost[sending.delivery.id])
+            for delivery_id, attempt in lost.items():
+                await self._give_up(delivery_id, attempt)
             if len(page) < SWEEP_PAGE:
                 return
             after = page[-1][0]
 
-    async def _give_up(self, sending: Sending, attempt: int) -> None:
+    async def _give_up(self, delivery_id: UUID, attempt: int) -> None:
+        """Record one; what somebody else has locked is left to the next sweep."""
+        try:
+            sending = await self._dispatcher.load(delivery_id)
+        except Exception as fault:  # noqa: BLE001  (what one row holds must not end the others)
+            _log.error("delivery.failed", delivery_id=str(delivery_id), error=repr(fault))
+            return
+        if sending is None:
+            return
         delivery = sending.delivery
         error = UnknownOutcome("the sender ended before it had recorded an answer")
         outcome = self._results.failure(delivery, sending.run, attempt, error)
-        recorded = await self._results.record(outcome)
+        recorded = await self._results.try_record(outcome)
         if recorded.answer == "applied":
             _log.warning(
                 "delivery.unknown", delivery_id=str(delivery.id), run_id=str(delivery.run_id),

@@ -4,36 +4,46 @@ A delivery's way: offered → loaded (in batches) → its channel's lane → att
 provider called → result recorded (durable). It may fall out at any place, for any reason, and nothing
 is lost: it stands in the database with `next_attempt_at`, and the timekeeper's sweep brings it again.
 
+No place waits for another channel, tenant or run. Loading never waits for a lane: what finds no room
+falls out, and the sweep passes its channel over until there is room. A lane's place is free as soon as
+its provider has answered: recording may wait for whoever has the run locked.
+
 Nothing here decides about runs. When the rows say that the run must move first (a signal came, its
 wait's stop condition holds), the run is nudged and the delivery comes again later.
 """
 
 import asyncio
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
+import structlog
+
 from chimeway.delivery.lane import Lane
+from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending
-from chimeway.limits import INTAKE, LOAD_BATCH
+from chimeway.limits import INTAKE, LOAD_BATCH, RECORDING
 from chimeway.store import deliveries
+from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
-from chimeway.store.pool import Database, persistently
+from chimeway.store.deliveries import Outcome
+from chimeway.store.pool import Database
 from chimeway.store.runs import load_runs
 
-_FULL_AGAIN_S: Final = 1.0
+_log = structlog.get_logger()
+_FAULT_AGAIN_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Wires:
-    """What the dispatcher tells others: when to bring a delivery (again), and to look at a run."""
+    """What the dispatcher tells others: when to bring a delivery, that there is room, whom to wake."""
 
     arm: Callable[[UUID, datetime | None], None]
     put_off: Callable[[UUID, float], None]
+    has_room: Callable[[], None]
     nudge: Callable[[UUID], None]
 
 
@@ -45,18 +55,21 @@ class Dispatcher:
         database: Database,
         catalogue: Catalogue,
         sender: Sender,
+        results: Results,
         wires: Wires,
         group: asyncio.TaskGroup,
     ) -> None:
-        """Take the parts; lanes run in `group`."""
-        self._database = database
-        self._catalogue = catalogue
+        """Take the parts; all tasks run in `group`."""
         self._sender = sender
+        self._results = results
         self._wires = wires
         self._group = group
-        self._intake: deque[UUID] = deque()
-        self._arrived = asyncio.Event()
-        self._room = asyncio.Event()
+        self._loader: Batcher[UUID, Sending | None] = Batcher(
+            lambda ids: _load(database, catalogue, ids), told="load_deliveries", limit=LOAD_BATCH
+        )
+        self._loading = 0
+        self._loaded = asyncio.Event()
+        self._recording = asyncio.Semaphore(RECORDING)
         self._idle = asyncio.Event()
         self._at_work: set[UUID] = set()
         self._lanes: dict[str, Lane[Sending]] = {}
@@ -66,38 +79,36 @@ class Dispatcher:
         """Say whether this delivery is at work here."""
         return delivery_id in self._at_work
 
+    def full_channels(self) -> list[str]:
+        """Return the channels that have no room."""
+        return [channel for channel, lane in self._lanes.items() if lane.full]
+
     def offer(self, delivery_id: UUID) -> None:
         """Take a delivery if there is room; if not, it is found to be due later."""
-        if self._closed or delivery_id in self._at_work or len(self._intake) >= INTAKE:
+        if self._closed or delivery_id in self._at_work or self._loading >= INTAKE:
             return
         self._at_work.add(delivery_id)
-        self._intake.append(delivery_id)
-        self._arrived.set()
+        self._loading += 1
+        self._group.create_task(self._bring(delivery_id), name=f"bring-{delivery_id}")
 
     async def admit(self, delivery_id: UUID) -> None:
-        """Take a delivery, as soon as there is room."""
-        while len(self._intake) >= INTAKE:
-            self._room.clear()
-            await self._room.wait()
+        """Take a delivery, as soon as there is room to load it."""
+        while self._loading >= INTAKE:
+            self._loaded.clear()
+            await self._loaded.wait()
         self.offer(delivery_id)
 
     async def serve(self) -> None:
         """Work until cancelled."""
-        while True:
-            await self._arrived.wait()
-            many = min(LOAD_BATCH, len(self._intake))
-            batch = [self._intake.popleft() for _ in range(many)]
-            if not self._intake:
-                self._arrived.clear()
-            self._room.set()
-            await self._bring(batch)
+        await self._loader.serve()
+
+    async def load(self, delivery_id: UUID) -> Sending | None:
+        """Return a delivery with its run, or None when there is none."""
+        return await self._loader(delivery_id)
 
     async def drain(self) -> None:
         """Take nothing in any more, and wait until all that was begun has ended."""
         self._closed = True
-        for delivery_id in self._intake:
-            self._leave(delivery_id)
-        self._intake.clear()
         for lane in self._lanes.values():
             for sending in lane.clear():
                 self._leave(sending.delivery.id)
@@ -105,41 +116,69 @@ class Dispatcher:
             self._idle.clear()
             await self._idle.wait()
 
-    async def _bring(self, ids: Sequence[UUID]) -> None:
-        """Load deliveries with their runs, and put each into its lane."""
-        loaded = {sending.delivery.id: sending for sending in await self.load(ids)}
-        for delivery_id in ids:
-            sending = loaded.get(delivery_id)
-            if sending is None or self._closed or not self._sender.wanted(sending):
+    async def _bring(self, delivery_id: UUID) -> None:
+        """Load a delivery with its run, and put it into its lane."""
+        taken = False
+        try:
+            sending = await self._loader(delivery_id)
+            if sending is not None and not self._closed and self._sender.wanted(sending):
+                taken = self._lane(sending.delivery.channel).put(sending)
+        except Exception as error:  # noqa: BLE001  (what one row holds must not end the others)
+            _log.error("delivery.failed", delivery_id=str(delivery_id), error=repr(error))
+            self._put_off(delivery_id, _FAULT_AGAIN_S)
+        finally:
+            self._loading -= 1
+            self._loaded.set()
+            if not taken:
                 self._leave(delivery_id)
-            elif not self._lane(sending.delivery.channel).put(sending):
-                self._come_again(delivery_id, _FULL_AGAIN_S)
-
-    async def load(self, ids: Sequence[UUID]) -> list[Sending]:
-        """Return those of these deliveries that exist, each with its run."""
-        found = await persistently(deliveries.load_sendables, self._database, ids)
-        rows = list(found.values())
-        loaded = await persistently(load_runs, self._database, self._catalogue, [row.run_id for row in rows])
-        return [Sending(row, run) for row, run in zip(rows, loaded, strict=True) if run is not None]
 
     def _lane(self, channel: str) -> Lane[Sending]:
         if channel not in self._lanes:
-            self._lanes[channel] = Lane(channel, self._send, self._group)
+            self._lanes[channel] = Lane(channel, self._send, self._group, self._wires.has_room)
         return self._lanes[channel]
 
     async def _send(self, sending: Sending) -> None:
-        again = await self._sender.send(sending, self.load)
-        self._leave(sending.delivery.id)
-        if isinstance(again, datetime):
-            self._wires.arm(sending.delivery.id, again)
-        elif again is not None:
-            self._wires.put_off(sending.delivery.id, again)
+        delivery_id, recorded_by_another = sending.delivery.id, False
+        try:
+            answer = await self._sender.send(sending, self.load)
+            if isinstance(answer, Outcome):
+                await self._recording.acquire()
+                recorded_by_another = True
+                self._group.create_task(self._record(answer), name=f"record-{delivery_id}")
+            elif answer is not None:
+                self._wires.put_off(delivery_id, answer)
+        finally:
+            if not recorded_by_another:
+                self._leave(delivery_id)
 
-    def _come_again(self, delivery_id: UUID, pause_s: float) -> None:
-        self._leave(delivery_id)
+    async def _record(self, outcome: Outcome) -> None:
+        """Write a result down, and see that what follows from it is looked at."""
+        try:
+            recorded = await self._results.record(outcome)
+        except Exception as error:  # noqa: BLE001  (a fault of ours; the attempt becomes unknown)
+            _log.error("delivery.failed", delivery_id=str(outcome.delivery_id), error=repr(error))
+        else:
+            if recorded.nudged:
+                self._wires.nudge(outcome.run_id)
+            if outcome.next_attempt_at is not None:
+                self._wires.arm(outcome.delivery_id, outcome.next_attempt_at)
+        finally:
+            self._recording.release()
+            self._leave(outcome.delivery_id)
+
+    def _put_off(self, delivery_id: UUID, pause_s: float) -> None:
         self._wires.put_off(delivery_id, pause_s * (0.5 + random.random()))  # noqa: S311  (jitter)
 
     def _leave(self, delivery_id: UUID) -> None:
         self._at_work.discard(delivery_id)
         if not self._at_work:
             self._idle.set()
+
+
+async def _load(database: Database, catalogue: Catalogue, ids: Sequence[UUID]) -> list[Sending | None]:
+    """Load deliveries with their runs, in the order of `ids`."""
+    rows = await deliveries.load_sendables(database, ids)
+    found = list(rows.values())
+    loaded = await load_runs(database, catalogue, [row.run_id for row in found])
+    sendings = {row.id: Sending(row, run) for row, run in zip(found, loaded, strict=True) if run is not None}
+    return [sendings.get(delivery_id) for delivery_id in ids]

@@ -39,7 +39,7 @@ class Results:
             attempt,
             "succeeded",
             "succeeded",
-            provider_reference=sent.provider_reference,
+            provider_reference=None if sent.provider_reference is None else said(sent.provider_reference),
         )
 
     def failure(self, delivery: Sendable, run: Loaded, attempt: int, error: Exception) -> Outcome:
@@ -58,7 +58,7 @@ class Results:
             now=now,
             jitter=random.random(),  # noqa: S311  (jitter, no secret)
         )
-        note = (str(error) or type(error).__name__).replace("\x00", "")[:MAX_NOTE_CHARS]
+        note = said(error) or type(error).__name__
         outcome: Literal["failed", "unknown"] = "unknown" if error_class == "unknown" else "failed"
         if isinstance(follows, GiveUp):
             return Outcome(
@@ -68,6 +68,10 @@ class Results:
             delivery.id, delivery.run_id, attempt, outcome, "failed", None, error_class, note,
             next_attempt_at=follows.at, nudge=_moves(delivery, run),
         )  # fmt: skip
+
+    async def try_record(self, outcome: Outcome) -> Recorded:
+        """Write a result once; the answer may be `busy`."""
+        return await self._write(outcome)
 
     async def record(self, outcome: Outcome) -> Recorded:
         """Write a result; while somebody holds the run, wait: what happened, happened."""
@@ -86,8 +90,17 @@ def ended_unsent(
     note: str | None = None,
 ) -> Outcome:
     """The delivery ends without any provider having been asked."""
-    text = note[:MAX_NOTE_CHARS] if note else None
+    text = said(note) if note else None
     return Outcome(delivery.id, delivery.run_id, None, None, status, reason, error_class, text)
+
+
+def said(answer: object) -> str:
+    """Return what a provider said, as text that a row can hold: channels hand on what they were given."""
+    try:
+        text = str(answer)
+    except Exception:  # noqa: BLE001  (an object that cannot even be printed)
+        text = type(answer).__name__
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")[:MAX_NOTE_CHARS]
 
 
 def _moves(delivery: Sendable, run: Loaded) -> bool:

@@ -7,16 +7,23 @@ lease is checked on the monotonic clock right before the call, the last moment a
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import structlog
 
 from chimeway.clock import Clock
-from chimeway.delivery.channel import Channel, Message, TransientFailure, checked, needs_address
+from chimeway.delivery.channel import (
+    Channel,
+    Message,
+    TransientFailure,
+    UnknownOutcome,
+    checked,
+    needs_address,
+)
 from chimeway.delivery.results import Results, ended_unsent
 from chimeway.limits import CLOCK_AHEAD_MS, SEND_TIMEOUT_S
 from chimeway.progression.decide import decide
@@ -38,7 +45,7 @@ _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
 _FAULT_AGAIN_S: Final = 30.0
 
-Load: TypeAlias = Callable[[Sequence[UUID]], Awaitable[list["Sending"]]]
+Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +87,12 @@ class Sender:
             return False
         if snapshot.run.held_reason is not None:
             return False
-        return delivery.attempt_count > 0 or not snapshot.workflow_paused
+        if not snapshot.workflow_paused:
+            return True
+        # While a workflow is paused nobody listens: a retry goes on unless something was said since.
+        return delivery.attempt_count > 0 and snapshot.run.mailbox_count == sending.run.mailbox_seen
 
-    async def send(self, sending: Sending, load: Load) -> datetime | float | None:
+    async def send(self, sending: Sending, load: Load) -> Outcome | float | None:
         """Try to send once.
 
         Args:
@@ -90,8 +100,8 @@ class Sender:
             load: loads it again, when the rows have moved on.
 
         Returns:
-            When to come again (an instant that the row has too, or seconds to put it off); None: nothing
-            is left to do, or others will say when.
+            What became of it, to be recorded; or in how many seconds to come again; None: nothing is left to
+            do, or others will say when.
 
         Raises:
             LeaseLost: another node has taken over.
@@ -101,10 +111,10 @@ class Sender:
                 answer = await self._once(sending)
                 if not isinstance(answer, _Again):
                     return answer
-                fresh = await load([sending.delivery.id])
-                if not fresh:
+                fresh = await load(sending.delivery.id)
+                if fresh is None:
                     return None
-                sending = fresh[0]
+                sending = fresh
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001  (one delivery's fault must not end its neighbours)
@@ -118,7 +128,7 @@ class Sender:
             return _jittered(_FAULT_AGAIN_S)
         return _jittered(_BUSY_AGAIN_S)
 
-    async def _once(self, sending: Sending) -> "datetime | float | _Again | None":
+    async def _once(self, sending: Sending) -> "Outcome | float | _Again | None":
         delivery = sending.delivery
         if not self.wanted(sending):
             return None
@@ -127,26 +137,21 @@ class Sender:
             return _jittered(_RUN_FIRST_S)
         channel = self._with.channels.get(delivery.channel)
         if channel is None:
-            await self._lacking(delivery)
-            return None
+            return await self._lacking(delivery)
         address, message = self._address(sending, channel), self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
                 "delivery.render_failed", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
                 render_key=delivery.render_key, channel=delivery.channel, fault=message.reason,
             )  # fmt: skip
-            await self._with.results.record(
-                ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
-            )
-            return None
+            return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
         if address is None and needs_address(channel):
-            await self._with.results.record(ended_unsent(delivery, "suppressed", "no_address"))
-            return None
+            return ended_unsent(delivery, "suppressed", "no_address")
         return await self._attempt(sending, channel, address, message)
 
     async def _attempt(
         self, sending: Sending, channel: Channel, address: str | None, message: Mapping[str, Any]
-    ) -> "datetime | float | _Again | None":
+    ) -> "Outcome | float | _Again | None":
         delivery, run = sending.delivery, sending.run
         mailbox = run.snapshot.run.mailbox_count if run.snapshot else 0
         begun = await self._with.begin(
@@ -163,9 +168,7 @@ class Sender:
             case "gone":
                 return None
 
-    async def _call(
-        self, sending: Sending, channel: Channel, message: Message, attempt: int
-    ) -> datetime | float | None:
+    async def _call(self, sending: Sending, channel: Channel, message: Message, attempt: int) -> Outcome:
         delivery = sending.delivery
         told = {"delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel}
         _log.info("delivery.attempt", **told, attempt=attempt)
@@ -175,21 +178,20 @@ class Sender:
                 raise TransientFailure("the lease was in doubt right before the call")
             async with asyncio.timeout(SEND_TIMEOUT_S):
                 sent = checked(await channel.send(message))
+        except asyncio.CancelledError:
+            if _is_being_cancelled():
+                raise
+            error = UnknownOutcome("the channel cancelled its own send")
+            outcome = self._with.results.failure(delivery, sending.run, attempt, error)
         except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
-            outcome = self._with.results.failure(sending.delivery, sending.run, attempt, error)
+            outcome = self._with.results.failure(delivery, sending.run, attempt, error)
         else:
             outcome = self._with.results.success(delivery, attempt, sent)
         _log.info(
             "delivery.outcome", **told, attempt=attempt, outcome=outcome.outcome,
             error_class=outcome.error_class, seconds=round(self._with.clock.monotonic() - began, 4),
         )  # fmt: skip
-        return await self._recorded(outcome)
-
-    async def _recorded(self, outcome: Outcome) -> datetime | None:
-        recorded = await self._with.results.record(outcome)
-        if recorded.nudged:
-            self._with.nudge(outcome.run_id)
-        return outcome.next_attempt_at
+        return outcome
 
     def _run_goes_first(self, run: Loaded) -> bool:
         """Say whether the run has a decision to make: then what it planned may no longer hold."""
@@ -198,17 +200,16 @@ class Sender:
             return False
         return not isinstance(decide(snapshot, self._with.clock.now(), _unborn), Noop)
 
-    async def _lacking(self, delivery: Sendable) -> None:
+    async def _lacking(self, delivery: Sendable) -> Outcome | float | None:
         """Wait for a node that has the channel, if there is one; else it is set up wrong."""
         database, node, channel = self._with.database, self._with.node, delivery.channel
-        if await persistently(nodes.another_has, database, node, channel):
-            _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
-            await persistently(deliveries.mark_incapable, database, delivery.id, channel)
-            return
-        note = f'no channel "{channel}" is set up'
-        await self._with.results.record(
-            ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", note)
-        )
+        if not await persistently(nodes.another_has, database, node, channel):
+            note = f'no channel "{channel}" is set up'
+            return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", note)
+        if not await persistently(deliveries.mark_incapable, database, delivery.id, channel):
+            return _jittered(_BUSY_AGAIN_S)
+        _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
+        return None
 
     def _address(self, sending: Sending, channel: Channel) -> str | None:
         """The address of the first attempt stays: all attempts of a delivery are one message."""
@@ -230,6 +231,11 @@ class Sender:
         if isinstance(made, RenderFault):
             return made
         return {"subject": made.subject, "body": made.body, "text": made.text}
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 def _jittered(pause_s: float) -> float:

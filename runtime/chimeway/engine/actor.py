@@ -26,6 +26,7 @@ _BUSY_FIRST_S: Final = 0.05
 _BUSY_MOST_S: Final = 2.0
 _STUCK_AGAIN_S: Final = 60.0
 _DUE_AGAIN_S: Final = 5.0
+_NOTE_CHARS: Final = 900
 
 
 class Actor:
@@ -87,13 +88,10 @@ class Actor:
                 self._later(run_id, pause)
                 return False
             case Refused():
+                self._busy.pop(run_id, None)
                 return False
             case NotUnderstood(loaded):
-                await runs.mark_incapable(self._database, run_id, "definition_format")
-                _log.warning(
-                    "run.waiting_for_capable_node", run_id=str(run_id), workflow=loaded.workflow[0],
-                    needs="definition_format",
-                )  # fmt: skip
+                await self._not_understood(run_id, loaded.workflow[0])
                 return False
 
     def _act(self, run_id: UUID, done: Committed) -> bool:
@@ -126,6 +124,15 @@ class Actor:
         else:
             self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S)
 
+    async def _not_understood(self, run_id: UUID, workflow: str) -> None:
+        """Leave the run to a node that can read its definition."""
+        if not await runs.mark_incapable(self._database, run_id, "definition_format"):
+            self._later(run_id, _BUSY_MOST_S)
+            return
+        _log.warning(
+            "run.waiting_for_capable_node", run_id=str(run_id), workflow=workflow, needs="definition_format"
+        )
+
     def _later(self, run_id: UUID, pause_s: float) -> None:
         jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
         self._put_off(run_id, jittered)
@@ -135,6 +142,11 @@ class Actor:
         if fault_of(error) in {"connection", "retry"}:
             self._later(run_id, _BUSY_MOST_S)
             return
-        _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=repr(error))
-        note = f"{type(error).__name__}: {error}"[:900]
-        await persistently(runs.hold, self._database, run_id, "poison_decision", note)
+        note = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode().replace("\x00", "")
+        held = await persistently(
+            runs.hold, self._database, run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
+        )
+        if held:
+            _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=note)
+        else:
+            self._later(run_id, _BUSY_MOST_S)

@@ -38,6 +38,8 @@ Failure cases
   first renewal that finds its own owner and epoch goes on, however old the lease.
 - The lock's connection breaks, the process lives: it connects again and takes the lock again; within
   300 ms nobody notices, and later a standby may take over, which is a needless change and no harm.
+- The holder's own work fails: the lease is not handed over, so that the next owner treats what was at
+  work as suspect; the lock is free, and tells it at once.
 - A standby that holds the lock and dies: the lock is free again.
 - Two standbys at once: the row lock of the update lets one win; the other sees a new expiry.
 - A clock that jumps: expiry and its test are of one clock, the database's; trust is of another, the
@@ -108,6 +110,9 @@ class Ownership:
         thread.start()
         try:
             yield await granted
+        except BaseException:
+            keeper.hand_over = False  # whoever takes over must know that something went wrong
+            raise
         finally:
             keeper.end()
             await asyncio.shield(asyncio.to_thread(thread.join, _CLOSE_S))
@@ -134,6 +139,7 @@ class _Keeper:
         self._ending = asyncio.Event()
         self._line: LeaseLine | None = None
         self._locked = False
+        self.hand_over = True
 
     def main(self) -> None:
         """Run until `end`."""
@@ -157,7 +163,7 @@ class _Keeper:
             if tenure is not None:
                 await self._renew_until_lost(tenure)
         finally:
-            if tenure is not None and not tenure.lost.is_set():
+            if tenure is not None and self.hand_over and not tenure.lost.is_set():
                 await self._release(tenure)
             if self._line is not None:
                 await self._line.close()
@@ -185,9 +191,9 @@ class _Keeper:
     async def _try(self) -> Tenure | None:
         """Try once to get the lease; keep the session lock when its owner seems to be dead."""
         line = await self._connected()
-        self._locked = await self._free_twice(line)
+        orphaned = await self._is_orphaned(line)
         asked_at = time.monotonic()
-        got = await line.acquire(uuid4(), self._ttl, orphaned=self._locked)
+        got = await line.acquire(uuid4(), self._ttl, orphaned=orphaned)
         if got is None:
             if self._locked:
                 await self._unlock(line)
@@ -195,14 +201,15 @@ class _Keeper:
         fence, clean = got
         return Tenure(fence, clean=clean, trusted_until=asked_at + self._ttl_s * _TRUSTED_PART)
 
-    async def _free_twice(self, line: LeaseLine) -> bool:
-        if not await line.lock():
+    async def _is_orphaned(self, line: LeaseLine) -> bool:
+        """Say whether somebody owns the lease who seems to be dead; keep the lock if it could be had."""
+        self._locked = await line.lock()
+        if not self._locked or await line.is_free():
             return False
-        if await line.is_free():  # handed over on purpose: nobody is there to come back
-            return True
-        await line.unlock()
+        await self._unlock(line)
         await self._pause(_TWICE_APART_S)
-        return await line.lock()
+        self._locked = await line.lock()
+        return self._locked and not await line.is_free()
 
     async def _unlock(self, line: LeaseLine) -> None:
         await line.unlock()

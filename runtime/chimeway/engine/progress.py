@@ -15,12 +15,13 @@ from uuid import UUID
 
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, InvalidInput, NowInFuture, RunBusy, WorkflowRunNotFound
-from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, PATIENCE_S
+from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, MAX_NOTE_CHARS, PATIENCE_S
 from chimeway.progression.decision import NoopReason
 from chimeway.render import Templates
 from chimeway.store import ledger, nodes, reads, runs
 from chimeway.store.callers import in_our_words
 from chimeway.store.catalogue import Catalogue
+from chimeway.store.faults import fault_of
 from chimeway.store.ledger import Answer, Entry
 from chimeway.store.pool import Database, open_database
 from chimeway.store.runs import Loaded
@@ -143,22 +144,41 @@ class Engine:
             limit: how many at most; 1,000 if left out, and at most.
 
         Returns:
-            One result for each run that was taken.
+            One result for each run that was taken. One that somebody else has locked, or that this program
+            cannot read, is passed over; one whose decision cannot be made or written is held.
         """
         if limit is not None and not 1 <= limit <= MAX_DUE:
             raise InvalidInput(f"limit is {limit}; give 1 to {MAX_DUE}", field="limit")
         with in_our_words():
             at = await self._now(now)
             due = await runs.oldest_due(self._database, at, limit or MAX_DUE)
-            return [await self._progress(run_id, at, own_clock=now is None) for run_id in due]
+            taken = [await self._take(run_id, at, own_clock=now is None) for run_id in due]
+        return [progress for progress in taken if progress is not None]
 
-    async def _progress(self, run_id: UUID, at: datetime, *, own_clock: bool) -> Progress:
+    async def _take(self, run_id: UUID, at: datetime, *, own_clock: bool) -> Progress | None:
+        """Evaluate one of many: what cannot be taken now must not keep the others from their turn."""
+        try:
+            return await self._progress(run_id, at, own_clock=own_clock, patience_s=0)
+        except (RunBusy, WorkflowRunNotFound, InvalidDefinition):
+            return None
+        except Exception as error:
+            if fault_of(error) not in {None, "bad"}:
+                raise
+            note = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode().replace("\x00", "")
+            await runs.hold(
+                self._database, run_id, "poison_decision", note[: MAX_NOTE_CHARS - 50], patient=False
+            )
+            return None
+
+    async def _progress(
+        self, run_id: UUID, at: datetime, *, own_clock: bool, patience_s: float = PATIENCE_S
+    ) -> Progress:
         """Evaluate until the rows hold still: `stale` is made again, `busy` waits for its holder."""
         loop = asyncio.get_running_loop()
-        patience, pause_s = loop.time() + PATIENCE_S, _BUSY_FIRST_S
+        patience, pause_s = loop.time() + patience_s, _BUSY_FIRST_S
         while isinstance(answer := await self._once(run_id, at), str):
-            if loop.time() > patience:
-                raise RunBusy(f"run {run_id} was {answer} for {PATIENCE_S} seconds", run_id=run_id)
+            if loop.time() > patience and (answer == "busy" or patience_s):
+                raise RunBusy(f"run {run_id} was {answer} for {patience_s} seconds", run_id=run_id)
             if answer == "busy":
                 await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
                 pause_s = min(2 * pause_s, _BUSY_MOST_S)

@@ -27,16 +27,22 @@ _log = structlog.get_logger()
 _NOTE: Final = "the node that evaluated this run died, three times"
 
 
-async def recover(database: Database, clock: Clock, play: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:
-    """Evaluate what may have killed the former owner; return how many runs that were."""
-    alone = await _former_suspects(database, play)
+async def recover(
+    database: Database, clock: Clock, settle: Callable[[UUID], Coroutine[Any, Any, None]]
+) -> int:
+    """Evaluate what may have killed the former owner; return how many runs that were.
+
+    `settle` has a run evaluated and waits until it rests. What somebody else has locked is passed over:
+    it gets no strike, and waits for its turn like any other.
+    """
+    alone = await _former_suspects(database, settle)
     overdue = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS)
     for first in range(0, len(overdue), SUSPECTS_AT_ONCE):
-        await _try(database, overdue[first : first + SUSPECTS_AT_ONCE], play)
+        await _try(database, overdue[first : first + SUSPECTS_AT_ONCE], settle)
     return alone + len(overdue)
 
 
-async def _former_suspects(database: Database, play: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:
+async def _former_suspects(database: Database, settle: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:
     suspects = await persistently(runs.struck, database, SUSPECTS)
     for run_id, strikes in suspects:
         if strikes >= STRIKES:
@@ -44,19 +50,19 @@ async def _former_suspects(database: Database, play: Callable[[UUID], Coroutine[
             await _hold(database, run_id)
         else:
             _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
-            await _try(database, [run_id], play)
+            await _try(database, [run_id], settle)
     return len(suspects)
 
 
 async def _hold(database: Database, run_id: UUID) -> None:
-    await persistently(runs.hold, database, run_id, "three_strikes", _NOTE)
+    await persistently(runs.hold, database, run_id, "three_strikes", _NOTE, patient=False)
 
 
 async def _try(
-    database: Database, ids: Sequence[UUID], play: Callable[[UUID], Coroutine[Any, Any, None]]
+    database: Database, ids: Sequence[UUID], settle: Callable[[UUID], Coroutine[Any, Any, None]]
 ) -> None:
     await persistently(runs.strike, database, ids)
     async with asyncio.TaskGroup() as group:
         for run_id in ids:
-            group.create_task(play(run_id), name=f"suspect-{run_id}")
+            group.create_task(settle(run_id), name=f"suspect-{run_id}")
     await persistently(runs.clear_strikes, database, ids)

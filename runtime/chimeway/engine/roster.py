@@ -61,6 +61,13 @@ class Roster:
         self._dirty[run_id] = True
         self._group.create_task(self._live(run_id), name=f"run-{run_id}")
 
+    async def settle(self, run_id: UUID) -> None:
+        """See that this run is evaluated, and wait until it rests."""
+        self.nudge(run_id)
+        while run_id in self._dirty:
+            self._left.clear()
+            await self._left.wait()
+
     def close(self) -> None:
         """Take nobody in any more."""
         self._closed = True

@@ -2,23 +2,27 @@
 
 Each thing it looks for is also found by its own wake when all goes well:
 - mail that no decision has seen: its router died between routing and waking;
-- runs that waited for a node that understands them: this one may.
+- runs that waited for a node that understands them: this one may;
+- runs that fell due while their workflow was paused.
 What is late by a lost hint is not its matter; the lookout looks every second.
 """
 
+import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from typing import Final
 from uuid import UUID
 
 import structlog
 
 from chimeway.clock import Clock, SystemClock
-from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
+from chimeway.limits import IDLE_LOOK_S, REMEMBERED, SWEEP_EVERY_S, SWEEP_PAGE, SWEEP_SELDOM_S
 from chimeway.store import nodes, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database, persistently
 
 _log = structlog.get_logger()
+_REMEMBER_S: Final = 600.0
 
 
 class Sweeper:
@@ -36,32 +40,53 @@ class Sweeper:
         self._catalogue = catalogue
         self._clock = clock
         self._admit = admit
+        self._shown: dict[UUID, int] = {}
+        self._remember_until = 0.0
 
     async def serve(self) -> None:
         """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep(), name="sweep")
+            group.create_task(self._unpark(), name="unpark")
+            group.create_task(self._follow_clock(), name="follow-clock")
+
+    async def _sweep(self) -> None:
+        pause_s = SWEEP_EVERY_S
         while True:
             began = self._clock.monotonic()
             found = await self._unread()
-            reclaimed = await persistently(runs.reclaim_capable, self._database, self._catalogue)
-            await self._tell_time()
-            if found or reclaimed:
-                seconds = round(self._clock.monotonic() - began, 3)
-                _log.info("sweep.finished", unread=found, reclaimed=reclaimed, seconds=seconds)
-            await self._clock.sleep(SWEEP_EVERY_S * (0.5 + random.random()))  # noqa: S311  (jitter)
+            found += await persistently(runs.reclaim_capable, self._database, self._catalogue)
+            took_s = self._clock.monotonic() - began
+            if found:
+                _log.info("sweep.finished", runs=found, seconds=round(took_s, 3))
+            pause_s = SWEEP_EVERY_S if found else min(2 * pause_s, SWEEP_SELDOM_S)
+            await self._clock.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter)
 
     async def _unread(self) -> int:
+        """Show runs their mail, each state of a mailbox once: what fits nothing stays unread."""
+        if self._clock.monotonic() > self._remember_until or len(self._shown) > REMEMBERED:
+            self._shown.clear()
+            self._remember_until = self._clock.monotonic() + _REMEMBER_S
         after, found = runs.NO_ID, 0
-        while True:
-            behind = after
-            page = await persistently(runs.unread, self._database, behind, SWEEP_PAGE)
-            for run_id in page:
-                await self._admit(run_id)
-            found += len(page)
-            if len(page) < SWEEP_PAGE:
-                return found
-            after = page[-1]
+        while page := await persistently(runs.unread, self._database, after, SWEEP_PAGE):
+            for run_id, count in page:
+                if self._shown.get(run_id) != count:
+                    self._shown[run_id] = count
+                    found += 1
+                    await self._admit(run_id)
+            after = page[-1][0]
+        return found
 
-    async def _tell_time(self) -> None:
-        """Follow the database's clock."""
-        if isinstance(self._clock, SystemClock):
+    async def _unpark(self) -> None:
+        """Put runs back whose workflow was paused when they fell due, and is no longer."""
+        while True:
+            while page := await persistently(runs.unpark, self._database, SWEEP_PAGE):
+                for run_id in page:
+                    await self._admit(run_id)
+            await self._clock.sleep(IDLE_LOOK_S)
+
+    async def _follow_clock(self) -> None:
+        """Measure the database's clock again and again; a clock that tests move needs no measure."""
+        while isinstance(self._clock, SystemClock):
             await persistently(nodes.synchronise, self._database, self._clock)
+            await self._clock.sleep(SWEEP_EVERY_S)

@@ -53,7 +53,8 @@ class Timekeeper:
         self._clock = clock
         self._sink = sink
         self._at_work = at_work
-        self._wheel: Wheel[UUID] = Wheel(_floor(clock.now()))
+        self._polled_at = _floor(clock.now())
+        self._wheel: Wheel[UUID] = Wheel(self._polled_at)
         self._put_off: set[UUID] = set()
         self._asked = asyncio.Event()
         self._armed = asyncio.Event()
@@ -78,7 +79,7 @@ class Timekeeper:
 
     def put_off(self, key: UUID, pause_s: float) -> None:
         """Come again later to what is due by its row: the near sweep passes it over until then."""
-        if len(self._wheel) < WHEEL_KEYS:
+        if len(self._wheel) < 2 * WHEEL_KEYS:
             self._wheel.insert(key, _ceil(self._clock.now() + timedelta(seconds=pause_s)))
             self._put_off.add(key)
             self._armed.set()
@@ -93,7 +94,7 @@ class Timekeeper:
     async def _turn(self) -> None:
         while True:
             self._armed.clear()
-            for key in self._wheel.poll(_floor(self._clock.now()), _POLLED_AT_ONCE):
+            for key in self._due_keys():
                 self._put_off.discard(key)
                 await self._sink(key)
             deadline = self._wheel.next_deadline()
@@ -106,6 +107,16 @@ class Timekeeper:
                     await asyncio.wait_for(self._armed.wait(), pause)
                 except TimeoutError:
                     continue
+
+    def _due_keys(self) -> list[UUID]:
+        now = _floor(self._clock.now())
+        if now < self._polled_at:
+            # The database's clock was set back. What was armed is armed anew by the sweeps.
+            _log.warning("timekeeper.clock_set_back", by_s=(self._polled_at - now) / 1000)
+            self._wheel = Wheel(now)
+            self._put_off.clear()
+        self._polled_at = now
+        return self._wheel.poll(now, _POLLED_AT_ONCE)
 
     async def _sweep_near(self) -> None:
         while True:

@@ -32,7 +32,11 @@ class Batcher(Generic[Item, Result]):
         lanes: int = 1,
     ) -> None:
         """Take the call that does a batch and returns its results in order; `told` is for the log."""
-        self._call = call
+        async def named(items: Sequence[Item]) -> Sequence[Result]:
+            return await call(items)
+
+        named.__qualname__ = told  # what the log calls it when the database is lost
+        self._call = named
         self._told = told
         self._limit = limit
         self._lanes = lanes

@@ -120,9 +120,9 @@ async def abandoned(database: Database, node: UUID, after: UUID, limit: int) -> 
     return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
 
 
-async def mark_incapable(database: Database, delivery_id: UUID, lacks: str) -> None:
-    """Say of a delivery that this node lacks its channel."""
-    await database.fetchval("mark_delivery_incapable", delivery_id, lacks)
+async def mark_incapable(database: Database, delivery_id: UUID, lacks: str) -> bool:
+    """Say of a delivery that this node lacks its channel; False when it is locked by somebody else."""
+    return bool(await database.fetchval("mark_delivery_incapable", delivery_id, lacks))
 
 
 async def reclaim_capable(database: Database, channels: Sequence[str]) -> list[UUID]:

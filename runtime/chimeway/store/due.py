@@ -1,6 +1,6 @@
 """Pages over what is due, for the timekeeper: per shard in due order, behind a cursor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -27,10 +27,21 @@ class Due:
 class Pages:
     """A sweep over what is due until an instant; after the last page it starts again."""
 
-    def __init__(self, database: Database, kind: Kind, shards: Sequence[int], per_shard: int) -> None:
-        """Take what is swept and how many rows a page has in each shard."""
+    def __init__(
+        self,
+        database: Database,
+        kind: Kind,
+        shards: Sequence[int],
+        per_shard: int,
+        passed_over: Callable[[], Collection[str]] = tuple,
+    ) -> None:
+        """Take what is swept and how many rows a page has in each shard.
+
+        `passed_over` names the channels whose deliveries are not wanted now.
+        """
         self._database = database
         self._kind = kind
+        self._passed_over = passed_over
         self._per_shard = per_shard
         self._shards = list(shards)
         self._cursor: dict[int, tuple[datetime, UUID]] = {}
@@ -46,7 +57,7 @@ class Pages:
         return not self._cursor
 
     async def next(self, until: datetime) -> list[Due]:
-        """Return the next page of what is due until then, in due order."""
+        """Return the next page of what is due until then, in due order; park runs of paused workflows."""
         statement, at, flag = _STATEMENT[self._kind]
         shards = list(self._cursor)
         rows = await self._database.fetch(
@@ -56,6 +67,7 @@ class Pages:
             [self._cursor[shard][1] for shard in shards],
             until,
             self._per_shard,
+            *([list(self._passed_over())] if self._kind == "delivery" else []),
         )
         counts: dict[int, int] = {}
         for row in rows:
@@ -64,5 +76,7 @@ class Pages:
         self._cursor = {
             shard: where for shard, where in self._cursor.items() if counts.get(shard, 0) >= self._per_shard
         }
-        allowed = (row for row in rows if row[flag] == (self._kind == "delivery"))
-        return [Due(row["id"], row[at]) for row in allowed]
+        allowed = [Due(row["id"], row[at]) for row in rows if row[flag] == (self._kind == "delivery")]
+        if self._kind == "run" and len(allowed) < len(rows):
+            await self._database.fetch("park_runs", [row["id"] for row in rows if row[flag]])
+        return allowed

@@ -57,6 +57,8 @@ def fault_of(error: BaseException) -> Fault | None:
         if state.startswith(_RETRY_CLASSES) or state in {"57014", "25006"}:
             return "retry"
         return "bad"
+    if isinstance(error, asyncpg.InternalClientError):
+        return "connection"  # the driver's own confusion after a connection died under an operation
     if isinstance(error, asyncpg.InterfaceError):
         closed = "closed" in str(error) or "connection" in str(error).lower()
         return "connection" if closed else "bad"

@@ -23,7 +23,8 @@ _COMMAND_TIMEOUT_S = 60.0
 
 
 async def _prepare(connection: Connection) -> None:
-    """Teach a connection our JSON; text is kept as it is."""
+    """Teach a connection our JSON; text is kept as it is. The ledger's guards need READ COMMITTED."""
+    await connection.execute("set default_transaction_isolation = 'read committed'")
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=_dumps, decoder=json.loads)
 
@@ -57,19 +58,19 @@ class Database:
         self._pool = pool
 
     async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
-        """Run a named statement and return its rows."""
-        async with self._pool.acquire() as connection:
+        """Run a named statement and return its rows; what our functions refuse is raised as our error."""
+        async with self._lent() as connection:
             rows: list[asyncpg.Record] = await connection.fetch(SQL[name], *args)
             return rows
 
     async def fetchrow(self, name: str, *args: Any) -> asyncpg.Record | None:
         """Run a named statement and return its first row."""
-        async with self._pool.acquire() as connection:
+        async with self._lent() as connection:
             return await connection.fetchrow(SQL[name], *args)
 
     async def fetchval(self, name: str, *args: Any) -> Any:
         """Run a named statement and return the first value of its first row."""
-        async with self._pool.acquire() as connection:
+        async with self._lent() as connection:
             return await connection.fetchval(SQL[name], *args)
 
     @asynccontextmanager
@@ -77,6 +78,16 @@ class Database:
         """Lend a connection of the pool."""
         async with self._pool.acquire() as connection:
             yield connection  # type: ignore[misc]  # a proxy of the pool, with the same verbs
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[Connection]:
+        try:
+            async with self._pool.acquire() as connection:
+                yield connection  # type: ignore[misc]  # as above
+        except asyncpg.PostgresError as error:
+            if fault_of(error) == "refused":
+                raise (translate(error) or error) from error
+            raise
 
     async def close(self) -> None:
         """Close the pool, at once when it does not close in time."""

@@ -34,6 +34,7 @@ class Loaded:
     shard: int
     workflow: tuple[str, int]
     wake_at: datetime | None
+    mailbox_seen: int
     recipient: Recipient
     snapshot: Snapshot | None
 
@@ -58,6 +59,7 @@ def _loaded(row: Any, definition: Definition | None) -> Loaded:
         shard=row["shard"],
         workflow=(row["workflow_key"], row["workflow_version"]),
         wake_at=row["wake_at"],
+        mailbox_seen=row["mailbox_seen"],
         recipient=Recipient(
             id=row["recipient_id"],
             tenant_id=row["tenant_id"],
@@ -134,15 +136,26 @@ async def oldest_due(database: Database, now: datetime, limit: int) -> list[UUID
     return [row["id"] for row in await database.fetch("oldest_due_runs", now, limit)]
 
 
-async def unread(database: Database, after: UUID, limit: int) -> list[UUID]:
-    """Return live runs with mail that no written decision has seen, behind the cursor."""
+async def unread(database: Database, after: UUID, limit: int) -> list[tuple[UUID, int]]:
+    """Return (run, mailbox count) of live runs with mail that no written decision has seen."""
     rows = await database.fetch("unread_runs", after, limit)
-    return [row["id"] for row in rows]
+    return [(row["id"], row["mailbox_count"]) for row in rows]
 
 
-async def hold(database: Database, run_id: UUID, reason: str, note: str | None = None) -> bool:
-    """Hold a live run; say whether it was not held before."""
-    return bool(await database.fetchval("hold_run", run_id, reason, note))
+async def hold(
+    database: Database, run_id: UUID, reason: str, note: str | None = None, *, patient: bool = True
+) -> bool:
+    """Hold a live run; say whether it was held now.
+
+    A patient caller waits for whoever has the run locked. The engine never does: a client that sits in
+    its transaction must not stop a part of it.
+    """
+    return bool(await database.fetchval("hold_run", run_id, reason, note, patient))
+
+
+async def unpark(database: Database, limit: int) -> list[UUID]:
+    """Put due runs back whose workflow is no longer paused; return them."""
+    return [row["id"] for row in await database.fetch("unpark_runs", limit)]
 
 
 async def struck(database: Database, limit: int) -> list[tuple[UUID, int]]:
@@ -160,19 +173,21 @@ async def clear_strikes(database: Database, ids: Sequence[UUID]) -> None:
     await database.fetch("clear_strikes", list(ids))
 
 
-async def mark_incapable(database: Database, run_id: UUID, lacks: str) -> None:
-    """Say of a run that this node lacks what it needs."""
-    await database.fetchval("mark_run_incapable", run_id, lacks)
+async def mark_incapable(database: Database, run_id: UUID, lacks: str) -> bool:
+    """Say of a run that this node lacks what it needs; False when it is locked by somebody else."""
+    return bool(await database.fetchval("mark_run_incapable", run_id, lacks))
 
 
 async def reclaim_capable(database: Database, catalogue: Catalogue, limit: int = 500) -> int:
     """Give back the runs that wait for a node such as this one; return how many."""
-    rows = await database.fetch("incapable_runs", NO_ID, limit)
-    able = [
-        row["id"]
-        for row in rows
-        if await catalogue.get(row["workflow_key"], row["workflow_version"]) is not None
-    ]
-    if able:
-        await database.fetch("clear_run_incapable", able)
-    return len(able)
+    after, many = NO_ID, 0
+    while rows := await database.fetch("incapable_runs", after, limit):
+        able = [
+            row["id"]
+            for row in rows
+            if await catalogue.get(row["workflow_key"], row["workflow_version"]) is not None
+        ]
+        if able:
+            await database.fetch("clear_run_incapable", able)
+        after, many = rows[-1]["id"], many + len(able)
+    return many

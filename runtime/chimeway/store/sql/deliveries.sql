@@ -10,14 +10,17 @@ select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id,
   from chimeway.deliveries d where d.id = any($1::uuid[]);
 
 -- name: due_deliveries
--- One page of deliveries to be attempted in each shard, in due order behind the cursors.
+-- One page of deliveries to be attempted in each shard, in due order behind the cursors; channels that have
+-- no room ($6) are passed over.
 select q.id, q.next_attempt_at, q.shard,
-       r.held_reason is null and (q.attempt_count > 0 or w.paused_at is null) as allowed
+       r.held_reason is null
+       and (w.paused_at is null or (q.attempt_count > 0 and r.mailbox_count = r.mailbox_seen)) as allowed
   from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) s(shard, after_at, after_id)
  cross join lateral (
         select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
          where d.shard = s.shard and d.next_attempt_at is not null and d.waiting_for_node is null
            and (d.next_attempt_at, d.id) > (s.after_at, s.after_id) and d.next_attempt_at <= $4
+           and d.channel <> all($6::text[])
          order by d.next_attempt_at, d.id limit $5) q
   join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
@@ -47,9 +50,14 @@ select a.delivery_id, a.run_id, a.attempt_no
 -- name: mark_delivery_incapable
 -- Says of a delivery which channel this node lacks; it waits for a node that has it.
 update chimeway.deliveries d set waiting_for_node = $2
- where d.id = $1 and d.status in ('pending','failed') and d.waiting_for_node is distinct from $2 returning true;
+ where d.id in (select p.id from chimeway.deliveries p
+                 where p.id = $1 and p.status in ('pending','failed') for update skip locked)
+returning true;
 
 -- name: clear_deliveries_incapable
 -- Gives deliveries back that waited for what this node has.
 update chimeway.deliveries d set waiting_for_node = null
- where d.waiting_for_node is not null and d.channel = any($1::text[]) returning d.id;
+ where d.id in (select p.id from chimeway.deliveries p
+                 where p.waiting_for_node is not null and p.channel = any($1::text[])
+                 order by p.id limit 1000 for update skip locked)
+returning d.id;

@@ -1,6 +1,6 @@
 -- name: route_signals
 -- Routes waiting signals: see schema.sql, section 8.
-select r.run_id, r.last_arrival from chimeway.route_signals($1, $2, $3) r;
+select r.run_id, r.last_arrival, r.more from chimeway.route_signals($1, $2, $3) r;
 
 -- name: enrol_node
 -- Writes down that a node lives, and forgets those that have been silent for an hour.

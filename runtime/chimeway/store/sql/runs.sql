@@ -1,5 +1,5 @@
 -- name: load_runs
--- Everything that deciding about runs depends on, in one snapshot.
+-- Everything that deciding about runs depends on, in one snapshot; of payloads what conditions look at.
 select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
        r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
        r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
@@ -24,7 +24,10 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
         select array_agg(b.number order by b.number) as numbers,
                array_agg(s.id order by b.number) as signal_ids,
                array_agg(s.type order by b.number) as types,
-               array_agg(s.payload order by b.number) as payloads,
+               array_agg(case when jsonb_typeof(s.payload) <> 'object' then '{}' else
+                    (select coalesce(jsonb_object_agg(f.name, s.payload -> f.name), '{}')
+                       from unnest(w.match_fields) f(name) where s.payload ? f.name) end
+                    order by b.number) as payloads,
                array_agg(s.created_at order by b.number) as created
           from chimeway.run_mailbox b
           join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
@@ -39,34 +42,51 @@ select q.id, q.wake_at, q.shard, w.paused_at is not null as paused
  cross join lateral (
         select r.id, r.wake_at, r.shard, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
          where r.shard = s.shard and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
-           and (r.wake_at, r.id) > (s.after_at, s.after_id) and r.wake_at <= $4
+           and not r.parked and (r.wake_at, r.id) > (s.after_at, s.after_id) and r.wake_at <= $4
          order by r.wake_at, r.id limit $5) q
   join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
  order by q.wake_at, q.id;
 
 -- name: oldest_due_runs
--- The runs that are due, oldest first, over all shards.
+-- The runs that are due, oldest first, over all shards; those of paused workflows are left out.
 select q.id
   from generate_series(0, 255) s(shard)
  cross join lateral (
-        select r.id, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+        select r.id, r.wake_at from chimeway.workflow_runs r
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
          where r.shard = s.shard::smallint and r.wake_at is not null and r.held_reason is null
-           and r.waiting_for_node is null and r.wake_at <= $1
+           and r.waiting_for_node is null and not r.parked and r.wake_at <= $1 and w.paused_at is null
          order by r.wake_at, r.id limit $2) q
-  join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
- where w.paused_at is null
  order by q.wake_at, q.id limit $2;
+
+-- name: park_runs
+-- Takes due runs of paused workflows out of the due index, so that they are not read at every look.
+update chimeway.workflow_runs r set parked = true
+ where r.id in (
+        select p.id from chimeway.workflow_runs p
+          join chimeway.workflow_definitions w on w.key = p.workflow_key and w.version = p.workflow_version
+         where p.id = any($1::uuid[]) and w.paused_at is not null and p.state in ('active','waiting')
+         order by p.id for update of p skip locked);
+
+-- name: unpark_runs
+-- Puts runs back whose workflow is no longer paused, some at a time.
+update chimeway.workflow_runs r set parked = false
+ where r.id in (
+        select p.id from chimeway.workflow_definitions w
+          join chimeway.workflow_runs p on p.workflow_key = w.key and p.parked and p.workflow_version = w.version
+         where w.paused_at is null order by p.id limit $1 for update of p skip locked)
+returning r.id;
 
 -- name: unread_runs
 -- Live runs with mail that no written decision has seen, in id order behind the cursor.
-select r.id from chimeway.workflow_runs r
+select r.id, r.mailbox_count from chimeway.workflow_runs r
  where r.mailbox_count > r.mailbox_seen and r.state in ('active','waiting') and r.held_reason is null
    and r.waiting_for_node is null and r.id > $1
  order by r.id limit $2;
 
 -- name: hold_run
--- Holds a live run; false when it is not live or held already.
-select chimeway.hold_run($1, $2, $3);
+-- Holds a live run; false when it is not live, held already or ($4 false) locked by somebody else.
+select chimeway.hold_run($1, $2, $3, $4);
 
 -- name: struck_runs
 -- Live runs that were suspects when a node died.
@@ -76,16 +96,22 @@ select r.id, r.strikes from chimeway.workflow_runs r
 -- name: strike_runs
 -- Writes down, before suspects are evaluated, that they are.
 update chimeway.workflow_runs r set strikes = r.strikes + 1
- where r.id = any($1::uuid[]) and r.state in ('active','waiting') and r.held_reason is null;
+ where r.id in (select p.id from chimeway.workflow_runs p
+                 where p.id = any($1::uuid[]) and p.state in ('active','waiting') and p.held_reason is null
+                 order by p.id for update skip locked);
 
 -- name: clear_strikes
 -- Takes the strikes of suspects away that were evaluated without harm.
-update chimeway.workflow_runs r set strikes = 0 where r.id = any($1::uuid[]) and r.strikes > 0;
+update chimeway.workflow_runs r set strikes = 0
+ where r.id in (select p.id from chimeway.workflow_runs p where p.id = any($1::uuid[]) and p.strikes > 0
+                 order by p.id for update skip locked);
 
 -- name: mark_run_incapable
 -- Says of a run what this node lacks; it leaves the due index until a node that has it clears the mark.
 update chimeway.workflow_runs r set waiting_for_node = $2
- where r.id = $1 and r.state in ('active','waiting') and r.waiting_for_node is distinct from $2 returning true;
+ where r.id in (select p.id from chimeway.workflow_runs p
+                 where p.id = $1 and p.state in ('active','waiting') for update skip locked)
+returning true;
 
 -- name: incapable_runs
 -- Runs that wait for a node that can do what they need.
@@ -96,7 +122,9 @@ select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
 -- Gives runs back to the nodes.
 update chimeway.workflow_runs r
    set waiting_for_node = null, wake_at = chimeway.wake_again(r, chimeway.clock())
- where r.id = any($1::uuid[]) and r.waiting_for_node is not null and r.state in ('active','waiting');
+ where r.id in (select p.id from chimeway.workflow_runs p
+                 where p.id = any($1::uuid[]) and p.waiting_for_node is not null and p.state in ('active','waiting')
+                 order by p.id for update skip locked);
 
 -- name: load_definition
 -- One stored definition.
