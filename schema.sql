@@ -1359,14 +1359,14 @@ end $$;
 
 -- ── 9 nodes and leases ───────────────────────────────────────────────────────────────────────────
 
--- Takes the lease when it is free, expired, or (p_orphaned) its owner's process is known to be gone.
-create function chimeway.acquire_lease(p_owner uuid, p_ttl interval, p_orphaned boolean)
+-- Takes the lease when it is free, expired, or orphaned: the owner of this epoch is believed to be gone.
+create function chimeway.acquire_lease(p_owner uuid, p_ttl interval, p_orphaned bigint)
 returns table (epoch bigint, clean boolean)
 language sql volatile as $$
     update chimeway.shards s
        set clean = s.owner is null, owner = p_owner, epoch = s.epoch + 1,
            expires_at = clock_timestamp() + p_ttl, taken_at = clock_timestamp()
-     where s.owner is null or s.expires_at < clock_timestamp() or p_orphaned
+     where s.owner is null or s.expires_at < clock_timestamp() or s.epoch = p_orphaned
     returning s.epoch, s.clean
 $$;
 

@@ -10,7 +10,6 @@ import statistics
 import time
 
 import asyncpg
-
 from tests.bench import place
 
 _PRODUCERS = 16

@@ -8,7 +8,6 @@ import asyncio
 import time
 
 import asyncpg
-
 from tests.bench import place
 
 _JOURNEYS = 5_000
@@ -39,7 +38,7 @@ async def bench(seconds: float) -> None:
             for batch in range(_JOURNEYS // 1_000):
                 people = [f"user-{batch}-{n}" for n in range(1_000)]
                 await connection.fetch("select chimeway.trigger_many('bench', 'bench', $1)", people)
-            while await _left(connection):
+            while await _left(connection):  # noqa: ASYNC110  (rows are no event)
                 await asyncio.sleep(0.1)
             took_s = time.monotonic() - began
             decisions = await connection.fetchval(

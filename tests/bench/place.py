@@ -40,18 +40,10 @@ async def prepare(url: str) -> None:
 @asynccontextmanager
 async def daemon(url: str, workflow: str) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `chimeway serve` with one workflow and a template for whatever it says."""
-    with tempfile.TemporaryDirectory() as folder:
-        workflows, templates = Path(folder, "workflows"), Path(folder, "templates")
-        workflows.mkdir()
-        templates.mkdir()
-        (workflows / "bench.yaml").write_text(workflow)
-        for channel in ("in_app", "log"):
-            (templates / f"plain.{channel}.j2").write_text(
-                "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
-            )
+    with _folder(workflow) as folder:
         env = dict(
-            os.environ, CHIMEWAY_DATABASE_URL=url, CHIMEWAY_WORKFLOWS_DIR=str(workflows),
-            CHIMEWAY_TEMPLATES_DIR=str(templates), CHIMEWAY_LOG_LEVEL="warning",
+            os.environ, CHIMEWAY_DATABASE_URL=url, CHIMEWAY_WORKFLOWS_DIR=str(folder),
+            CHIMEWAY_TEMPLATES_DIR=str(folder), CHIMEWAY_LOG_LEVEL="warning", CHIMEWAY_HTTP_BIND="",
         )  # fmt: skip
         process = await asyncio.create_subprocess_exec(sys.executable, "-m", "chimeway", "serve", env=env)
         try:
@@ -62,11 +54,23 @@ async def daemon(url: str, workflow: str) -> AsyncIterator[asyncio.subprocess.Pr
             await process.wait()
 
 
+@contextmanager
+def _folder(workflow: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "bench.yaml").write_text(workflow)
+        for channel in ("in_app", "log"):
+            (folder / f"plain.{channel}.j2").write_text(
+                "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
+            )
+        yield folder
+
+
 async def _owned(url: str) -> None:
     connection = await asyncpg.connect(url)
     try:
         async with asyncio.timeout(20):
-            while not await connection.fetchval("select owner is not null from chimeway.shards"):
+            while not await connection.fetchval("select owner is not null from chimeway.shards"):  # noqa: ASYNC110  (a row is no event)
                 await asyncio.sleep(0.05)
     finally:
         await connection.close()

@@ -138,6 +138,8 @@ class Sender:
         channel = self._with.channels.get(delivery.channel)
         if channel is None:
             return await self._lacking(delivery)
+        if not self._with.trusted():
+            return _jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
         address, message = self._address(sending, channel), self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(

@@ -191,7 +191,7 @@ class _Keeper:
     async def _try(self) -> Tenure | None:
         """Try once to get the lease; keep the session lock when its owner seems to be dead."""
         line = await self._connected()
-        orphaned = await self._is_orphaned(line)
+        orphaned = await self._orphaned_epoch(line)
         asked_at = time.monotonic()
         got = await line.acquire(uuid4(), self._ttl, orphaned=orphaned)
         if got is None:
@@ -201,15 +201,16 @@ class _Keeper:
         fence, clean = got
         return Tenure(fence, clean=clean, trusted_until=asked_at + self._ttl_s * _TRUSTED_PART)
 
-    async def _is_orphaned(self, line: LeaseLine) -> bool:
-        """Say whether somebody owns the lease who seems to be dead; keep the lock if it could be had."""
+    async def _orphaned_epoch(self, line: LeaseLine) -> int | None:
+        """Return the epoch of an owner that seems to be dead, or None; keep the lock if it could be had."""
+        epoch = await line.owned_epoch()
         self._locked = await line.lock()
-        if not self._locked or await line.is_free():
-            return False
+        if not self._locked or epoch is None:
+            return None
         await self._unlock(line)
         await self._pause(_TWICE_APART_S)
         self._locked = await line.lock()
-        return self._locked and not await line.is_free()
+        return epoch if self._locked else None
 
     async def _unlock(self, line: LeaseLine) -> None:
         await line.unlock()

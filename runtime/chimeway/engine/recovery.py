@@ -24,6 +24,7 @@ from chimeway.store import runs
 from chimeway.store.pool import Database, persistently
 
 _log = structlog.get_logger()
+_CLEAR_S: Final = 2.0
 _NOTE: Final = "the node that evaluated this run died, three times"
 
 
@@ -61,8 +62,14 @@ async def _hold(database: Database, run_id: UUID) -> None:
 async def _try(
     database: Database, ids: Sequence[UUID], settle: Callable[[UUID], Coroutine[Any, Any, None]]
 ) -> None:
+    """Strike, evaluate, take the strikes away: also when we are told to end, for nobody has died of it."""
     await persistently(runs.strike, database, ids)
-    async with asyncio.TaskGroup() as group:
-        for run_id in ids:
-            group.create_task(settle(run_id), name=f"suspect-{run_id}")
+    try:
+        async with asyncio.TaskGroup() as group:
+            for run_id in ids:
+                group.create_task(settle(run_id), name=f"suspect-{run_id}")
+    except asyncio.CancelledError:
+        async with asyncio.timeout(_CLEAR_S):
+            await runs.clear_strikes(database, ids)
+        raise
     await persistently(runs.clear_strikes, database, ids)

@@ -32,6 +32,7 @@ class Batcher(Generic[Item, Result]):
         lanes: int = 1,
     ) -> None:
         """Take the call that does a batch and returns its results in order; `told` is for the log."""
+
         async def named(items: Sequence[Item]) -> Sequence[Result]:
             return await call(items)
 
@@ -57,9 +58,13 @@ class Batcher(Generic[Item, Result]):
 
     async def serve(self) -> None:
         """Work until cancelled; items of a cancelled call are cancelled too."""
-        async with asyncio.TaskGroup() as group:
-            for lane in range(self._lanes):
-                group.create_task(self._lane(), name=f"{self._told}-{lane}")
+        try:
+            async with asyncio.TaskGroup() as group:
+                for lane in range(self._lanes):
+                    group.create_task(self._lane(), name=f"{self._told}-{lane}")
+        finally:
+            for _, future in self._waiting:
+                future.cancel()
 
     async def _lane(self) -> None:
         while True:

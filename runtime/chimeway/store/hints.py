@@ -44,8 +44,12 @@ class HintLine:
             on_hint()
 
         line._connection.add_termination_listener(ended)
-        await line._connection.add_listener(HINTS, hinted)
-        await line._connection.add_listener(line._probe_channel, echoed)
+        try:
+            await line._connection.add_listener(HINTS, hinted)
+            await line._connection.add_listener(line._probe_channel, echoed)
+        except BaseException:
+            await line.close()
+            raise
         return line
 
     async def probe(self, timeout_s: float) -> bool:

@@ -68,13 +68,18 @@ class LeaseLine:
         """Give the session lock back."""
         await self._connection.fetchval(SQL["unlock_lease"])
 
-    async def is_free(self) -> bool:
-        """Say whether nobody owns the lease: it was handed over, or never taken."""
+    async def owned_epoch(self) -> int | None:
+        """Return the epoch of whoever owns the lease; None when it was handed over, or never taken."""
         row = await self._connection.fetchrow(SQL["lease_state"])
-        return row is not None and row["owner"] is None
+        return None if row is None or row["owner"] is None else int(row["epoch"])
 
-    async def acquire(self, owner: UUID, ttl: timedelta, *, orphaned: bool) -> tuple[Fence, bool] | None:
-        """Take the lease if it may be had; the second value says whether it was handed over cleanly."""
+    async def acquire(
+        self, owner: UUID, ttl: timedelta, *, orphaned: int | None
+    ) -> tuple[Fence, bool] | None:
+        """Take the lease if it may be had; the second value says whether it was handed over cleanly.
+
+        `orphaned` is the epoch whose owner is believed to be gone.
+        """
         row = await self._connection.fetchrow(SQL["acquire_lease"], owner, ttl, orphaned)
         return (Fence(owner, row["epoch"]), row["clean"]) if row else None
 
