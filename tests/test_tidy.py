@@ -59,6 +59,12 @@ def test_only_the_clock_reads_the_time(path: Path) -> None:
         assert text not in {"datetime.now", "datetime.utcnow", "time.time", "date.today"}, text
 
 
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_nobody_swallows_a_cancellation(path: Path) -> None:
+    """`asyncio.wait_for` does, before Python 3.12; `asyncio.timeout` does not."""
+    assert not [call for call in _calls(path) if ast.unparse(call.func) == "asyncio.wait_for"]
+
+
 @pytest.mark.parametrize("path", [m for m in MODULES if _STORE not in m.parents], ids=_name)
 def test_only_the_store_speaks_sql(path: Path) -> None:
     """No SQL stands outside the store."""

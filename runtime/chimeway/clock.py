@@ -19,6 +19,20 @@ _LOOK_AGAIN_S: Final = 1.0
 """Longest sleep in one piece: a measure taken meanwhile may have moved the awaited instant."""
 
 
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until an event is set, but no longer than so many seconds; say whether it is.
+
+    Not by `asyncio.wait_for`: before Python 3.12 that swallows a cancellation which comes in the same
+    turn of the loop as the event, and who was told to end goes on, and is waited for, for ever.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
 class Clock(Protocol):
     """What everything else asks for the time."""
 

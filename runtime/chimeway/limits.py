@@ -1,6 +1,6 @@
-"""Every bound of the system, in one place, each with its reason.
+"""Every bound that users or operators may meet, in one place, each with its reason.
 
-A bound that is not here does not exist: nothing else in the package may invent one.
+How one part paces itself (its pauses, its rounds) stands with that part.
 """
 
 from typing import Final
@@ -139,6 +139,9 @@ MESSAGE_BYTES: Final = 1_048_576
 
 PATIENCE_S: Final = 10.0
 """How long `progress_run` waits for a run that somebody else holds locked."""
+
+MAX_PAGE: Final = 1_000
+"""Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
 MAX_DUE: Final = 1_000
 """Runs that one `progress_due_runs` takes."""

@@ -10,8 +10,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from chimeway.errors import InvalidInput
-from chimeway.limits import MAX_DATA_BYTES, MAX_IDENTIFIER_CHARS, MAX_JSON_DEPTH, MAX_NOTE_CHARS
-from chimeway.store.reads import MAX_PAGE
+from chimeway.limits import (
+    MAX_DATA_BYTES,
+    MAX_IDENTIFIER_CHARS,
+    MAX_JSON_DEPTH,
+    MAX_NOTE_CHARS,
+    MAX_PAGE,
+)
 from chimeway.store.statements import json_text
 
 # PostgreSQL's text holds no NUL; an even number of backslashes before it escapes nothing.

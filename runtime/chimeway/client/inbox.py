@@ -5,6 +5,7 @@ from uuid import UUID
 
 from chimeway.client import checks
 from chimeway.errors import InvalidInput
+from chimeway.limits import MAX_PAGE
 from chimeway.store import callers, reads, statements
 from chimeway.store.pool import Database
 from chimeway.store.views import InboxItem, Page
@@ -63,8 +64,8 @@ class Inbox:
     ) -> tuple[UUID, ...]:
         given = [items] if isinstance(items, UUID | str) else items
         ids = [checks.uuid("items", item) for item in given]
-        if len(ids) > reads.MAX_PAGE:
-            raise InvalidInput(f"{len(ids)} items: at most {reads.MAX_PAGE} in one call", field="items")
+        if len(ids) > MAX_PAGE:
+            raise InvalidInput(f"{len(ids)} items: at most {MAX_PAGE} in one call", field="items")
         statement = statements.mark_inbox(self._tenant, self._recipient, ids, mark)
         rows = await callers.run(self._database, statement, connection)
         return tuple(row["id"] for row in rows)

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, set_within
 from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
 from chimeway.store.faults import fault_of
 from chimeway.store.hints import HintLine
@@ -67,10 +67,7 @@ class Listener:
             if not await line.probe(PROBE_TIMEOUT_S):
                 _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
                 return
-            try:
-                await asyncio.wait_for(line.lost.wait(), PROBE_EVERY_S)
-            except TimeoutError:
-                continue
+            await set_within(line.lost, PROBE_EVERY_S)
 
     def _hint(self) -> None:
         self._hints.append(self._clock.monotonic())

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
+from chimeway.clock import set_within
 from chimeway.engine.listener import Listener
 from chimeway.limits import AWAKE_ABOVE_HINTS, AWAKE_LOOK_S, IDLE_LOOK_S, POLLING_LOOK_S, QUIET_S
 from chimeway.store import nodes
@@ -85,11 +86,8 @@ class Lookout:
                 found, last = self._found(), loop.time()
 
     async def _heard(self, at_most_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._listener.heard.wait(), at_most_s)
-        except TimeoutError:
-            return
-        self._listener.heard.clear()
+        if await set_within(self._listener.heard, at_most_s):
+            self._listener.heard.clear()
 
     async def _ask_for_hints(self, *, asleep: bool) -> None:
         await persistently(nodes.set_asleep, self._database, self._node, asleep=asleep)

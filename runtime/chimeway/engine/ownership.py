@@ -58,6 +58,7 @@ from uuid import uuid4
 
 import structlog
 
+from chimeway.clock import set_within
 from chimeway.store.faults import fault_of
 from chimeway.store.ledger import Fence
 from chimeway.store.nodes import LeaseLine
@@ -270,10 +271,7 @@ class _Keeper:
 
     async def _pause(self, seconds: float) -> None:
         """Sleep, or less when the end comes."""
-        try:
-            await asyncio.wait_for(self._ending.wait(), seconds)
-        except TimeoutError:
-            return
+        await set_within(self._ending, seconds)
 
     def _tell(self, what: object, *args: object) -> None:
         """Have the home loop do something; a loop that has ended needs to know nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, set_within
 from chimeway.limits import LIVE_ACTORS
 
 _FIRST_ACTORS: Final = 100
@@ -45,10 +45,7 @@ class Roster:
         """See that this run is evaluated after this call, as soon as there is room."""
         while run_id not in self._dirty and len(self._dirty) >= self._room():
             self._left.clear()
-            try:
-                await asyncio.wait_for(self._left.wait(), _DOUBLING_S)
-            except TimeoutError:
-                continue
+            await set_within(self._left, _DOUBLING_S)
         self.nudge(run_id)
 
     def nudge(self, run_id: UUID) -> None:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, set_within
 from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, WHEEL_KEYS
 from chimeway.store.due import Due, Pages
 from chimeway.store.pool import persistently
@@ -103,10 +103,7 @@ class Timekeeper:
             else:
                 pause = min(_LONGEST_SLEEP_S, deadline / 1000 - self._clock.now().timestamp())
             if pause > 0:
-                try:
-                    await asyncio.wait_for(self._armed.wait(), pause)
-                except TimeoutError:
-                    continue
+                await set_within(self._armed, pause)
 
     def _due_keys(self) -> list[UUID]:
         now = _floor(self._clock.now())

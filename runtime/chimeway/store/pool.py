@@ -20,6 +20,7 @@ Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 _log = structlog.get_logger()
 _COMMAND_TIMEOUT_S = 60.0
+_CLOSE_S = 5.0
 
 
 async def _prepare(connection: Connection) -> None:
@@ -92,7 +93,8 @@ class Database:
     async def close(self) -> None:
         """Close the pool, at once when it does not close in time."""
         try:
-            await asyncio.wait_for(self._pool.close(), 5)
+            async with asyncio.timeout(_CLOSE_S):
+                await self._pool.close()
         except TimeoutError:
             self._pool.terminate()
 

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from chimeway.errors import InvalidDefinition, InvalidInput, WorkflowRunNotFound
+from chimeway.limits import MAX_PAGE
 from chimeway.store.callers import in_our_words
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
@@ -30,8 +31,6 @@ from chimeway.workflow.parse import parse
 
 _T = TypeVar("_T")
 _NEVER: Final = datetime.fromisoformat("9999-12-31T00:00:00+00:00")
-MAX_PAGE: Final = 1_000
-"""Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
 
 async def get_run(database: Database, tenant: str, run_id: UUID) -> RunView:

@@ -142,10 +142,10 @@ def _with_plain_next(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 def _judge_journey(steps: tuple[Step, ...], scope: Scope, problems: Problems) -> None:
     if not steps:
         return
+    if problems.has("duplicate_step_id") or any(step.id in (PLACEHOLDER, END) for step in steps):
+        return  # which step is what, and leads where, is not known
     if all(step.id in scope.wait_ids for step in steps):
         problems.warning("nothing_is_sent", "steps", "given no notify step; wanted at least one message")
-    if problems.has("duplicate_step_id") or any(step.id in (PLACEHOLDER, END) for step in steps):
-        return  # what leads where is not known
     graph = graph_of(steps)
     places = {step.id: f"steps[{index}]" for index, step in enumerate(steps)}
     for walk in graph.endless_cycles():

@@ -100,13 +100,15 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  limit $4;
 
 -- name: overdue_runs
--- Runs past their wake by more than is allowed, the latest first; paused and held ones wait on purpose.
+-- Runs past their wake by more than is allowed, counted from the last take-over, the latest first; paused
+-- and held ones wait on purpose.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
        r.status_reason as reason, r.wake_at as since
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  join chimeway.shards s on r.shard between s.first_shard and s.last_shard
  where r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
-   and r.wake_at < chimeway.clock() - $1::interval
+   and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::interval
    and ($2::text is null or r.tenant_id = $2)
    and not chimeway.is_stuck(r, w)
  order by r.wake_at, r.id
