@@ -143,17 +143,18 @@ async def test_a_signal_after_the_first_attempt_is_too_late(database_url: str, d
 
 
 async def test_without_trust_no_provider_is_called(database_url: str) -> None:
-    """While the lease is in doubt the call is left out, which is written down; later the message goes out."""
+    """While the lease is in doubt no attempt begins, so that none is spent; later the message goes out."""
     push = Provider()
     async with running_machine(database_url, push, definitions=(ONE,)) as on:
-        on.machine._results._policy = RetryPolicy(base_s=0.5)
         on.tenure.extend(0.0)
         run_id = await on.start(workflow="push")
-        sql = "select outcome from chimeway.delivery_attempt_results"
-        assert await wait_for(lambda: on.rows.value(sql), "an attempt without a call") == "failed"
+        (delivery,) = await wait_for(lambda: on.rows.deliveries(run_id), "a delivery")
+        keeper = on.machine._delivery_keeper
+        await wait_for(lambda: delivery["id"] in keeper._put_off, "the delivery is put off")
         assert push.messages == []
         on.tenure.extend(float("inf"))
         await on.rows.until(run_id, "completed")
+        assert [row["attempt_no"] for row in await on.rows.attempts(run_id)] == [1]
         assert len(push.messages) == 1
 
 

@@ -95,7 +95,7 @@ async def lease(database: Database, *, minutes: float = 10, clean: bool = True) 
     """Take the lease, whoever has it; nobody renews it."""
     owner = uuid4()
     async with database.acquire() as connection:
-        sql = "select epoch from chimeway.acquire_lease($1, $2, true)"
+        sql = "select epoch from chimeway.acquire_lease($1, $2, (select max(epoch) from chimeway.shards))"
         epoch = await connection.fetchval(sql, owner, timedelta(minutes=minutes))
     return Tenure(Fence(owner, epoch), clean=clean, trusted_until=float("inf"))
 

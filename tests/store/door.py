@@ -130,5 +130,5 @@ async def leased(database: Database) -> Fence:
     """Take the lease, as a node that dies at once would: its owner and epoch."""
     owner = uuid4()
     async with database.acquire() as connection:
-        sql = "select epoch from chimeway.acquire_lease($1, $2, true)"
+        sql = "select epoch from chimeway.acquire_lease($1, $2, (select max(epoch) from chimeway.shards))"
         return Fence(owner, await connection.fetchval(sql, owner, timedelta(minutes=1)))
