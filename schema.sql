@@ -384,7 +384,7 @@ begin
             format('%s may be 65536 bytes long; keep large things elsewhere and pass their ids', name));
     end if;
     -- What other programs cannot read must not be let in: they would meet it at every evaluation.
-    if jsonb_path_exists(value, 'strict $.**{64 to last}') then
+    if jsonb_path_exists(value, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")') then
         perform chimeway.refuse('invalid_input', 'CW001', format('%s is nested more than 64 levels deep', name),
             'flatten it, or keep it elsewhere and pass its id');
     end if;
@@ -1312,7 +1312,6 @@ declare
     v_signals uuid[];
     v_last    bigint;
     v_most    bigint;
-    v_wanted  uuid[];
     v_locked  uuid[];
     v_runs    uuid[] := '{}';
 begin
@@ -1323,21 +1322,21 @@ begin
          order by s.arrival limit p_limit for no key update skip locked) l;
     if v_signals = '{}' then return; end if;
 
-    select coalesce(array_agg(distinct c.id), '{}'), coalesce(max(c.place), 0) into v_wanted, v_most
+    -- Each signal's next runs, but for those that somebody else has locked: they must not stand before the
+    -- others. (Nothing waits here, so the order in which rows are locked does not matter.)
+    select coalesce(array_agg(distinct c.run), '{}'), coalesce(max(c.many), 0) into v_locked, v_most
+      from (select l.run, count(*) over (partition by s.id) as many
       from chimeway.signals s cross join lateral (
-        select r.id, row_number() over () as place from chimeway.workflow_runs r
+        select r.id as run from chimeway.workflow_runs r
           join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
          where r.tenant_id = s.tenant_id and r.recipient_id = s.actor_id
            and r.shard = s.shard and r.state in ('active','waiting') and r.arrival < s.arrival
            and s.type = any(d.signal_types) and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
                             where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
-         limit p_each) c
-     where s.id = any(v_signals);
-    if v_wanted <> '{}' then
-        select coalesce(array_agg(l.id), '{}') into v_locked from (
-            select r.id from chimeway.workflow_runs r where r.id = any(v_wanted)
-             order by r.id for update skip locked) l;
+         limit p_each for update of r skip locked) l
+     where s.id = any(v_signals)) c;
+    if v_locked <> '{}' then
         perform chimeway.route_for_runs(v_locked);
         select coalesce(array_agg(r.id), '{}') into v_runs from chimeway.workflow_runs r
          where r.id = any(v_locked) and r.mailbox_count > r.mailbox_seen and r.held_reason is null

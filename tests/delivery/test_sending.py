@@ -1,10 +1,14 @@
 """Sending against the rows: stops, signals, leases and deaths between a plan and its provider's answer."""
 
 import asyncio
+import json
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from structlog.testing import capture_logs
 
 from chimeway.delivery.channel import PermanentFailure, Sent, TransientFailure
 from chimeway.engine.progress import Engine, Waiting
@@ -20,15 +24,16 @@ from kit.waiting import Gate, wait_for
 PUSH = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
 PAUSE = {"id": "wait", "action": {"type": "wait", "duration": "PT0.2S", "stop_conditions": [READ]}}
 ONE = workflow(PUSH, key="push")
-ESCALATION = workflow(PAUSE, PUSH)
 CANCEL = "select outcome from chimeway.cancel(run_id => $1)"
 SIGNAL = "select chimeway.signal('notification_read', actor_id => 'ada')"
 
 
-async def _planned(url: str, rows: Rows, database: Database) -> UUID:
+async def _planned(
+    url: str, rows: Rows, database: Database, recipient: str = "ada", message: Mapping[str, Any] = PUSH
+) -> UUID:
     """Play a journey by hand until its message is planned, while nobody sends."""
-    await install(database, ESCALATION)
-    run_id: UUID = await rows.value(START, "mention_escalation", "ada")
+    await install(database, workflow(PAUSE, message))
+    run_id: UUID = await rows.value(START, "mention_escalation", recipient)
     async with Engine.connect(url, templates=TEMPLATES, addressless=("push",)) as engine:
         assert isinstance(await engine.progress_run(run_id), Waiting)
 
@@ -174,6 +179,102 @@ async def test_an_abandoned_attempt_is_unknown_and_repeated(database_url: str, d
         (sent,) = push.messages
         assert (sent.delivery_id, sent.address) == (str(delivery["id"]), "there")
         assert (sent.subject, sent.body) == ("as begun", "b")
+
+
+async def test_a_lost_answer_to_a_beginning_is_unknown(database_url: str) -> None:
+    """A node that loses the answer to its own beginning sends later, once, under the same key."""
+    push = Provider()
+    aged = "update chimeway.delivery_attempts set started_at = started_at - interval '6 seconds'"
+    async with proxy_to(database_url) as proxy:
+        gate = proxy.hold_reply("begin_attempts")
+        async with running_machine(proxy.url, push, definitions=(ONE,)) as on, rows_of(database_url) as rows:
+            run_id = await on.start(workflow="push")
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            (delivery,) = await rows.deliveries(run_id)
+            assert delivery["status"] == "dispatched"
+            gate.discard()
+            await wait_for(lambda: delivery["id"] not in on.machine._dispatcher, "it is given up")
+            await on.machine._foundling.sweep()
+            assert [row["outcome"] for row in await rows.attempts(run_id)] == [None], "it may be under way"
+            assert push.messages == []
+            async with rows.connection.transaction():
+                await rows.all("set local chimeway.retention = 'on'")
+                await rows.all(aged)
+            await on.machine._foundling.sweep()
+            await rows.until(run_id, "completed")
+            results = [(row["attempt_no"], row["outcome"]) for row in await rows.attempts(run_id)]
+            assert results == [(1, "unknown"), (2, "succeeded")]
+            assert [message.delivery_id for message in push.messages] == [str(delivery["id"])]
+
+
+async def test_what_is_under_way_is_not_abandoned(database_url: str) -> None:
+    """A provider that takes longer than an answer may be lost for is waited for, and asked once."""
+    gate = Gate()
+    push = Provider("push", gate)
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        run_id = await on.start(workflow="push")
+        await gate.reached.wait()
+        async with on.rows.connection.transaction():
+            await on.rows.all("set local chimeway.retention = 'on'")
+            await on.rows.all(
+                "update chimeway.delivery_attempts set started_at = started_at - interval '1 minute'"
+            )
+        await on.machine._foundling.sweep()
+        assert [row["outcome"] for row in await on.rows.attempts(run_id)] == [None]
+        gate.release()
+        await on.rows.until(run_id, "completed")
+        assert len(push.messages) == 1
+
+
+async def test_an_address_that_vanishes_after_the_plan(database_url: str, database: Database) -> None:
+    """Whose address is gone when the planned message is to be sent is sent nothing, and the run goes on."""
+    letter = Provider("letter")
+    letter.needs_address = True
+    step = {"id": "letter", "action": {"type": "notify", "channel": "letter", "render_key": "mention"}}
+    identify = "select chimeway.identify('default', 'ada', $1::text::jsonb)"
+    async with rows_of(database_url) as rows:
+        await rows.value(identify, json.dumps({"addresses": {"letter": "12 Bridge Street"}}))
+        run_id = await _planned(database_url, rows, database, message=step)
+        assert _end((await rows.deliveries(run_id))[0]) == ("pending", None)
+        await rows.value(identify, json.dumps({"addresses": {"letter": None}}))
+        async with running_machine(database_url, letter) as on:
+            await on.rows.until(run_id, "completed")
+        assert _end((await rows.deliveries(run_id))[0]) == ("suppressed", "no_address")
+        assert await rows.attempts(run_id) == []
+        assert letter.messages == []
+
+
+async def test_a_load_that_fails_puts_off_its_own_message(
+    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of messages loaded together one whose recipient cannot be read waits, and the others are sent."""
+    monkeypatch.setattr("chimeway.delivery.dispatcher._FAULT_AGAIN_S", 0.2)
+    push, people = Provider(), ["ada", "bob", "cat", "dan", "eve"]
+    spoil = """update chimeway.recipients set data = jsonb_build_object('deep',
+                   (repeat('[', 3000) || repeat(']', 3000))::jsonb) where recipient_id = 'cat'"""
+    async with rows_of(database_url) as rows:
+        for person in people:
+            await rows.value("select chimeway.identify('default', $1, '{}')", person)
+        runs = {person: await _planned(database_url, rows, database, person) for person in people}
+        await rows.all(spoil)
+        with capture_logs() as lines:
+            async with running_machine(database_url, push) as on:
+                for person in people:
+                    if person != "cat":
+                        await on.rows.until(runs[person], "completed", deadline_s=10)
+                await wait_for(lambda: _failures(lines) >= 2, "it was tried again")
+                assert push.to("cat") == []
+                assert _end((await rows.deliveries(runs["cat"]))[0]) == ("pending", None)
+                assert (await on.rows.run(runs["cat"]))["held_reason"] is None
+                await rows.all("update chimeway.recipients set data = '{}'")
+                await on.rows.until(runs["cat"], "completed", deadline_s=10)
+        split = [line["operation"] for line in lines if line["event"] == "ledger.batch_split"]
+        assert "load_deliveries" in split, "they were loaded together"
+        assert sorted(message.recipient_id for message in push.messages) == people
+
+
+def _failures(lines: Sequence[Mapping[str, Any]]) -> int:
+    return sum(line["event"] == "delivery.failed" for line in lines)
 
 
 async def test_a_held_runs_message_waits(database_url: str, database: Database) -> None:

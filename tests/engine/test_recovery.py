@@ -14,6 +14,7 @@ from chimeway.store.pool import Database
 from kit.home import email, workflow
 from kit.machine import install
 from kit.rows import Rows, rows_of
+from kit.waiting import wait_for
 
 ONE = workflow(email(), key="email")
 
@@ -162,3 +163,26 @@ async def test_the_ended_and_the_held_are_no_suspects(rows: Rows, database: Data
     assert {run for run, _ in node.played} == {runs[2]}
     await rows.value("select chimeway.resume_run($1)", runs[1])
     assert await _strikes(rows, runs[1:]) == [0, 0]
+
+
+@pytest.mark.parametrize("former", [False, True], ids=["overdue", "former suspect"])
+async def test_who_is_told_to_end_leaves_no_strike(rows: Rows, database: Database, former: bool) -> None:
+    """Recovery that is cancelled while its suspects are evaluated takes their strikes away: nobody died."""
+    runs = await _due(rows, 3)
+    if former:
+        await Node(database, runs[:1]).dies()
+
+    class Hanging(Node):
+        async def play(self, run_id: UUID) -> None:
+            await super().play(run_id)
+            await asyncio.Event().wait()
+
+    node = Hanging(database)
+    recovering = asyncio.ensure_future(node.lives())
+    await wait_for(lambda: len(node.played) == (1 if former else 3), "they are evaluated")
+    at_work = [run for run, _ in node.played]
+    assert await _strikes(rows, at_work) == ([2] if former else [1] * 3)
+    recovering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovering
+    assert await _strikes(rows, at_work) == [0] * len(at_work)

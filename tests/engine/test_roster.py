@@ -155,3 +155,31 @@ async def test_what_an_actor_raises_ends_the_engine() -> None:
         async with asyncio.TaskGroup() as group:
             Roster(play, group, SystemClock()).nudge(uuid4())
     assert caught.group_contains(LookupError)
+
+
+async def test_who_settles_a_run_waits_until_it_rests() -> None:
+    """`settle` has a run evaluated, once more if it was woken meanwhile, and waits for no other."""
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        run, other = stage.held(2)
+        roster.nudge(other)
+        settled = [group.create_task(roster.settle(run)) for _ in range(2)]
+        await stage.gates[run].reached.wait()
+        roster.nudge(run)
+        assert not any(task.done() for task in settled)
+        stage.gates[run].release()
+        await asyncio.wait_for(asyncio.gather(*settled), 5)
+        assert stage.played[run] == 2
+        assert (run in roster, other in roster) == (False, True)
+        stage.gates[other].release()
+
+
+async def test_a_closed_roster_settles_nobody() -> None:
+    """After `close` a run that rests is not evaluated, and nobody waits for it."""
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        roster.close()
+        await asyncio.wait_for(roster.settle(uuid4()), 5)
+    assert not stage.played

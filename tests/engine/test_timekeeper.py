@@ -17,12 +17,14 @@ from chimeway.store import runs as runs_of
 from chimeway.store.due import Pages
 from chimeway.store.pool import Database
 from kit.home import email, workflow
-from kit.machine import install
+from kit.machine import Provider, install, running_machine
 from kit.rows import Rows, rows_of
 from kit.waiting import wait_for
 
 SOON = timedelta(milliseconds=250)
 START = "select chimeway.trigger('mention_escalation', recipient_id => $1)"
+SET_BACK = """create or replace function chimeway.clock() returns timestamptz
+language sql volatile as $$ select clock_timestamp() - interval '1 hour' $$"""
 DUE = "update chimeway.workflow_runs set wake_at = chimeway.clock() + $2 where id = $1 returning wake_at"
 
 
@@ -223,3 +225,53 @@ async def test_lateness_is_told_once(database: Database, hands: Hands) -> None:
             await wait_for(lambda: keeper._near.ended, "the sweep has ended")
     assert [line["event"] for line in lines] == ["timekeeper.behind", "timekeeper.caught_up"]
     assert lines[0]["lateness_s"] > 60
+
+
+async def test_a_clock_set_back_is_followed(database: Database, hands: Hands) -> None:
+    """The database's clock goes back by an hour: it is told once, what is due comes, and nothing early."""
+    ahead = await hands.run("ahead", 40 * SOON)
+    with capture_logs() as lines:
+        async with keeping(database, hands) as keeper:
+            await wait_for(lambda: ahead in keeper._wheel, "it is armed")
+            keeper.put_off(UUID(int=1), 40 * SOON.total_seconds())
+            await hands.rows.all(SET_BACK)
+            await nodes.synchronise(database, hands.clock)
+            overdue = await hands.run("overdue", -SOON)
+            runs = [await hands.run(f"user_{number}", number * SOON) for number in (1, 2, 3)]
+            keeper.arm(runs[0], (await hands.rows.run(runs[0]))["wake_at"])
+
+            async def all_came() -> bool:
+                keeper.look()
+                return len(hands.taken) >= 4
+
+            await wait_for(all_came, "all came", deadline_s=10)
+            assert ahead not in keeper._wheel, "due in an hour now: it is left to the sweeps"
+            assert not keeper._put_off
+    assert hands.order() == [overdue, *runs]
+    for run, taken_at in hands.taken:
+        assert taken_at >= (await hands.rows.run(run))["wake_at"]
+    (told,) = [line for line in lines if line["event"] == "timekeeper.clock_set_back"]
+    assert told["by_s"] == pytest.approx(3600, abs=30)
+
+
+async def test_a_clock_set_back_stops_no_engine(database_url: str) -> None:
+    """When the database's clock goes back a running engine plays on, and no wait elapses early."""
+    pause = {"id": "pause", "action": {"type": "wait", "duration": "PT0.4S"}}
+    message = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
+    push, told = Provider(), "timekeeper.clock_set_back"
+    with capture_logs() as lines:
+        async with running_machine(database_url, push, definitions=(workflow(pause, message),)) as on:
+            await on.rows.until(await on.start("before"), "completed")
+            await on.rows.all(SET_BACK)
+            assert isinstance(on.node.clock, SystemClock)
+            await nodes.synchronise(on.node.database, on.node.clock)
+            run_id = await on.start("after")
+            await on.rows.until(run_id, "completed", deadline_s=10)
+            entered, left = [
+                row["at"]
+                for row in await on.rows.transitions(run_id)
+                if row["reason"] in {"waiting_for_step_progression", "reactivated_from_wait"}
+            ]
+            assert left - entered >= timedelta(seconds=0.4)
+            assert len(push.to("after")) == 1
+    assert [line for line in lines if line["event"] == told]

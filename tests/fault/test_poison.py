@@ -15,8 +15,8 @@ select chimeway.identify('default', id, jsonb_build_object('email', id || '@exam
        chimeway.trigger('together', recipient_id => id, data => jsonb_build_object('due_at',
            clock_timestamp() + interval '3 seconds')) as run_id
   from (select 'user_' || n as id from generate_series(1, 20) n) u"""
-DEEP = "jsonb_build_object('deep', (repeat('[', 3000) || repeat(']', 3000))::jsonb)"
-"""Six kilobytes of JSON that PostgreSQL takes, and that Python's parser gives up on."""
+UNREADABLE = "jsonb_build_object('number', '1e5000'::jsonb)"
+"""JSON that PostgreSQL takes: an integer of 5,001 digits, and Python reads none of more than 4,300."""
 BAD = "select * from chimeway.workflow_runs where held_reason is not null"
 ENDED = "select count(*) from chimeway.workflow_runs where state = 'completed'"
 
@@ -72,7 +72,7 @@ async def test_data_that_cannot_be_read(database_url: str, tmp_path: Path) -> No
         async with rows.connection.transaction():
             runs = [row["run_id"] for row in await rows.all(START)]
             event = (await rows.run(runs[3]))["event_id"]
-            await rows.all(f"update chimeway.events set data = {DEEP} where id = $1", event)
+            await rows.all(f"update chimeway.events set data = {UNREADABLE} where id = $1", event)
         held = await _held_alone(rows, 19)
         assert held["id"] == runs[3]
         assert len(sink.deliveries()) == 19
@@ -89,7 +89,7 @@ async def test_a_payload_that_cannot_be_read(database_url: str, tmp_path: Path) 
         await _all_failed_once(rows, sink)
         async with rows.connection.transaction():
             said = await rows.value("select chimeway.signal('notification_read', actor_id => 'user_1')")
-            await rows.all(f"update chimeway.signals set payload = {DEEP} where id = $1", said)
+            await rows.all(f"update chimeway.signals set payload = {UNREADABLE} where id = $1", said)
         sink.refuse_all(None)
         await wait_for(lambda: rows.value(f"select ({ENDED}) = 20"), "all have ended")
         assert await daemon.stopped() == 0
@@ -103,7 +103,7 @@ async def test_a_profile_that_cannot_be_read(database_url: str, tmp_path: Path) 
         running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
     ):
         await _all_failed_once(rows, sink)
-        await rows.all(f"update chimeway.recipients set data = {DEEP} where recipient_id = 'user_1'")
+        await rows.all(f"update chimeway.recipients set data = {UNREADABLE} where recipient_id = 'user_1'")
         sink.refuse_all(None)
         await wait_for(lambda: rows.value(f"select ({ENDED}) = 19"), "the others have ended")
         assert sink.to("user_1") == []

@@ -295,7 +295,8 @@ async def test_a_daemon_at_work_is_never_taken_for_a_fault(
             due_at = await wait_for(due, f"{person} waits")
             due_in = (due_at - await nodes.database_now(database)).total_seconds()
             # A race is what is wanted here: signals around the moment at which the wait is due.
-            await asyncio.sleep(max(0.0, due_in + (number - 15) / 100))
+            # The last of them read late, so that e-mails leave however slow the machine is.
+            await asyncio.sleep(max(0.0, due_in + ((number - 15) / 100 if number < 25 else 3.0)))
             await client.signal("notification_read", actor=person)
 
         journeys = asyncio.gather(*(journey(number) for number in range(30)))

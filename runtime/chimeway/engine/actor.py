@@ -27,6 +27,7 @@ _BUSY_MOST_S: Final = 2.0
 _STUCK_AGAIN_S: Final = 60.0
 _DUE_AGAIN_S: Final = 5.0
 _NOTE_CHARS: Final = 900
+_RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever resumes sees to the wake
 
 
 class Actor:
@@ -117,7 +118,7 @@ class Actor:
         wake_at, reason = rest.loaded.wake_at, rest.noop.reason
         if reason in STUCK_NOOPS:
             _log.warning("run.stuck", run_id=str(run_id), reason=reason)
-        if wake_at is None:
+        if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():
             self._arm(run_id, wake_at)

@@ -1,0 +1,146 @@
+"""Parking: due runs of a paused workflow leave the due index, and come back when it goes on."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from kit.home import READ, workflow
+from kit.machine import Provider, Running, running_machine
+from kit.waiting import wait_for
+
+PAUSE = {"id": "wait", "action": {"type": "wait", "duration": "PT0.3S", "stop_conditions": [READ]}}
+PUSH = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
+JOURNEY = workflow(PAUSE, PUSH)
+STEER = "select chimeway.pause_workflow('mention_escalation', $1)"
+PARKED = "select count(*) from chimeway.workflow_runs where parked"
+IN_INDEX = """select count(*) from chimeway.workflow_runs
+    where wake_at is not null and held_reason is null and waiting_for_node is null and not parked"""
+GOES_ON_WITHIN = timedelta(seconds=2)
+
+
+async def _parked(on: Running, many: int) -> list[UUID]:
+    """Have so many runs wait, pause their workflow, and start as many again; return them, all parked."""
+    waiting = [await on.start(f"waiting_{number}") for number in range(many)]
+    for run in waiting:
+        await on.rows.until(run, "waiting")
+    await on.rows.value(STEER, True)
+    new = [await on.start(f"new_{number}") for number in range(many)]
+    await wait_for(lambda: on.rows.value(f"select ({PARKED}) = {2 * many}"), "all are parked")
+    assert await on.rows.value(IN_INDEX) == 0
+    return [*waiting, *new]
+
+
+async def test_what_fell_due_in_a_pause_goes_on_after_it(database_url: str) -> None:
+    """Parked runs are decided about by nobody in the pause, and all go on within two seconds of its end."""
+    push = Provider()
+    async with running_machine(database_url, push, definitions=(JOURNEY,)) as on:
+        runs = await _parked(on, 10)
+        assert push.messages == []
+        before = await on.rows.value("select count(*) from chimeway.workflow_transitions")
+        await on.rows.value(STEER, True)
+        assert await on.rows.value("select count(*) from chimeway.workflow_transitions") == before
+        resumed_at = await on.rows.value("select chimeway.clock()")
+        await on.rows.value(STEER, False)
+        for run in runs:
+            await on.rows.until(run, "completed")
+        assert await on.rows.value(PARKED) == 0
+        sql = """select max(first) from (select min(at) as first from chimeway.workflow_transitions
+                  where run_id = any($1) and at > $2 group by run_id) t"""
+        assert await on.rows.value(sql, runs, resumed_at) - resumed_at < GOES_ON_WITHIN
+        assert len(push.messages) == len(runs)
+
+
+async def test_a_parked_run_can_be_cancelled(database_url: str) -> None:
+    """Cancel stops parked runs, at once and for good; those beside them go on."""
+    push = Provider()
+    async with running_machine(database_url, push, definitions=(JOURNEY,)) as on:
+        waiting, other, new, another = await _parked(on, 2)
+        for run in (waiting, new):
+            (answer,) = await on.rows.all("select * from chimeway.cancel(run_id => $1)", run)
+            assert answer["outcome"] == "stopped"
+            row = await on.rows.run(run)
+            assert (row["state"], row["parked"], row["wake_at"]) == ("stopped", False, None)
+        await on.rows.value(STEER, False)
+        for run in (other, another):
+            await on.rows.until(run, "completed")
+        assert {message.run_id for message in push.messages} == {str(other), str(another)}
+        for run in (waiting, new):
+            assert (await on.rows.reasons(run))[-1] == "cancelled_by_request"
+
+
+async def test_a_signal_in_a_pause_wins_after_it(database_url: str) -> None:
+    """What was said while a run was parked stops it when its workflow goes on, though its wait is over."""
+    push = Provider()
+    async with running_machine(database_url, push, definitions=(JOURNEY,)) as on:
+        waiting, other, *_ = await _parked(on, 2)
+        await on.rows.value("select chimeway.signal('notification_read', actor_id => 'waiting_0')")
+        sql = "select mailbox_count = 1 from chimeway.workflow_runs where id = $1"
+        await wait_for(lambda: on.rows.value(sql, waiting), "the run has heard")
+        await on.rows.value(STEER, False)
+        await on.rows.until(waiting, "stopped")
+        await on.rows.until(other, "completed")
+        assert push.to("waiting_0") == []
+
+
+def _note_evaluations(on: Running) -> list[UUID]:
+    """Return a list of the runs that are evaluated from now on."""
+    evaluated: list[UUID] = []
+    play = on.machine._roster._play
+
+    async def noted(run_id: UUID) -> Any:
+        evaluated.append(run_id)
+        await play(run_id)
+
+    on.machine._roster._play = noted
+    return evaluated
+
+
+LOOKED_AT = "a due run that may not move comes by the wheel every few seconds, and by nothing else"
+
+
+async def test_a_parked_run_is_left_alone(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that fell due in a pause, by the wheel, is looked at once, and not again while it is parked."""
+    monkeypatch.setattr("chimeway.engine.actor._DUE_AGAIN_S", 0.05)  # here five seconds
+    other = workflow({**PAUSE, "action": {**PAUSE["action"], "duration": "PT1S"}}, PUSH, key="other")
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY, other)) as on:
+        await _parked(on, 3)
+        evaluated = _note_evaluations(on)
+        beside = await on.start("beside", "other")
+        await on.rows.until(beside, "completed")
+        assert set(evaluated) == {beside}
+
+
+@pytest.mark.parametrize("how", ["pause", "hold"])
+async def test_after_a_short_stop_a_run_goes_on(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """A run that fell due while it was held, or paused and not parked yet, goes on within two seconds."""
+    monkeypatch.setattr("chimeway.engine.lookout.IDLE_LOOK_S", 3600.0)  # who looks was hinted
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
+        run_id = await on.start()
+        await on.rows.until(run_id, "waiting")
+        evaluated = _note_evaluations(on)
+        if how == "pause":
+            await on.rows.value(STEER, True)
+        else:
+            await on.rows.value("select chimeway.hold_run($1, 'held_by_request')", run_id)
+        await wait_for(lambda: evaluated, "its time has come")
+        if how == "pause":
+            await on.rows.value(STEER, False)
+        else:
+            await on.rows.value("select chimeway.resume_run($1)", run_id)
+        await on.rows.until(run_id, "completed", deadline_s=GOES_ON_WITHIN.total_seconds())
+
+
+async def test_a_held_run_of_a_paused_workflow_stays_held(database_url: str) -> None:
+    """A parked run that is held does not go on with its workflow; resumed, it does, in the end."""
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
+        held, other, *_ = await _parked(on, 2)
+        await on.rows.value("select chimeway.hold_run($1, 'held_by_request')", held)
+        await on.rows.value(STEER, False)
+        await on.rows.until(other, "completed")
+        assert (await on.rows.run(held))["state"] == "waiting"
+        await on.rows.value("select chimeway.resume_run($1)", held)
+        await on.rows.until(held, "completed")

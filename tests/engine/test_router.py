@@ -1,0 +1,93 @@
+"""The router: everybody hears, whoever has hundreds of runs or holds some of them locked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from chimeway.engine.router import Router
+from chimeway.limits import SIGNAL_RUNS_PER_CALL
+from chimeway.store import mailbox
+from chimeway.store.pool import Database
+from kit.waiting import wait_for
+from store.door import opened
+from store.plain_sql import plain
+
+MANY = 500
+TRIGGER = """select chimeway.trigger('escalation', recipient_id => 'ada', data => '{"document": 7}')
+               from generate_series(1, $1::int)"""
+NUMBERS = "select run_id, count(*) as mails, max(number) as last from chimeway.run_mailbox group by run_id"
+UNROUTED = "select count(*) from chimeway.signals where routed_at is null"
+
+
+@asynccontextmanager
+async def routing(database: Database) -> AsyncIterator[tuple[Router, list[UUID]]]:
+    """Route while the block lasts; the list is of who got mail, in order."""
+    woken: list[UUID] = []
+
+    async def admit(run_id: UUID) -> None:
+        woken.append(run_id)
+
+    router = Router(database, admit)
+    serving = asyncio.ensure_future(router.serve())
+    router.look()
+    try:
+        yield router, woken
+        assert not serving.done()
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_who_has_hundreds_of_runs_delays_nobody(clock_database: Database) -> None:
+    """A neighbour's signal behind that of somebody with 500 runs is heard with the first page of these."""
+    world = await opened(clock_database)
+    adas = {row[0] for row in await world.all(TRIGGER, MANY)}
+    await world.trigger("bob")
+    await world.say("ada", "read")
+    await world.say("bob", "read")
+    async with routing(clock_database) as (_, woken):
+        await wait_for(lambda: len(woken) > MANY, "all have mail")
+        assert await world.sql(UNROUTED) == 0
+    assert world.runs["bob"] in woken[: SIGNAL_RUNS_PER_CALL + 1]
+    assert sorted(woken) == sorted([*adas, world.runs["bob"]]), "each once"
+    heard = await world.all(NUMBERS)
+    assert {row["run_id"] for row in heard} == {*adas, world.runs["bob"]}
+    assert {(row["mails"], row["last"]) for row in heard} == {(1, 1)}
+
+
+async def test_signals_of_one_page_come_in_their_order(clock_database: Database) -> None:
+    """Two signals for hundreds of runs are in each mailbox in the order in which they were said."""
+    world = await opened(clock_database)
+    await world.all(TRIGGER, MANY)
+    first, second = await world.say("ada", "read", document=8), await world.say("ada", "read")
+    async with routing(clock_database):
+        await wait_for(lambda: world.sql(f"select ({UNROUTED}) = 0"), "both are routed")
+    rows = await world.all("""select array_agg(signal_id order by number) as heard, count(*)
+                                from chimeway.run_mailbox group by run_id""")  # fmt: skip
+    assert [row["heard"] for row in rows] == [[first, second]] * MANY
+
+
+LOCKED = "a call takes the first runs of a signal, locked or not: when all of these are, it serves nobody"
+
+
+async def test_locked_runs_keep_their_signal_from_no_other(
+    clock_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of somebody with many runs a client holds as many locked as one call serves: the others hear."""
+    monkeypatch.setattr(mailbox, "SIGNAL_RUNS_PER_CALL", 2)
+    world = await opened(clock_database)
+    adas = [row[0] for row in await world.all(TRIGGER, 5)]
+    await world.say("ada", "read")
+    async with plain(clock_database.url) as client, client.transaction():
+        await client.execute("select 1 from chimeway.workflow_runs where id = any($1) for update", adas[:2])
+        async with routing(clock_database) as (router, woken):
+
+            def others_heard() -> bool:
+                router.look()
+                return len(woken) >= 3
+
+            await wait_for(others_heard, "the others have mail", deadline_s=3)
+            assert set(woken) == set(adas[2:])
