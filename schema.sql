@@ -388,9 +388,9 @@ begin
         perform chimeway.refuse('invalid_input', 'CW001', format('%s is nested more than 64 levels deep', name),
             'flatten it, or keep it elsewhere and pass its id');
     end if;
-    if octet_length(value::text) > 400
-       and regexp_replace(value::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{200}\d{200}' then
-        perform chimeway.refuse('invalid_input', 'CW001', format('%s holds a number of 400 digits or more', name),
+    if octet_length(value::text) > 300
+       and regexp_replace(value::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{150}\d{150}' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s holds a number of 300 digits or more', name),
             'numbers must fit a double precision; write longer ones as text');
     end if;
 end $$;

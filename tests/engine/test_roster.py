@@ -162,11 +162,15 @@ async def test_who_settles_a_run_waits_until_it_rests() -> None:
     stage = Stage()
     async with asyncio.TaskGroup() as group:
         roster = Roster(stage.play, group, SystemClock())
-        run, other = stage.held(2)
-        roster.nudge(other)
+        run, other, first = stage.held(3)
+        for one in (other, first):
+            roster.nudge(one)
         settled = [group.create_task(roster.settle(run)) for _ in range(2)]
         await stage.gates[run].reached.wait()
         roster.nudge(run)
+        stage.gates[first].release()
+        await wait_for(lambda: first not in roster, "another has left")
+        await asyncio.sleep(0)
         assert not any(task.done() for task in settled)
         stage.gates[run].release()
         await asyncio.wait_for(asyncio.gather(*settled), 5)

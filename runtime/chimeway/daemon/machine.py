@@ -114,10 +114,11 @@ class Machine:
         for feeder in self._feeders:
             feeder.cancel()
         self._roster.close()
+        self._dispatcher.close()
         try:
             async with asyncio.timeout(DRAIN_S):
                 await self._roster.emptied()
-                await self._dispatcher.drain()
+                await self._dispatcher.emptied()
         except TimeoutError:
             _log.warning("daemon.drain_expired", runs=len(self._roster), deadline_s=DRAIN_S)
 

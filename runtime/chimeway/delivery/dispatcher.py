@@ -106,12 +106,15 @@ class Dispatcher:
         """Return a delivery with its run, or None when there is none."""
         return await self._loader(delivery_id)
 
-    async def drain(self) -> None:
-        """Take nothing in any more, and wait until all that was begun has ended."""
+    def close(self) -> None:
+        """Take nothing in any more, and begin nothing: what waits for a place is left to the next node."""
         self._closed = True
         for lane in self._lanes.values():
             for sending in lane.clear():
                 self._leave(sending.delivery.id)
+
+    async def emptied(self) -> None:
+        """Wait until all that was begun has ended."""
         while self._at_work:
             self._idle.clear()
             await self._idle.wait()

@@ -63,8 +63,8 @@ async def _try(
     database: Database, ids: Sequence[UUID], settle: Callable[[UUID], Coroutine[Any, Any, None]]
 ) -> None:
     """Strike, evaluate, take the strikes away: also when we are told to end, for nobody has died of it."""
-    await persistently(runs.strike, database, ids)
     try:
+        await persistently(runs.strike, database, ids)
         async with asyncio.TaskGroup() as group:
             for run_id in ids:
                 group.create_task(settle(run_id), name=f"suspect-{run_id}")
