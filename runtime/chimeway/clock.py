@@ -10,6 +10,7 @@ here decides what is due: the database refuses a `now` that is too far ahead of 
 
 import asyncio
 import heapq
+import random
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -17,6 +18,11 @@ from typing import Final, NamedTuple, Protocol
 
 _LOOK_AGAIN_S: Final = 1.0
 """Longest sleep in one piece: a measure taken meanwhile may have moved the awaited instant."""
+
+
+def jittered(seconds: float) -> float:
+    """Return a pause about so long, from half to one and a half of it: who failed together comes apart."""
+    return seconds * (0.5 + random.random())  # noqa: S311  (no secret)
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -4,13 +4,12 @@ Each becomes `unknown`: the provider may or may not have been asked. It counts a
 delivery is tried again under the same idempotency key, as the rules of retrying say.
 """
 
-import random
 from collections.abc import Callable
 from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.dispatcher import Dispatcher
 from chimeway.delivery.results import Results
@@ -49,14 +48,13 @@ class Foundling:
             given_back = await persistently(deliveries.reclaim_capable, self._database, channels)
             for delivery_id in given_back:
                 await self._dispatcher.admit(delivery_id)
-            await self._clock.sleep(SWEEP_EVERY_S * (0.5 + random.random()))  # noqa: S311  (jitter)
+            await self._clock.sleep(jittered(SWEEP_EVERY_S))
 
     async def sweep(self) -> None:
         """Record all abandoned attempts as unknown."""
         after = NO_ID
         while True:
-            behind = after
-            page = await persistently(deliveries.abandoned, self._database, self._node, behind, SWEEP_PAGE)
+            page = await persistently(deliveries.abandoned, self._database, self._node, after, SWEEP_PAGE)
             lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
             for delivery_id, attempt in lost.items():
                 await self._give_up(delivery_id, attempt)

@@ -13,7 +13,6 @@ wait's stop condition holds), the run is nudged and the delivery comes again lat
 """
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,6 +21,7 @@ from uuid import UUID
 
 import structlog
 
+from chimeway.clock import jittered
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending
@@ -128,7 +128,7 @@ class Dispatcher:
                 taken = self._lane(sending.delivery.channel).put(sending)
         except Exception as error:  # noqa: BLE001  (what one row holds must not end the others)
             _log.error("delivery.failed", delivery_id=str(delivery_id), error=repr(error))
-            self._put_off(delivery_id, _FAULT_AGAIN_S)
+            self._wires.put_off(delivery_id, jittered(_FAULT_AGAIN_S))
         finally:
             self._loading -= 1
             self._loaded.set()
@@ -168,9 +168,6 @@ class Dispatcher:
         finally:
             self._recording.release()
             self._leave(outcome.delivery_id)
-
-    def _put_off(self, delivery_id: UUID, pause_s: float) -> None:
-        self._wires.put_off(delivery_id, pause_s * (0.5 + random.random()))  # noqa: S311  (jitter)
 
     def _leave(self, delivery_id: UUID) -> None:
         self._at_work.discard(delivery_id)

@@ -5,13 +5,14 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import RateLimited, Sent, classify
 from chimeway.limits import MAX_NOTE_CHARS
 from chimeway.progression.listens import outcome_moves
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
 from chimeway.store.deliveries import Outcome, Recorded, Sendable
 from chimeway.store.runs import Loaded
+from chimeway.store.text import storable
 
 _BUSY_FIRST_S: Final = 0.02
 _BUSY_MOST_S: Final = 1.0
@@ -77,7 +78,7 @@ class Results:
         """Write a result; while somebody holds the run, wait: what happened, happened."""
         pause_s = _BUSY_FIRST_S
         while (recorded := await self._write(outcome)).answer == "busy":
-            await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+            await asyncio.sleep(jittered(pause_s))
             pause_s = min(2 * pause_s, _BUSY_MOST_S)
         return recorded
 
@@ -100,7 +101,7 @@ def said(answer: object) -> str:
         text = str(answer)
     except Exception:  # noqa: BLE001  (an object that cannot even be printed)
         text = type(answer).__name__
-    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "")[:MAX_NOTE_CHARS]
+    return storable(text)[:MAX_NOTE_CHARS]
 
 
 def _moves(delivery: Sendable, run: Loaded) -> bool:

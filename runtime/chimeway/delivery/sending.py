@@ -6,7 +6,6 @@ lease is checked on the monotonic clock right before the call, the last moment a
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import (
     Channel,
     Message,
@@ -125,8 +124,8 @@ class Sender:
                 run_id=str(delivery.run_id),
                 error=repr(error),
             )
-            return _jittered(_FAULT_AGAIN_S)
-        return _jittered(_BUSY_AGAIN_S)
+            return jittered(_FAULT_AGAIN_S)
+        return jittered(_BUSY_AGAIN_S)
 
     async def _once(self, sending: Sending) -> "Outcome | float | _Again | None":
         delivery = sending.delivery
@@ -134,12 +133,12 @@ class Sender:
             return None
         if self._run_goes_first(sending.run):
             self._with.nudge(delivery.run_id)
-            return _jittered(_RUN_FIRST_S)
+            return jittered(_RUN_FIRST_S)
         channel = self._with.channels.get(delivery.channel)
         if channel is None:
             return await self._lacking(delivery)
         if not self._with.trusted():
-            return _jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
+            return jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
         address, message = self._address(sending, channel), self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
@@ -166,7 +165,7 @@ class Sender:
             case "unseen" | "stale":
                 return _Again()
             case "busy":
-                return _jittered(_BUSY_AGAIN_S)
+                return jittered(_BUSY_AGAIN_S)
             case "gone":
                 return None
 
@@ -209,7 +208,7 @@ class Sender:
             note = f'no channel "{channel}" is set up'
             return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", note)
         if not await persistently(deliveries.mark_incapable, database, delivery.id, channel):
-            return _jittered(_BUSY_AGAIN_S)
+            return jittered(_BUSY_AGAIN_S)
         _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
         return None
 
@@ -238,10 +237,6 @@ class Sender:
 def _is_being_cancelled() -> bool:
     task = asyncio.current_task()
     return task is None or task.cancelling() > 0
-
-
-def _jittered(pause_s: float) -> float:
-    return pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
 
 
 class _Again:

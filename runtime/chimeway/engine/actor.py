@@ -5,7 +5,6 @@ armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at
 `next_attempt_at` stand in the rows, and the next sweep finds them.
 """
 
-import random
 from collections.abc import Callable
 from datetime import datetime
 from typing import Final
@@ -13,12 +12,13 @@ from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, jittered
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
 from chimeway.store.faults import LeaseLost, fault_of
 from chimeway.store.pool import Database, persistently
+from chimeway.store.text import fault_note
 
 _log = structlog.get_logger()
 _STALE_ROUNDS: Final = 50
@@ -135,15 +135,14 @@ class Actor:
         )
 
     def _later(self, run_id: UUID, pause_s: float) -> None:
-        jittered = pause_s * (0.5 + random.random())  # noqa: S311  (jitter, no secret)
-        self._put_off(run_id, jittered)
+        self._put_off(run_id, jittered(pause_s))
 
     async def _hold(self, run_id: UUID, error: Exception) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone."""
         if fault_of(error) in {"connection", "retry"}:
             self._later(run_id, _BUSY_MOST_S)
             return
-        note = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode().replace("\x00", "")
+        note = fault_note(error)
         held = await persistently(
             runs.hold, self._database, run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
         )

@@ -5,7 +5,6 @@ plans is sent by whichever daemon holds the lease; it is told by a hint.
 """
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
+from chimeway.clock import jittered
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, InvalidInput, NowInFuture, RunBusy, WorkflowRunNotFound
 from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, MAX_NOTE_CHARS, PATIENCE_S
@@ -25,6 +25,7 @@ from chimeway.store.faults import fault_of
 from chimeway.store.ledger import Answer, Entry
 from chimeway.store.pool import Database, open_database
 from chimeway.store.runs import Loaded
+from chimeway.store.text import fault_note
 from chimeway.store.views import DeliveryView, RunView
 
 _BUSY_FIRST_S: Final = 0.005
@@ -32,35 +33,35 @@ _BUSY_MOST_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class Advanced:
-    """The run went on to another step; `deliveries` were planned on the way."""
+class _Moved:
+    """Something followed and is durable; `deliveries` were planned on the way."""
 
     run: RunView
     deliveries: tuple[DeliveryView, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """The run waits now; `deliveries` were planned on the way."""
+class Advanced(_Moved):
+    """The run went on to another step."""
 
-    run: RunView
-    deliveries: tuple[DeliveryView, ...]
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Completed:
-    """The run came to its end; `deliveries` were planned on the way."""
+class Waiting(_Moved):
+    """The run waits now."""
 
-    run: RunView
-    deliveries: tuple[DeliveryView, ...]
+    __slots__ = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Stopped:
+class Completed(_Moved):
+    """The run came to its end."""
+
+    __slots__ = ()
+
+
+class Stopped(_Moved):
     """A signal or a rule stopped the run."""
 
-    run: RunView
-    deliveries: tuple[DeliveryView, ...]
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +165,7 @@ class Engine:
         except Exception as error:
             if fault_of(error) not in {None, "bad"}:
                 raise
-            note = f"{type(error).__name__}: {error}".encode("utf-8", "replace").decode().replace("\x00", "")
+            note = fault_note(error)
             await runs.hold(
                 self._database, run_id, "poison_decision", note[: MAX_NOTE_CHARS - 50], patient=False
             )
@@ -180,7 +181,7 @@ class Engine:
             if loop.time() > patience and (answer == "busy" or patience_s):
                 raise RunBusy(f"run {run_id} was {answer} for {patience_s} seconds", run_id=run_id)
             if answer == "busy":
-                await asyncio.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+                await asyncio.sleep(jittered(pause_s))
                 pause_s = min(2 * pause_s, _BUSY_MOST_S)
             if own_clock:
                 at = await nodes.database_now(self._database)

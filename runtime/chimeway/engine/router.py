@@ -36,8 +36,7 @@ class Router:
     async def _route_all(self) -> None:
         after: int | None = 0
         while after is not None:
-            behind = after
-            runs, after = await persistently(mailbox.route, self._database, behind)
+            runs, after = await persistently(mailbox.route, self._database, after)
             self.found += after is not None
             for run_id in runs:
                 await self._admit(run_id)

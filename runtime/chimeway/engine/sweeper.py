@@ -8,14 +8,13 @@ What is late by a lost hint is not its matter; the lookout looks every second.
 """
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
 import structlog
 
-from chimeway.clock import Clock, SystemClock
+from chimeway.clock import Clock, SystemClock, jittered
 from chimeway.limits import IDLE_LOOK_S, REMEMBERED, SWEEP_EVERY_S, SWEEP_PAGE, SWEEP_SELDOM_S
 from chimeway.store import nodes, runs
 from chimeway.store.catalogue import Catalogue
@@ -60,7 +59,7 @@ class Sweeper:
             if found:
                 _log.info("sweep.finished", runs=found, seconds=round(took_s, 3))
             pause_s = SWEEP_EVERY_S if found else min(2 * pause_s, SWEEP_SELDOM_S)
-            await self._clock.sleep(pause_s * (0.5 + random.random()))  # noqa: S311  (jitter)
+            await self._clock.sleep(jittered(pause_s))
 
     async def _unread(self) -> int:
         """Show runs their mail, each state of a mailbox once: what fits nothing stays unread."""

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -11,6 +10,7 @@ import asyncpg
 import asyncpg.pool
 import structlog
 
+from chimeway.clock import jittered
 from chimeway.store.faults import fault_of, translate
 from chimeway.store.queries import SQL
 
@@ -151,7 +151,7 @@ async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **name
             if fault == "connection" and not lost:
                 lost = True
                 _log.warning("database.lost", operation=told, error=str(error) or type(error).__name__)
-            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311  (jitter, no secret)
+            await asyncio.sleep(jittered(pause))
             pause = min(pause * 2, 1.0)
         else:
             if lost:
