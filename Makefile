@@ -35,8 +35,9 @@ format: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/chimeway serve
 
-lock: $(STAMP)  ## versions and hashes only: no address of any registry
-	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --extra embedded --output-file requirements/dev.txt pyproject.toml requirements/build.in
+lock: $(STAMP)  ## versions and hashes only: no address of any registry, and not this package itself
+	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --output-file requirements/dev.txt pyproject.toml requirements/build.in
+	sed -i '/^# WARNING: pip install will require/{N;N;N;d;}' requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) dist build

@@ -1,51 +1,162 @@
-"""Chimeway: durable notification journeys on PostgreSQL."""
+"""Chimeway: durable notification journeys on PostgreSQL.
 
-from chimeway.client.chimeway import Chimeway
-from chimeway.client.explanation import Explanation, Moment
-from chimeway.client.inbox import Inbox
-from chimeway.client.recipient import Recipient
-from chimeway.client.rehearsing import rehearse
-from chimeway.client.results import Cancellation, EndedRun, Receipt, StoppedRun
-from chimeway.client.seed_forms import Signal, Trigger
-from chimeway.delivery.channel import (
-    Bounced,
-    Channel,
-    Message,
-    PermanentFailure,
-    RateLimited,
-    Sent,
-    TransientFailure,
+The public names. Each is imported when it is first used: the light install has no template engine, no
+command line and no server, and who only triggers need not wait for theirs.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from chimeway.extras import imported
+
+if TYPE_CHECKING:
+    from chimeway.client.chimeway import Chimeway
+    from chimeway.client.explanation import Explanation, Moment
+    from chimeway.client.inbox import Inbox
+    from chimeway.client.recipient import Recipient
+    from chimeway.client.rehearsing import rehearse
+    from chimeway.client.results import (
+        Cancellation,
+        EndedRun,
+        Receipt,
+        StoppedRun,
+    )
+    from chimeway.client.seed_forms import Signal, Trigger
+    from chimeway.delivery.channel import (
+        Bounced,
+        Channel,
+        Message,
+        PermanentFailure,
+        RateLimited,
+        Sent,
+        TransientFailure,
+    )
+    from chimeway.engine.progress import (
+        Advanced,
+        Completed,
+        Engine,
+        Noop,
+        Stopped,
+        Waiting,
+    )
+    from chimeway.errors import (
+        ChimewayError,
+        DatabaseUnavailable,
+        IdempotencyConflict,
+        InvalidDataReference,
+        InvalidDefinition,
+        InvalidInput,
+        InvalidSettings,
+        MissingExtra,
+        NowInFuture,
+        RunBusy,
+        SchemaMismatch,
+        UnknownWorkflow,
+        WorkflowDefinitionVersionConflict,
+        WorkflowRunNotFound,
+    )
+    from chimeway.progression.rehearse import Rehearsal
+    from chimeway.store.views import (
+        InboxItem,
+        ListedRun,
+        Page,
+        RunView,
+        WaitingRun,
+    )
+    from chimeway.workflow.build import (
+        Notify,
+        Wait,
+        Workflow,
+        from_data,
+        from_delivery,
+        goto,
+        on_outcome,
+        signal_received,
+        stop_on,
+        wait_until,
+    )
+    from chimeway.workflow.definition import Definition
+
+_HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "chimeway.client.chimeway": ("Chimeway",),
+        "chimeway.client.explanation": (
+            "Explanation",
+            "Moment",
+        ),
+        "chimeway.client.inbox": ("Inbox",),
+        "chimeway.client.recipient": ("Recipient",),
+        "chimeway.client.rehearsing": ("rehearse",),
+        "chimeway.client.results": (
+            "Cancellation",
+            "EndedRun",
+            "Receipt",
+            "StoppedRun",
+        ),
+        "chimeway.client.seed_forms": (
+            "Signal",
+            "Trigger",
+        ),
+        "chimeway.delivery.channel": (
+            "Bounced",
+            "Channel",
+            "Message",
+            "PermanentFailure",
+            "RateLimited",
+            "Sent",
+            "TransientFailure",
+        ),
+        "chimeway.engine.progress": (
+            "Advanced",
+            "Completed",
+            "Engine",
+            "Noop",
+            "Stopped",
+            "Waiting",
+        ),
+        "chimeway.errors": (
+            "ChimewayError",
+            "DatabaseUnavailable",
+            "IdempotencyConflict",
+            "InvalidDataReference",
+            "InvalidDefinition",
+            "InvalidInput",
+            "InvalidSettings",
+            "MissingExtra",
+            "NowInFuture",
+            "RunBusy",
+            "SchemaMismatch",
+            "UnknownWorkflow",
+            "WorkflowDefinitionVersionConflict",
+            "WorkflowRunNotFound",
+        ),
+        "chimeway.progression.rehearse": ("Rehearsal",),
+        "chimeway.store.views": (
+            "InboxItem",
+            "ListedRun",
+            "Page",
+            "RunView",
+            "WaitingRun",
+        ),
+        "chimeway.workflow.build": (
+            "Notify",
+            "Wait",
+            "Workflow",
+            "from_data",
+            "from_delivery",
+            "goto",
+            "on_outcome",
+            "signal_received",
+            "stop_on",
+            "wait_until",
+        ),
+        "chimeway.workflow.definition": ("Definition",),
+    }
 )
-from chimeway.engine.progress import Advanced, Completed, Engine, Noop, Stopped, Waiting
-from chimeway.errors import (
-    ChimewayError,
-    DatabaseUnavailable,
-    IdempotencyConflict,
-    InvalidDataReference,
-    InvalidDefinition,
-    InvalidInput,
-    InvalidSettings,
-    NowInFuture,
-    SchemaMismatch,
-    UnknownWorkflow,
-    WorkflowDefinitionVersionConflict,
-    WorkflowRunNotFound,
-)
-from chimeway.progression.rehearse import Rehearsal
-from chimeway.store.views import InboxItem, ListedRun, Page, RunView, WaitingRun
-from chimeway.workflow.build import (
-    Notify,
-    Wait,
-    Workflow,
-    from_data,
-    from_delivery,
-    goto,
-    on_outcome,
-    signal_received,
-    stop_on,
-    wait_until,
-)
-from chimeway.workflow.definition import Definition
+"""Module → the public names that live there."""
+_HOME_OF: Final = MappingProxyType({name: module for module, names in _HOMES.items() for name in names})
 
 __all__ = [
     "Advanced",
@@ -69,6 +180,7 @@ __all__ = [
     "InvalidSettings",
     "ListedRun",
     "Message",
+    "MissingExtra",
     "Moment",
     "Noop",
     "Notify",
@@ -79,6 +191,7 @@ __all__ = [
     "Receipt",
     "Recipient",
     "Rehearsal",
+    "RunBusy",
     "RunView",
     "SchemaMismatch",
     "Sent",
@@ -103,3 +216,19 @@ __all__ = [
     "stop_on",
     "wait_until",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'chimeway' has no attribute {name!r}")
+    with imported():
+        found = getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported yet or not."""
+    return sorted({*globals(), *__all__})

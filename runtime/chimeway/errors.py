@@ -93,3 +93,9 @@ class DatabaseUnavailable(ChimewayError):  # noqa: N818
     """The database cannot be reached."""
 
     code = "database_unavailable"
+
+
+class MissingExtra(ChimewayError, ImportError):  # noqa: N818
+    """A package that an extra of chimeway brings is not installed."""
+
+    code = "missing_extra"

