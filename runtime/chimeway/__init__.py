@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chimeway.extras import imported
 
 if TYPE_CHECKING:
+    from chimeway.app import App
     from chimeway.client.chimeway import Chimeway
     from chimeway.client.explanation import Explanation, Moment
     from chimeway.client.inbox import Inbox
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
         WorkflowRunNotFound,
     )
     from chimeway.progression.rehearse import Rehearsal
+    from chimeway.render.functions import Content
+    from chimeway.render.message import RenderContext
     from chimeway.store.views import (
         InboxItem,
         ListedRun,
@@ -81,6 +84,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
+        "chimeway.app": ("App",),
         "chimeway.client.chimeway": ("Chimeway",),
         "chimeway.client.explanation": (
             "Explanation",
@@ -133,6 +137,8 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "WorkflowRunNotFound",
         ),
         "chimeway.progression.rehearse": ("Rehearsal",),
+        "chimeway.render.functions": ("Content",),
+        "chimeway.render.message": ("RenderContext",),
         "chimeway.store.views": (
             "InboxItem",
             "ListedRun",
@@ -160,12 +166,14 @@ _HOME_OF: Final = MappingProxyType({name: module for module, names in _HOMES.ite
 
 __all__ = [
     "Advanced",
+    "App",
     "Bounced",
     "Cancellation",
     "Channel",
     "Chimeway",
     "ChimewayError",
     "Completed",
+    "Content",
     "DatabaseUnavailable",
     "Definition",
     "EndedRun",
@@ -191,6 +199,7 @@ __all__ = [
     "Receipt",
     "Recipient",
     "Rehearsal",
+    "RenderContext",
     "RunBusy",
     "RunView",
     "SchemaMismatch",

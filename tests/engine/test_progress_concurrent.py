@@ -9,7 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 from chimeway.engine.progress import Engine
-from chimeway.render import Templates
+from chimeway.render.templates import Templates
 from chimeway.store.pool import Database
 from kit.home import TEMPLATES, email, in_app, wait, workflow
 from kit.rows import Rows, rows_of

@@ -17,7 +17,8 @@ from chimeway.daemon.machine import Machine, Node
 from chimeway.delivery.channel import Channel, Message, Sent, TransientFailure
 from chimeway.engine.ownership import Tenure
 from chimeway.progression.retry import RetryPolicy
-from chimeway.render import Templates
+from chimeway.render.renderers import Renderers
+from chimeway.render.templates import Templates
 from chimeway.store import nodes
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.definitions import register
@@ -115,7 +116,7 @@ async def node_on(database: Database, *channels: Channel, name: str = "node") ->
         database=database,
         clock=clock,
         catalogue=Catalogue(database),
-        templates=TEMPLATES,
+        renderers=Renderers(templates=TEMPLATES),
         channels=names,
         max_lateness_s=5.0,
     )

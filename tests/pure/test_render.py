@@ -6,7 +6,16 @@ from typing import Any
 import pytest
 
 from chimeway.limits import MESSAGE_BYTES
-from chimeway.render import Rendered, RenderFault, Templates, template_names, text_from_html
+from chimeway.render.html_text import text_from_html
+from chimeway.render.message import (
+    RenderContext,
+    Rendered,
+    RenderFault,
+    RenderRecipient,
+    RenderRun,
+    RenderStep,
+)
+from chimeway.render.templates import Templates
 
 BOTH = "{% block subject %}S{% endblock %}{% block body %}B{% endblock %}"
 
@@ -32,15 +41,15 @@ def reason(result: Rendered | RenderFault) -> str:
 
 def test_subject_and_body() -> None:
     """An in-app item has a subject and a body, with the data and our names in them."""
-    names = template_names(
-        {"document": "Plan", "tenant": "not this one"},
-        recipient={"id": "user_123", "name": "Ada"},
+    names = RenderContext(
+        data={"document": "Plan", "tenant": "not this one"},
+        recipient=RenderRecipient("user_123", "en", None, {}, {"name": "Ada"}),
         tenant="org_456",
-        run={"id": "r"},
-        step={"id": "s"},
-    )
+        run=RenderRun("r", "mention", 1),
+        step=RenderStep("s"),
+    ).names()
     source = (
-        "{% block subject %}{{ recipient.name }}, a mention{% endblock %}"
+        "{% block subject %}{{ recipient.data.name }}, a mention{% endblock %}"
         "{% block body %}{{ document }} of {{ tenant }} ({{ run.id }}/{{ step.id }}){% endblock %}"
     )
     assert Templates({"m.in_app.j2": source}).render("m", "in_app", names) == Rendered(

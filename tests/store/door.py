@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import asyncpg
 
 from chimeway.progression.decision import Decision
-from chimeway.render import Rendered
+from chimeway.render.message import Rendered
 from chimeway.store.definitions import register
 from chimeway.store.deliveries import Beginning, Begun, begin_attempts, load_sendables
 from chimeway.store.ledger import Answer, Entry, Fence, commit_decisions, entry_for

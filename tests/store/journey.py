@@ -9,7 +9,8 @@ from uuid import UUID, uuid4
 
 from chimeway import Chimeway, Explanation, Workflow
 from chimeway.engine.seam import Committed, Rested, Seam
-from chimeway.render import Templates
+from chimeway.render.renderers import Renderers
+from chimeway.render.templates import Templates
 from chimeway.store import deliveries, ledger, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database
@@ -108,6 +109,8 @@ async def journey(
     async def commit(entry: ledger.Entry) -> ledger.Answer:
         return (await ledger.commit_decisions(database, None, [entry]))[0]
 
-    played = Journey(client, database, receipt.run_ids[0], Seam(load, commit, TEMPLATES, ()))
+    played = Journey(
+        client, database, receipt.run_ids[0], Seam(load, commit, Renderers(templates=TEMPLATES), ())
+    )
     await played.progress()
     yield played

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Decision, Noop
-from chimeway.render import Rendered
+from chimeway.render.message import Rendered
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.definitions import register
 from chimeway.store.deliveries import Beginning, Outcome, begin_attempts, load_sendables, record_results

@@ -11,7 +11,6 @@ from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json, print_table
 from chimeway.cli.session import url_of
 from chimeway.daemon import serve as run_node
-from chimeway.errors import ChimewayError
 from chimeway.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -48,19 +47,7 @@ def serve(
         _print(settings, as_json)
         return
     url_of(settings)
-    try:
-        asyncio.run(run_node(settings))
-    except ExceptionGroup as group:
-        ours = group.subgroup(ChimewayError)
-        if ours is None:
-            raise
-        raise _first(ours) from None
-
-
-def _first(group: ExceptionGroup[ChimewayError]) -> ChimewayError:
-    """Return the first error in a group of groups; the daemon has logged them all."""
-    found = group.exceptions[0]
-    return _first(found) if isinstance(found, ExceptionGroup) else found
+    asyncio.run(run_node(settings))
 
 
 def _print(settings: Settings, as_json: AsJson) -> None:

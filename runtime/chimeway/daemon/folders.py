@@ -1,12 +1,13 @@
 """What an operator keeps in folders: workflows to register, templates to render by."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from chimeway.errors import InvalidDefinition, InvalidSettings
-from chimeway.render import Templates
+from chimeway.render.templates import Templates
 from chimeway.store import definitions
 from chimeway.store.pool import Database
 from chimeway.workflow.definition import Definition
@@ -33,15 +34,17 @@ def read_templates(folder: Path | None) -> Templates:
     return templates
 
 
-async def register_workflows(database: Database, folder: Path | None) -> None:
-    """Register every definition in a folder's YAML and JSON files, in the order of their names.
+async def register_workflows(
+    database: Database, folder: Path | None, declared: Sequence[Definition] = ()
+) -> None:
+    """Register what is declared, then every definition in a folder's YAML and JSON files, by name.
 
     Raises:
         InvalidDefinition: a file has faults; all are logged first.
         WorkflowDefinitionVersionConflict: a version is registered with another content.
         InvalidSettings: the folder or a file in it cannot be read.
     """
-    found: list[Definition] = []
+    found = list(declared)
     for path in _files(folder, "CHIMEWAY_WORKFLOWS_DIR"):
         if path.suffix in _FORMATS:
             found += _definitions(path)

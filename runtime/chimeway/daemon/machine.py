@@ -33,7 +33,7 @@ from chimeway.engine.seam import Seam
 from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.timekeeper import Timekeeper
 from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH
-from chimeway.render import Templates
+from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, runs
 from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
@@ -57,7 +57,7 @@ class Node:
     database: Database
     clock: Clock
     catalogue: Catalogue
-    templates: Templates
+    renderers: Renderers
     channels: Mapping[str, Channel]
     max_lateness_s: float
 
@@ -71,13 +71,13 @@ class Machine:
         addressless = frozenset(c.name for c in node.channels.values() if not needs_address(c))
         self._node, self._tenure, self._group = node, tenure, group
         self._ledger = Ledger(database, node.catalogue, tenure)
-        seam = Seam(self._ledger.load, self._ledger.commit, node.templates, addressless)
+        seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless)
         actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock)
         sender = Sender(
             Parts(
-                database, clock, tenure.fence.owner, node.templates, node.channels, self._ledger.begin,
+                database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
                 self._results, tenure.trusted, self._roster.nudge,
             )
         )  # fmt: skip

@@ -7,7 +7,7 @@ again. Nothing of a tenure outlives it.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Final
@@ -22,9 +22,11 @@ from chimeway.daemon.machine import Node, work
 from chimeway.delivery.channel import Channel, opened
 from chimeway.delivery.channels.email import EmailChannel
 from chimeway.delivery.channels.log import LogChannel
+from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership
-from chimeway.errors import InvalidSettings, SchemaMismatch
+from chimeway.errors import ChimewayError, InvalidSettings, SchemaMismatch
 from chimeway.limits import BEAT_S
+from chimeway.render.renderers import Renderers
 from chimeway.settings import Settings
 from chimeway.store import nodes, schema
 from chimeway.store.catalogue import Catalogue
@@ -36,12 +38,32 @@ _POOL: Final = 16
 _MEASURES: Final = 5
 
 
-async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> None:
-    """Be a node until SIGTERM or SIGINT, or until `stop` is set; then drain and return.
+async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> None:
+    """Be a node, and nothing else, until SIGTERM or SIGINT; then drain and return.
+
+    Logging and signals of the process are ours here.
 
     Args:
         settings: all there is to set.
-        stop: for who runs a node inside a loop of his own; signals are then his matter.
+        declared: what an application adds to what its folders hold.
+
+    Raises:
+        as `live`.
+    """
+    log.configure(settings.log_format, settings.log_level)
+    await live(settings, declared, _on_signals(), lambda _node: None)
+
+
+async def live(
+    settings: Settings, declared: Declared, stop: asyncio.Event, settled: Callable[[Node], None]
+) -> None:
+    """Be a node until `stop` is set; then drain and return. The process belongs to whoever calls.
+
+    Args:
+        settings: all there is to set.
+        declared: what an application adds to what its folders hold.
+        stop: ends the node.
+        settled: called once all is registered and the node works, or stands by for another that does.
 
     Raises:
         InvalidSettings: a setting that serving needs is missing or wrong.
@@ -50,25 +72,22 @@ async def serve(settings: Settings, *, stop: asyncio.Event | None = None) -> Non
         InvalidDefinition: a file in the workflows' folder has faults.
         ExceptionGroup: a part failed; the next process begins where this one ended.
     """
-    log.configure(settings.log_format, settings.log_level)
-    if stop is None:
-        stop = _on_signals()
     began = time.monotonic()
-    async with _node(settings) as node:
+    async with _node(settings, declared) as node:
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")
-                await _tenures(node, settings, stop, began)
+                await _tenures(node, settings, stop, began, lambda: settled(node))
                 beat.cancel()
         except BaseExceptionGroup as group:
             for error in group.exceptions:
                 _log.error("daemon.failed", node=node.name, error=repr(error))
-            raise
+            raise _ours_in(group) or group from None
     _log.info("daemon.stopped", node=settings.node_name, seconds=round(time.monotonic() - began, 3))
 
 
 @asynccontextmanager
-async def _node(settings: Settings) -> AsyncIterator[Node]:
+async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     """Open what a process has from its start to its end."""
     if settings.database_url is None:
         raise InvalidSettings(
@@ -87,9 +106,11 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
         )
         await _check(database)
         clock = await _clock(database)
-        templates = read_templates(settings.templates_dir)
-        await register_workflows(database, settings.workflows_dir)
-        channels = await _channels(settings, clock, stack)
+        renderers = Renderers(declared.renderers, read_templates(settings.templates_dir))
+        for name in renderers.shadowed():
+            _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
+        await register_workflows(database, settings.workflows_dir, declared.workflows)
+        channels = await _channels(settings, clock, declared.channels, stack)
         node = Node(
             id=node_id,
             name=settings.node_name,
@@ -98,7 +119,7 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
             database=database,
             clock=clock,
             catalogue=Catalogue(database),
-            templates=templates,
+            renderers=renderers,
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
         )
@@ -107,16 +128,19 @@ async def _node(settings: Settings) -> AsyncIterator[Node]:
         yield node
 
 
-async def _tenures(node: Node, settings: Settings, stop: asyncio.Event, began: float) -> None:
+async def _tenures(
+    node: Node, settings: Settings, stop: asyncio.Event, began: float, settled: Callable[[], None]
+) -> None:
     ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl)
 
     def ready() -> None:
         _log.info("daemon.ready", node=node.name, seconds=round(time.monotonic() - began, 3))
+        settled()
 
     while not stop.is_set():
         waiting = asyncio.ensure_future(stop.wait())
         async with AsyncExitStack() as stack:
-            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold()))
+            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold(settled)))
             await asyncio.wait({waiting, holding}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if not holding.done():
@@ -124,6 +148,15 @@ async def _tenures(node: Node, settings: Settings, stop: asyncio.Event, began: f
                 await asyncio.wait({holding})
                 break
             await work(node, holding.result(), stop, ready)
+
+
+def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:
+    """Return the first error in our words in a group of groups, if there is one: it says what to do."""
+    for error in group.exceptions:
+        found = _ours_in(error) if isinstance(error, BaseExceptionGroup) else error
+        if isinstance(found, ChimewayError):
+            return found
+    return None
 
 
 async def _check(database: Database) -> None:
@@ -140,8 +173,10 @@ async def _clock(database: Database) -> SystemClock:
     return clock
 
 
-async def _channels(settings: Settings, clock: SystemClock, stack: AsyncExitStack) -> Mapping[str, Channel]:
-    channels: list[Channel] = [LogChannel()]
+async def _channels(
+    settings: Settings, clock: SystemClock, declared: Sequence[Channel], stack: AsyncExitStack
+) -> Mapping[str, Channel]:
+    channels: list[Channel] = [LogChannel(), *declared]
     if settings.smtp_url is not None:
         if settings.email_from is None:
             raise InvalidSettings(
@@ -149,6 +184,11 @@ async def _channels(settings: Settings, clock: SystemClock, stack: AsyncExitStac
                 variable="CHIMEWAY_EMAIL_FROM",
             )
         channels.append(EmailChannel(settings.smtp_url.get_secret_value(), settings.email_from, clock=clock))
+        if "email" in {channel.name for channel in declared}:
+            raise InvalidSettings(
+                "CHIMEWAY_SMTP_URL is set, and the app declares a channel email too: one of them, please",
+                variable="CHIMEWAY_SMTP_URL",
+            )
     for channel in channels:
         await stack.enter_async_context(opened(channel))
         _log.info("channel.opened", channel=channel.name)

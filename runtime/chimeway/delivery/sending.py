@@ -28,7 +28,8 @@ from chimeway.limits import CLOCK_AHEAD_MS, SEND_TIMEOUT_S
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Noop
 from chimeway.progression.snapshot import LIVE
-from chimeway.render import RenderFault, Templates
+from chimeway.render.message import RenderFault
+from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, nodes
 from chimeway.store.content import context_of
 from chimeway.store.deliveries import Beginning, Begun, Outcome, Sendable
@@ -62,7 +63,7 @@ class Parts:
     database: Database
     clock: Clock
     node: UUID
-    templates: Templates
+    renderers: Renderers
     channels: Mapping[str, Channel]
     begin: Callable[[Beginning], Awaitable[Begun]]
     results: Results
@@ -228,7 +229,7 @@ class Sender:
         if step is None:
             return RenderFault(f"the definition has no step {delivery.step_id}")
         context = context_of(sending.run, step)
-        made = self._with.templates.render(delivery.render_key, delivery.channel, context)
+        made = self._with.renderers.render(delivery.render_key, delivery.channel, context)
         if isinstance(made, RenderFault):
             return made
         return {"subject": made.subject, "body": made.body, "text": made.text}

@@ -4,7 +4,8 @@ from collections.abc import Collection
 from typing import Final
 
 from chimeway.progression.decision import Birth
-from chimeway.render import Rendered, RenderFault, Templates
+from chimeway.render.message import Rendered, RenderFault
+from chimeway.render.renderers import Renderers
 from chimeway.store.content import context_of
 from chimeway.store.runs import Loaded
 from chimeway.workflow.definition import NotifyAction, Step
@@ -18,10 +19,10 @@ class Courier:
     Channels that need no address (such as `log`) are named by whoever configures the channels.
     """
 
-    def __init__(self, loaded: Loaded, templates: Templates, addressless: Collection[str]) -> None:
+    def __init__(self, loaded: Loaded, renderers: Renderers, addressless: Collection[str]) -> None:
         """Take the run and what messages are made of."""
         self._loaded = loaded
-        self._templates = templates
+        self._renderers = renderers
         self._addressless = addressless
         self.messages: dict[int, Rendered] = {}
 
@@ -41,7 +42,7 @@ class Courier:
 
     def _in_app(self, step: Step, action: NotifyAction, visit: int) -> Birth:
         context = context_of(self._loaded, step)
-        made = self._templates.render(action.render_key, IN_APP, context)
+        made = self._renderers.render(action.render_key, IN_APP, context)
         if isinstance(made, RenderFault):
             return Birth("cancelled", "permanent_failure", "configuration", made.reason)
         self.messages[visit] = made

@@ -50,7 +50,7 @@ Failure cases
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -102,11 +102,15 @@ class Ownership:
         self._ttl_s = ttl.total_seconds()
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[Tenure]:
-        """Wait until this node holds the lease, and hand it over at the end."""
+    async def hold(self, standing_by: Callable[[], None] = lambda: None) -> AsyncIterator[Tenure]:
+        """Wait until this node holds the lease, and hand it over at the end.
+
+        `standing_by` is called when another holds it, so that whoever waits for a node that is well,
+        working or not, knows.
+        """
         home = asyncio.get_running_loop()
         granted: asyncio.Future[Tenure] = home.create_future()
-        keeper = _Keeper(self._url, self._name, self._ttl, home, granted)
+        keeper = _Keeper(self._url, self._name, self._ttl, home, granted, standing_by)
         thread = threading.Thread(target=keeper.main, name="lease", daemon=True)
         thread.start()
         try:
@@ -129,6 +133,7 @@ class _Keeper:
         ttl: timedelta,
         home: asyncio.AbstractEventLoop,
         granted: asyncio.Future[Tenure],
+        standing_by: Callable[[], None],
     ) -> None:
         self._url = url
         self._name = name
@@ -136,6 +141,7 @@ class _Keeper:
         self._ttl_s = ttl.total_seconds()
         self._home = home
         self._granted = granted
+        self._standing_by = standing_by
         self._loop = asyncio.new_event_loop()
         self._ending = asyncio.Event()
         self._line: LeaseLine | None = None
@@ -186,6 +192,7 @@ class _Keeper:
             if not told and self._line is not None:
                 told = True
                 _log.info("lease.standby")
+                self._tell(self._standing_by)
             await self._pause(self._ttl_s / _TRIES_A_LEASE)
         return None
 

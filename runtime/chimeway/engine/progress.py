@@ -17,7 +17,8 @@ from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, InvalidInput, NowInFuture, RunBusy, WorkflowRunNotFound
 from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, MAX_NOTE_CHARS, PATIENCE_S
 from chimeway.progression.decision import NoopReason
-from chimeway.render import Templates
+from chimeway.render.renderers import Renderers
+from chimeway.render.templates import Templates
 from chimeway.store import ledger, nodes, reads, runs
 from chimeway.store.callers import in_our_words
 from chimeway.store.catalogue import Catalogue
@@ -85,11 +86,11 @@ _KINDS: Final[dict[str, _Kind]] = {
 class Engine:
     """Evaluates runs on demand."""
 
-    def __init__(self, database: Database, templates: Templates, addressless: Collection[str]) -> None:
+    def __init__(self, database: Database, renderers: Renderers, addressless: Collection[str]) -> None:
         """Take an open database; use `connect`."""
         self._database = database
         self._catalogue = Catalogue(database)
-        self._seam = Seam(self._load, self._commit, templates, addressless)
+        self._seam = Seam(self._load, self._commit, renderers, addressless)
 
     @classmethod
     @asynccontextmanager
@@ -113,7 +114,7 @@ class Engine:
             DatabaseUnavailable: nothing answers there.
         """
         async with open_database(dsn, name="chimeway-engine", size=size) as database:
-            yield cls(database, templates or Templates({}), addressless)
+            yield cls(database, Renderers(templates=templates), addressless)
 
     async def progress_run(self, run_id: UUID, now: datetime | None = None) -> Progress:
         """Evaluate one run against its rows, and persist what follows in one transaction.

@@ -13,7 +13,7 @@ from uuid import UUID
 from chimeway.engine.courier import Courier
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Noop
-from chimeway.render import Templates
+from chimeway.render.renderers import Renderers
 from chimeway.store.ledger import Answer, Entry, entry_for
 from chimeway.store.runs import Loaded
 
@@ -58,12 +58,12 @@ class Seam:
     """Evaluates runs, by a way to load and a way to commit (batched or not)."""
 
     def __init__(
-        self, load: Load, commit: Commit, templates: Templates, addressless: Collection[str]
+        self, load: Load, commit: Commit, renderers: Renderers, addressless: Collection[str]
     ) -> None:
         """Take the store's verbs, and what messages are made of."""
         self._load = load
         self._commit = commit
-        self._templates = templates
+        self._renderers = renderers
         self._addressless = addressless
 
     async def evaluate(self, run_id: UUID, now: Callable[[], datetime]) -> Evaluation:
@@ -82,7 +82,7 @@ class Seam:
             return Refused("gone")
         if loaded.snapshot is None:
             return NotUnderstood(loaded)
-        courier = Courier(loaded, self._templates, self._addressless)
+        courier = Courier(loaded, self._renderers, self._addressless)
         decision = decide(loaded.snapshot, now(), courier)
         if isinstance(decision, Noop):
             return Rested(decision, loaded)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid4
 
 from chimeway.progression.decision import Decision
-from chimeway.render import Rendered
+from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, shard_of_id
 from chimeway.store.pool import Database
 

@@ -14,13 +14,10 @@ an accident, such as a loop over a loop over a range, and templates that reach f
 not make templates of strangers safe to run.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
-from html.parser import HTMLParser
 from types import TracebackType
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import DictLoader, StrictUndefined, TemplateError, TemplateNotFound, nodes
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
@@ -28,32 +25,7 @@ from jinja2.runtime import Context
 from jinja2.sandbox import MAX_RANGE, ImmutableSandboxedEnvironment
 
 from chimeway.limits import MESSAGE_BYTES
-
-_WITH_SUBJECT: Final = frozenset({"email", "in_app"})
-_OWN_NAMES: Final = ("recipient", "tenant", "run", "step")
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """The parts of a message. `text` is the plain alternative to an HTML body."""
-
-    subject: str
-    body: str
-    text: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class RenderFault:
-    """Why there is no message: template, line and what is wrong there; no value of any data."""
-
-    reason: str
-
-
-def template_names(
-    data: Mapping[str, Any], *, recipient: Any, tenant: str, run: Any, step: Any
-) -> dict[str, Any]:
-    """Return the names in a template: the data's keys, and four of ours, which win."""
-    return {**data, **dict(zip(_OWN_NAMES, (recipient, tenant, run, step), strict=True))}
+from chimeway.render.message import WITH_SUBJECT, Rendered, RenderFault, finished
 
 
 class Templates:
@@ -80,7 +52,7 @@ class Templates:
         return found
 
     def render(self, render_key: str, channel: str, context: Mapping[str, Any]) -> Rendered | RenderFault:
-        """Render one message; see `template_names` for what the context should hold."""
+        """Render one message; see `RenderContext.names` for what the context should hold."""
         name = _template_name(render_key, channel)
         if name not in self._names:
             return RenderFault(f"there is no template {name}")
@@ -97,12 +69,9 @@ class Templates:
         subject = plain.text_of("subject")
         if body is None:
             return RenderFault(f"{name} has no block body")
-        if subject is None and channel in _WITH_SUBJECT:
+        if subject is None and channel in WITH_SUBJECT:
             return RenderFault(f"{name} has no block subject")
-        text = plain.text_of("text")
-        if text is None and channel == "email":
-            text = text_from_html(body)
-        return _within_bounds(name, Rendered(" ".join((subject or "").split()), body, text))
+        return finished(name, channel, subject, body, plain.text_of("text"))
 
 
 class _Blocks:
@@ -225,16 +194,6 @@ def _joined(pieces: Iterable[str]) -> str:
         _spent.reset(spent)
 
 
-def _within_bounds(name: str, rendered: Rendered) -> Rendered | RenderFault:
-    """Refuse what cannot be stored or sent."""
-    whole = rendered.subject + rendered.body + (rendered.text or "")
-    if "\0" in whole:
-        return RenderFault(f"{name} gives a NUL character")  # PostgreSQL takes none in text
-    if len(whole.encode()) > MESSAGE_BYTES:
-        return RenderFault(f"{name} gives more than {MESSAGE_BYTES} bytes")
-    return rendered
-
-
 def _reason(name: str, error: Exception) -> str:
     """Say where and what; of Python's own errors the kind alone, for their texts quote values."""
     if isinstance(error, TemplateNotFound):
@@ -254,69 +213,3 @@ def _place(trace: TracebackType | None) -> str | None:
             place = f"{template.name} line {template.get_corresponding_lineno(trace.tb_lineno)}"
         trace = trace.tb_next
     return place
-
-
-def text_from_html(html: str) -> str:
-    """Return the plain text of an HTML body: paragraphs, lists, and links with their addresses."""
-    reader = _TextReader()
-    reader.feed(html)
-    reader.close()
-    return reader.text()
-
-
-class _TextReader(HTMLParser):
-    """Collects text; a mark of one or two line ends stands where a block begins or ends."""
-
-    SILENT: Final = frozenset({"style", "script", "title", "template"})
-    APART: Final = frozenset({"p", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "table", "hr"})
-    OWN_LINE: Final = frozenset({"div", "tr", "li", "section", "article", "header", "footer"})
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self._pieces: list[str] = []
-        self._silent = 0
-        self._links: list[tuple[str, int]] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
-        if tag in self.SILENT:
-            self._silent += 1
-        elif tag == "br":
-            self._write("\n")
-        elif tag == "a":
-            self._links.append((named.get("href") or "", len(self._pieces)))
-        elif tag == "img":
-            self._write(named.get("alt") or "")
-        self._break(tag)
-        if tag == "li":
-            self._write("- ")
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.SILENT:
-            self._silent = max(0, self._silent - 1)
-        elif tag == "a" and self._links:
-            address, start = self._links.pop()
-            label = "".join(self._pieces[start:]).strip()
-            if address and address not in {label, f"mailto:{label}"}:
-                self._write(f" ({address})" if label else address)
-        elif tag in {"td", "th"}:
-            self._write(" ")
-        self._break(tag)
-
-    def handle_data(self, data: str) -> None:
-        self._write(re.sub(r"\s+", " ", data))
-
-    def text(self) -> str:
-        """Return what was collected, without the spaces and lines that only markup had."""
-        lines = re.sub(r" *\n *", "\n", re.sub(r" {2,}", " ", "".join(self._pieces)))
-        return re.sub(r"\n{3,}", "\n\n", lines).strip()
-
-    def _break(self, tag: str) -> None:
-        if tag in self.APART:
-            self._write("\n\n")
-        elif tag in self.OWN_LINE and "".join(self._pieces[-1:])[-1:] != "\n":
-            self._write("\n")
-
-    def _write(self, piece: str) -> None:
-        if not self._silent and piece:
-            self._pieces.append(piece)

@@ -1,0 +1,34 @@
+"""What an application declares for a node to serve by: a plain value, which connects to nothing."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from chimeway.delivery.channel import Channel, Message, Sent
+from chimeway.render.functions import NO_FUNCTIONS, Renderer, RendererKey
+from chimeway.workflow.definition import Definition
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Workflows to register, channels to send by, functions to render by; each name once."""
+
+    workflows: tuple[Definition, ...] = ()
+    channels: tuple[Channel, ...] = ()
+    renderers: Mapping[RendererKey, Renderer] = field(default_factory=lambda: NO_FUNCTIONS)
+
+
+NOTHING_DECLARED = Declared()
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionChannel:
+    """A channel that is one function. Where it returns None, the message is as sent as it gets."""
+
+    name: str
+    function: Callable[[Message], Awaitable[Sent | None]]
+    needs_address: bool = True
+
+    async def send(self, message: Message) -> Sent:
+        """Call the function."""
+        answer = await self.function(message)
+        return Sent() if answer is None else answer
