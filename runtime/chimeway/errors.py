@@ -95,6 +95,12 @@ class DatabaseUnavailable(ChimewayError):  # noqa: N818
     code = "database_unavailable"
 
 
+class NotPermitted(ChimewayError):  # noqa: N818
+    """The role of this connection may not do this."""
+
+    code = "not_permitted"
+
+
 class MissingExtra(ChimewayError, ImportError):  # noqa: N818
     """A package that an extra of chimeway brings is not installed."""
 

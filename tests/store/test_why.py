@@ -8,6 +8,7 @@ import pytest
 
 from chimeway import Notify, Wait, Workflow, from_data, on_outcome, signal_received, stop_on, wait_until
 from chimeway.client.why import why
+from chimeway.store.callers import run
 from chimeway.store.pool import Database
 from chimeway.store.reads import read_story
 from store.journey import Journey, journey
@@ -234,7 +235,7 @@ async def test_why(clock_database: Database, name: str) -> None:
     workflow, profile, play = CASES[name]
     async with journey(clock_database, workflow, DOC, **profile) as ada:
         await play(ada)
-        story = await read_story(clock_database, "default", ada.run_id)
+        story = await run(clock_database, read_story("default", ada.run_id))
     assert "\n".join(why(story)) == golden()[name]
     poorer = why(replace(story, definition=None, zone="No/Where"))
     assert poorer[0].endswith("at 2026-01-05 09:00:00 UTC.")

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from chimeway.client.chimeway import Chimeway
 from chimeway.errors import DatabaseUnavailable, InvalidSettings
 from chimeway.settings import Settings
-from chimeway.store.callers import in_our_words
+from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
 _CONNECT_S: Final = 10.0

@@ -17,7 +17,7 @@ from chimeway.limits import (
     MAX_NOTE_CHARS,
     MAX_PAGE,
 )
-from chimeway.store.statements import json_text
+from chimeway.store.call import json_text
 
 # PostgreSQL's text holds no NUL; an even number of backslashes before it escapes nothing.
 _NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")

@@ -7,28 +7,30 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from types import EllipsisType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
-from chimeway.client import bulk, checks, opening
+from chimeway.client import opening, verbs
 from chimeway.client.reading import Reading
-from chimeway.client.recipient import Recipient, Recipients, people
-from chimeway.client.registry import AnyWorkflow, Registry, meant
-from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
-from chimeway.errors import InvalidInput
-from chimeway.store import callers, statements
+from chimeway.client.recipient import Recipient, Recipients
+from chimeway.client.registry import AnyWorkflow, Registry
+from chimeway.client.results import Cancellation, Receipt
+from chimeway.client.verbs import Asked
+from chimeway.store import callers
 from chimeway.store.pool import Database
-from chimeway.store.statements import Fact, Order
 from chimeway.workflow.coerce import coerce
-from chimeway.workflow.definition import Definition
+
+_T = TypeVar("_T")
 
 
 class Chimeway(Reading):
     """Trigger, signal, identify, cancel; read runs, explanations, inboxes.
 
     `connection=` on a verb makes it part of the caller's transaction on that connection, which is
-    never begun, committed or rolled back here. It takes an asyncpg connection; anything else is a
-    TypeError that lists what is supported. Without it, each verb is a transaction of its own.
+    never begun, committed or rolled back here. It takes an asyncpg connection (of a pool, too), a
+    psycopg `AsyncConnection`, an SQLAlchemy `AsyncConnection` or `AsyncSession` on either driver;
+    anything else is a TypeError that lists these. Without it, each verb is a transaction of its own.
+    The reading verbs take it too, and then see what the transaction has written.
 
     `tenant` may be left out everywhere: it is then the one bound by `for_tenant`, else "default".
 
@@ -103,18 +105,17 @@ class Chimeway(Reading):
             UnknownWorkflow, IdempotencyConflict, InvalidDataReference, InvalidInput,
             InvalidDefinition, WorkflowDefinitionVersionConflict.
         """
-        asked = meant(workflow, data, workflow_version)
-        who = people(recipients, asked.data)
-        order = Order(
-            who.ids,
-            asked.data,
-            checks.optional_identifier("idempotency_key", idempotency_key),
-            checks.optional_identifier("cancellation_key", cancellation_key),
-            checks.instant("at", at),
+        asked = verbs.trigger(
+            self._of(tenant),
+            workflow,
+            data,
+            recipients=recipients,
+            idempotency_key=idempotency_key,
+            workflow_version=workflow_version,
+            cancellation_key=cancellation_key,
+            at=at,
         )
-        statement = statements.trigger(asked.key, asked.version, self._of(tenant), order, who.profiles)
-        await self._registered(asked.definition, connection)
-        return receipt(await callers.run(self._database, statement, connection))
+        return await self._ask(asked, connection)
 
     async def trigger_many(
         self,
@@ -137,12 +138,8 @@ class Chimeway(Reading):
         Returns:
             a receipt for each order, in their order.
         """
-        asked, checked = bulk.orders(workflow, orders, workflow_version)
-        if not checked:
-            return []
-        statement = statements.trigger_each(asked.key, asked.version, self._of(tenant), checked)
-        await self._registered(asked.definition, connection)
-        return bulk.receipts(await callers.run(self._database, statement, connection), len(checked))
+        asked = verbs.trigger_many(self._of(tenant), workflow, orders, workflow_version)
+        return await self._ask(asked, connection)
 
     async def signal(
         self,
@@ -159,14 +156,8 @@ class Chimeway(Reading):
         Returns:
             the signal's id; of the first one where the same `dedupe_key` was used before.
         """
-        fact = Fact(
-            checks.identifier("signal_type", signal_type),
-            checks.identifier("actor", actor),
-            checks.json_object("payload", payload),
-            checks.optional_identifier("dedupe_key", dedupe_key),
-        )
-        rows = await callers.run(self._database, statements.signal(self._of(tenant), fact), connection)
-        return UUID(str(rows[0]["id"]))
+        call = verbs.signal(self._of(tenant), signal_type, actor, payload, dedupe_key)
+        return await callers.run(self._database, call, connection)
 
     async def signal_many(
         self,
@@ -185,12 +176,8 @@ class Chimeway(Reading):
         Returns:
             their ids, in their order.
         """
-        facts = bulk.facts(signals)
-        if not facts:
-            return []
-        statement = statements.signal_each(self._of(tenant), facts)
-        rows = await callers.run(self._database, statement, connection)
-        return [UUID(str(row["id"])) for row in sorted(rows, key=lambda row: int(row["place"]))]
+        call = verbs.signal_many(self._of(tenant), signals)
+        return await callers.run(self._database, call, connection)
 
     async def identify(  # noqa: PLR0913  (all but the first by name)
         self,
@@ -218,9 +205,7 @@ class Chimeway(Reading):
             preferences, data: merged into what is known, key by key.
         """
         known = Recipient(recipient, email, phone, timezone, locale, addresses, preferences, data)
-        name = checks.identifier("recipient", recipient)
-        statement = statements.identify(self._of(tenant), name, known.profile())
-        await callers.run(self._database, statement, connection)
+        await callers.run(self._database, verbs.identify(self._of(tenant), known), connection)
 
     async def cancel(
         self,
@@ -246,19 +231,12 @@ class Chimeway(Reading):
             WorkflowRunNotFound: `run_id` is none of this tenant's runs.
             InvalidInput: neither of run_id and cancellation_key is given, or both.
         """
-        if (run_id is None) == (cancellation_key is None):
-            raise InvalidInput("give one of run_id and cancellation_key", field="run_id")
-        statement = statements.cancel(
-            self._of(tenant),
-            run_id=None if run_id is None else checks.uuid("run_id", run_id),
-            cancellation_key=checks.optional_identifier("cancellation_key", cancellation_key),
-            note=checks.note(note),
-        )
-        return cancellation(await callers.run(self._database, statement, connection))
+        call = verbs.cancel(self._of(tenant), run_id, cancellation_key, note)
+        return await callers.run(self._database, call, connection)
 
-    async def _registered(self, definition: Definition | None, connection: object | None) -> None:
+    async def _ask(self, asked: Asked[_T], connection: object | None) -> _T:
         """See that a definition is registered; a wrong kind of connection is refused before."""
-        if connection is not None:
-            callers.borrowed(connection)
-        if definition is not None:
-            await self._registry.ensure(definition)
+        callers.check_lent(connection)
+        if asked.definition is not None:
+            await self._registry.ensure(asked.definition)
+        return await callers.run(self._database, asked.call, connection)

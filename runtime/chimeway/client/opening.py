@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 from chimeway.errors import DatabaseUnavailable, InvalidInput
-from chimeway.store.callers import in_our_words
 from chimeway.store.pool import Database, open_database
+from chimeway.store.words import in_our_words
 
 _Client = TypeVar("_Client")
 _open: list[tuple[asyncio.AbstractEventLoop, object]] = []

@@ -59,14 +59,38 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
     return Meant(definition.key, definition.version, definition, found)
 
 
+class Remembered:
+    """Which definitions a client knows to be registered, or has left to the deploy step."""
+
+    def __init__(self) -> None:
+        """Begin with nothing known."""
+        self._known: dict[tuple[str, int], Definition] = {}
+        self._left_to_deploy: dict[tuple[str, int], Definition] = {}
+
+    def knows(self, definition: Definition) -> bool:
+        """Say whether this very definition was registered through here."""
+        return self._known.get((definition.key, definition.version)) == definition
+
+    def leaves(self, definition: Definition) -> bool:
+        """Say whether this very definition is left to the deploy step."""
+        return self._left_to_deploy.get((definition.key, definition.version)) == definition
+
+    def know(self, definition: Definition) -> None:
+        """Remember that a definition is registered."""
+        self._known[definition.key, definition.version] = definition
+
+    def leave(self, definition: Definition) -> None:
+        """Remember that this role may not register it."""
+        self._left_to_deploy[definition.key, definition.version] = definition
+
+
 class Registry:
     """Registers definitions on a connection of its own, committed, each once while it lives."""
 
     def __init__(self, database: Database) -> None:
         """Begin with nothing known."""
         self._database = database
-        self._known: dict[tuple[str, int], Definition] = {}
-        self._left_to_deploy: dict[tuple[str, int], Definition] = {}
+        self._remembered = Remembered()
 
     async def register(self, definition: Definition) -> bool:
         """Register a definition and say whether it was new.
@@ -74,11 +98,10 @@ class Registry:
         Raises:
             WorkflowDefinitionVersionConflict: the version is registered with another content.
         """
-        name = (definition.key, definition.version)
-        if self._known.get(name) == definition:
+        if self._remembered.knows(definition):
             return False
         new = await definitions.register(self._database, definition)
-        self._known[name] = definition
+        self._remembered.know(definition)
         return new
 
     async def ensure(self, definition: Definition) -> None:
@@ -86,13 +109,12 @@ class Registry:
 
         If that step has not been done, the trigger that follows says so.
         """
-        name = (definition.key, definition.version)
-        if self._left_to_deploy.get(name) == definition:
+        if self._remembered.leaves(definition):
             return
         try:
             await self.register(definition)
         except definitions.MayNotRegister:
-            self._left_to_deploy[name] = definition
+            self._remembered.leave(definition)
 
 
 def _version(version: object) -> int | None:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from chimeway.progression.snapshot import RunState
+from chimeway.store.call import uuid, uuids
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def receipt(rows: Iterable[Mapping[str, Any]]) -> Receipt:
     """Return the receipt of one trigger's rows."""
     found = tuple(rows)
     return Receipt(
-        run_ids=tuple(row["run_id"] for row in found),
+        run_ids=uuids(row["run_id"] for row in found),
         recipients=tuple(row["recipient_id"] for row in found),
         duplicate=any(row["known"] for row in found),
     )
@@ -78,9 +79,9 @@ def cancellation(rows: Iterable[Mapping[str, Any]]) -> Cancellation:
     stopped: list[StoppedRun] = []
     ended: list[EndedRun] = []
     for row in rows:
-        run_id, step = row["stopped_run_id"], row["step"]
+        run_id, step = uuid(row["stopped_run_id"]), row["step"]
         if row["outcome"] == "stopped":
-            stopped.append(StoppedRun(run_id, step, tuple(row["cancelled"]), tuple(row["on_their_way"])))
+            stopped.append(StoppedRun(run_id, step, uuids(row["cancelled"]), uuids(row["on_their_way"])))
         else:
             ended.append(EndedRun(run_id, row["state"], step))
     return Cancellation(tuple(stopped), tuple(ended))

@@ -19,8 +19,7 @@ from chimeway.limits import CLOCK_AHEAD_MS, MAX_DUE, MAX_NOTE_CHARS, PATIENCE_S
 from chimeway.progression.decision import NoopReason
 from chimeway.render.renderers import Renderers
 from chimeway.render.templates import Templates
-from chimeway.store import ledger, nodes, reads, runs
-from chimeway.store.callers import in_our_words
+from chimeway.store import callers, ledger, nodes, reads, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
 from chimeway.store.ledger import Answer, Entry
@@ -28,6 +27,7 @@ from chimeway.store.pool import Database, open_database
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
 from chimeway.store.views import DeliveryView, RunView
+from chimeway.store.words import in_our_words
 
 _BUSY_FIRST_S: Final = 0.005
 _BUSY_MOST_S: Final = 0.25
@@ -193,7 +193,7 @@ class Engine:
             case Committed() as done:
                 return await self._result(done)
             case Rested(noop=noop):
-                return Noop(await reads.find_run(self._database, run_id), noop.reason)
+                return Noop(await callers.ask(self._database, reads.find_run(run_id)), noop.reason)
             case NotUnderstood(loaded):
                 which = f"{loaded.workflow[0]} version {loaded.workflow[1]}"
                 raise InvalidDefinition(f"this program cannot read workflow {which}")
@@ -219,8 +219,8 @@ class Engine:
 
     async def _result(self, done: Committed) -> Progress:
         ids = set(done.entry.delivery_ids.values())
-        run = await reads.find_run(self._database, done.entry.run_id)
-        planned = await reads.find_deliveries(self._database, run.id, ids) if ids else ()
+        run = await callers.ask(self._database, reads.find_run(done.entry.run_id))
+        planned = await callers.ask(self._database, reads.find_deliveries(run.id, ids)) if ids else ()
         return _KINDS[done.entry.decision.kind](run, planned)
 
     async def _load(self, run_id: UUID) -> Loaded | None:

@@ -1,97 +1,99 @@
-"""Running the producers' statements: on our pool, or on a connection that a caller lends.
+"""Asking, with an event loop: on our pool, or on a connection that a caller lends.
 
 A lent connection is never begun, committed or rolled back here. Our errors carry our codes, on
 whichever connection; what the database says beyond them stays the driver's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import asyncpg
-import asyncpg.pool
 
-from chimeway.errors import ChimewayError, DatabaseUnavailable, SchemaMismatch
-from chimeway.store.faults import translate
+from chimeway.store.call import Call, Row, Statement
+from chimeway.store.lent import async_kind_of, check_async_dialect, speaks_dollars
+from chimeway.store.places import named
 from chimeway.store.pool import Connection, Database
-from chimeway.store.statements import Statement
+from chimeway.store.words import AGAIN, TRIES, in_our_words
 
-_SUPPORTED: Final = "an asyncpg connection (asyncpg.Connection, or one that an asyncpg pool lent)"
-# Schema, table, function: what a database without ours answers.
-_ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
-# A wrong password, role or database name, too many connections, a database closed for maintenance: the
-# server is there, and lets nobody in. No statement of ours gives one of these by itself.
-_NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
-# The transaction did not happen: under a strict isolation that the database sets, it is done again.
-_AGAIN: Final = ("40001", "40P01")
-_TRIES: Final = 5
+_T = TypeVar("_T")
 
 
-def borrowed(connection: object) -> Connection:
-    """Return a caller's connection, or raise TypeError with the list of those supported."""
-    if isinstance(connection, asyncpg.Connection | asyncpg.pool.PoolConnectionProxy):
-        return connection  # type: ignore[return-value]  # a proxy has the same verbs
-    kind = f"{type(connection).__module__}.{type(connection).__qualname__}"
-    raise TypeError(f"connection= is a {kind}; supported: {_SUPPORTED}")
+def check_lent(connection: object | None) -> None:
+    """Raise TypeError, with the list of those supported, for a connection that cannot be used here."""
+    if connection is not None:
+        async_kind_of(connection)
 
 
-@contextmanager
-def in_our_words() -> Iterator[None]:
-    """Turn the database's refusals into our errors; what is not ours is raised as it is."""
-    try:
-        yield
-    except ChimewayError:
-        raise
-    except Exception as error:
-        ours = translate(error) or _absent(error) or _no_entry(error)
-        if ours is None:
-            raise
-        raise ours from error
-
-
-def _absent(error: Exception) -> ChimewayError | None:
-    if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _ABSENT:
-        if "chimeway" not in str(error):
-            return None
-        return SchemaMismatch(
-            f"the database has no chimeway schema that fits ({error})",
-            hint="install it: chimeway db init",
-        )
-    return None
-
-
-def _no_entry(error: Exception) -> ChimewayError | None:
-    if isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_NO_ENTRY):
-        hint = "look at the database URL: its user, password and database name"
-        return DatabaseUnavailable(f"the database lets nobody in ({error}): {hint}", hint=hint)
-    return None
-
-
-async def run(
-    database: Database, statement: Statement, connection: object | None = None
-) -> Sequence[Mapping[str, Any]]:
-    """Run a statement on the caller's connection, else on one of the pool in a transaction of its own.
+async def run(database: Database, call: Call[_T], connection: object | None = None) -> _T:
+    """Ask on the caller's connection, else on one of the pool in a transaction of its own.
 
     Raises:
         ChimewayError: one of our functions refused, or the database cannot be reached.
         TypeError: `connection` is of a kind that is not supported.
     """
     with in_our_words():
-        if connection is not None:
-            return _rows(await borrowed(connection).fetch(statement.sql, *statement.args))
-        return _rows(await _run_alone(database, statement))
+        if connection is None:
+            return await ask(database, call)
+        check_lent(connection)
+        return call.read([await _ask_lent(connection, each) for each in call.statements])
 
 
-async def _run_alone(database: Database, statement: Statement) -> list[asyncpg.Record]:
-    for left in reversed(range(_TRIES)):
+async def ask(database: Database, call: Call[_T]) -> _T:
+    """Ask on the pool; what the database refuses is raised as the driver's."""
+    for left in reversed(range(TRIES)):
         try:
-            async with database.acquire() as own:
-                return await own.fetch(statement.sql, *statement.args)
+            return call.read(await _ask_alone(database, call.statements))
         except asyncpg.PostgresError as error:
-            if error.sqlstate not in _AGAIN or not left:
+            if error.sqlstate not in AGAIN or not left:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _rows(records: Sequence[asyncpg.Record]) -> Sequence[Mapping[str, Any]]:
-    return cast("Sequence[Mapping[str, Any]]", records)  # a Record is one, but for its type
+async def _ask_alone(database: Database, statements: Sequence[Statement]) -> list[list[Row]]:
+    if not statements:
+        return []
+    async with database.acquire() as own:
+        if len(statements) == 1:
+            return [await _fetch(own, statements[0])]
+        async with own.transaction(isolation="repeatable_read", readonly=True):
+            return [await _fetch(own, each) for each in statements]
+
+
+async def _fetch(connection: Connection, statement: Statement) -> list[Row]:
+    records = await connection.fetch(statement.sql, *statement.args, record_class=asyncpg.Record)
+    return statement.rows(record[0] for record in records)
+
+
+async def _ask_lent(connection: Any, statement: Statement) -> list[Row]:
+    match async_kind_of(connection):
+        case "asyncpg":
+            return await _fetch(connection, statement)
+        case "psycopg async":
+            return await _fetch_by_psycopg(connection, statement)
+        case "sqlalchemy async":
+            return await _fetch_by_sqlalchemy(connection, statement)
+        case "sqlalchemy async session":
+            return await _fetch_by_sqlalchemy(await connection.connection(), statement)
+        case "sqlalchemy async scoped":
+            return await _ask_lent(connection(), statement)
+        case never:
+            raise AssertionError(never)
+
+
+async def _fetch_by_psycopg(connection: Any, statement: Statement) -> list[Row]:
+    from psycopg import AsyncRawCursor  # noqa: PLC0415  (the caller has it, others need not)
+    from psycopg.rows import tuple_row  # noqa: PLC0415
+    from psycopg.types.string import StrDumperUnknown, TextLoader  # noqa: PLC0415
+
+    async with AsyncRawCursor(connection, row_factory=tuple_row) as cursor:
+        cursor.adapters.register_dumper(str, StrDumperUnknown)  # of this cursor alone
+        cursor.adapters.register_loader("text", TextLoader)
+        await cursor.execute(statement.sql, statement.args)
+        return statement.rows([row[0] for row in await cursor.fetchall()])
+
+
+async def _fetch_by_sqlalchemy(connection: Any, statement: Statement) -> list[Row]:
+    check_async_dialect(connection)
+    sql, args = statement if speaks_dollars(connection) else named(statement)
+    result = await connection.exec_driver_sql(sql, args, execution_options={"stream_results": False})
+    return statement.rows([row[0] for row in result])

@@ -1,21 +1,23 @@
 """The registry of definitions: register, look up, list, fix a version, pause."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import asyncpg
-
-from chimeway.errors import ChimewayError, UnknownWorkflow
+from chimeway.errors import NotPermitted, UnknownWorkflow
 from chimeway.store import statements
-from chimeway.store.callers import in_our_words, run
+from chimeway.store.call import Call, one
+from chimeway.store.callers import run
 from chimeway.store.pool import Database
 from chimeway.store.queries import SQL
+from chimeway.store.words import in_our_words
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest, encode
 
 
-class MayNotRegister(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
+class MayNotRegister(NotPermitted):
     """This role may not register workflows: that is a deploy step."""
 
     code = "may_not_register"
@@ -54,12 +56,23 @@ async def register(database: Database, definition: Definition) -> bool:
         WorkflowDefinitionVersionConflict: the version is registered with another content.
         MayNotRegister: the role lacks the right.
     """
-    statement = statements.register(encode(definition), digest(definition))
+    with or_may_not():
+        return await run(database, registration(definition))
+
+
+def registration(definition: Definition) -> Call[bool]:
+    """Ask for the registration of a definition; the answer says whether it was new."""
+    asked = statements.register(encode(definition), digest(definition))
+    return one(asked, lambda rows: bool(rows[0]["registered"]))
+
+
+@contextmanager
+def or_may_not() -> Iterator[None]:
+    """Say of a registration that the role lacks the right to it, where that is so."""
     try:
-        rows = await run(database, statement)
-    except asyncpg.InsufficientPrivilegeError:
-        raise MayNotRegister from None
-    return bool(rows[0]["registered"])
+        yield
+    except NotPermitted as refused:
+        raise MayNotRegister(hint=refused.details["hint"]) from refused
 
 
 async def fetch_definition(database: Database, key: str, version: int | None = None) -> Stored:

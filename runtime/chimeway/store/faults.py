@@ -1,7 +1,8 @@
 """One answer to the question "is this database error expected?"; every retry asks it here."""
 
 import asyncio
-from typing import Literal, TypeAlias
+from collections.abc import Iterator
+from typing import Final, Literal, TypeAlias
 
 import asyncpg
 
@@ -44,18 +45,69 @@ _REFUSALS: dict[str, type[ChimewayError]] = {
 }
 _RETRY_CLASSES = ("40", "53", "55")
 _CONNECTION_CLASSES = ("08", "57")
+_LIBPQ_DRIVERS: Final = frozenset({"psycopg", "psycopg2"})
+_LOST: Final = frozenset({"OperationalError", "InterfaceError"})
+_MOST_WRAPPINGS: Final = 5
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Go from an error to what it wraps: SQLAlchemy's `orig`, Django's `__cause__`, the driver's own."""
+    found: BaseException | None = error
+    for _ in range(_MOST_WRAPPINGS):
+        if found is None:
+            return
+        yield found
+        orig = getattr(found, "orig", None)
+        found = orig if isinstance(orig, BaseException) else found.__cause__
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """Return the server's SQLSTATE, whichever driver tells it and whatever wraps the driver's error."""
+    for each in causes(error):
+        for name in ("sqlstate", "pgcode"):
+            state = getattr(each, name, None)
+            if isinstance(state, str):
+                return state
+    return None
+
+
+def told(error: BaseException) -> tuple[str, str | None]:
+    """Return what the server said, and its hint, without what a driver puts around it."""
+    for each in causes(error):
+        diagnosis = getattr(each, "diag", None)
+        if diagnosis is not None and diagnosis.message_primary is not None:
+            return str(diagnosis.message_primary), diagnosis.message_hint
+        if isinstance(each, asyncpg.PostgresError):
+            return str(each.message or each), each.hint
+    return str(error), None
 
 
 def fault_of(error: BaseException) -> Fault | None:
     """Say what kind of fault this is; None for what is no database error at all."""
+    if isinstance(error, ChimewayError):
+        return None  # it says itself what it is
+    state = sqlstate_of(error)
+    if state is not None:
+        return _fault_of_state(state)
+    for each in causes(error):
+        found = _fault_of_class(each)
+        if found is not None:
+            return found
+    return None
+
+
+def _fault_of_state(state: str) -> Fault:
+    if state.startswith("CW"):
+        return "refused"
+    if state.startswith(_CONNECTION_CLASSES) and state != "57014":
+        return "connection"
+    if state.startswith(_RETRY_CLASSES) or state in {"57014", "25006"}:
+        return "retry"
+    return "bad"
+
+
+def _fault_of_class(error: BaseException) -> Fault | None:
     if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        if state.startswith("CW"):
-            return "refused"
-        if state.startswith(_CONNECTION_CLASSES) and state != "57014":
-            return "connection"
-        if state.startswith(_RETRY_CLASSES) or state in {"57014", "25006"}:
-            return "retry"
         return "bad"
     if isinstance(error, asyncpg.InternalClientError):
         return "connection"  # the driver's own confusion after a connection died under an operation
@@ -66,16 +118,18 @@ def fault_of(error: BaseException) -> Fault | None:
         return "connection"
     if isinstance(error, ValueError | asyncpg.DataError | UnicodeError):
         return "bad"
+    lineage = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
+    if any(module in _LIBPQ_DRIVERS and name in _LOST for module, name in lineage):
+        return "connection"  # without an SQLSTATE no server has spoken
     return None
 
 
 def translate(error: BaseException) -> ChimewayError | None:
     """Return our error for one of our functions' refusals or for an unreachable database, or None."""
-    if isinstance(error, asyncpg.PostgresError):
-        kind = _REFUSALS.get(error.sqlstate or "")
-        if kind is not None:
-            message = str(error.message or error).partition(": ")[2] or str(error)
-            return kind(message, hint=error.hint)
+    kind = _REFUSALS.get(sqlstate_of(error) or "")
+    if kind is not None:
+        message, hint = told(error)
+        return kind(message.partition(": ")[2] or message, hint=hint)
     if fault_of(error) == "connection":
         text = str(error) or type(error).__name__
         return DatabaseUnavailable(f"the database cannot be reached ({text})")

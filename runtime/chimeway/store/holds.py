@@ -2,8 +2,8 @@
 
 from uuid import UUID
 
-from chimeway.store.callers import in_our_words
 from chimeway.store.pool import Database
+from chimeway.store.words import in_our_words
 
 
 async def resume(database: Database, run_id: UUID, note: str | None = None) -> bool:

@@ -1,29 +1,31 @@
 """The producers' verbs as SQL with its arguments: pure text, shared by every kind of client.
 
-Arguments are plain values: JSON goes in as text and is cast in SQL, so that a caller's own codecs
-never matter. Places are `$1`, `$2`, ...; a client whose driver writes them otherwise rewrites them.
+Arguments are text and are cast in SQL (lists and objects are JSON), so that a caller's own codecs never
+matter. Places are `$1`, `$2`, ...; a client whose driver writes them otherwise rewrites them.
 Values are taken as they are: who calls has checked them.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from uuid import UUID
+
+from chimeway.store.call import Statement, json_text, statement
 
 _TRIGGER: Final = """
 select t.recipient_id, t.run_id, t.known
-  from chimeway.trigger_many($1::text, $2::text, $3::text[], $4::text::jsonb, $5::text, $6::int, $7::text,
-                             $8::timestamptz) t
+  from chimeway.trigger_many($1::text, $2::text, array(select jsonb_array_elements_text($3::text::jsonb)),
+                             $4::text::jsonb, $5::text, $6::text::int, $7::text, $8::text::timestamptz) t
 """
 
 # Profiles are written with a new trigger only: a late retry must not bring an old profile back.
 _TRIGGER_AND_IDENTIFY: Final = """
 with t as materialized (
     select t.recipient_id, t.run_id, t.known, t.n
-      from chimeway.trigger_many($1::text, $2::text, $3::text[], $4::text::jsonb, $5::text, $6::int, $7::text,
-                                 $8::timestamptz) with ordinality t(recipient_id, run_id, known, n)
+      from chimeway.trigger_many($1::text, $2::text, array(select jsonb_array_elements_text($3::text::jsonb)),
+                                 $4::text::jsonb, $5::text, $6::text::int, $7::text, $8::text::timestamptz)
+           with ordinality t(recipient_id, run_id, known, n)
 ), i as materialized (
     select count(chimeway.identify($2::text, p.key, p.value)::text) as written
       from (select p.key, p.value from t join jsonb_each($9::text::jsonb) p on p.key = t.recipient_id
@@ -38,7 +40,7 @@ select o.place, t.recipient_id, t.run_id, t.known
           from jsonb_array_elements($3::text::jsonb) e) o
  cross join lateral chimeway.trigger_many($1::text, $2::text,
         array(select jsonb_array_elements_text(o.item -> 'recipients')), o.item -> 'data',
-        o.item ->> 'idempotency_key', $4::int, o.item ->> 'cancellation_key',
+        o.item ->> 'idempotency_key', $4::text::int, o.item ->> 'cancellation_key',
         (o.item ->> 'at')::timestamptz) t
 """
 
@@ -47,9 +49,10 @@ select chimeway.signal($1::text, $2::text, $3::text, $4::text::jsonb, $5::text) 
 """
 
 _SIGNAL_EACH: Final = """
-select s.place, chimeway.signal(s.type, $1::text, s.actor, s.payload::jsonb, s.dedupe_key) as id
-  from unnest($2::int[], $3::text[], $4::text[], $5::text[], $6::text[])
-       s(place, type, actor, payload, dedupe_key)
+select (s.value ->> 'place')::int as place,
+       chimeway.signal(s.value ->> 'type', $1::text, s.value ->> 'actor', s.value -> 'payload',
+                       s.value ->> 'dedupe_key') as id
+  from jsonb_array_elements($2::text::jsonb) s
 """
 
 _IDENTIFY: Final = """
@@ -58,7 +61,7 @@ select chimeway.identify($1::text, $2::text, $3::text::jsonb)::text
 
 _CANCEL: Final = """
 select c.stopped_run_id, c.outcome, c.state, c.step, c.cancelled, c.on_their_way
-  from chimeway.cancel($1::uuid, $2::text, $3::text, $4::text) c
+  from chimeway.cancel($1::text::uuid, $2::text, $3::text, $4::text) c
 """
 
 _REGISTER: Final = """
@@ -66,15 +69,10 @@ select chimeway.register_workflow($1::text::jsonb, $2::text) as registered
 """
 
 _MARK_INBOX: Final = """
-select m.id from chimeway.mark_inbox($1::text, $2::text, $3::uuid[], $4::text) m
+select m.id
+  from chimeway.mark_inbox($1::text, $2::text, array(select jsonb_array_elements_text($3::text::jsonb)::uuid),
+                           $4::text) m
 """
-
-
-class Statement(NamedTuple):
-    """SQL and its arguments, in the order of its places."""
-
-    sql: str
-    args: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +96,6 @@ class Fact:
     dedupe_key: str | None = None
 
 
-def json_text(value: Any) -> str:
-    """Return JSON as PostgreSQL takes it: UTF-8 as it is, no NaN."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
 def trigger(
     workflow: str,
     version: int | None,
@@ -112,12 +105,12 @@ def trigger(
 ) -> Statement:
     """Return the trigger of one event; `profiles` are written by the same statement."""
     args = (
-        workflow, tenant, list(order.recipients), json_text(order.data), order.idempotency_key,
+        workflow, tenant, order.recipients, json_text(order.data), order.idempotency_key,
         version, order.cancellation_key, order.at,
     )  # fmt: skip
     if not profiles:
-        return Statement(_TRIGGER, args)
-    return Statement(_TRIGGER_AND_IDENTIFY, (*args, json_text(profiles)))
+        return statement(_TRIGGER, *args)
+    return statement(_TRIGGER_AND_IDENTIFY, *args, json_text(profiles))
 
 
 def trigger_each(workflow: str, version: int | None, tenant: str, orders: Sequence[Order]) -> Statement:
@@ -137,46 +130,46 @@ def trigger_each(workflow: str, version: int | None, tenant: str, orders: Sequen
         for place, order in enumerate(orders)
     ]
     items.sort(key=lambda item: str(item["idempotency_key"] or ""))
-    return Statement(_TRIGGER_EACH, (workflow, tenant, json_text(items), version))
+    return statement(_TRIGGER_EACH, workflow, tenant, json_text(items), version)
 
 
 def signal(tenant: str, fact: Fact) -> Statement:
     """Return the record of one signal."""
     payload = json_text(fact.payload)
-    return Statement(_SIGNAL, (fact.type, tenant, fact.actor, payload, fact.dedupe_key))
+    return statement(_SIGNAL, fact.type, tenant, fact.actor, payload, fact.dedupe_key)
 
 
 def signal_each(tenant: str, facts: Sequence[Fact]) -> Statement:
     """Return the record of many signals, in the order of their keys; rows bear their place."""
-    rows = sorted(enumerate(facts), key=lambda row: (row[1].actor, row[1].dedupe_key or ""))
-    return Statement(
-        _SIGNAL_EACH,
-        (
-            tenant,
-            [place for place, _ in rows],
-            [fact.type for _, fact in rows],
-            [fact.actor for _, fact in rows],
-            [json_text(fact.payload) for _, fact in rows],
-            [fact.dedupe_key for _, fact in rows],
-        ),
-    )
+    items = [
+        {
+            "place": place,
+            "type": fact.type,
+            "actor": fact.actor,
+            "payload": fact.payload,
+            "dedupe_key": fact.dedupe_key,
+        }
+        for place, fact in enumerate(facts)
+    ]
+    items.sort(key=lambda item: (str(item["actor"]), str(item["dedupe_key"] or "")))
+    return statement(_SIGNAL_EACH, tenant, json_text(items))
 
 
 def identify(tenant: str, recipient: str, profile: Mapping[str, Any]) -> Statement:
     """Return the writing of a profile."""
-    return Statement(_IDENTIFY, (tenant, recipient, json_text(profile)))
+    return statement(_IDENTIFY, tenant, recipient, json_text(profile))
 
 
 def cancel(tenant: str, *, run_id: UUID | None, cancellation_key: str | None, note: str | None) -> Statement:
     """Return the cancelling of a run, or of all that bear a key."""
-    return Statement(_CANCEL, (run_id, tenant, note, cancellation_key))
+    return statement(_CANCEL, run_id, tenant, note, cancellation_key)
 
 
 def register(definition: Mapping[str, Any], digest: str) -> Statement:
     """Return the registration of a definition in its canonical form."""
-    return Statement(_REGISTER, (json_text(definition), digest))
+    return statement(_REGISTER, json_text(definition), digest)
 
 
 def mark_inbox(tenant: str, recipient: str, ids: Sequence[UUID], mark: str) -> Statement:
     """Return the marking of in-app items; rows are those that had not borne the mark."""
-    return Statement(_MARK_INBOX, (tenant, recipient, list(ids), mark))
+    return statement(_MARK_INBOX, tenant, recipient, list(ids), mark)

@@ -18,13 +18,13 @@ from uuid import UUID
 import asyncpg
 
 from chimeway.progression.fold import fold
-from chimeway.store.callers import in_our_words
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.verify_findings import Findings, Violation
 from chimeway.store.verify_races import check_attempts, check_elapsed_waits
 from chimeway.store.verify_replay import check_decisions
+from chimeway.store.words import in_our_words
 from chimeway.workflow.definition import Definition
 
 __all__ = ["Violation", "verify"]

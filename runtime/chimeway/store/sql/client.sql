@@ -4,7 +4,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
        r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
        r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
   from chimeway.workflow_runs r
- where r.id = $1 and r.tenant_id = $2 and r.shard = chimeway.shard_of_id($1);
+ where r.id = $1::text::uuid and r.tenant_id = $2::text and r.shard = chimeway.shard_of_id($1::text::uuid);
 
 -- name: run_row_of_any_tenant
 -- One run, for the engine, which serves all tenants.
@@ -12,7 +12,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
        r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
        r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
   from chimeway.workflow_runs r
- where r.id = $1 and r.shard = chimeway.shard_of_id($1);
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid);
 
 -- name: list_runs
 -- A page of a tenant's runs, the newest first, behind the cursor; each filter may be null.
@@ -20,13 +20,13 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
        r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
        r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
   from chimeway.workflow_runs r
- where r.tenant_id = $1
-   and ($2::text is null or r.state = $2)
-   and ($3::text is null or r.workflow_key = $3)
-   and ($4::text is null or r.recipient_id = $4)
-   and ($5::uuid is null or r.id < $5)
+ where r.tenant_id = $1::text
+   and ($2::text is null or r.state = $2::text)
+   and ($3::text is null or r.workflow_key = $3::text)
+   and ($4::text is null or r.recipient_id = $4::text)
+   and ($5::text::uuid is null or r.id < $5::text::uuid)
  order by r.id desc
- limit $6;
+ limit $6::text::int;
 
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
@@ -37,14 +37,14 @@ select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempot
   left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
   left join chimeway.recipients p
     on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
- where r.id = $1 and r.shard = chimeway.shard_of_id($1);
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid);
 
 -- name: explain_transitions
 -- The audit of a run, in order.
 select t.seq, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.to_step, t.visit,
        t.status_reason, t.context, t.signal_id, t.signal_type, t.note, t.at
   from chimeway.workflow_transitions t
- where t.run_id = $1 and t.shard = chimeway.shard_of_id($1)
+ where t.run_id = $1::text::uuid and t.shard = chimeway.shard_of_id($1::text::uuid)
  order by t.seq;
 
 -- name: explain_deliveries
@@ -53,7 +53,7 @@ select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppressio
        d.failed_count, d.stop_requested, d.next_attempt_at, d.waiting_for_node, d.last_outcome,
        d.last_error_class, d.note, d.created_at, d.terminal_at
   from chimeway.deliveries d
- where d.run_id = $1 and d.shard = chimeway.shard_of_id($1)
+ where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by d.visit;
 
 -- name: explain_attempts
@@ -64,7 +64,7 @@ select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_cla
   join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard
   left join chimeway.delivery_attempt_results x
     on x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
- where d.run_id = $1 and d.shard = chimeway.shard_of_id($1)
+ where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by a.delivery_id, a.attempt_no;
 
 -- name: explain_mailbox
@@ -72,7 +72,7 @@ select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_cla
 select b.number, b.signal_id, s.type, b.routed_at, b.consumed_by, s.created_at
   from chimeway.run_mailbox b
   join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
- where b.run_id = $1 and b.shard = chimeway.shard_of_id($1)
+ where b.run_id = $1::text::uuid and b.shard = chimeway.shard_of_id($1::text::uuid)
  order by b.number;
 
 -- name: explain_late_signals
@@ -81,7 +81,7 @@ select s.id as signal_id, s.type, s.created_at
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   join chimeway.signals s on s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
- where r.id = $1 and r.shard = chimeway.shard_of_id($1) and r.ended_at is not null
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and r.ended_at is not null
    and s.type = any(w.signal_types) and s.created_at >= r.ended_at and s.arrival > r.arrival
    and (s.run_id is null or s.run_id = r.id)
    and not exists (select from chimeway.run_mailbox b
@@ -93,11 +93,11 @@ select s.id as signal_id, s.type, s.created_at
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.step, r.status_context,
        r.pending_signals, r.wake_at, r.entered_at, r.held_reason
   from chimeway.workflow_runs r
- where r.tenant_id = $1 and r.state = 'waiting'
-   and ($2::timestamptz is null
-        or (coalesce(r.wake_at, '9999-12-31Z'), r.id) > ($2, $3::uuid))
+ where r.tenant_id = $1::text and r.state = 'waiting'
+   and ($2::text::timestamptz is null
+        or (coalesce(r.wake_at, '9999-12-31Z'), r.id) > ($2::text::timestamptz, $3::text::uuid))
  order by coalesce(r.wake_at, '9999-12-31Z'), r.id
- limit $4;
+ limit $4::text::int;
 
 -- name: overdue_runs
 -- Runs past their wake by more than is allowed, counted from the last take-over, the latest first; paused
@@ -108,11 +108,11 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   join chimeway.shards s on r.shard between s.first_shard and s.last_shard
  where r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
-   and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::interval
-   and ($2::text is null or r.tenant_id = $2)
+   and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::text::interval
+   and ($2::text is null or r.tenant_id = $2::text)
    and not chimeway.is_stuck(r, w)
  order by r.wake_at, r.id
- limit $3;
+ limit $3::text::int;
 
 -- name: stuck_runs
 -- Live runs that cannot move by themselves, with the reason: held, waiting for a node, paused or stuck.
@@ -126,24 +126,24 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
  where r.state in ('active','waiting')
    and (r.held_reason is not null or r.waiting_for_node is not null or chimeway.is_stuck(r, w))
-   and ($1::text is null or r.tenant_id = $1)
+   and ($1::text is null or r.tenant_id = $1::text)
  order by r.id
- limit $2;
+ limit $2::text::int;
 
 -- name: inbox_items
 -- A page of a recipient's in-app items, the newest first, behind the cursor.
 select i.id, i.run_id, i.render_key, i.subject, i.body, i.created_at, i.seen_at, i.read_at, i.archived_at
   from chimeway.inbox_items i
- where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = chimeway.shard_of($1, $2)
-   and ($3::timestamptz is null or (i.created_at, i.id) < ($3, $4::uuid))
-   and ($5::bool or i.archived_at is null)
+ where i.tenant_id = $1::text and i.recipient_id = $2::text and i.shard = chimeway.shard_of($1::text, $2::text)
+   and ($3::text::timestamptz is null or (i.created_at, i.id) < ($3::text::timestamptz, $4::text::uuid))
+   and ($5::text::bool or i.archived_at is null)
  order by i.created_at desc, i.id desc
- limit $6;
+ limit $6::text::int;
 
 -- name: inbox_unseen
 -- How many items a recipient has neither seen nor read nor put away.
 select count(*) from chimeway.inbox_items i
- where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = chimeway.shard_of($1, $2)
+ where i.tenant_id = $1::text and i.recipient_id = $2::text and i.shard = chimeway.shard_of($1::text, $2::text)
    and i.seen_at is null and i.read_at is null and i.archived_at is null;
 
 -- name: list_definitions

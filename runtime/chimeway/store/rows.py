@@ -1,0 +1,149 @@
+"""From rows, as JSON says them, to what readers get. Pure; instants come out in UTC."""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from chimeway.errors import InvalidDefinition
+from chimeway.store.call import Row
+from chimeway.store.views import (
+    AttemptView,
+    DeliveryView,
+    InboxItem,
+    ListedRun,
+    MailView,
+    RunView,
+    Story,
+    TransitionView,
+    WaitingRun,
+)
+from chimeway.workflow.definition import Definition
+from chimeway.workflow.parse import parse
+
+_RUN_INSTANTS: Final = ("wake_at", "held_at", "created_at", "ended_at")
+_DELIVERY_INSTANTS: Final = ("next_attempt_at", "created_at", "terminal_at")
+_ITEM_INSTANTS: Final = ("created_at", "seen_at", "read_at", "archived_at")
+
+
+def instant(value: str | None) -> datetime | None:
+    """Return an instant of a row, which may be null."""
+    return None if value is None else moment(value)
+
+
+def moment(value: str) -> datetime:
+    """Return an instant of a row, in UTC whatever the session's zone."""
+    return datetime.fromisoformat(value).astimezone(UTC)
+
+
+def _typed(row: Row, *, ids: Collection[str] = ("id",), instants: Collection[str] = ()) -> dict[str, Any]:
+    """Return the row with these of its columns as ids and instants."""
+    found = dict(row)
+    found.update((name, None if row[name] is None else UUID(row[name])) for name in ids)
+    found.update((name, instant(row[name])) for name in instants)
+    return found
+
+
+def run(row: Row) -> RunView:
+    """Return a run's row."""
+    typed = _typed(row, ids=("id", "event_id"), instants=_RUN_INSTANTS)
+    return RunView(**{**typed, "pending_signals": tuple(row["pending_signals"])})
+
+
+def transition(row: Row) -> TransitionView:
+    """Return a row of the audit."""
+    return TransitionView(**_typed(row, ids=("decision_id", "signal_id"), instants=("at",)))
+
+
+def delivery(row: Row, attempts: Sequence[Row]) -> DeliveryView:
+    """Return a delivery with those of these attempts that are its own."""
+    own = tuple(_attempt(each) for each in attempts if each["delivery_id"] == row["id"])
+    return DeliveryView(**_typed(row, instants=_DELIVERY_INSTANTS), attempts=own)
+
+
+def _attempt(row: Row) -> AttemptView:
+    return AttemptView(
+        number=row["attempt_no"],
+        node=UUID(row["node"]),
+        started_at=moment(row["started_at"]),
+        outcome=row["outcome"],
+        error_class=row["error_class"],
+        note=row["note"],
+        provider_reference=row["provider_reference"],
+        finished_at=instant(row["finished_at"]),
+    )
+
+
+def story(
+    run_row: Row,
+    context: Row,
+    transitions: Sequence[Row],
+    deliveries: Sequence[Row],
+    attempts: Sequence[Row],
+    mail: Sequence[Row],
+    late: Sequence[Row],
+) -> Story:
+    """Return all that is known of a run."""
+    return Story(
+        run=run(run_row),
+        zone=context["zone"],
+        now=moment(context["now"]),
+        definition=_definition(context["definition"]),
+        paused_at=instant(context["paused_at"]),
+        transitions=tuple(transition(row) for row in transitions),
+        deliveries=tuple(delivery(row, attempts) for row in deliveries),
+        mail=(
+            *(_mail(row, row["number"], row["consumed_by"]) for row in mail),
+            *(_mail(row, None, None) for row in late),
+        ),
+    )
+
+
+def _definition(raw: Any) -> Definition | None:
+    try:
+        return parse(raw)
+    except InvalidDefinition:
+        return None
+
+
+def _mail(row: Row, number: int | None, consumed_by: str | None) -> MailView:
+    consumer = None if consumed_by is None else UUID(consumed_by)
+    return MailView(number, UUID(row["signal_id"]), row["type"], moment(row["created_at"]), consumer)
+
+
+def waiting(row: Row) -> WaitingRun:
+    """Return a run of the waiting room."""
+    return WaitingRun(
+        run_id=UUID(row["id"]),
+        tenant_id=row["tenant_id"],
+        recipient_id=row["recipient_id"],
+        workflow_key=row["workflow_key"],
+        workflow_version=row["workflow_version"],
+        step=row["step"],
+        signals=tuple(row["pending_signals"]),
+        since=instant(row["entered_at"]),
+        until=instant(row["wake_at"]),
+        then=row["status_context"].get("to_step"),
+        held_reason=row["held_reason"],
+    )
+
+
+def listed(row: Row, kind: Literal["overdue", "stuck", "held", "waiting_for_node"]) -> ListedRun:
+    """Return a run that people should look at."""
+    return ListedRun(
+        run_id=UUID(row["id"]),
+        kind=kind,
+        tenant_id=row["tenant_id"],
+        recipient_id=row["recipient_id"],
+        workflow_key=row["workflow_key"],
+        workflow_version=row["workflow_version"],
+        state=row["state"],
+        step=row["step"],
+        reason=row["reason"],
+        since=moment(row["since"]),
+    )
+
+
+def item(row: Row) -> InboxItem:
+    """Return an in-app item."""
+    return InboxItem(**_typed(row, ids=("id", "run_id"), instants=_ITEM_INSTANTS))

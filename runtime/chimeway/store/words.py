@@ -1,0 +1,48 @@
+"""The database's refusals in our words, whichever driver brought them and whatever wraps it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, SchemaMismatch
+from chimeway.store.faults import sqlstate_of, told, translate
+
+# Schema, table, function: what a database without ours answers.
+_ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
+# A wrong password, role or database name, too many connections, a database closed for maintenance: the
+# server is there, and lets nobody in. No statement of ours gives one of these by itself.
+_NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
+_NO_RIGHT: Final = "42501"
+AGAIN: Final = ("40001", "40P01")
+"""The transaction did not happen: under a strict isolation that the database sets, it is done again."""
+TRIES: Final = 5
+
+
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """Turn the database's refusals into our errors; what is not ours is raised as it is."""
+    try:
+        yield
+    except ChimewayError:
+        raise
+    except Exception as error:
+        ours = translate(error) or _by_state(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _by_state(error: Exception) -> ChimewayError | None:
+    state, (message, _) = sqlstate_of(error) or "", told(error)
+    if state in _ABSENT and "chimeway" in message:
+        return SchemaMismatch(
+            f"the database has no chimeway schema that fits ({message})",
+            hint="install it: chimeway db init",
+        )
+    if state.startswith(_NO_ENTRY):
+        hint = "look at the database URL: its user, password and database name"
+        return DatabaseUnavailable(f"the database lets nobody in ({message}): {hint}", hint=hint)
+    if state == _NO_RIGHT:
+        hint = "grant it one of the roles that `chimeway db roles` makes, or ask somebody who has one"
+        return NotPermitted(f"this role may not do this ({message})", hint=hint)
+    return None
