@@ -2,7 +2,9 @@
 --
 -- Needs no superuser and no extension, only CREATE on the database; PostgreSQL 15 to 18.
 -- Contents:  1 ground  2 tables  3 append-only  4 what producers call  5 what operators call
---            6 the ledger  7 deliveries  8 mailbox  9 nodes and leases
+--            6 the ledger  7 deliveries  8 mailbox  9 nodes and leases  10 roles
+--
+-- A change here goes into the newest migration too (runtime/chimeway/store/migrations); a test compares.
 --
 -- Locks are taken in one order everywhere: run rows by id, then delivery rows by id. Whoever changes a
 -- delivery holds its run's lock, so nobody ever waits for a delivery. Only `cancel` and other commands
@@ -13,11 +15,14 @@ create schema chimeway;
 
 -- ── 1 ground ─────────────────────────────────────────────────────────────────────────────────────
 
+-- A row for each version that the schema here has had since it was installed; the highest one holds.
 create table chimeway.schema_version (
-    version     int         not null,
-    installed_at timestamptz not null default clock_timestamp()
+    version      int         primary key,
+    installed_at timestamptz not null default clock_timestamp(),
+    serves_from  int         not null,             -- programs that know this version may work on it, too
+    program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version) values (1);
+insert into chimeway.schema_version (version, serves_from) values (2, 1);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -661,7 +666,7 @@ end $$;
 -- transaction. Only the first time counts: returns the items that had not borne the mark.
 create function chimeway.mark_inbox(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text)
 returns table (id uuid)
-language plpgsql as $$
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
 #variable_conflict use_column
 declare
     now_  timestamptz := chimeway.clock();
@@ -860,7 +865,7 @@ end $$;
 -- when somebody else has it locked.
 create function chimeway.hold_run(p_run uuid, p_reason text, p_note text default null, p_patient boolean default true)
 returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
 declare now_ timestamptz := chimeway.clock();
 begin
     if p_patient then
@@ -903,7 +908,7 @@ language sql stable as $$
 $$;
 
 create function chimeway.resume_run(p_run uuid, p_note text default null) returns boolean
-language plpgsql as $$
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
 declare now_ timestamptz := chimeway.clock();
 begin
     perform 1 from chimeway.workflow_runs r where r.id = p_run and r.held_reason is not null for update;
@@ -923,7 +928,7 @@ end $$;
 
 -- Pauses or resumes all versions of a workflow: decisions and first attempts wait, triggers do not.
 create function chimeway.pause_workflow(p_key text, p_paused boolean) returns int
-language plpgsql as $$
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
 declare touched int;
 begin
     update chimeway.workflow_definitions
@@ -1384,5 +1389,72 @@ begin
     return found;
 end $$;
 
-revoke all on all functions in schema chimeway from public;
-revoke all on all tables in schema chimeway from public;
+-- ── 10 roles ─────────────────────────────────────────────────────────────────────────────────────
+-- Roles belong to the whole cluster, grants to one database. `chimeway db roles` makes the roles; whoever
+-- installs or migrates calls this function, which gives to those that exist what stands here, and takes
+-- away what else they had been given by its predecessors. Nothing is granted to PUBLIC, and nothing may be
+-- changed by any of them that is append-only. Functions named with SECURITY DEFINER look up names in
+-- chimeway and pg_catalog alone; what they call is checked for their owner.
+--
+--   producer  starts, signals, identifies and cancels, and reads nothing
+--   deployer  registers definitions and fixes versions
+--   daemon    what `serve` needs: decides, sends, records
+--   reader    reads everything, personal data too: explain, waiting, verify
+--   operator  what a reader may, and hold, resume, pause, cancel
+--   inbox     shows recipients their in-app items, and marks them
+
+create function chimeway.grant_roles() returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    roles text[];
+    give  record;
+begin
+    select coalesce(array_agg(r.rolname::text order by r.rolname), '{}') into roles from pg_roles r
+     where r.rolname in ('chimeway_producer','chimeway_deployer','chimeway_daemon','chimeway_reader',
+                         'chimeway_operator','chimeway_inbox');
+    for give in select unnest(array['public'] || roles) as role loop
+        execute format('revoke all on all functions in schema chimeway from %s', give.role);
+        execute format('revoke all on all tables in schema chimeway from %s', give.role);
+        execute format('revoke all on all sequences in schema chimeway from %s', give.role);
+        execute format('revoke all on schema chimeway from %s', give.role);
+    end loop;
+    for give in
+        select 'chimeway_' || g.role as role, g.privilege, g.kind, o as object
+          from (values
+            ('producer', 'execute', 'function', '{trigger,trigger_many,signal,identify,cancel}'::text[]),
+            ('deployer', 'execute', 'function', '{register_workflow}'),
+            ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
+            ('reader',   'select', 'all tables', '{}'),
+            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),
+            ('operator', 'select', 'all tables', '{}'),
+            ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  cancel,hold_run,resume_run,pause_workflow}'),
+            ('inbox',    'select', 'table', '{inbox_items}'),
+            ('inbox',    'execute', 'function', '{shard_of,mark_inbox}'),
+            ('daemon',   'execute', 'all functions', '{}'),
+            ('daemon',   'usage', 'sequence', '{arrival}'),
+            ('daemon',   'select', 'all tables', '{}'),
+            ('daemon',   'insert', 'table', '{workflow_transitions,delivery_attempts,delivery_attempt_results}'),
+            ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals}'),
+            ('daemon',   'update', 'table', '{workflow_runs,shards}'),
+            ('daemon',   'insert, update, delete', 'table', '{nodes}')
+          ) g(role, privilege, kind, objects)
+         cross join lateral unnest(case when g.objects = '{}' then array[null] else g.objects end) o
+         where 'chimeway_' || g.role = any(roles)
+    loop
+        execute format('grant usage on schema chimeway to %s', give.role);
+        execute format(
+            case when give.object is null then 'grant %s on %s in schema chimeway to %s'
+                 else 'grant %s on %s chimeway.' || quote_ident(give.object) || ' to %s' end,
+            give.privilege, give.kind, give.role);
+    end loop;
+    if 'chimeway_daemon' = any(roles) then
+        revoke all on function chimeway.grant_roles() from chimeway_daemon;
+    end if;
+    if to_regclass('chimeway.test_clock') is not null then
+        grant select on chimeway.test_clock to public;
+    end if;
+    return roles;
+end $$;
+revoke all on function chimeway.grant_roles() from public;
+select chimeway.grant_roles();

@@ -34,6 +34,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         # The database
         "database.lost": "error, operation: it cannot be reached; everything waits and tries again",
         "database.back": "seconds: it is reached again, after so long",
+        "schema.other": "version, known: it works; an older one is brought up by chimeway db migrate",
         # Ownership
         "lease.acquired": "shards, epoch, taken_over: these shards are ours now",
         "lease.released": "shards: handed over on purpose",

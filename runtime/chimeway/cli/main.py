@@ -27,7 +27,7 @@ found; the stable code stands in the message. 4 the database cannot be reached."
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "serve": ("serving", "Run a node until it is told to end (SIGTERM, SIGINT)."),
-        "db": ("db", "Install and look at the schema."),
+        "db": ("db", "Install, migrate and look at the schema; make roles."),
         "workflow": ("workflow", "Check, rehearse, register and steer workflow definitions."),
         "trigger": ("producing", "Start one run of a workflow for each recipient."),
         "signal": ("producing", "Record that something happened."),

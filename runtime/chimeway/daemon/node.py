@@ -160,7 +160,9 @@ def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:
 
 
 async def _check(database: Database) -> None:
-    await schema.require(database)
+    there = await schema.require(database)
+    if there.number != schema.VERSION:
+        _log.warning("schema.other", version=there.number, known=schema.VERSION)
     if await schema.has_test_clock(database):
         raise SchemaMismatch("time stands still in this database: its schema was installed for tests")
 
