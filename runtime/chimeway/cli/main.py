@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from chimeway.errors import ChimewayError, DatabaseUnavailable, InvalidSettings
+from chimeway.extras import imported
 
 FOUND_WRONG: Final = 1
 USAGE: Final = 2
@@ -62,7 +63,8 @@ class _OnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Put the command itself in the place of its sentence."""
         if args and args[0] in COMMANDS:
-            module = import_module(f"chimeway.cli.{COMMANDS[args[0]][0]}")
+            with imported():
+                module = import_module(f"chimeway.cli.{COMMANDS[args[0]][0]}")
             self.commands[args[0]] = _command(module.app, args[0])
         return super().resolve_command(ctx, args)
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from chimeway.cli.finding_app import find_app
 from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json, print_table
 from chimeway.cli.session import url_of
 from chimeway.daemon import serve as run_node
+from chimeway.delivery.declared import NOTHING_DECLARED
 from chimeway.settings import Settings
 
 app = typer.Typer(rich_markup_mode=None)
@@ -18,6 +20,10 @@ app = typer.Typer(rich_markup_mode=None)
 
 @app.command()
 def serve(
+    app_path: Annotated[
+        str | None,
+        typer.Option("--app", help="An App in your code: module:attribute.", show_default=False),
+    ] = None,
     workflows: Annotated[
         Path | None,
         typer.Option(help="A folder of definitions, registered at the start.", show_default=False),
@@ -47,7 +53,8 @@ def serve(
         _print(settings, as_json)
         return
     url_of(settings)
-    asyncio.run(run_node(settings))
+    declared = NOTHING_DECLARED if app_path is None else find_app(app_path).declared
+    asyncio.run(run_node(settings, declared))
 
 
 def _print(settings: Settings, as_json: AsJson) -> None:
