@@ -80,6 +80,35 @@ _SECRET_FIELDS: Final = frozenset(
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
 
 
+class Events:
+    """What a module says its events by: `_log = Events()`.
+
+    Where they go is for the process to say: to the lines of `configure`, when it is ours; else to the
+    structlog that the host has set up; else, as is the way of libraries, to `logging.getLogger("chimeway")`,
+    with the fields in `record.chimeway`.
+    """
+
+    def debug(self, event: str, /, **fields: Any) -> None:
+        """Say what only a search for a fault wants to know."""
+        _way_out().debug(event, **masked(None, "", fields))
+
+    def info(self, event: str, /, **fields: Any) -> None:
+        """Say what happened."""
+        _way_out().info(event, **masked(None, "", fields))
+
+    def warning(self, event: str, /, **fields: Any) -> None:
+        """Say what somebody should look at some day."""
+        _way_out().warning(event, **masked(None, "", fields))
+
+    def error(self, event: str, /, **fields: Any) -> None:
+        """Say what somebody should look at now."""
+        _way_out().error(event, **masked(None, "", fields))
+
+
+def _way_out() -> Any:
+    return _structured if structlog.is_configured() else _plain
+
+
 def configure(
     format: LogFormat = "console",  # noqa: A002  (the setting's own name)
     level: LogLevel = "info",
@@ -118,6 +147,23 @@ def masked(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         elif isinstance(value, str) and "://" in value:
             event[name] = _URL_PASSWORD.sub(rf"\1\2{_MASK}", value)
     return event
+
+
+def _as_record(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
+    """Turn an event into the arguments of a call of `logging`."""
+    name, trace = event.pop("event"), event.pop("exception", None)
+    text = " ".join([name, *(f"{field}={value!r}" for field, value in event.items())])
+    extra = {"chimeway": {"event": name, **event}}
+    return (text if trace is None else f"{text}\n{trace}",), {"extra": extra}
+
+
+_structured: Final[Any] = structlog.get_logger()
+_plain: Final[Any] = structlog.wrap_logger(
+    logging.getLogger("chimeway"),
+    processors=[structlog.stdlib.filter_by_level, structlog.processors.format_exc_info, masked, _as_record],
+    wrapper_class=structlog.stdlib.BoundLogger,
+    cache_logger_on_first_use=True,
+)
 
 
 def _ending(format: LogFormat) -> list[Processor]:  # noqa: A002  (as above)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from chimeway.log import EVENTS, configure
+from chimeway.log import EVENTS, Events, configure
 
 
 @pytest.fixture(autouse=True)
@@ -103,3 +103,30 @@ def test_table_is_documented() -> None:
         assert room.isalpha(), name
         assert word.replace("_", "").isalpha(), name
         assert len(text) > 5, name
+
+
+def test_a_host_that_set_nothing_up_hears_us_as_it_hears_any_library(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a process of others events go to the logger "chimeway", masked, and nothing is printed."""
+    structlog.reset_defaults()
+    with caplog.at_level(logging.INFO, logger="chimeway"):
+        Events().info("database.back", seconds=2, url="postgresql://ada:hush@db/x")
+        Events().debug("decision.stale", run_id="r")
+    (record,) = caplog.records
+    assert (record.name, record.levelname) == ("chimeway", "INFO")
+    assert record.getMessage() == "database.back seconds=2 url='postgresql://ada:***@db/x'"
+    fields = {"event": "database.back", "seconds": 2, "url": "postgresql://ada:***@db/x"}
+    assert record.__dict__["chimeway"] == fields
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_host_with_structlog_hears_us_by_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a host has set structlog up, events go its way, whenever it did so."""
+    log = Events()
+    seen = structlog.testing.LogCapture()
+    structlog.configure(processors=[seen])
+    log.warning("settings.warning", text="at smtp://ada:hush@host/")
+    expected = {"event": "settings.warning", "text": "at smtp://ada:***@host/", "log_level": "warning"}
+    assert seen.entries == [expected]
+    assert capsys.readouterr() == ("", "")

@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 from chimeway.errors import InvalidDefinition, InvalidSettings
+from chimeway.log import Events
 from chimeway.render.templates import Templates
 from chimeway.store import definitions
 from chimeway.store.pool import Database
@@ -14,7 +13,7 @@ from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest
 from chimeway.workflow.text import TextFormat, check_text
 
-_log = structlog.get_logger()
+_log = Events()
 _FORMATS: Final[dict[str, TextFormat]] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
 
 

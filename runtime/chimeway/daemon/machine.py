@@ -14,8 +14,6 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock
 from chimeway.delivery.abandoned import Foundling
 from chimeway.delivery.channel import Channel, needs_address
@@ -33,6 +31,7 @@ from chimeway.engine.seam import Seam
 from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.timekeeper import Timekeeper
 from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH
+from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, runs
 from chimeway.store.batching import Batcher
@@ -41,7 +40,7 @@ from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database
 
-_log = structlog.get_logger()
+_log = Events()
 _SHARDS: Final = range(256)
 _DELIVERIES_EVERY_S: Final = 0.25
 

@@ -13,8 +13,6 @@ from importlib.metadata import version
 from typing import Final
 from uuid import uuid4
 
-import structlog
-
 from chimeway import log
 from chimeway.clock import SystemClock
 from chimeway.daemon.folders import read_templates, register_workflows
@@ -26,6 +24,7 @@ from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership
 from chimeway.errors import ChimewayError, InvalidSettings, SchemaMismatch
 from chimeway.limits import BEAT_S
+from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.settings import Settings
 from chimeway.store import nodes, schema
@@ -33,7 +32,7 @@ from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database, open_database, persistently
 
-_log = structlog.get_logger()
+_log = Events()
 _POOL: Final = 16
 _MEASURES: Final = 5
 

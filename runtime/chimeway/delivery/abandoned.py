@@ -7,18 +7,17 @@ delivery is tried again under the same idempotency key, as the rules of retrying
 from collections.abc import Callable
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.dispatcher import Dispatcher
 from chimeway.delivery.results import Results
 from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
+from chimeway.log import Events
 from chimeway.store import deliveries
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import NO_ID
 
-_log = structlog.get_logger()
+_log = Events()
 
 
 class Foundling:

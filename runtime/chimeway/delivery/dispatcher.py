@@ -19,13 +19,12 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import jittered
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending
 from chimeway.limits import INTAKE, LOAD_BATCH, RECORDING
+from chimeway.log import Events
 from chimeway.store import deliveries
 from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
@@ -33,7 +32,7 @@ from chimeway.store.deliveries import Outcome
 from chimeway.store.pool import Database
 from chimeway.store.runs import load_runs
 
-_log = structlog.get_logger()
+_log = Events()
 _FAULT_AGAIN_S: Final = 30.0
 
 

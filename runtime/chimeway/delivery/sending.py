@@ -12,8 +12,6 @@ from datetime import timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import (
     Channel,
@@ -25,6 +23,7 @@ from chimeway.delivery.channel import (
 )
 from chimeway.delivery.results import Results, ended_unsent
 from chimeway.limits import CLOCK_AHEAD_MS, SEND_TIMEOUT_S
+from chimeway.log import Events
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Noop
 from chimeway.progression.snapshot import LIVE
@@ -38,7 +37,7 @@ from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import Loaded
 from chimeway.workflow.definition import Step
 
-_log = structlog.get_logger()
+_log = Events()
 _ROUNDS: Final = 20
 _ABOUT: Final = timedelta(milliseconds=CLOCK_AHEAD_MS)  # our clock is behind the one that wrote the row
 _BUSY_AGAIN_S: Final = 0.25

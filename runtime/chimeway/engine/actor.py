@@ -10,17 +10,16 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, jittered
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
+from chimeway.log import Events
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
 from chimeway.store.faults import LeaseLost, fault_of
 from chimeway.store.pool import Database, persistently
 from chimeway.store.text import fault_note
 
-_log = structlog.get_logger()
+_log = Events()
 _STALE_ROUNDS: Final = 50
 _BUSY_FIRST_S: Final = 0.05
 _BUSY_MOST_S: Final = 2.0

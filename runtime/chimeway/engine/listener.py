@@ -10,15 +10,14 @@ from collections import deque
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, set_within
 from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
+from chimeway.log import Events
 from chimeway.store.faults import fault_of
 from chimeway.store.hints import HintLine
 
 Mode: TypeAlias = Literal["hinted", "polling"]
-_log = structlog.get_logger()
+_log = Events()
 _AGAIN_S: Final = 1.0
 _COUNTED: Final = 1_000
 

@@ -56,14 +56,13 @@ from datetime import timedelta
 from typing import Final
 from uuid import uuid4
 
-import structlog
-
 from chimeway.clock import set_within
+from chimeway.log import Events
 from chimeway.store.faults import fault_of
 from chimeway.store.ledger import Fence
 from chimeway.store.nodes import LeaseLine
 
-_log = structlog.get_logger()
+_log = Events()
 _TWICE_APART_S: Final = 0.3
 _TRIES_A_LEASE: Final = 6
 _RENEWALS_A_LEASE: Final = 3

@@ -16,14 +16,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock
 from chimeway.limits import STRIKES, SUSPECTS, SUSPECTS_AT_ONCE
+from chimeway.log import Events
 from chimeway.store import runs
 from chimeway.store.pool import Database, persistently
 
-_log = structlog.get_logger()
+_log = Events()
 _CLEAR_S: Final = 2.0
 _NOTE: Final = "the node that evaluated this run died, three times"
 

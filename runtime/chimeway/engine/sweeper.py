@@ -12,15 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, SystemClock, jittered
 from chimeway.limits import IDLE_LOOK_S, REMEMBERED, SWEEP_EVERY_S, SWEEP_PAGE, SWEEP_SELDOM_S
+from chimeway.log import Events
 from chimeway.store import nodes, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database, persistently
 
-_log = structlog.get_logger()
+_log = Events()
 _REMEMBER_S: Final = 600.0
 
 

@@ -16,15 +16,14 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import structlog
-
 from chimeway.clock import Clock, set_within
 from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, WHEEL_KEYS
+from chimeway.log import Events
 from chimeway.store.due import Due, Pages
 from chimeway.store.pool import persistently
 from chimeway.wheel import Wheel
 
-_log = structlog.get_logger()
+_log = Events()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
 

@@ -71,7 +71,7 @@ def _content(made: object) -> Content | str:
         if part not in _PARTS:
             return f"returned a dict with {part!r}: its names are subject, body and text"
         if not isinstance(value, _PARTS[part]):
-            return f"returned a {type(value).__name__} as {part}: give a text"
+            return f"returned {type(value).__name__} as {part}: give a text"
     if "body" not in made:
         return "returned a dict without body"
     return Content(**made)

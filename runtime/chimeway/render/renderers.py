@@ -39,5 +39,7 @@ class Renderers:
             return self._templates.render(render_key, channel, context.names())
         function = function or self._functions.get((render_key, None)) or self._fallback
         if function is None:
-            return RenderFault(f"there is no template {render_key}.{channel}.j2, and no renderer")
+            return RenderFault(
+                f"there is no template {render_key}.{channel}.j2, and no renderer of {render_key}"
+            )
         return rendered_by(function, render_key, channel, context)

@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-import structlog
-
+from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import persistently
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_log = structlog.get_logger()
+_log = Events()
 
 
 class Batcher(Generic[Item, Result]):

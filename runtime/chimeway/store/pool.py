@@ -8,9 +8,9 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import asyncpg.pool
-import structlog
 
 from chimeway.clock import jittered
+from chimeway.log import Events
 from chimeway.store.faults import fault_of, translate
 from chimeway.store.queries import SQL
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
-_log = structlog.get_logger()
+_log = Events()
 _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
 

@@ -2,11 +2,10 @@
 
 from typing import ClassVar
 
-import structlog
-
 from chimeway.delivery.channel import Message, Sent
+from chimeway.log import Events
 
-_log = structlog.get_logger()
+_log = Events()
 
 
 class LogChannel:
