@@ -1,20 +1,28 @@
 """`chimeway workflow check` and `rehearse`: definitions that are files yet. No database."""
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from chimeway.cli.options import AsJson
-from chimeway.cli.printing import print_json, print_line, print_table
-from chimeway.cli.reading_files import File, Files, content, format_of, plain_data
-from chimeway.errors import InvalidDefinition
+from chimeway.cli.pathways import after
+from chimeway.cli.printing import print_json, print_line
+from chimeway.cli.reading_files import (
+    File,
+    Files,
+    WhichKey,
+    content,
+    definition_in,
+    format_of,
+    named,
+    plain_data,
+)
+from chimeway.cli.tables import print_table
 from chimeway.progression.rehearse import Rehearsal
 from chimeway.progression.rehearse import rehearse as play
 from chimeway.progression.snapshot import LIVE
-from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest
 from chimeway.workflow.parse import Checked
 from chimeway.workflow.text import check_text
@@ -25,7 +33,7 @@ def check(files: Files, as_json: AsJson = False) -> None:
 
     A fault is told as compilers do: file:line: error[code] path: what is wrong.
     """
-    found = {str(path): check_text(content(path), format=format_of(path)) for path in files}
+    found = {named(path): check_text(content(path), format=format_of(path)) for path in files}
     each = [checked for checks in found.values() for checked in checks]
     errors = sum(len(checked.errors) for checked in each)
     warnings = sum(len(checked.warnings) for checked in each)
@@ -51,30 +59,15 @@ def rehearse(
             help="What happens: start, zone, data, deliveries, events (YAML or JSON). Without it, time.",
         ),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Which definition, where the file has several.", show_default=False)
-    ] = None,
+    key: WhichKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Play a journey on paper, through the decision core itself, and write its timeline."""
-    played = play(_definition(file, key), None if script is None else plain_data(script))
+    played = play(definition_in(file, key), None if script is None else plain_data(script))
     if as_json:
         print_json(_rehearsal(played))
     else:
         _tell(played)
-
-
-def _definition(path: Path, key: str | None) -> Definition:
-    """Return the one definition of a file that is meant."""
-    checked = check_text(content(path), format=format_of(path))
-    faults = [problem.printed(str(path)) for each in checked for problem in each.errors]
-    if faults:
-        raise InvalidDefinition(f"{path} has faults\n" + "\n".join(faults))
-    found = [each.definition for each in checked if each.definition and key in (None, each.definition.key)]
-    if len(found) == 1:
-        return found[0]
-    keys = ", ".join(dict.fromkeys(each.definition.key for each in checked if each.definition))
-    raise typer.BadParameter(f"{path} defines {keys}; name one of them, of one version, by --key")
 
 
 def _checked(name: str, checked: Checked) -> dict[str, Any]:
@@ -102,15 +95,10 @@ def _rehearsal(played: Rehearsal) -> dict[str, Any]:
 
 def _tell(played: Rehearsal) -> None:
     start = played.timeline[0].at
-    rows = ((_after(line.at - start), line.at, line.what, line.step, line.detail) for line in played.timeline)
+    rows = ((after(line.at - start), line.at, line.what, line.step, line.detail) for line in played.timeline)
     print_table(("AFTER", "AT", "WHAT", "STEP", "DETAIL"), rows)
     because = f", and rests: {played.noop}" if played.run.state in LIVE else ""
     print_line(f"The run is {played.run.state} ({played.run.status_reason}){because}.")
-
-
-def _after(passed: timedelta) -> str:
-    hours, rest = divmod(int(passed.total_seconds()), 3_600)
-    return f"+{hours}:{rest // 60:02}:{rest % 60:02}"
 
 
 def _many(count: int, noun: str) -> str:

@@ -17,7 +17,8 @@ from chimeway.cli.options import (
     RunId,
     Tenant,
 )
-from chimeway.cli.printing import print_json, print_line, print_table
+from chimeway.cli.printing import print_json, print_line
+from chimeway.cli.tables import print_table
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.explanation import Explanation
 from chimeway.settings import Settings

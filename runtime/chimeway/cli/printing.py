@@ -1,21 +1,50 @@
-"""What commands write to stdout: JSON for programs, lines and tables for people."""
+"""What commands write: JSON for programs, lines and sentences for people. `tables` writes tables.
+
+Piped, output is plain and the same on every machine. On a terminal it is fitted to the width, and an
+instant also says how long ago it was, or how long it will be.
+"""
 
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Protocol
 from uuid import UUID
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from chimeway.clock import SystemClock
 from chimeway.progression.instants import written
+from chimeway.workflow.telling import visible
 
-_PIPED_WIDTH: Final = 2_000
-"""Nothing is cut off or folded for a program that reads lines."""
+_NARROWEST: Final = 40
+"""Text is not folded to less than this: the terminal breaks it as it can."""
+_STYLES: Final[Mapping[str, str]] = {
+    "active": "cyan",
+    "pending": "cyan",
+    "dispatched": "cyan",
+    "waiting": "yellow",
+    "suppressed": "yellow",
+    "waiting_for_node": "yellow",
+    "completed": "green",
+    "succeeded": "green",
+    "stopped": "magenta",
+    "cancelled": "magenta",
+    "failed": "red",
+    "stuck": "red",
+    "held": "red",
+    "overdue": "red",
+}
+
+
+class Progress(Protocol):
+    """Called with how far a long piece of work has come."""
+
+    def __call__(self, told: str) -> None:
+        """Say it, in the place of what was said before."""
 
 
 def print_json(value: Any) -> None:
@@ -42,27 +71,45 @@ def plain(value: Any) -> Any:
             raise AssertionError(f"{type(value).__name__} has no form in JSON")
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write rows under their columns' names; None is written as `-`."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, name in enumerate(columns):
-        # Ids stand first and are copied: they stay whole, and nothing else is cut off either.
-        table.add_column(name, no_wrap=place == 0, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else _PIPED_WIDTH, highlight=False)
-    if terminal:
-        console.print(table)
-        return
-    with console.capture() as capture:
-        console.print(table)
-    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+def print_line(text: str, *, style: str = "") -> None:
+    """Write one line, whatever its data holds; the style shows on a terminal only."""
+    if style and on_terminal():
+        Console(highlight=False).print(Text(shown(text), style), soft_wrap=True)
+    else:
+        print(shown(text))
 
 
-def print_line(text: str) -> None:
-    """Write one line, whatever its data holds."""
-    print(shown(text))
+def print_sentence(text: str, *, indent: str = "") -> None:
+    """Write a sentence: one line where it is piped, folded between words on a terminal."""
+    told = indent + shown(text)
+    print("\n".join(folded(told, width(), indent + "  ")) if on_terminal() else told)
+
+
+def on_terminal() -> bool:
+    """Tell whether people read this as it is written."""
+    return sys.stdout.isatty()
+
+
+def width() -> int:
+    """Return how many columns a terminal has."""
+    return max(Console().width, _NARROWEST)
+
+
+def folded(text: str, columns: int, hanging: str) -> list[str]:
+    """Return a text in lines of at most so many columns; no word is ever broken, so ids can be copied."""
+    first, *words = text.split(" ")
+    lines = [first]
+    for word in words:
+        if len(lines[-1]) + 1 + len(word) <= columns or not lines[-1].strip():
+            lines[-1] += " " + word
+        else:
+            lines.append(hanging + word)
+    return lines
+
+
+def style_of(text: str) -> str:
+    """Return the colour of a state, or of what became of a message."""
+    return _STYLES.get(text.partition(",")[0], "")
 
 
 def shown(value: object) -> str:
@@ -75,4 +122,26 @@ def shown(value: object) -> str:
         return in_utc.isoformat(" ", precision).replace("+00:00", "Z")
     if isinstance(value, list | tuple):
         return ", ".join(shown(one) for one in value) or "-"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in str(value))
+    return visible(str(value))
+
+
+def reckoned(at: datetime) -> str:
+    """Return how far off an instant is, by this machine's clock: "in 1 h 20 min", "3 d 4 h ago"."""
+    off = at - SystemClock().now()
+    return f"in {span(off)}" if off > timedelta(0) else f"{span(-off)} ago"
+
+
+def span(length: timedelta) -> str:
+    """Return a length of time in its two greatest units, rounded down: "1 h 20 min"."""
+    seconds = int(length.total_seconds())
+    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
+    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
+    told = " ".join([part for part in parts if part][:2])
+    return told or f"{seconds % 60} s"
+
+
+@contextmanager
+def progress(doing: str) -> Iterator[Progress]:
+    """Say on a terminal's stderr what is being done, and how far it has come; else say nothing."""
+    with Console(stderr=True).status(doing) as status:
+        yield lambda told: status.update(f"{doing}, {told}")

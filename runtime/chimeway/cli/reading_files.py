@@ -9,11 +9,17 @@ from typing import Annotated, Any, TypeAlias
 import typer
 import yaml
 
+from chimeway.workflow.definition import Definition
 from chimeway.workflow.durations import parse_instant
-from chimeway.workflow.text import TextFormat
+from chimeway.workflow.text import TextFormat, read_definitions
 
 File: TypeAlias = Annotated[Path, typer.Argument(help="A YAML or JSON file; - is stdin.")]
 Files: TypeAlias = Annotated[list[Path], typer.Argument(help="YAML or JSON files; - is stdin.")]
+
+WhichKey: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--key", help="Which definition, where the file has several.", show_default=False),
+]
 
 
 def content(path: Path) -> bytes:
@@ -33,6 +39,31 @@ def content(path: Path) -> bytes:
 def format_of(path: Path) -> TextFormat:
     """Return the format that a file's name tells; YAML, which takes most JSON too, where none does."""
     return "json" if path.suffix == ".json" else "yaml"
+
+
+def definitions_in(path: Path) -> tuple[Definition, ...]:
+    """Return the definitions of a file.
+
+    Raises:
+        InvalidDefinition: it has faults; all of them are in the message.
+        typer.BadParameter: it cannot be read.
+    """
+    return read_definitions(content(path), format=format_of(path), source=named(path))
+
+
+def definition_in(path: Path, key: str | None) -> Definition:
+    """Return the one definition of a file that is meant; raises as `definitions_in` does."""
+    found = definitions_in(path)
+    meant = [each for each in found if key in (None, each.key)]
+    if len(meant) == 1:
+        return meant[0]
+    keys = ", ".join(dict.fromkeys(each.key for each in found))
+    raise typer.BadParameter(f"{named(path)} defines {keys}; name one of them, of one version, by --key")
+
+
+def named(path: Path) -> str:
+    """Return how messages name a file."""
+    return "stdin" if str(path) == "-" else str(path)
 
 
 def plain_data(path: Path) -> Any:

@@ -9,8 +9,9 @@ import typer
 
 from chimeway.cli.finding_app import find_app
 from chimeway.cli.options import AsJson, DatabaseUrl
-from chimeway.cli.printing import print_json, print_table
+from chimeway.cli.printing import print_json
 from chimeway.cli.session import url_of
+from chimeway.cli.tables import print_table
 from chimeway.daemon import serve as run_node
 from chimeway.delivery.declared import NOTHING_DECLARED
 from chimeway.settings import Settings

@@ -1,6 +1,5 @@
 """`chimeway workflow`: definitions in files, and those that are registered."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,30 +7,37 @@ import typer
 from chimeway.cli import session
 from chimeway.cli.drafts import check, rehearse
 from chimeway.cli.options import AsJson, DatabaseUrl
-from chimeway.cli.printing import print_json, print_line, print_table
-from chimeway.cli.reading_files import Files, content, format_of
+from chimeway.cli.pathways import paths
+from chimeway.cli.printing import print_json, print_line, progress
+from chimeway.cli.reading_files import Files, definitions_in
+from chimeway.cli.showing import show
+from chimeway.cli.tables import print_table
 from chimeway.client.chimeway import Chimeway
-from chimeway.errors import InvalidDefinition
 from chimeway.store import definitions
-from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest
-from chimeway.workflow.text import check_text
 
 app = typer.Typer(
     name="workflow", help="Check, rehearse, register and steer workflow definitions.", rich_markup_mode=None
 )
 app.command()(check)
 app.command()(rehearse)
+app.command()(paths)
+app.command()(show)
 Key = Annotated[str, typer.Argument(help="The workflow's key.", show_default=False)]
 
 
 @app.command()
 def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Register what the files define; the same content again does nothing."""
-    found = [definition for path in files for definition in _definitions(path)]
+    found = [definition for path in files for definition in definitions_in(path)]
 
     async def ask(client: Chimeway) -> list[bool]:
-        return [await client.register(definition) for definition in found]
+        done = []
+        with progress("registering") as tell:
+            for definition in found:
+                done.append(await client.register(definition))
+                tell(f"{len(done)} of {len(found)}")
+        return done
 
     new = session.run(database_url, ask)
     rows = [
@@ -68,26 +74,6 @@ def list_workflows(database_url: DatabaseUrl = None, as_json: AsJson = False) ->
         for one in found
     )
     print_table(("KEY", "VERSION", "DIGEST", "REGISTERED", "PAUSED"), rows)
-
-
-@app.command()
-def show(
-    key: Key,
-    version: Annotated[int | None, typer.Option(help="Without it the one that a trigger starts.")] = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write a registered definition as JSON."""
-
-    async def ask(client: Chimeway) -> definitions.Stored:
-        return await definitions.fetch_definition(client.database, key, version)
-
-    stored = session.run(database_url, ask)
-    if as_json:
-        about = {"key": stored.key, "version": stored.version, "digest": stored.digest}
-        print_json({**about, "definition": stored.raw})
-    else:
-        print_json(stored.raw)
 
 
 @app.command()
@@ -131,12 +117,3 @@ def _set_paused(key: str, database_url: str | None, as_json: bool, *, paused: bo
         print_json({"key": key, "paused": paused, "versions": versions})
     else:
         print_line(f"{key}: {'paused' if paused else 'resumed'} ({versions} versions)")
-
-
-def _definitions(path: Path) -> list[Definition]:
-    """Return a file's definitions; all of its faults at once are in the error."""
-    checked = check_text(content(path), format=format_of(path))
-    faults = [problem.printed(str(path)) for each in checked for problem in each.errors]
-    if faults:
-        raise InvalidDefinition(f"{path} has faults, nothing was registered\n" + "\n".join(faults))
-    return [each.definition for each in checked if each.definition is not None]

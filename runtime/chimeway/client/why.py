@@ -16,7 +16,6 @@ from chimeway.client.words import (
     heard_by,
     listed,
     moment,
-    signal_of,
     what_follows,
     what_is_next,
     written_moment,
@@ -25,6 +24,7 @@ from chimeway.progression.instants import read
 from chimeway.progression.snapshot import LIVE
 from chimeway.store.views import MailView, Story, TransitionView
 from chimeway.workflow.definition import END, Condition, NotifyAction, WaitUntil
+from chimeway.workflow.telling import signal_of
 
 _LATE: Final = timedelta(seconds=5)
 """A run that went on this much after its time was late, and is told so."""

@@ -1,6 +1,5 @@
 """The words of an explanation: moments in local time and UTC, messages, conditions. Pure."""
 
-import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import assert_never
@@ -12,12 +11,8 @@ from chimeway.store.views import DeliveryView, Story
 from chimeway.workflow.definition import (
     END,
     Condition,
-    DataRef,
     Definition,
-    DeliveryRef,
     Goto,
-    LiteralValue,
-    MatchTerm,
     NotifyAction,
     Step,
 )
@@ -65,24 +60,6 @@ def what_is_next(definition: Definition | None, to: object) -> str:
     if step is not None and isinstance(step.action, NotifyAction):
         return f'{to} sends the {step.action.channel} "{step.action.render_key}"'
     return f"{to} begins"
-
-
-def signal_of(condition: Condition) -> str:
-    """Return what a condition listens for: the type, and what its payload must be."""
-    terms = [f"{name} = {_term(term)}" for name, term in condition.match]
-    return condition.signal_type + (f" (with {' and '.join(terms)})" if terms else "")
-
-
-def _term(term: MatchTerm) -> str:
-    match term:
-        case DataRef(name=name):
-            return f"the trigger's {name}"
-        case DeliveryRef(step_id=step_id):
-            return f"the id of {step_id}'s delivery"
-        case LiteralValue(value=value):
-            return json.dumps(value, ensure_ascii=False)
-        case _:
-            assert_never(term)
 
 
 def heard_by(story: Story, step_id: str | None) -> tuple[Condition, ...]:

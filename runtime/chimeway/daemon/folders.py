@@ -11,7 +11,7 @@ from chimeway.store import definitions
 from chimeway.store.pool import Database
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest
-from chimeway.workflow.text import TextFormat, check_text
+from chimeway.workflow.text import TextFormat, read_definitions
 
 _log = Events()
 _FORMATS: Final[dict[str, TextFormat]] = {".yaml": "yaml", ".yml": "yaml", ".json": "json"}
@@ -55,13 +55,13 @@ async def register_workflows(
         )  # fmt: skip
 
 
-def _definitions(path: Path) -> list[Definition]:
-    checked = check_text(_text(path), format=_FORMATS[path.suffix])
-    faults = [p.printed(str(path)) for each in checked if each.definition is None for p in each.problems]
-    if faults:
+def _definitions(path: Path) -> tuple[Definition, ...]:
+    try:
+        return read_definitions(_text(path), format=_FORMATS[path.suffix], source=str(path))
+    except InvalidDefinition as error:
+        faults = [problem.printed(str(path)) for problem in error.details["problems"]]
         _log.error("workflow.rejected", file=str(path), faults=faults)
-        raise InvalidDefinition(f"{path} has faults:\n" + "\n".join(faults), file=str(path))
-    return [each.definition for each in checked if each.definition is not None]
+        raise
 
 
 def _files(folder: Path | None, variable: str) -> list[Path]:

@@ -1,13 +1,13 @@
 """Every way through a definition, with the earliest and the latest moment of each step.
 
 Moments are counted as if each message ended at once; a slow provider can only make things later.
-What is open (`until` from the data) has no latest moment, nor has anything after it. The workflow's
-own `stop_conditions` may cut any path short, and are not among the ways.
+What is open (`until` from data that is not given) has no latest moment, nor has anything after it. The
+workflow's own `stop_conditions` may cut any path short, and are not among the ways.
 
 Paths can be many: they are yielded one by one, and who lists them says when it is enough.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
@@ -16,12 +16,13 @@ from chimeway.workflow.definition import (
     END,
     DataRef,
     Definition,
+    Json,
     NotifyAction,
     Step,
     WaitAction,
     WaitUntil,
 )
-from chimeway.workflow.durations import known_zone, parse_duration
+from chimeway.workflow.durations import known_zone, parse_duration, parse_instant
 from chimeway.workflow.graph import Edge, graph_of
 
 PathEnd: TypeAlias = Literal["completed", "stopped", "repeats"]
@@ -57,28 +58,32 @@ class Path:
     end: PathEnd
 
 
-def paths(definition: Definition, *, start: datetime, zone: str = "UTC") -> Iterator[Path]:
+def paths(
+    definition: Definition, *, start: datetime, zone: str = "UTC", data: Mapping[str, Json] | None = None
+) -> Iterator[Path]:
     """Yield the ways through a definition, depth first, in the order in which they are tried.
 
     Args:
         definition: the journey, valid.
         start: when it is triggered.
         zone: where the recipient lives: calendar durations depend on it.
+        data: the trigger's, as far as it is known: an `until` may refer to it.
 
     Raises:
-        ValueError: the zone is unknown.
+        ValueError: the zone is unknown, or an `until` refers to data that is no instant.
     """
     if not known_zone(zone):
         raise ValueError(f"given the time zone {zone[:60]!r}; wanted an IANA name")
-    walk = _Walk(definition, zone)
+    walk = _Walk(definition, zone, {} if data is None else data)
     yield from walk.onward(definition.steps[0], Span(start, start), ())
 
 
 class _Walk:
-    def __init__(self, definition: Definition, zone: str) -> None:
+    def __init__(self, definition: Definition, zone: str, data: Mapping[str, Json]) -> None:
         self._definition = definition
         self._ways = graph_of(definition.steps).edges
         self._zone = zone
+        self._data = data
 
     def onward(self, step: Step, entered: Span, before: tuple[Leg, ...]) -> Iterator[Path]:
         # No step comes twice, and a definition has a hundred at most: recursion is bounded.
@@ -100,14 +105,23 @@ class _Walk:
         match step.action:
             case WaitAction(duration=str() as duration):
                 return _later(entered, self._after(anchor, duration))
-            case WaitAction(until=DataRef()):
-                return Span(entered.earliest, None)
+            case WaitAction(until=DataRef(name=name)):
+                return self._at(name, entered)
             case WaitAction(until=datetime() as at):
                 return _later(entered, Span(at, at))
         rule = next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)
         if rule is None:
             return entered
         return self._after(entered, rule.delay if rule.delay is not None else rule.delay_seconds or 0)
+
+    def _at(self, name: str, entered: Span) -> Span:
+        given = self._data.get(name)
+        if given is None:
+            return Span(entered.earliest, None)
+        if not isinstance(given, str):
+            raise ValueError(f"the data's {name} is given as {given!r:.60}; wanted an instant as text")
+        at = parse_instant(given)
+        return _later(entered, Span(at, at))
 
     def _after(self, anchor: Span, delay: str | float) -> Span:
         latest = None if anchor.latest is None else self._moment(anchor.latest, delay)

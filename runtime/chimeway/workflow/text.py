@@ -6,6 +6,7 @@ What a definition may hold is `parse`'s affair; here is only what text can get w
 from typing import Literal, TypeAlias
 
 from chimeway.limits import MAX_DEFINITIONS_TEXT_BYTES
+from chimeway.workflow.definition import Definition
 from chimeway.workflow.document import Document, TextFault
 from chimeway.workflow.json_text import read_json
 from chimeway.workflow.parse import Checked, check_with, invalid_definition
@@ -34,6 +35,23 @@ def loads(
     if found := tuple(problem for each in documents for problem in each.problems.all()):
         raise invalid_definition(found, source)
     return [document.value for document in documents]
+
+
+def read_definitions(
+    text: str | bytes,
+    *,
+    format: TextFormat,  # noqa: A002  (the word that readers expect)
+    source: str,
+) -> tuple[Definition, ...]:
+    """Return the definitions of a text, all of them valid.
+
+    Raises InvalidDefinition, whose message lists every error of every definition with its line, and
+    whose `details["problems"]` holds all problems. `source` is the name that messages give the text.
+    """
+    checked = check_text(text, format=format)
+    if any(each.definition is None for each in checked):
+        raise invalid_definition(tuple(problem for each in checked for problem in each.problems), source)
+    return tuple(each.definition for each in checked if each.definition is not None)
 
 
 def check_text(
