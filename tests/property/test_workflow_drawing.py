@@ -1,7 +1,7 @@
 """Whatever the journey: its picture is valid, nothing is cut, and no line crosses a box or a word."""
 
 from itertools import combinations, pairwise
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from hypothesis import given
 
@@ -55,7 +55,7 @@ def test_nothing_overlaps_and_nothing_is_cut(definition: Definition) -> None:
 def test_every_step_and_way_is_in_both_drawings(definition: Definition) -> None:
     """The SVG is XML with title and description; both forms name every step, and are one line a thing."""
     lines = drawn(definition)
-    root = ElementTree.fromstring(svg(definition))  # noqa: S314  (our own text)
+    root = ET.fromstring(svg(definition))  # noqa: S314  (our own text)
     words = {"".join(each.itertext()).replace(" ", "") for each in root.iter()}
     for step in definition.steps:
         assert any(line[2:].startswith(f"{step.id}: ") for line in lines)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -69,7 +69,7 @@ def test_no_golden_drawing_is_left_over() -> None:
 
 def test_names_are_text_and_never_markup() -> None:
     """What a definition calls a step or a signal arrives in the SVG as it was written."""
-    root = ElementTree.fromstring(svg(parse(HOSTILE)))  # noqa: S314  (our own text)
+    root = ET.fromstring(svg(parse(HOSTILE)))  # noqa: S314  (our own text)
     assert {each.tag.rpartition("}")[2] for each in root.iter()} == {
         "svg", "title", "desc", "style", "defs", "marker", "path", "rect", "text", "tspan", "g",
     }  # fmt: skip
@@ -81,7 +81,7 @@ def test_a_hundred_steps_are_drawn() -> None:
     steps = [wait(f"w{n}", signal(then={"goto": f"w{(n * 37 + 11) % 99}"})) for n in range(99)]
     definition = parse(workflow(*steps, notify("last")))
     assert len(drawn(definition)) > 200
-    ElementTree.fromstring(svg(definition))  # noqa: S314  (our own text)
+    ET.fromstring(svg(definition))  # noqa: S314  (our own text)
 
 
 def test_text_is_folded_between_words_and_else_where_it_must_be() -> None:
