@@ -4,7 +4,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -44,13 +43,3 @@ async def run(url: str, sql: str) -> None:
             await connection.execute(sql)
     finally:
         await connection.close()
-
-
-def as_role(url: str, role: str) -> str:
-    """Return `url` for another role to log in."""
-    parts = urlsplit(url)
-    text = url.replace(
-        f"{parts.username}@" if parts.username else "://", f"{role}@" if parts.username else f"://{role}@", 1
-    )
-    assert f"{role}@" in text
-    return text
