@@ -125,17 +125,17 @@ def environment(url: str, home: Home, **settings: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_daemon(
-    url: str, home: Home, *, name: str = "node", ready: bool = True, **settings: str
+    url: str, home: Home, *options: str, name: str = "node", ready: bool = True, **settings: str
 ) -> AsyncIterator[Daemon]:
     """Run a daemon while the block lasts; inside, it is ready (or, `ready=False`, just started).
 
-    `settings` are CHIMEWAY_ variables without their prefix. A daemon that the block leaves alive is
-    killed; one that died by itself fails the test with the end of its log.
+    `options` are of the command line, `settings` CHIMEWAY_ variables without their prefix. A daemon that
+    the block leaves alive is killed; one that died by itself fails the test with the end of its log.
     """
     log = home.folder / f"{name}-{len(list(home.folder.glob('*.log')))}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(  # noqa: ASYNC220  (returns at once)
-            COMMAND,
+            (*COMMAND, *options),
             env=environment(url, home, NODE_NAME=name, **settings),
             cwd=home.folder,
             stdin=subprocess.DEVNULL,

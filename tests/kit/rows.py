@@ -56,7 +56,8 @@ class Rows:
 
     async def attempts(self, run_id: str | UUID) -> list[Row]:
         """Return a run's provider calls, each with what became of it."""
-        sql = """select a.delivery_id, a.attempt_no, a.started_at, x.outcome, x.error_class
+        sql = """select a.delivery_id, a.attempt_no, a.started_at, x.outcome, x.error_class,
+                        x.provider_reference
                    from chimeway.delivery_attempts a
                    left join chimeway.delivery_attempt_results x using (delivery_id, attempt_no, shard)
                   where a.run_id = $1 order by a.started_at, a.attempt_no"""
