@@ -942,6 +942,37 @@ begin
     return touched;
 end $$;
 
+-- Lets a message that failed be tried again now, and not when its backoff is over; how often it has been
+-- tried still counts. Returns it as it was found under its lock; no row: this tenant has no such delivery.
+-- `retried` only while it is `failed`, its run is not held and no node has said that it lacks what it needs.
+create function chimeway.retry_delivery(p_delivery uuid, p_tenant_id text default 'default')
+returns table (
+    retried boolean, run_id uuid, workflow_key text, recipient_id text, step_id text, channel text, status text,
+    suppression_reason text, stop_requested boolean, attempt_count int, next_attempt_at timestamptz,
+    terminal_at timestamptz, held_reason text, waiting_for_node text
+)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    r    chimeway.workflow_runs;
+    d    chimeway.deliveries;
+    now_ timestamptz := chimeway.clock();
+begin
+    select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
+    if not found then return; end if;
+    select x.* into strict r from chimeway.workflow_runs x where x.id = r.id for update;
+    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for update;
+    retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
+    if retried then
+        update chimeway.deliveries x
+           set next_attempt_at = least(x.next_attempt_at, now_), revision = x.revision + 1 where x.id = p_delivery;
+        perform chimeway.hint();
+    end if;
+    return query select retried, d.run_id, r.workflow_key, d.recipient_id, d.step_id, d.channel, d.status,
+        d.suppression_reason, d.stop_requested, d.attempt_count, d.next_attempt_at, d.terminal_at, r.held_reason,
+        d.waiting_for_node;
+end $$;
+
 -- Whether a live run cannot move by itself: its context, its step or its delivery is not what it must be.
 -- The noops of the decision core that no wake can cure, said in SQL so that they can be listed.
 create function chimeway.is_stuck(r chimeway.workflow_runs, w chimeway.workflow_definitions) returns boolean
@@ -1400,7 +1431,7 @@ end $$;
 --   deployer  registers definitions and fixes versions
 --   daemon    what `serve` needs: decides, sends, records
 --   reader    reads everything, personal data too: explain, waiting, verify
---   operator  what a reader may, and hold, resume, pause, cancel
+--   operator  what a reader may, and hold, resume, pause, cancel, retry
 --   inbox     shows recipients their in-app items, and marks them
 
 create function chimeway.grant_roles() returns text[]
@@ -1428,7 +1459,8 @@ begin
             ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),
             ('operator', 'select', 'all tables', '{}'),
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
-                                                  cancel,hold_run,resume_run,pause_workflow}'),
+                                                  cancel,hold_run,resume_run,pause_workflow,
+                                                  retry_delivery}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,mark_inbox}'),
             ('daemon',   'execute', 'all functions', '{}'),

@@ -3,6 +3,7 @@
 A command's module is imported when the command is used, so that `chimeway --help` is quick.
 """
 
+import io
 import json
 import sys
 from collections.abc import Mapping
@@ -41,6 +42,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "cancel": ("steering", "Stop a run, or all that bear a cancellation key."),
         "hold": ("steering", "Hold a run: nothing is decided or sent until it is resumed."),
         "resume": ("steering", "Let a held run go on."),
+        "deliveries": (
+            "delivering",
+            "List messages that failed and wait for their next attempt; try one now.",
+        ),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
     }
 )
@@ -104,6 +109,9 @@ def chimeway(
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # whatever a terminal's encoding lacks
     try:
         app()
     except ChimewayError as error:
@@ -123,15 +131,22 @@ def _exit_code(error: ChimewayError) -> int:
 
 
 def _tell(error: ChimewayError) -> None:
-    """Write an error to stderr: its code, what was wrong, and what would be right."""
+    """Write an error to stderr: its code, what was wrong, and what would be right.
+
+    It may quote what strangers gave: nothing in it moves the cursor or turns the reading order.
+    """
     hint = error.details.get("hint")
     if "--json" in sys.argv:
         told = {"code": error.code, "message": error.message, "hint": hint}
         print(json.dumps({"error": told}, ensure_ascii=False), file=sys.stderr)
         return
-    print(f"error[{error.code}]: {error.message}", file=sys.stderr)
+    print(f"error[{error.code}]: {_harmless(error.message)}", file=sys.stderr)
     if isinstance(hint, str) and hint not in error.message:
-        print(f"  {hint}", file=sys.stderr)
+        print(f"  {_harmless(hint)}", file=sys.stderr)
+
+
+def _harmless(text: str) -> str:
+    return "".join(char if char.isprintable() or char == "\n" else repr(char)[1:-1] for char in text)
 
 
 if __name__ == "__main__":

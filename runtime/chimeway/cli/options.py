@@ -29,3 +29,8 @@ MaxLateness: TypeAlias = Annotated[
     typer.Option(help="ISO 8601, like PT5S; without it CHIMEWAY_MAX_LATENESS.", show_default=False),
 ]
 RunId: TypeAlias = Annotated[str, typer.Argument(help="The run's id.", show_default=False)]
+
+
+def examples(*commands: str) -> str:
+    """Return the end of a command's help: what one might type."""
+    return "\b\nExamples:\n" + "\n".join(f"  {command}" for command in commands)

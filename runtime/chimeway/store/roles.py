@@ -19,7 +19,7 @@ ROLES: Final = {
     "chimeway_deployer": "may register workflows and fix versions",
     "chimeway_daemon": "may do what `chimeway serve` needs",
     "chimeway_reader": "may read everything, personal data too",
-    "chimeway_operator": "may read everything, and cancel, hold, resume and pause",
+    "chimeway_operator": "may read everything, and cancel, hold, resume, pause and retry",
     "chimeway_inbox": "may read and mark in-app items",
 }
 """Each role, and what it may."""

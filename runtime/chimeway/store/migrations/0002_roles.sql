@@ -102,6 +102,34 @@ begin
     return touched;
 end $$;
 
+create function chimeway.retry_delivery(p_delivery uuid, p_tenant_id text default 'default')
+returns table (
+    retried boolean, run_id uuid, workflow_key text, recipient_id text, step_id text, channel text, status text,
+    suppression_reason text, stop_requested boolean, attempt_count int, next_attempt_at timestamptz,
+    terminal_at timestamptz, held_reason text, waiting_for_node text
+)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    r    chimeway.workflow_runs;
+    d    chimeway.deliveries;
+    now_ timestamptz := chimeway.clock();
+begin
+    select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
+    if not found then return; end if;
+    select x.* into strict r from chimeway.workflow_runs x where x.id = r.id for update;
+    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for update;
+    retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
+    if retried then
+        update chimeway.deliveries x
+           set next_attempt_at = least(x.next_attempt_at, now_), revision = x.revision + 1 where x.id = p_delivery;
+        perform chimeway.hint();
+    end if;
+    return query select retried, d.run_id, r.workflow_key, d.recipient_id, d.step_id, d.channel, d.status,
+        d.suppression_reason, d.stop_requested, d.attempt_count, d.next_attempt_at, d.terminal_at, r.held_reason,
+        d.waiting_for_node;
+end $$;
+
 create function chimeway.grant_roles() returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare
@@ -127,7 +155,8 @@ begin
             ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),
             ('operator', 'select', 'all tables', '{}'),
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
-                                                  cancel,hold_run,resume_run,pause_workflow}'),
+                                                  cancel,hold_run,resume_run,pause_workflow,
+                                                  retry_delivery}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,mark_inbox}'),
             ('daemon',   'execute', 'all functions', '{}'),

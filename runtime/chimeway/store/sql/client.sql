@@ -180,3 +180,20 @@ select chimeway.pause_workflow($1, $2);
 -- name: resume_run
 -- Gives a held run back; false when it was not held.
 select chimeway.resume_run($1, $2);
+
+-- name: failed_deliveries
+-- Messages that failed and are to be tried again, the next first, with what may keep them.
+select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as step, d.channel, d.attempt_count,
+       d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node
+  from chimeway.deliveries d
+  join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
+ where d.status = 'failed' and d.next_attempt_at is not null
+   and ($1::text is null or d.tenant_id = $1) and ($2::text is null or d.channel = $2)
+ order by d.next_attempt_at, d.id
+ limit $3;
+
+-- name: retry_delivery
+-- Lets a failed message be tried again now; as it was found, or no row.
+select t.retried, t.run_id, t.workflow_key, t.recipient_id, t.step_id, t.channel, t.status, t.suppression_reason,
+       t.stop_requested, t.attempt_count, t.next_attempt_at, t.terminal_at, t.held_reason, t.waiting_for_node
+  from chimeway.retry_delivery($1, $2) t;

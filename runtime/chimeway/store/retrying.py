@@ -1,0 +1,68 @@
+"""Messages that failed and wait for their next attempt: which there are, and trying one now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from chimeway.progression.snapshot import DeliveryStatus
+from chimeway.store.pool import Database
+from chimeway.store.words import in_our_words
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A message that failed and is tried again at `next_attempt_at`, unless something keeps it."""
+
+    delivery_id: UUID
+    run_id: UUID
+    tenant_id: str
+    recipient_id: str
+    step: str
+    channel: str
+    attempt_count: int
+    error_class: str | None
+    note: str | None
+    next_attempt_at: datetime | None
+    held_reason: str | None
+    waiting_for_node: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """A delivery as it was found, and whether it is tried again now."""
+
+    delivery_id: UUID
+    retried: bool
+    run_id: UUID
+    workflow_key: str
+    recipient_id: str
+    step_id: str
+    channel: str
+    status: DeliveryStatus
+    suppression_reason: str | None
+    stop_requested: bool
+    attempt_count: int
+    next_attempt_at: datetime | None
+    terminal_at: datetime | None
+    held_reason: str | None
+    waiting_for_node: str | None
+
+
+async def list_failed(
+    database: Database, tenant: str | None, channel: str | None, limit: int
+) -> list[Failed]:
+    """Return messages that failed and are to be tried again, the next first; of all tenants for None."""
+    with in_our_words():
+        rows = await database.fetch("failed_deliveries", tenant, channel, limit)
+    return [Failed(**row) for row in rows]
+
+
+async def retry(database: Database, tenant: str, delivery_id: UUID) -> Retry | None:
+    """Let a failed message be tried again now; None: this tenant has no such delivery.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached.
+    """
+    with in_our_words():
+        row = await database.fetchrow("retry_delivery", delivery_id, tenant)
+    return None if row is None else Retry(delivery_id, **row)
