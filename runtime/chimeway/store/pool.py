@@ -4,15 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeAlias, TypeVar
+from functools import partial
+from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
 import asyncpg
 import asyncpg.pool
 
 from chimeway.clock import jittered
+from chimeway.database_url import DatabaseUrl, read
 from chimeway.log import Events
 from chimeway.store.faults import fault_of, translate
 from chimeway.store.queries import SQL
+from chimeway.store.targets import for_asyncpg, hosts_of
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -21,6 +24,12 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 _log = Events()
 _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
+_NEXT_HOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
 
 
 async def _prepare(connection: Connection) -> None:
@@ -48,14 +57,37 @@ async def connect(url: str, name: str) -> Connection:
 
     Raises:
         DatabaseUnavailable: nothing answers there.
+        InvalidInput: the URL is none, or has what is not understood.
     """
     try:
-        connection = await asyncpg.connect(
-            url, command_timeout=_COMMAND_TIMEOUT_S, server_settings={"application_name": name}
-        )
+        connection = await _open(read(url), name)
         await _prepare(connection)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise (translate(error) or error) from error
+    return connection
+
+
+async def _open(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connection:
+    """Connect to the first host that lets us in and is what the URL wants.
+
+    The driver goes through several hosts, too, but under one deadline: a host that says nothing would
+    use it up, and the next would never be asked.
+    """
+    given = {**for_asyncpg(url, name), "command_timeout": _COMMAND_TIMEOUT_S, **named}
+    wanted = url.parameters.get("target_session_attrs")
+    hosts = [{"host": host, "port": port} for host, port in hosts_of(url)] or [{}]
+    refused: Exception | None = None
+    for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
+        for host in hosts:
+            try:
+                return await _open_one({**given, **host, "target_session_attrs": attributes})
+            except _NEXT_HOST as error:
+                refused = error
+    raise refused or AssertionError("there is at least one host")
+
+
+async def _open_one(arguments: dict[str, Any]) -> Connection:
+    connection: Connection = await asyncpg.connect(**arguments)
     return connection
 
 
@@ -114,16 +146,15 @@ async def open_database(url: str, *, name: str = "chimeway", size: int = 8) -> A
 
     Raises:
         DatabaseUnavailable: nothing answers there.
+        InvalidInput: the URL is none, or has what is not understood.
     """
     try:
         pool = await asyncpg.create_pool(
-            url,
             min_size=1,
             max_size=size,
+            connect=partial(_open, read(url), name),
             init=_prepare,
             reset=_restore,
-            command_timeout=_COMMAND_TIMEOUT_S,
-            server_settings={"application_name": name},
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as e:
         raise (translate(e) or e) from e

@@ -1,0 +1,107 @@
+"""The reading half without an event loop: runs, explanations, the waiting room, what is late, inboxes."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from chimeway.client import checks, verbs
+from chimeway.client.explanation import Explanation
+from chimeway.client.verbs import MAX_LATENESS
+from chimeway.progression.snapshot import RunState
+from chimeway.store import sync_callers as callers
+from chimeway.store.sync_pool import SyncDatabase
+from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
+from chimeway.sync.inbox import Inbox
+
+
+class Reading:
+    """What a client can ask; nothing here writes.
+
+    With `connection=` the question is asked in the caller's transaction, and sees what it has written.
+    """
+
+    def __init__(self, database: SyncDatabase, tenant: str | None) -> None:
+        """Take a pool and, if one is bound, the tenant."""
+        self._database = database
+        self._tenant = None if tenant is None else checks.identifier("tenant", tenant)
+
+    @property
+    def database(self) -> SyncDatabase:
+        """Return what it works on, for the rooms above."""
+        return self._database
+
+    def get_run(
+        self, run_id: UUID | str, *, tenant: str | None = None, connection: object | None = None
+    ) -> RunView:
+        """Return a run's row, or raise WorkflowRunNotFound."""
+        return callers.run(self._database, verbs.get_run(self._of(tenant), run_id), connection)
+
+    def list_runs(
+        self,
+        *,
+        tenant: str | None = None,
+        state: RunState | None = None,
+        workflow: str | None = None,
+        recipient: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        connection: object | None = None,
+    ) -> Page[RunView]:
+        """Return a page of runs, the newest first; `page.cursor` leads to the next."""
+        call = verbs.list_runs(
+            self._of(tenant), state=state, workflow=workflow, recipient=recipient, cursor=cursor, limit=limit
+        )
+        return callers.run(self._database, call, connection)
+
+    def explain(
+        self, run_id: UUID | str, *, tenant: str | None = None, connection: object | None = None
+    ) -> Explanation:
+        """Return what is known of a run, and why: was this sent, or not sent?
+
+        Read in one snapshot; on a lent connection, in those of the caller's isolation.
+
+        Raises:
+            WorkflowRunNotFound: `run_id` is none of this tenant's runs.
+        """
+        return callers.run(self._database, verbs.explain(self._of(tenant), run_id), connection)
+
+    def waiting(
+        self,
+        *,
+        tenant: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        connection: object | None = None,
+    ) -> Page[WaitingRun]:
+        """Return a page of the waiting room: who waits, for what, until when; the next to go first."""
+        call = verbs.waiting(self._of(tenant), cursor, limit)
+        return callers.run(self._database, call, connection)
+
+    def overdue(
+        self,
+        *,
+        tenant: str | None = None,
+        max_lateness: timedelta = MAX_LATENESS,
+        connection: object | None = None,
+    ) -> list[ListedRun]:
+        """Return runs past their wake by more than `max_lateness`: it must be empty.
+
+        Of all tenants, unless one is given or bound; at most 1,000, the latest first.
+        """
+        call = verbs.overdue(self._tenant if tenant is None else tenant, max_lateness)
+        return callers.run(self._database, call, connection)
+
+    def stuck(self, *, tenant: str | None = None, connection: object | None = None) -> list[ListedRun]:
+        """Return live runs that cannot move by themselves: held, stuck, waiting for a node.
+
+        Of all tenants, unless one is given or bound; at most 1,000.
+        """
+        return callers.run(
+            self._database, verbs.stuck(self._tenant if tenant is None else tenant), connection
+        )
+
+    def inbox(self, recipient: str, *, tenant: str | None = None) -> Inbox:
+        """Return a recipient's inbox; nothing is read yet."""
+        return Inbox(self._database, self._of(tenant), checks.identifier("recipient", recipient))
+
+    def _of(self, tenant: str | None) -> str:
+        return verbs.tenant_of(tenant, self._tenant)

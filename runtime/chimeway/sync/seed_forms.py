@@ -1,0 +1,69 @@
+"""The seed's forms without an event loop: `Signal.track` and `Trigger.trigger`, on the newest client."""
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from chimeway.client.recipient import Recipients
+from chimeway.client.registry import AnyWorkflow
+from chimeway.client.results import Receipt
+from chimeway.sync.chimeway import Chimeway
+from chimeway.sync.opening import newest
+
+
+class Signal:
+    """`Signal.track(actor, tenant, type, payload)`."""
+
+    @staticmethod
+    def track(
+        actor: str,
+        tenant: str,
+        signal_type: str,
+        payload: Mapping[str, Any] | None = None,
+        *,
+        dedupe_key: str | None = None,
+        connection: object | None = None,
+    ) -> UUID:
+        """Record a signal as `Chimeway.signal` does, and return its id.
+
+        Raises:
+            DatabaseUnavailable: no client is open in this process.
+        """
+        return newest(Chimeway).signal(
+            signal_type,
+            actor=actor,
+            tenant=tenant,
+            payload=payload,
+            dedupe_key=dedupe_key,
+            connection=connection,
+        )
+
+
+class Trigger:
+    """`Trigger.trigger(workflow, args, tenant_id=...)`."""
+
+    @staticmethod
+    def trigger(
+        workflow: AnyWorkflow,
+        args: object = None,
+        *,
+        tenant_id: str | None = None,
+        recipients: Recipients | None = None,
+        idempotency_key: str | None = None,
+        cancellation_key: str | None = None,
+        connection: object | None = None,
+    ) -> Receipt:
+        """Trigger as `Chimeway.trigger` does; `actor_id` in `args` names the recipient.
+
+        Raises:
+            DatabaseUnavailable: no client is open in this process.
+        """
+        return newest(Chimeway).trigger(
+            workflow,
+            args,
+            tenant=tenant_id,
+            recipients=recipients,
+            idempotency_key=idempotency_key,
+            cancellation_key=cancellation_key,
+            connection=connection,
+        )
