@@ -7,7 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
-from conftest import named
+from chimeway.store.clones import on_database
 
 _VERSIONS = Path(__file__).parents[1] / "store" / "versions"
 
@@ -25,7 +25,7 @@ async def bare_database(server_url: str, *, version: int | None = None) -> Async
     try:
         await admin.execute(f'create database "{name}"')
         try:
-            url = named(server_url, name)
+            url = on_database(server_url, name)
             if version is not None:
                 await run(url, schema_of(version))
             yield url

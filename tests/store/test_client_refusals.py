@@ -143,7 +143,7 @@ async def test_an_unreachable_database_says_so(url: str, kind: type[ChimewayErro
 async def test_a_database_without_our_schema_says_so(server_url: str, database_url: str) -> None:
     """A wrong database name, and a database without the schema, are told apart and hinted at."""
     with pytest.raises(DatabaseUnavailable, match="lets nobody in"):
-        async with Chimeway.connect(database_url.replace("/cw_", "/no_such_")):
+        async with Chimeway.connect(database_url.replace("/chimeway_test_", "/no_such_")):
             raise AssertionError("it was reached")
     async with Chimeway.connect(server_url) as empty:
         for call in (empty.trigger("w", recipients="a"), empty.list_runs(), empty.overdue()):

@@ -26,11 +26,13 @@ class Results:
         write: Callable[[Outcome], Awaitable[Recorded]],
         clock: Clock,
         policy: RetryPolicy = DEFAULT_RETRY_POLICY,
+        draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take how results are written, in batches, and the rules of retrying."""
+        """Take how results are written, in batches, the rules of retrying, and what draws their jitter."""
         self._write = write
         self._clock = clock
         self._policy = policy
+        self._draw = draw
 
     def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:
         """The provider took it."""
@@ -57,7 +59,7 @@ class Results:
                 retry_after_s=error.retry_after if isinstance(error, RateLimited) else None,
             ),
             now=now,
-            jitter=random.random(),  # noqa: S311  (jitter, no secret)
+            jitter=self._draw(),
         )
         note = said(error) or type(error).__name__
         outcome: Literal["failed", "unknown"] = "unknown" if error_class == "unknown" else "failed"

@@ -128,19 +128,25 @@ def _await_ready(binaries: Path, sockets: Path, port: int, server: subprocess.Po
 
 
 @contextmanager
-def temporary_server(*, settings: tuple[str, ...] = (), port: int = 5432) -> Iterator[Server]:
+def temporary_server(
+    *,
+    settings: tuple[str, ...] = (),
+    port: int = 5432,
+    under: str = "/tmp",  # noqa: S108  (a new folder in it)
+) -> Iterator[Server]:
     """Run a server on a new, temporary data folder; gone with the block.
 
     Args:
         settings: `name=value` for the server's configuration.
         port: part of the socket's name; a free TCP port when `listen_addresses` is among `settings`.
+        under: where the folder is made; a short path, for the sockets in it.
 
     Raises:
         DatabaseUnavailable: no binaries, no account to run them, or the server did not start.
     """
     account = _account()
     binaries = _binaries(account)
-    root = Path(tempfile.mkdtemp(prefix="cwpg-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix="cwpg-", dir=under))
     if account:
         os.chown(root, account["user"], account["group"])
     data = root / "data"

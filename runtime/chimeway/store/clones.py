@@ -1,0 +1,148 @@
+"""Databases of a moment, cloned from a template: one a test, so that tests cannot meet.
+
+A clone is a copy of files: fifty milliseconds, whatever the schema grows to. All databases of one
+maker bear its number; a session lock under that number shows that it lives. What a killed maker left
+behind on a server that outlived it is dropped by the next one.
+"""
+
+import asyncio
+import re
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from chimeway.errors import DatabaseUnavailable
+from chimeway.store.pool import Connection, connect
+from chimeway.store.schema import TEST_CLOCK, schema_sql
+from chimeway.store.words import in_our_words
+
+_PREFIX: Final = "chimeway_test"
+_NAME: Final = re.compile(rf"{_PREFIX}_(\d+)_\w+")
+_LOCK_CLASS: Final = 0x0C41_3E3A
+"""Beside it, the number of a maker."""
+
+
+class Clones:
+    """Makes databases on one server: with the real clock, or with one that tests move."""
+
+    def __init__(self, url: str, admin: Connection) -> None:
+        """Take an open connection to the server; use `on`."""
+        self._url = url
+        self._admin = admin
+        self._turn = asyncio.Lock()  # one connection, one statement at a time
+        self._number = 0
+        self._count = 0
+        self._templates: dict[bool, str] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def on(cls, url: str, *, tidy: bool = True) -> AsyncIterator["Clones"]:
+        """Make databases on a server while the block lasts.
+
+        Args:
+            url: the server's.
+            tidy: drop at the end what is left, and before the start what killed ones left; not worth
+                the time on a server that ends as well.
+
+        Raises:
+            DatabaseUnavailable: nothing answers there, or it lets this role not in.
+        """
+        with in_our_words():
+            admin = await connect(url, "chimeway-test")
+        clones = cls(url, admin)
+        try:
+            await clones._take_number()
+            if tidy:
+                await clones._sweep()
+            yield clones
+            if tidy:
+                await clones._drop_own()
+        finally:
+            admin.terminate()
+
+    async def make(self, *, test_clock: bool) -> str:
+        """Clone a database and return its URL.
+
+        Raises:
+            DatabaseUnavailable: the role may not create databases.
+        """
+        async with self._turn:
+            if test_clock not in self._templates:
+                self._templates[test_clock] = await self._template(test_clock=test_clock)
+            name = self._named("db")
+            await self._create(name, f'template "{self._templates[test_clock]}"')
+            return on_database(self._url, name)
+
+    async def drop(self, url: str) -> None:
+        """Drop a database that `make` made, whoever is still connected to it."""
+        async with self._turn:
+            await self._drop(urlsplit(url).path.lstrip("/"))
+
+    async def _template(self, *, test_clock: bool) -> str:
+        name = self._named("template")
+        await self._create(name)
+        connection = await connect(on_database(self._url, name), "chimeway-test")
+        try:
+            await connection.execute(schema_sql() + (TEST_CLOCK if test_clock else ""))
+        finally:
+            await connection.close()
+        return name
+
+    def _named(self, kind: str) -> str:
+        self._count += 1
+        return f"{_PREFIX}_{self._number}_{kind}{self._count}"
+
+    async def _create(self, name: str, how: str = "") -> None:
+        try:
+            await self._admin.execute(f'create database "{name}" {how}')
+        except asyncpg.InsufficientPrivilegeError as fault:
+            hint = "give it the right (alter role ... createdb), or name another server"
+            raise DatabaseUnavailable(
+                f"the role of the test server's URL may not create databases: {hint}", hint=hint
+            ) from fault
+
+    async def _take_number(self) -> None:
+        while True:
+            self._number = secrets.randbelow(2**31)
+            if await self._lock(self._number):
+                return
+
+    async def _lock(self, number: int) -> bool:
+        return bool(await self._admin.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, number))
+
+    async def _sweep(self) -> None:
+        """Drop what makers have left that live no more."""
+        for number in {found for found, _ in await self._present()} - {self._number}:
+            if await self._lock(number):
+                for owner, name in await self._present():
+                    if owner == number:
+                        await self._drop(name)
+                await self._admin.execute("select pg_advisory_unlock($1, $2)", _LOCK_CLASS, number)
+
+    async def _drop_own(self) -> None:
+        async with self._turn:
+            for owner, name in await self._present():
+                if owner == self._number:
+                    await self._drop(name)
+
+    async def _drop(self, name: str) -> None:
+        await self._admin.execute(f'drop database if exists "{name}" with (force)')
+
+    async def _present(self) -> list[tuple[int, str]]:
+        """Return (number of its maker, name) of each database that a maker has made."""
+        rows = await self._admin.fetch("select datname from pg_database")
+        found = ((_NAME.fullmatch(row["datname"]), row["datname"]) for row in rows)
+        return [(int(match[1]), name) for match, name in found if match]
+
+
+def on_database(url: str, name: str) -> str:
+    """Return a server's URL with another database."""
+    parts = urlsplit(url)
+    text = urlunsplit(parts._replace(path=f"/{name}"))
+    if not parts.netloc.rpartition("@")[2]:  # urlunsplit drops an empty host's slashes
+        text = text.replace(f"{parts.scheme}:///", f"{parts.scheme}://{parts.netloc}/")
+    return text

@@ -1,0 +1,235 @@
+"""The engine, driven by hand: what a node does in the background, done here while somebody waits.
+
+The parts are a node's own: the seam decides, the ledger commits, the sender begins attempts, calls
+channels and has results recorded. What is not here are a node's ways of noticing (hints, wheel, sweeps)
+and of doing many things at once: at each instant, the rows are asked what is due, until nothing is.
+
+Writes go without a lease, as `progress_run`'s do: the guards make a decision right whoever makes it.
+"""
+
+import asyncio
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+from uuid import UUID, uuid4
+
+from chimeway.clock import Clock
+from chimeway.delivery.channel import Channel
+from chimeway.delivery.results import Results
+from chimeway.delivery.sending import Parts, Sender, Sending
+from chimeway.engine.courier import IN_APP
+from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
+from chimeway.errors import InvalidDefinition, RunBusy
+from chimeway.limits import MAX_NOTE_CHARS
+from chimeway.progression.retry import RetryPolicy
+from chimeway.render.renderers import Renderers
+from chimeway.store import deliveries, ledger, mailbox, runs, watching
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.deliveries import Beginning, Begun, Outcome, Recorded
+from chimeway.store.faults import fault_of
+from chimeway.store.pool import Database
+from chimeway.store.runs import NO_ID, Loaded
+from chimeway.store.text import fault_note
+from chimeway.workflow.definition import NotifyAction
+
+_PATIENCE_S: Final = 3.0
+"""How long, by the machine's clock, a run may be locked by somebody else: a test forgot to commit."""
+_LOOK_AGAIN_S: Final = 0.01
+_ROUNDS: Final = 10_000
+_MAIL_PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """What the player works with."""
+
+    database: Database
+    clock: Clock
+    renderers: Renderers
+    channels: Mapping[str, Channel]
+    addressless: Collection[str]
+    """The channels that need no address."""
+    addresses: bool
+    """Whether every recipient has an address on every channel."""
+    retry: RetryPolicy
+    seed: int
+
+
+class Player:
+    """Plays what is due at the present instant, in an order that is the same each time."""
+
+    def __init__(self, cast: Cast) -> None:
+        """Build the parts."""
+        self._database = cast.database
+        self._clock = cast.clock
+        self._addresses = cast.addresses
+        self._catalogue = Catalogue(cast.database)
+        self._node = uuid4()
+        self._seam = Seam(self._load, self._commit, cast.renderers, cast.addressless)
+        draw = random.Random(cast.seed).random  # noqa: S311  (jitter, no secret)
+        self._results = Results(self._record, cast.clock, cast.retry, draw)
+        self._sender = Sender(
+            Parts(
+                cast.database, cast.clock, self._node, cast.renderers, cast.channels, self._begin,
+                self._results, trusted=lambda: True, nudge=self._nudge,
+            )
+        )  # fmt: skip
+        self._nudged: dict[UUID, None] = {}
+        self._read: dict[UUID, int] = {}
+        self.held_channels: set[str] = set()
+
+    async def settle(self) -> None:
+        """Play until nothing is due at this instant.
+
+        Raises:
+            RunBusy: somebody holds a run locked, and for too long.
+            InvalidDefinition: this program cannot read a run's definition.
+        """
+        for _ in range(_ROUNDS):
+            moved = await self._play_runs()
+            if not await self._send_due() and not moved and not self._nudged:
+                return
+        raise AssertionError("the journey does not come to rest")
+
+    async def next_stop(self) -> datetime | None:
+        """Return the next instant at which something is due, or None."""
+        return await watching.next_stop(self._database, self._clock.now(), self.held_channels)
+
+    async def _play_runs(self) -> bool:
+        moved = False
+        for run_id in await self._woken():
+            moved |= await self._play(run_id)
+        return moved
+
+    async def _woken(self) -> list[UUID]:
+        """Return whom to evaluate, each once: who got mail, who was nudged, who is due."""
+        found, self._nudged = self._nudged, {}
+        after: int | None = 0
+        while after is not None:
+            routed, after = await mailbox.route(self._database, after)
+            found |= dict.fromkeys(routed)
+        for run_id, count in await runs.unread(self._database, NO_ID, _MAIL_PAGE):
+            if self._read.get(run_id) != count:
+                self._read[run_id] = count
+                found[run_id] = None
+        found |= dict.fromkeys(await watching.due_runs(self._database, self._clock.now()))
+        return list(found)
+
+    async def _play(self, run_id: UUID) -> bool:
+        """Evaluate a run until it rests; say whether anything was written. Poison holds it, as on a node."""
+        try:
+            return await self._evaluate(run_id)
+        except (RunBusy, InvalidDefinition):
+            raise
+        except Exception as error:
+            if fault_of(error) not in {None, "bad"}:
+                raise
+            note = fault_note(error)[: MAX_NOTE_CHARS - 50]
+            return await runs.hold(self._database, run_id, "poison_decision", note, patient=False)
+
+    async def _evaluate(self, run_id: UUID) -> bool:
+        moved, patience = False, _Patience(f"run {run_id}")
+        while True:
+            match await self._seam.evaluate(run_id, self._clock.now):
+                case Committed(entry):
+                    moved, after = True, entry.decision.after
+                    if after.held_reason or after.wake_at is None or after.wake_at > self._clock.now():
+                        return True
+                case Rested() | Refused("gone"):
+                    return moved
+                case Refused("stale" | "busy"):
+                    await patience.wait()
+                case Refused():
+                    raise AssertionError("the test's clock was set back, and not by the harness")
+                case NotUnderstood(loaded):
+                    key, version = loaded.workflow
+                    raise InvalidDefinition(f"this program cannot read workflow {key} version {version}")
+
+    async def _send_due(self) -> bool:
+        """Attempt each delivery that is due once; say whether any was."""
+        due = await watching.due_deliveries(self._database, self._clock.now(), self.held_channels)
+        moved = False
+        for delivery_id in due:
+            moved |= await self._send(delivery_id)
+        return moved
+
+    async def _send(self, delivery_id: UUID) -> bool:
+        patience = _Patience(f"delivery {delivery_id}")
+        while True:
+            sending = await self._sending(delivery_id)
+            if sending is None or not self._sender.wanted(sending):
+                return False
+            answer = await self._sender.send(sending, self._sending)
+            if isinstance(answer, Outcome):
+                await self._write_down(answer)
+                return True
+            if answer is None or self._nudged:
+                return False  # nothing is left to do, or the run goes first
+            await patience.wait()
+
+    async def _write_down(self, outcome: Outcome) -> None:
+        patience = _Patience(f"run {outcome.run_id}")
+        while (recorded := await self._results.try_record(outcome)).answer == "busy":
+            await patience.wait()
+        if recorded.nudged:
+            self._nudge(outcome.run_id)
+
+    def _nudge(self, run_id: UUID) -> None:
+        self._nudged[run_id] = None
+
+    async def _load(self, run_id: UUID) -> Loaded | None:
+        loaded = (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
+        return loaded if loaded is None or not self._addresses else _reachable(loaded)
+
+    async def _commit(self, entry: ledger.Entry) -> ledger.Answer:
+        return (await ledger.commit_decisions(self._database, None, [entry]))[0]
+
+    async def _sending(self, delivery_id: UUID) -> Sending | None:
+        delivery = (await deliveries.load_sendables(self._database, [delivery_id])).get(delivery_id)
+        run = None if delivery is None else await self._load(delivery.run_id)
+        return None if delivery is None or run is None else Sending(delivery, run)
+
+    async def _begin(self, beginning: Beginning) -> Begun:
+        return (await deliveries.begin_attempts(self._database, None, self._node, [beginning]))[0]
+
+    async def _record(self, outcome: Outcome) -> Recorded:
+        return (await deliveries.record_results(self._database, [outcome]))[0]
+
+
+class _Patience:
+    """Waits a little, again and again, but not for ever."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._ends: float | None = None
+
+    async def wait(self) -> None:
+        """Wait a little.
+
+        Raises:
+            RunBusy: it has been waited for too long.
+        """
+        now = asyncio.get_running_loop().time()
+        self._ends = self._ends or now + _PATIENCE_S
+        if now > self._ends:
+            hint = "commit or roll back the transaction that holds it before the journey goes on"
+            raise RunBusy(f"{self._what} was locked for {_PATIENCE_S:g} seconds: {hint}", hint=hint)
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def made_up_address(recipient: str, channel: str) -> str:
+    """Return the address that a recipient has on a channel where none is known."""
+    return f"{recipient}@example.org" if channel == "email" else f"{channel}:{recipient}"
+
+
+def _reachable(loaded: Loaded) -> Loaded:
+    """Give the recipient an address on every channel of the journey where none is known."""
+    if loaded.snapshot is None:
+        return loaded
+    recipient = loaded.recipient
+    actions = (step.action for step in loaded.snapshot.definition.steps)
+    channels = {action.channel for action in actions if isinstance(action, NotifyAction)} - {IN_APP}
+    made_up = {channel: made_up_address(recipient.id, channel) for channel in channels}
+    return replace(loaded, recipient=replace(recipient, addresses={**made_up, **recipient.addresses}))

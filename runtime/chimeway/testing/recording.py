@@ -1,0 +1,145 @@
+"""Channels that keep what they were given, and fail when they are told to."""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from chimeway.clock import Clock, SystemClock
+from chimeway.delivery.channel import Channel, Message, Sent, needs_address
+
+_ADDRESSLESS: Final = frozenset({"log"})
+
+
+@dataclass(frozen=True, slots=True)
+class SentMessage:
+    """A message that a provider took: what, whom to, when, and in which attempt of its delivery."""
+
+    channel: str
+    recipient_id: str
+    tenant_id: str
+    address: str | None
+    subject: str
+    body: str
+    text: str | None
+    at: datetime
+    delivery_id: str
+    run_id: str
+    attempt: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    error: BaseException
+    after_send: bool
+
+
+class RecordingChannel:
+    """A channel that keeps messages instead of sending them, or beside it.
+
+    Works wherever a channel does: in a `Harness`, which makes one for each channel, or in an `App` with
+    a real node.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        channel: Channel | None = None,
+        needs_address: bool | None = None,
+        clock: Clock | None = None,
+        sent: list[SentMessage] | None = None,
+    ) -> None:
+        """Take the channel's name in definitions.
+
+        Args:
+            name: such as "email".
+            channel: a channel to send by as well; without one, every message counts as taken.
+            needs_address: whether a recipient must have an address; as `channel` says, else True
+                (but for `log`).
+            clock: tells when; the machine's if left out.
+            sent: the list to keep messages in, for several channels in one; else one of its own.
+        """
+        self.name = name
+        self.needs_address = _needs_address(name, channel) if needs_address is None else needs_address
+        self.sent: list[SentMessage] = [] if sent is None else sent
+        self._channel = channel
+        self._clock = clock or SystemClock()
+        self._failures: deque[_Failure] = deque()
+        self._calls: Counter[str] = Counter()
+
+    def fail_next(self, *failures: BaseException | type[BaseException], after_send: bool = False) -> None:
+        """Have the next sends fail, one by each failure, in order; later ones go well again.
+
+        Args:
+            failures: what `send` raises, such as `PermanentFailure()`.
+            after_send: the message arrives (and stands in `sent`), and the answer is lost.
+        """
+        for failure in failures:
+            error = failure() if isinstance(failure, type) else failure
+            self._failures.append(_Failure(error, after_send))
+
+    async def send(self, message: Message) -> Sent:
+        """Take a message, or fail as was said."""
+        self._calls[message.delivery_id] += 1
+        failure = self._failures.popleft() if self._failures else None
+        if failure is not None and not failure.after_send:
+            raise failure.error
+        at = self._clock.now()
+        answer = await self._channel.send(message) if self._channel is not None else Sent()
+        self.sent.append(_sent(message, at, self._calls[message.delivery_id]))
+        if failure is not None:
+            raise failure.error
+        return answer
+
+
+class Recorders(Mapping[str, Channel]):
+    """A recording channel for each name, made when it is first asked for."""
+
+    def __init__(self, clock: Clock, channels: Collection[Channel]) -> None:
+        """Take channels to send by as well."""
+        self.sent: list[SentMessage] = []
+        self._clock = clock
+        self._made: dict[str, RecordingChannel] = {}
+        for channel in channels:
+            self._make(channel.name, channel)
+
+    def __getitem__(self, name: str) -> RecordingChannel:
+        """Return the channel of a name."""
+        return self._made.get(name) or self._make(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names that were asked for."""
+        return iter(self._made)
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self._made)
+
+    def _make(self, name: str, channel: Channel | None) -> RecordingChannel:
+        made = RecordingChannel(name, channel=channel, clock=self._clock, sent=self.sent)
+        self._made[name] = made
+        return made
+
+
+def _needs_address(name: str, channel: Channel | None) -> bool:
+    return name not in _ADDRESSLESS if channel is None else needs_address(channel)
+
+
+def _sent(message: Message, at: datetime, attempt: int) -> SentMessage:
+    return SentMessage(
+        channel=message.channel,
+        recipient_id=message.recipient_id,
+        tenant_id=message.tenant_id,
+        address=message.address,
+        subject=message.subject,
+        body=message.body,
+        text=message.text,
+        at=at,
+        delivery_id=message.delivery_id,
+        run_id=message.run_id,
+        attempt=attempt,
+        data=message.data,
+    )
