@@ -22,11 +22,11 @@ MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
     "deployer": {"register_workflow"},
     "reader": READ,
-    "operator": READ | {"cancel", "hold_run", "resume_run", "pause_workflow"},
+    "operator": READ | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery"},
     "inbox": {"shard_of", "mark_inbox"},
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
-DEFINERS = PRODUCERS | {"register_workflow", "mark_inbox", "hold_run", "resume_run", "pause_workflow"}
+DEFINERS = set().union(*MAY_CALL.values()) - READ
 """Functions that run with the rights of the schema's owner."""
 APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results")
 

@@ -50,7 +50,8 @@ CALLS = {
     "identify": """select chimeway.identify(recipient_id => 'ada', profile => '{"email": "a@b.org"}')""",
     "mark_inbox": "select * from chimeway.mark_inbox('default', 'ada', array['{item}']::uuid[], 'read')",
     "register_workflow": """select chimeway.register_workflow(
-        '{{"key": "k", "version": 1, "steps": [{{"id": "s"}}]}}', digest => 'd')""",
+        '{{"key": "k", "version": 1, "steps": [{{"id": "s", "action": {{"type": "wait"}}}}]}}',
+        digest => 'd')""",
     "hold_run": "select chimeway.hold_run('{run}', 'held_by_request', 'a note')",
     "resume_run": "select chimeway.resume_run('{held}', 'a note')",
     "pause_workflow": "select chimeway.pause_workflow('mention_escalation', true)",
@@ -191,7 +192,8 @@ REFUSALS = [
         "CW007", "steps is missing or empty", "workflow check",
     ),
     (
-        """select chimeway.register_workflow('{"key": "k", "version": 1, "steps": [{}]}', digest => null)""",
+        """select chimeway.register_workflow(
+               '{"key": "k", "version": 1, "steps": [{"id": "s", "action": {"type": "wait"}}]}', null)""",
         "CW001", "digest is null", "255",
     ),
     # cancel

@@ -30,7 +30,7 @@ _PAUSE_S: Final = 2.0
 
 
 class MigrationBlocked(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
-    """A migration did not get its locks; nothing was changed."""
+    """A migration did not get its locks, and was taken back."""
 
     code = "migration_blocked"
 
@@ -135,7 +135,7 @@ async def while_locked(act: Callable[[], Awaitable[_T]], what: str, told: Told =
             told(f"{what}: another session holds a lock; {left} more tries")
             await asyncio.sleep(jittered(_PAUSE_S))
     hint = "look for long transactions in pg_stat_activity, and run it again"
-    msg = f"{what} did not get its locks in {_TRIES} tries; nothing was changed: {hint}"
+    msg = f"{what} did not get its locks in {_TRIES} tries and was taken back: {hint}"
     raise MigrationBlocked(msg, hint=hint)
 
 
