@@ -35,6 +35,12 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "database.lost": "error, operation: it cannot be reached; everything waits and tries again",
         "database.back": "seconds: it is reached again, after so long",
         "schema.other": "version, known: it works; an older one is brought up by chimeway db migrate",
+        # The server of our own, where no database is named
+        "embedded.started": "url, data_dir, seconds, created: it runs, and this process started it",
+        "embedded.attached": "url: it ran already",
+        "embedded.lost": "data_dir: it ended although we need it; it is started anew",
+        "embedded.failed": "data_dir, error: it could not be started anew; tried again soon",
+        "embedded.stopped": "seconds: nobody needed it any more; so long its end took",
         # Ownership
         "lease.acquired": "shards, epoch, taken_over: these shards are ours now",
         "lease.released": "shards: handed over on purpose",

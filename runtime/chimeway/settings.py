@@ -103,9 +103,18 @@ def _sender(value: str) -> str:
 
 
 def _data_dir() -> Path:
-    """Return where data of the user's programs belongs (XDG base directories)."""
-    base = os.environ.get("XDG_DATA_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "share") / "chimeway"
+    """Return where data of the user's programs belongs (XDG base directories).
+
+    root's goes where a system's does: PostgreSQL, which refuses to run as root, could not reach root's
+    home. So does that of an account without a home.
+    """
+    if base := os.environ.get("XDG_DATA_HOME"):
+        return Path(base) / "chimeway"
+    try:
+        home = Path.home() if os.geteuid() else None
+    except RuntimeError:  # a user id without an account, as containers have them
+        home = None
+    return Path("/var/lib/chimeway") if home is None else home / ".local" / "share" / "chimeway"
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]

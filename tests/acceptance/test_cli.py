@@ -123,7 +123,6 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
     ("args", "code", "told"),
     [
         (("rnus",), 2, "Did you mean 'runs'?"),
-        (("runs",), 2, "set CHIMEWAY_DATABASE_URL or give --database-url"),
         (("runs", "--database-url", "mysql://x"), 2, "CHIMEWAY_DATABASE_URL is 'mysql://x'"),
         (("runs", "--state", "sleeping", "--database-url", NOWHERE), 2, "'sleeping'"),
         (("trigger", "w", "--data", "{", "--database-url", NOWHERE), 2, "--data is no JSON"),
@@ -132,7 +131,6 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
         (("cancel", "--database-url", NOWHERE), 2, "give one of RUN_ID and --cancellation-key"),
         (("workflow", "check", "missing.yaml"), 2, "missing.yaml cannot be read"),
         (("overdue", "--max-lateness", "5", "--database-url", NOWHERE), 2, "CHIMEWAY_MAX_LATENESS is '5'"),
-        (("serve",), 2, "set CHIMEWAY_DATABASE_URL"),
         (("verify", "--database-url", NOWHERE), 4, "error[database_unavailable]"),
         (("runs", "--json", "--database-url", NOWHERE), 4, '{"error": {"code": "database_unavailable"'),
     ],

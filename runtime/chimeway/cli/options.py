@@ -7,7 +7,9 @@ import typer
 DatabaseUrl: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        help="postgresql://user:password@host/name; without it CHIMEWAY_DATABASE_URL.", show_default=False
+        help="postgresql://user:password@host/name; without it CHIMEWAY_DATABASE_URL, else a server of "
+        "one's own, in CHIMEWAY_DATA_DIR.",
+        show_default=False,
     ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Write JSON for programs.")]

@@ -10,7 +10,6 @@ import typer
 from chimeway.cli.finding_app import find_app
 from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json
-from chimeway.cli.session import url_of
 from chimeway.cli.tables import print_table
 from chimeway.daemon import serve as run_node
 from chimeway.delivery.declared import NOTHING_DECLARED
@@ -53,7 +52,6 @@ def serve(
     if print_settings:
         _print(settings, as_json)
         return
-    url_of(settings)
     declared = NOTHING_DECLARED if app_path is None else find_app(app_path).declared
     asyncio.run(run_node(settings, declared))
 

@@ -6,8 +6,9 @@ from contextlib import AsyncExitStack
 from typing import Final, TypeVar
 
 from chimeway.client.chimeway import Chimeway
-from chimeway.errors import DatabaseUnavailable, InvalidSettings
+from chimeway.errors import DatabaseUnavailable
 from chimeway.settings import Settings
+from chimeway.store.meant import database_meant
 from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
@@ -26,26 +27,16 @@ def run(database_url: str | None, act: Callable[[Chimeway], Awaitable[_T]]) -> _
         what `act` returned.
 
     Raises:
-        InvalidSettings: no database is named, or a setting is wrong.
+        InvalidSettings: a setting is wrong.
         DatabaseUnavailable: nothing answers there.
         ChimewayError: what `act` raised.
     """
-    return asyncio.run(_with_client(url_of(Settings(database_url=database_url)), act))
+    return asyncio.run(_with_client(Settings(database_url=database_url), act))
 
 
-def url_of(settings: Settings) -> str:
-    """Return the database's URL, or raise InvalidSettings saying what to set."""
-    if settings.database_url is None:
-        raise InvalidSettings(
-            "no database is named",
-            hint="set CHIMEWAY_DATABASE_URL or give --database-url: postgresql://user:password@host/name",
-            variable="CHIMEWAY_DATABASE_URL",
-        )
-    return settings.database_url.get_secret_value()
-
-
-async def _with_client(url: str, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
+async def _with_client(settings: Settings, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_meant(settings))
         try:
             async with asyncio.timeout(_CONNECT_S):
                 client = await stack.enter_async_context(Chimeway.connect(url, pool_size=4))

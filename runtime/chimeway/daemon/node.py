@@ -30,6 +30,7 @@ from chimeway.settings import Settings
 from chimeway.store import nodes, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
+from chimeway.store.meant import database_meant
 from chimeway.store.pool import Database, open_database, persistently
 
 _log = Events()
@@ -88,18 +89,13 @@ async def live(
 @asynccontextmanager
 async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     """Open what a process has from its start to its end."""
-    if settings.database_url is None:
-        raise InvalidSettings(
-            "CHIMEWAY_DATABASE_URL is not set; name a database, like postgresql://user@host/name",
-            variable="CHIMEWAY_DATABASE_URL",
-        )
-    url = settings.database_url.get_secret_value()
     direct = settings.direct_database_url
     node_id, package = uuid4(), version("chimeway")
     _log.info("daemon.starting", version=package, node=settings.node_name, node_id=str(node_id))
     for text in settings.warnings():
         _log.warning("settings.warning", text=text)
     async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(database_meant(settings))
         database = await stack.enter_async_context(
             open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL)
         )
