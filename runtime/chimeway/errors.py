@@ -19,8 +19,10 @@ class ChimewayError(Exception):
         super().__init__(self.message)
 
     def __str__(self) -> str:
-        """Code first, so that logs can be searched for it."""
-        return f"{self.code}: {self.message}"
+        """Code first, so that logs can be searched for it; what would be right, last."""
+        hint = self.details.get("hint")
+        told = f": {hint}" if isinstance(hint, str) and hint not in self.message else ""
+        return f"{self.code}: {self.message}{told}"
 
 
 class InvalidDefinition(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)

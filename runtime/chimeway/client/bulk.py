@@ -12,6 +12,7 @@ from chimeway.limits import MAX_RECIPIENTS
 from chimeway.store.statements import Fact, Order
 from chimeway.workflow.build import Workflow
 from chimeway.workflow.coerce import coerce
+from chimeway.workflow.problems import nearest
 
 _ORDER_KEYS: Final = frozenset({"recipients", "data", "idempotency_key", "cancellation_key", "at"})
 _FACT_KEYS: Final = frozenset({"type", "actor", "payload", "dedupe_key"})
@@ -26,9 +27,14 @@ def orders(
         InvalidInput: an order is at fault (the message names its place), or they are too many.
     """
     form: AnyWorkflow = workflow if isinstance(workflow, str | Workflow) else coerce(workflow)
-    checked = [_order(form, place, order, version) for place, order in enumerate(given)]
-    if sum(len(order.recipients) for order in checked) > MAX_RECIPIENTS:
-        raise InvalidInput(f"at most {MAX_RECIPIENTS} recipients in one call", field="orders")
+    _listed("orders", given)
+    checked, left = [], MAX_RECIPIENTS
+    for place, one in enumerate(given):
+        order = _order(form, place, one, version)
+        left -= len(order.recipients)
+        if left < 0:  # likewise
+            raise _too_many("orders", "recipients")
+        checked.append(order)
     plain = form.definition if isinstance(form, Workflow) else form
     return meant(plain, {}, version), checked
 
@@ -58,9 +64,12 @@ def facts(given: Iterable[Mapping[str, Any]]) -> list[Fact]:
     Raises:
         InvalidInput: one is at fault (the message names its place), or they are too many.
     """
-    found = [_fact(place, fact) for place, fact in enumerate(given)]
-    if len(found) > MAX_RECIPIENTS:
-        raise InvalidInput(f"{len(found)} signals: at most {MAX_RECIPIENTS} in one call", field="signals")
+    _listed("signals", given)
+    found = []
+    for place, fact in enumerate(given):
+        if place == MAX_RECIPIENTS:  # told at once: what is iterated may have no end
+            raise _too_many("signals", "signals")
+        found.append(_fact(place, fact))
     return found
 
 
@@ -75,13 +84,26 @@ def _fact(place: int, given: Mapping[str, Any]) -> Fact:
     )
 
 
+def _listed(name: str, given: object) -> None:
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise checks.refused(name, checks.quoted(given), "give a list of mappings")
+
+
+def _too_many(field: str, what: str) -> InvalidInput:
+    hint = f"at most {MAX_RECIPIENTS} {what} in one call"
+    return InvalidInput(f"{field} are too many: {hint}", field=field, hint=hint)
+
+
 def _only(name: str, given: object, known: frozenset[str]) -> None:
     if not isinstance(given, Mapping):
-        raise InvalidInput(f"{name} is a {type(given).__name__}: give a mapping", field=name)
-    if unknown := sorted(str(key) for key in given if key not in known):
-        raise InvalidInput(
-            f"{name} has the unknown key {unknown[0]!r}: known are {', '.join(sorted(known))}", field=name
-        )
+        raise checks.refused(name, checks.quoted(given), f"give a mapping with {', '.join(sorted(known))}")
+    for key in given:
+        if key not in known:
+            near = nearest(key, known) if isinstance(key, str) else ""
+            hint = f"known are {', '.join(sorted(known))}{near}"
+            raise InvalidInput(
+                f"{name} has the unknown key {checks.quoted(key)}: {hint}", field=name, hint=hint
+            )
 
 
 def receipts(rows: Iterable[Mapping[str, Any]], many: int) -> list[Receipt]:

@@ -1,38 +1,40 @@
 """What callers give, judged before any SQL is sent: a refusal there would abort a lent transaction.
 
-Pure. The SQL functions check again; what is exact in bytes of stored JSON is theirs alone to say.
+Pure. The SQL functions check again, by the same rules.
 """
 
 import re
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any, Final
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, get_args
 from uuid import UUID
 
+from chimeway.client.json_values import json_object, quoted, refused
 from chimeway.errors import InvalidInput
-from chimeway.limits import (
-    MAX_DATA_BYTES,
-    MAX_IDENTIFIER_CHARS,
-    MAX_JSON_DEPTH,
-    MAX_NOTE_CHARS,
-    MAX_PAGE,
-)
-from chimeway.store.call import json_text
+from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_NOTE_CHARS, MAX_PAGE
+from chimeway.progression.snapshot import RunState
+from chimeway.workflow.durations import known_zone
+from chimeway.workflow.parse import MAX_VERSION
+from chimeway.workflow.problems import nearest
+from chimeway.workflow.soundness import string_fault
 
-# PostgreSQL's text holds no NUL; an even number of backslashes before it escapes nothing.
-_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+__all__ = (
+    "address", "identifier", "instant", "json_object", "note", "opening", "optional_identifier", "page_size",
+    "quoted", "refused", "run_state", "span", "time_zone", "uuid", "version",
+)  # fmt: skip
+_STATES: Final = get_args(RunState)
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+# The same in `chimeway.identify`: PostgreSQL itself takes more than the engine reads.
+_ZONE: Final = re.compile(r"UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Z][A-Za-z0-9_+-]*)+")
 
 
 def identifier(field: str, value: object) -> str:
     """Return a text of 1 to 255 characters, or raise InvalidInput."""
+    wanted = f"give a text of 1 to {MAX_IDENTIFIER_CHARS} characters"
     if not isinstance(value, str):
-        raise _refused(field, f"a {type(value).__name__}", "give a text")
+        raise refused(field, quoted(value), wanted)
     if not 0 < len(value) <= MAX_IDENTIFIER_CHARS:
-        given = f"{len(value)} characters long" if value else "empty"
-        raise _refused(field, given, f"give a text of 1 to {MAX_IDENTIFIER_CHARS} characters")
-    if "\0" in value or not _encodable(value):
-        raise _refused(field, "no text that PostgreSQL can hold", "leave NUL and lone surrogates out")
-    return value
+        raise refused(field, f"{len(value)} characters long" if value else "empty", wanted)
+    return _holdable(field, value)
 
 
 def optional_identifier(field: str, value: object) -> str | None:
@@ -44,39 +46,57 @@ def note(value: object) -> str | None:
     """Return free text of at most 1,000 characters, or raise InvalidInput."""
     if value is None:
         return None
-    if not isinstance(value, str) or len(value) > MAX_NOTE_CHARS or "\0" in value or not _encodable(value):
-        raise _refused("note", "no such text", f"give a text of at most {MAX_NOTE_CHARS} characters")
-    return value
+    wanted = f"give a text of at most {MAX_NOTE_CHARS} characters"
+    if not isinstance(value, str):
+        raise refused("note", quoted(value), wanted)
+    if len(value) > MAX_NOTE_CHARS:
+        raise refused("note", f"{len(value)} characters long", wanted)
+    return _holdable("note", value)
 
 
-def json_object(field: str, value: object) -> dict[str, Any]:
-    """Return a mapping as a dict that JSON, and PostgreSQL's jsonb, can hold; else raise InvalidInput."""
+def address(field: str, value: object) -> str | None:
+    """Return where a channel reaches somebody, or None, which removes it; else raise InvalidInput."""
     if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise _refused(field, f"a {type(value).__name__}", "give a mapping, such as {}")
-    found = dict(value)
-    if _too_deep(found):
-        raise _refused(field, "nested too deep", f"at most {MAX_JSON_DEPTH} levels")
-    try:
-        text = json_text(found)
-    except (TypeError, ValueError) as fault:
-        hint = "give JSON values only; write instants as RFC 3339 text, ids and numbers as text"
-        raise _refused(field, f"no JSON ({fault})", hint) from None
-    if _NUL.search(text) or not _encodable(text):
-        raise _refused(field, "no JSON that PostgreSQL can hold", "leave NUL and lone surrogates out")
-    if len(text.encode()) > MAX_DATA_BYTES:
-        hint = f"at most {MAX_DATA_BYTES} bytes; keep large things elsewhere and pass their ids"
-        raise _refused(field, f"{len(text.encode())} bytes of JSON", hint)
-    return found
+        return None
+    wanted = "give a text, or None to remove it"
+    if not isinstance(value, str) or not value:
+        raise refused(field, quoted(value) if value != "" else "empty", wanted)
+    if _CONTROL.search(value):
+        raise refused(field, quoted(value), "leave control characters out")
+    return _holdable(field, value)
+
+
+def time_zone(field: str, value: object) -> str | None:
+    """Return an IANA name that database and engine know, or None; else raise InvalidInput."""
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _ZONE.fullmatch(value) or not known_zone(value):
+        raise refused(field, quoted(value), 'give an IANA name, such as "Europe/London"')
+    return value
 
 
 def instant(field: str, value: object) -> datetime | None:
     """Return an aware datetime, or raise InvalidInput."""
     if value is None:
         return None
-    if not isinstance(value, datetime) or value.tzinfo is None:
-        raise _refused(field, "no instant", "give a datetime with its zone, such as datetime.now(UTC)")
+    wanted = "give a datetime with its zone, such as datetime.now(UTC)"
+    if not isinstance(value, datetime):
+        raise refused(field, quoted(value), wanted)
+    if value.utcoffset() is None:
+        raise refused(field, f"{value.isoformat()} without a zone", wanted)
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise refused(field, f"{value.isoformat()}, outside the years 1 to 9999 in UTC", wanted) from None
+    return value
+
+
+def span(field: str, value: object) -> timedelta:
+    """Return a span of time that is not negative, or raise InvalidInput."""
+    if not isinstance(value, timedelta):
+        raise refused(field, quoted(value), "give a timedelta")
+    if value < timedelta(0):
+        raise refused(field, str(value), "give no less than timedelta(0)")
     return value
 
 
@@ -87,41 +107,47 @@ def uuid(field: str, value: object) -> UUID:
     try:
         return UUID(value) if isinstance(value, str) else _no_uuid()
     except ValueError:
-        raise _refused(field, "no UUID", "give the id that a receipt or a list has shown") from None
+        hint = "give the UUID that a receipt or a list has shown"
+        raise refused(field, quoted(value), hint) from None
 
 
 def page_size(value: object) -> int:
     """Return how many rows a page may have, or raise InvalidInput."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_PAGE:
-        raise _refused("limit", repr(value), f"give a number from 1 to {MAX_PAGE}")
+    return _whole("limit", value, MAX_PAGE)
+
+
+def opening(dsn: object, pool_size: object) -> None:
+    """Raise InvalidInput for what is no text, or no number of connections; a dsn is never shown."""
+    if not isinstance(dsn, str) or string_fault(dsn):
+        given = "no text" if not isinstance(dsn, str) else f"a text that {string_fault(dsn)}"
+        raise refused("dsn", given, "give postgresql://user:password@host:port/name")
+    _whole("pool_size", pool_size, MAX_PAGE)
+
+
+def version(field: str, value: object) -> int | None:
+    """Return a workflow's version, or None; else raise InvalidInput."""
+    return None if value is None else _whole(field, value, MAX_VERSION)
+
+
+def run_state(value: object) -> Any:
+    """Return a state of runs, or None; else raise InvalidInput."""
+    if value is None or value in _STATES:
+        return value
+    near = nearest(value, _STATES) if isinstance(value, str) else ""
+    raise refused("state", quoted(value), f"give one of {', '.join(_STATES)}{near}")
+
+
+def _whole(field: str, value: object, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+        raise refused(field, quoted(value), f"give a whole number from 1 to {most}")
     return value
 
 
-def _refused(field: str, given: str, hint: str) -> InvalidInput:
-    return InvalidInput(f"{field} is {given}: {hint}", field=field, hint=hint)
+def _holdable(field: str, text: str) -> str:
+    if fault := string_fault(text):
+        raise InvalidInput(f"{field} {fault}: {quoted(text)}; leave it out", field=field)
+    return text
 
 
 def _no_uuid() -> UUID:
     raise ValueError
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _too_deep(value: object) -> bool:
-    layer = [value]
-    for _ in range(MAX_JSON_DEPTH):
-        layer = [
-            inner
-            for outer in layer
-            if isinstance(outer, dict | list | tuple)
-            for inner in (outer.values() if isinstance(outer, dict) else outer)
-        ]
-        if not layer:
-            return False
-    return any(isinstance(inner, dict | list | tuple) for inner in layer)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
+from chimeway.client import checks
 from chimeway.errors import DatabaseUnavailable, InvalidInput
 from chimeway.store.pool import Database, open_database
 from chimeway.store.words import in_our_words
@@ -19,8 +20,9 @@ async def pool(dsn: str, size: int) -> AsyncIterator[Database]:
 
     Raises:
         DatabaseUnavailable: nothing answers there, or it lets this role not in.
-        InvalidInput: `dsn` cannot be read.
+        InvalidInput: `dsn` cannot be read, or `size` is no number of connections.
     """
+    checks.opening(dsn, size)
     opened = open_database(dsn, name="chimeway-client", size=size)
     try:
         with in_our_words():

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from chimeway.client import checks
 from chimeway.errors import InvalidInput
@@ -36,14 +36,26 @@ class Recipient:
         Raises:
             InvalidInput: a field is not what it must be.
         """
-        texts = {name: getattr(self, name) for name in ("email", "phone", "timezone", "locale")}
-        for name, value in texts.items():
-            if value is not ... and value is not None and not isinstance(value, str):
-                raise InvalidInput(f"{name} is a {type(value).__name__}: give a text or None", field=name)
+        given: dict[str, Any] = {
+            name: judge(name, getattr(self, name)) for name, judge in _TEXTS if getattr(self, name) is not ...
+        }
         objects = {"addresses": self.addresses, "preferences": self.preferences, "data": self.data}
-        given = {name: value for name, value in texts.items() if value is not ...}
-        given |= {name: dict(value) for name, value in objects.items() if value is not None}
-        return checks.json_object("profile", given)
+        for name, value in objects.items():
+            if value is not None and not isinstance(value, Mapping):
+                raise checks.refused(name, checks.quoted(value), "give a mapping, such as {}")
+        given |= {name: value for name, value in objects.items() if value is not None}
+        profile = checks.json_object("profile", given, path="")
+        for channel, where in profile.get("addresses", {}).items():
+            checks.address(f"addresses.{checks.identifier('a channel in addresses', channel)}", where)
+        return profile
+
+
+_TEXTS: Final = (
+    ("email", checks.address),
+    ("phone", checks.address),
+    ("timezone", checks.time_zone),
+    ("locale", checks.optional_identifier),
+)
 
 
 Recipients: TypeAlias = str | Recipient | Iterable[str | Recipient]
@@ -69,23 +81,39 @@ def people(recipients: Recipients | None, data: Mapping[str, Any]) -> People:
         recipients = _actor_in(data)
     if isinstance(recipients, str | Recipient):
         recipients = [recipients]
+    if isinstance(recipients, bytes | Mapping) or not isinstance(recipients, Iterable):
+        raise checks.refused(
+            "recipients", checks.quoted(recipients), "give ids or Recipients, one or a list of them"
+        )
+    hint = f"name 1 to {MAX_RECIPIENTS} in one call"
     profiles: dict[str, dict[str, Any]] = {}
-    for one in recipients:
-        recipient = one if isinstance(one, Recipient) else Recipient(one)
-        name = checks.identifier("recipient", recipient.id)
-        profile = recipient.profile()
+    for place, one in enumerate(recipients):
+        name, profile = _person(f"recipients[{place}]", one)
         if profile and profiles.get(name) not in (None, {}, profile):
-            raise InvalidInput(f'recipient "{name}" comes with two profiles', field="recipients")
+            raise InvalidInput(
+                f"recipients[{place}] is {checks.quoted(name)} again, with another profile: give one each",
+                field="recipients",
+            )
         profiles[name] = profile or profiles.get(name, {})
-    if not 0 < len(profiles) <= MAX_RECIPIENTS:
-        hint = f"name 1 to {MAX_RECIPIENTS} in one call"
-        raise InvalidInput(f"{len(profiles)} recipients: {hint}", field="recipients", hint=hint)
+        if len(profiles) > MAX_RECIPIENTS:  # told at once: what is iterated may have no end
+            raise checks.refused("recipients", f"a list of more than {MAX_RECIPIENTS} ids", hint)
+    if not profiles:
+        raise checks.refused("recipients", "empty", hint)
     return People(tuple(profiles), {name: profile for name, profile in profiles.items() if profile})
+
+
+def _person(place: str, one: object) -> tuple[str, dict[str, Any]]:
+    if not isinstance(one, Recipient):
+        return checks.identifier(place, one), {}
+    try:
+        return checks.identifier("id", one.id), one.profile()
+    except InvalidInput as fault:
+        raise InvalidInput(f"{place}: {fault.message}", **fault.details) from None
 
 
 def _actor_in(data: Mapping[str, Any]) -> str:
     actor = data.get("actor_id")
-    if not isinstance(actor, str):
+    if actor is None:
         hint = 'give recipients=[...], or "actor_id" in the data'
         raise InvalidInput(f"nobody is named: {hint}", field="recipients", hint=hint)
-    return actor
+    return checks.identifier("data.actor_id", actor)

@@ -42,10 +42,10 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
         InvalidInput: the data is at fault, or a definition stands beside another `version`.
         TypeError: `workflow` is in none of the known forms.
     """
-    given = data.model_dump(mode="json") if isinstance(data, BaseModel) else data
-    found = checks.json_object("data", given)
+    found = checks.json_object("data", _dumped(data) if isinstance(data, BaseModel) else data)
+    version = checks.version("workflow_version", version)
     if isinstance(workflow, str):
-        return Meant(checks.identifier("workflow", workflow), _version(version), None, found)
+        return Meant(checks.identifier("workflow", workflow), version, None, found)
     written = _written(workflow, found)
     if isinstance(written, Workflow):
         written.check_data(found)
@@ -117,14 +117,12 @@ class Registry:
             self._remembered.leave(definition)
 
 
-def _version(version: object) -> int | None:
-    if version is None:
-        return None
-    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
-        raise InvalidInput(
-            f"workflow_version is {version!r}: give a whole number from 1", field="workflow_version"
-        )
-    return version
+def _dumped(data: BaseModel) -> Any:
+    try:
+        return data.model_dump(mode="json")
+    except ValueError:  # pydantic's: it quotes what it could not write
+        kind = type(data).__name__
+        raise checks.refused("data", f"a {kind} that cannot be written as JSON", "give JSON values") from None
 
 
 def _written(workflow: Any, args: Mapping[str, Any]) -> Any:

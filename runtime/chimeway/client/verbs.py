@@ -5,6 +5,7 @@ Everything is checked here, before any SQL is sent.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 from uuid import UUID
 
@@ -129,9 +130,13 @@ def cancel(
 def mark(tenant: str, recipient: str, items: Items, word: Mark) -> Call[tuple[UUID, ...]]:
     """Ask for a mark on in-app items; the answer names those that had not borne it."""
     given = [items] if isinstance(items, UUID | str) else items
-    ids = [checks.uuid("items", item) for item in given]
+    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
+        raise checks.refused("items", checks.quoted(given), "give one id, or a list of them")
+    ids = [checks.uuid(f"items[{place}]", item) for place, item in enumerate(islice(given, MAX_PAGE + 1))]
     if len(ids) > MAX_PAGE:
-        raise InvalidInput(f"{len(ids)} items: at most {MAX_PAGE} in one call", field="items")
+        raise checks.refused(
+            "items", f"a list of more than {MAX_PAGE} ids", f"at most {MAX_PAGE} in one call"
+        )
     statement = statements.mark_inbox(tenant, recipient, ids, word)
     return one(statement, lambda rows: tuple(uuid(row["id"]) for row in rows))
 
@@ -153,7 +158,7 @@ def list_runs(
     """Ask for a page of runs."""
     return reads.list_runs(
         tenant,
-        state=checks.optional_identifier("state", state),
+        state=checks.run_state(state),
         workflow=checks.optional_identifier("workflow", workflow),
         recipient=checks.optional_identifier("recipient", recipient),
         cursor=cursor,
@@ -173,11 +178,8 @@ def waiting(tenant: str, cursor: str | None, limit: int) -> Call[Page[WaitingRun
 
 def overdue(tenant: str | None, max_lateness: timedelta) -> Call[list[ListedRun]]:
     """Ask for runs past their wake, of one tenant or of all."""
-    if not isinstance(max_lateness, timedelta):
-        raise InvalidInput(
-            f"max_lateness is a {type(max_lateness).__name__}: give a timedelta", field="max_lateness"
-        )
-    return reads.list_overdue(max_lateness, checks.optional_identifier("tenant", tenant))
+    lateness = checks.span("max_lateness", max_lateness)
+    return reads.list_overdue(lateness, checks.optional_identifier("tenant", tenant))
 
 
 def stuck(tenant: str | None) -> Call[list[ListedRun]]:

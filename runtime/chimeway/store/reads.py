@@ -6,7 +6,7 @@ Pure: each function returns the question with the reading of its answer; `caller
 import base64
 import binascii
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from chimeway.store import rows
 from chimeway.store.call import Answers, Call, Row, one, statement
 from chimeway.store.queries import SQL
 from chimeway.store.views import DeliveryView, InboxItem, ListedRun, Page, RunView, Story, WaitingRun
+from chimeway.workflow.problems import shown
 
 _T = TypeVar("_T")
 _NEVER: Final = "9999-12-31T00:00:00+00:00"
@@ -161,9 +162,11 @@ def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
         moment = datetime.fromisoformat(at)
         if moment.tzinfo is None:
             raise ValueError(at)
-        return moment, UUID(row_id)
-    except (ValueError, TypeError, binascii.Error):
-        raise InvalidInput("cursor is none that a page has given", field="cursor") from None
+        return moment.astimezone(UTC), UUID(row_id)
+    except (ValueError, TypeError, OverflowError, binascii.Error):
+        hint = "give the cursor of the page before, as it stands"
+        told = f"cursor is {shown(cursor)}, which no page has given: {hint}"
+        raise InvalidInput(told, field="cursor", hint=hint) from None
 
 
 def _not_found(tenant: str, run_id: UUID) -> WorkflowRunNotFound:

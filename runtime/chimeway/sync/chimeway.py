@@ -9,7 +9,7 @@ from types import EllipsisType, TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
-from chimeway.client import verbs
+from chimeway.client import checks, verbs
 from chimeway.client.recipient import Recipient, Recipients
 from chimeway.client.registry import AnyWorkflow
 from chimeway.client.results import Cancellation, Receipt
@@ -56,6 +56,7 @@ class Chimeway(Reading):
         Raises:
             InvalidInput: `dsn` cannot be read, or has what is not understood.
         """
+        checks.opening(dsn, pool_size)
         client = cls(SyncDatabase(dsn, size=pool_size), tenant=tenant)
         opening.add(client)
         return client

@@ -7,7 +7,8 @@ dict, in JSON and in YAML is the same thing, with the same faults and the same d
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from functools import reduce
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,7 +17,10 @@ from chimeway.workflow import encode
 from chimeway.workflow.definition import Definition, Json, Outcome
 from chimeway.workflow.durations import iso_duration, iso_instant
 from chimeway.workflow.parse import parse
+from chimeway.workflow.problems import child
 
+_TOLD: Final = 5
+"""Faults of data that one message tells; `details["problems"]` has all."""
 Form: TypeAlias = dict[str, Json]
 """A part of a definition in its JSON form."""
 
@@ -157,11 +161,19 @@ class Workflow:
             try:
                 self.data_model.model_validate(data)
             except ValidationError as fault:
-                raise InvalidInput(
-                    f"the data does not fit {self.data_model.__name__}: {fault}",
-                    problems=fault.errors(include_url=False, include_input=False),
-                ) from None
+                raise _unfit(self.data_model, fault) from None
         return data
+
+
+def _unfit(model: type[BaseModel], fault: ValidationError) -> InvalidInput:
+    problems = fault.errors(include_url=False, include_input=False, include_context=False)
+    told = [f"{reduce(child, problem['loc'], 'data')}: {problem['msg']}" for problem in problems]
+    more = f"; and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+    return InvalidInput(
+        f"data does not fit {model.__name__}: {'; '.join(told[:_TOLD])}{more}",
+        field="data",
+        problems=problems,
+    )
 
 
 def signal_received(
