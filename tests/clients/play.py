@@ -160,7 +160,7 @@ def errors_inside_are_ours(lender: Lender, other: Bystander) -> None:
             ("trigger", {"workflow": HELLO, "data": {"n": 2}, "recipients": "a", "idempotency_key": "k"}),
         ),
         (WorkflowRunNotFound, str(nobody), ("cancel", {"run_id": nobody})),
-        (InvalidInput, "is unknown", ("identify", {"recipient": "a", "timezone": "Mars/Olympus"})),
+        (InvalidInput, "give an IANA name", ("identify", {"recipient": "a", "timezone": "Mars/Olympus"})),
     ]
     signals = other.value("select count(*) from chimeway.signals")
     lender.begin()
