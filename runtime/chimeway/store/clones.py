@@ -62,7 +62,7 @@ class Clones:
             if tidy:
                 await clones._drop_own()
         finally:
-            admin.terminate()
+            await _close(admin)
 
     async def make(self, *, test_clock: bool) -> str:
         """Clone a database and return its URL.
@@ -137,6 +137,13 @@ class Clones:
         rows = await self._admin.fetch("select datname from pg_database")
         found = ((_NAME.fullmatch(row["datname"]), row["datname"]) for row in rows)
         return [(int(match[1]), name) for match, name in found if match]
+
+
+async def _close(admin: Connection) -> None:
+    try:
+        await admin.close(timeout=2)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        admin.terminate()  # the server is gone
 
 
 def on_database(url: str, name: str) -> str:
