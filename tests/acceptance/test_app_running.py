@@ -186,7 +186,7 @@ async def test_a_block_that_will_not_be_cancelled_hears_of_the_death(
 
 async def _until_it_dies(app: App, url: str, swallow: tuple[type[BaseException], ...] = ()) -> None:
     async with rows_of(url) as rows, app.running(url):
-        await rows.connection.execute("drop schema chimeway cascade")
+        await rows.connection.execute("alter table chimeway.workflow_runs rename to gone")
         with suppress(*swallow):
             await asyncio.sleep(3600)
 
