@@ -78,14 +78,14 @@ def read(url: str) -> DatabaseUrl:
     """
     scheme, slashes, rest = url.partition("://")
     if scheme not in ("postgresql", "postgres") or not slashes:
-        raise _refused("it must begin with postgresql:// (or postgres://)")
+        raise refused("it must begin with postgresql:// (or postgres://)")
     if "\0" in url:
-        raise _refused("it holds a NUL character")
+        raise refused("it holds a NUL character")
     before, _, query = rest.partition("?")
     authority, _, path = before.partition("/")
     login, at, places = authority.rpartition("@")
     if "@" in login:
-        raise _refused("it has two @ before the host: write one in a user or password as %40")
+        raise refused("it has two @ before the host: write one in a user or password as %40")
     user, _, password = login.partition(":") if at else ("", "", "")
     given = _parameters(query)
     return DatabaseUrl(
@@ -104,11 +104,11 @@ def _parameters(query: str) -> dict[str, str]:
         name, value = unquote(name), unquote(value)
         if name not in _KNOWN:
             hint = _HINTS.get(name, f"known are {', '.join(_KNOWN)}")
-            raise _refused(f"its parameter {name!r} is not understood: {hint}", parameter=name)
+            raise refused(f"its parameter {name!r} is not understood: {hint}", parameter=name)
         if not equals or not value:
-            raise _refused(f"its parameter {name!r} has no value", parameter=name)
+            raise refused(f"its parameter {name!r} has no value", parameter=name)
         if name in found:
-            raise _refused(f"its parameter {name!r} is there twice", parameter=name)
+            raise refused(f"its parameter {name!r} is there twice", parameter=name)
         _check(name, value)
         found[name] = value
     return found
@@ -117,18 +117,18 @@ def _parameters(query: str) -> dict[str, str]:
 def _check(name: str, value: str) -> None:
     choices = _CHOICES.get(name)
     if choices is not None and value not in choices:
-        raise _refused(f"{name}={value} is none of {', '.join(sorted(choices))}", parameter=name)
+        raise refused(f"{name}={value} is none of {', '.join(sorted(choices))}", parameter=name)
     if name == "connect_timeout" and not re.fullmatch(r"\d{1,5}", value):
-        raise _refused("connect_timeout is no whole number of seconds", parameter=name)
+        raise refused("connect_timeout is no whole number of seconds", parameter=name)
     if name == "sslrootcert" and value == "system":
         hint = "name a file of certificates, such as /etc/ssl/certs/ca-certificates.crt"
-        raise _refused(f"sslrootcert=system is not understood: {hint}", parameter=name)
+        raise refused(f"sslrootcert=system is not understood: {hint}", parameter=name)
 
 
 def _hosts(places: str, given: dict[str, str]) -> tuple[tuple[str, int], ...]:
     in_query, ports = given.pop("host", None), given.pop("port", None)
     if places and in_query is not None:
-        raise _refused("it names a host twice, before and after the ?", parameter="host")
+        raise refused("it names a host twice, before and after the ?", parameter="host")
     if in_query is not None:
         pairs: list[tuple[str, str | None]] = [(name, None) for name in in_query.split(",")]
     else:
@@ -136,25 +136,25 @@ def _hosts(places: str, given: dict[str, str]) -> tuple[tuple[str, int], ...]:
     if ports is not None:
         pairs = _with_ports(pairs, ports.split(","))
     if len(pairs) > 1 and not all(name for name, _ in pairs):
-        raise _refused("one of its hosts is empty", parameter="host")
+        raise refused("one of its hosts is empty", parameter="host")
     return tuple((name, _port(port)) for name, port in pairs if name)
 
 
 def _host(place: str) -> tuple[str, str | None]:
     found = _HOST.fullmatch(place)
     if found is None:
-        raise _refused("one of its hosts cannot be read: write IPv6 in brackets, and / @ : as %2F %40 %3A")
+        raise refused("one of its hosts cannot be read: write IPv6 in brackets, and / @ : as %2F %40 %3A")
     return unquote(found["name"].strip("[]")), found["port"] or None
 
 
 def _with_ports(pairs: list[tuple[str, str | None]], ports: list[str]) -> list[tuple[str, str | None]]:
     if any(port is not None for _, port in pairs):
-        raise _refused("it names a port twice, before and after the ?", parameter="port")
+        raise refused("it names a port twice, before and after the ?", parameter="port")
     if not pairs:
         pairs = [("localhost", None)]
     each = ports * len(pairs) if len(ports) == 1 else ports
     if len(each) != len(pairs):
-        raise _refused(f"it has {len(ports)} ports for {len(pairs)} hosts", parameter="port")
+        raise refused(f"it has {len(ports)} ports for {len(pairs)} hosts", parameter="port")
     return [(name, port) for (name, _), port in zip(pairs, each, strict=True)]
 
 
@@ -162,7 +162,7 @@ def _port(given: str | None) -> int:
     if given is None:
         return 5432
     if not re.fullmatch(r"[0-9]{1,5}", given) or not 0 < int(given) <= 65535:
-        raise _refused(
+        raise refused(
             "one of its ports is no number from 1 to 65535: write / @ : in a password as %2F %40 %3A"
         )
     return int(given)
@@ -171,9 +171,10 @@ def _port(given: str | None) -> int:
 def _once(name: str, before: str, given: dict[str, str]) -> str | None:
     after = given.pop(name, None)
     if before and after is not None:
-        raise _refused(f"it names the {name} twice, before and after the ?", parameter=name)
+        raise refused(f"it names the {name} twice, before and after the ?", parameter=name)
     return after if after is not None else before or None
 
 
-def _refused(what: str, **details: str) -> InvalidInput:
-    return InvalidInput(f"the database URL cannot be used: {what}", field="dsn", **details)
+def refused(what: str, **details: str) -> InvalidInput:
+    """Return what to raise of a URL; `what` quotes no password."""
+    return InvalidInput(f"the database URL cannot be used: {what}", field="dsn", reason=what, **details)

@@ -34,7 +34,8 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chimeway.errors import InvalidSettings
+from chimeway import database_url
+from chimeway.errors import InvalidInput, InvalidSettings
 
 PREFIX: Final = "CHIMEWAY_"
 _NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
@@ -76,12 +77,17 @@ def _duration(value: object) -> timedelta:
 
 
 def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
-    """Accept a URL of these schemes; who connects reads the rest of it."""
+    """Accept a URL of these schemes; a database's as both drivers understand it."""
 
     def check(value: SecretStr) -> SecretStr:
         scheme, colon, rest = value.get_secret_value().partition("://")
         if scheme not in schemes or not colon or not rest:
             raise ValueError("a URL that starts with " + " or ".join(f"{s}://" for s in schemes))
+        if scheme in ("postgresql", "postgres"):
+            try:
+                database_url.read(value.get_secret_value())
+            except InvalidInput as refused:
+                raise ValueError(f"one without this fault: {refused.details['reason']}") from None
         return value
 
     return check

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg
@@ -11,8 +11,8 @@ from psycopg.rows import dict_row
 
 import chimeway.sync
 from chimeway import Chimeway, Inbox, Signal, Trigger
+from chimeway.testing.databases import lent
 from clients.script import Normal, play
-from conftest import _clone, _drop, named
 
 TABLES = {
     "workflow_definitions": ("key", "version"),
@@ -35,11 +35,10 @@ _OF_ONE_DATABASE = {"xid", "snapshot"}
 
 
 @pytest.fixture
-async def second_url(server_url: str, templates: dict[bool, str]) -> AsyncIterator[str]:
+def second_url() -> Iterator[str]:
     """A second database, equal to the first."""
-    name = await _clone(server_url, templates[False])
-    yield named(server_url, name)
-    await _drop(server_url, name)
+    with lent(test_clock=False) as url:
+        yield url
 
 
 def _with_loop(url: str) -> list[tuple[str, Any]]:

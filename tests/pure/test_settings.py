@@ -137,16 +137,31 @@ def test_faults_keep_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_secrets_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is printed of the settings has no password; what the store gets has it."""
-    monkeypatch.setenv("CHIMEWAY_DATABASE_URL", URL + "&password=hunter2")
+    monkeypatch.setenv("CHIMEWAY_DATABASE_URL", URL)
+    monkeypatch.setenv("CHIMEWAY_DIRECT_DATABASE_URL", "postgresql:///app?user=ada&password=hunter2")
     settings = Settings(smtp_url="smtps://mail.example.org")
     rows = {row.name: row.value for row in settings.describe()}
-    assert rows["CHIMEWAY_DATABASE_URL"] == URL.replace("hunter2", "***") + "&password=***"
+    assert rows["CHIMEWAY_DATABASE_URL"] == URL.replace("hunter2", "***")
+    assert rows["CHIMEWAY_DIRECT_DATABASE_URL"] == "postgresql:///app?user=ada&password=***"
     assert rows["CHIMEWAY_SMTP_URL"] == "smtps://mail.example.org"
     assert rows["CHIMEWAY_LEASE_TTL"] == "PT3S"
     assert rows["CHIMEWAY_WORKFLOWS_DIR"] == ""
     assert "hunter2" not in repr(settings)
     assert settings.database_url is not None
-    assert settings.database_url.get_secret_value() == URL + "&password=hunter2"
+    assert settings.database_url.get_secret_value() == URL
+
+
+@pytest.mark.parametrize("name", ["CHIMEWAY_DATABASE_URL", "CHIMEWAY_DIRECT_DATABASE_URL"])
+def test_a_url_that_is_not_understood_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A parameter that the drivers do not share is named when settings are read, not when one connects."""
+    monkeypatch.setenv(name, URL + "&channel_binding=require")
+    with pytest.raises(InvalidSettings) as caught:
+        Settings()
+    assert str(caught.value).endswith(
+        "right would be one without this fault: its parameter 'channel_binding' is not understood: leave it "
+        "out: one of the two drivers has none; sslmode=verify-full protects"
+    )
+    assert "hunter2" not in str(caught.value)
 
 
 def test_secret_from_file(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:

@@ -1,17 +1,19 @@
 """The database's refusals in our words, whichever driver brought them and whatever wraps it."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
 from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, SchemaMismatch
-from chimeway.store.faults import sqlstate_of, told, translate
+from chimeway.store.faults import fault_of, sqlstate_of, told, translate
 
 # Schema, table, function: what a database without ours answers.
 _ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
 # A wrong password, role or database name, too many connections, a database closed for maintenance: the
 # server is there, and lets nobody in. No statement of ours gives one of these by itself.
 _NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
+_REFUSED_LOGIN: Final = re.compile(r"connection to server .* FATAL:\s+(?P<why>(?!the database system is).+)")
 _NO_RIGHT: Final = "42501"
 AGAIN: Final = ("40001", "40P01")
 """The transaction did not happen: under a strict isolation that the database sets, it is done again."""
@@ -26,10 +28,23 @@ def in_our_words() -> Iterator[None]:
     except ChimewayError:
         raise
     except Exception as error:
-        ours = translate(error) or _by_state(error)
+        ours = _shown_out(error) or translate(error) or _by_state(error)
         if ours is None:
             raise
         raise ours from error
+
+
+def _shown_out(error: Exception) -> ChimewayError | None:
+    """Tell a server that refuses a login from one that is not there: libpq gives no SQLSTATE then."""
+    if sqlstate_of(error) is not None or fault_of(error) != "connection":
+        return None
+    found = _REFUSED_LOGIN.search(str(error))
+    return None if found is None else _no_entry(found["why"])
+
+
+def _no_entry(why: str) -> DatabaseUnavailable:
+    hint = "look at the database URL: its user, password and database name"
+    return DatabaseUnavailable(f"the database lets nobody in ({why}): {hint}", hint=hint)
 
 
 def _by_state(error: Exception) -> ChimewayError | None:
@@ -40,8 +55,7 @@ def _by_state(error: Exception) -> ChimewayError | None:
             hint="install it: chimeway db init",
         )
     if state.startswith(_NO_ENTRY):
-        hint = "look at the database URL: its user, password and database name"
-        return DatabaseUnavailable(f"the database lets nobody in ({message}): {hint}", hint=hint)
+        return _no_entry(message)
     if state == _NO_RIGHT:
         hint = "grant it one of the roles that `chimeway db roles` makes, or ask somebody who has one"
         return NotPermitted(f"this role may not do this ({message})", hint=hint)

@@ -67,7 +67,11 @@ class Chimeway(Reading):
         Raises:
             DatabaseUnavailable: nothing answers there, or it lets this role not in.
         """
-        callers.reach(self._database)
+        try:
+            callers.reach(self._database)
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(

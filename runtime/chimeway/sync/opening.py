@@ -1,25 +1,27 @@
 """Knowing which clients are open in this process: the seed's forms name none."""
 
 import threading
+import weakref
 from typing import Final, TypeVar
 
 from chimeway.errors import DatabaseUnavailable
 
 _Client = TypeVar("_Client")
-_open: Final[list[object]] = []
+_open: Final[list[weakref.ref[object]]] = []
+"""Weakly: to be known here keeps no client alive."""
 _guard: Final = threading.Lock()
 
 
 def add(client: object) -> None:
     """Make a client the one that the seed's forms use, until it is removed."""
     with _guard:
-        _open.append(client)
+        _open.append(weakref.ref(client))
 
 
 def remove(client: object) -> None:
     """Take a client out, if it is there."""
     with _guard:
-        _open[:] = [each for each in _open if each is not client]
+        _open[:] = [each for each in _open if each() not in (client, None)]
 
 
 def newest(kind: type[_Client]) -> _Client:
@@ -28,7 +30,8 @@ def newest(kind: type[_Client]) -> _Client:
     Raises:
         DatabaseUnavailable: none is.
     """
-    for client in reversed(tuple(_open)):
+    for each in reversed(tuple(_open)):
+        client = each()
         if isinstance(client, kind):
             return client
     hint = "open one: with Chimeway.connect(dsn)"
