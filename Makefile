@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: check test test-all bench format serve lock clean
+.PHONY: check test test-all bench format serve docs lock clean
 export PYTHONDONTWRITEBYTECODE = 1
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -34,6 +34,9 @@ format: $(STAMP)
 
 serve: $(STAMP)
 	$(BIN)/chimeway serve
+
+docs: $(STAMP)  ## draws the plan of the house into its page
+	$(BIN)/python -m tests.docs.rooms
 
 lock: $(STAMP)  ## versions and hashes only: no address of any registry, and not this package itself
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --output-file requirements/dev.txt pyproject.toml requirements/build.in

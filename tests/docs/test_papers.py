@@ -1,0 +1,82 @@
+"""What the papers say of the code is what the code says of itself."""
+
+import pkgutil
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+import chimeway
+from chimeway.errors import ChimewayError
+from chimeway.settings import PREFIX, Settings
+from docs.rooms import PAGE, ROOT, page_with_plan, rings
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "SECURITY.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+_TO_COME = {"fastapi.md", "testing.md", "sql.md", "compatibility.md"}
+
+
+def test_the_plan_of_the_house_is_the_house() -> None:
+    """The architecture page bears the plan as it is drawn from the code now (`make docs` draws it)."""
+    assert PAGE.read_text("utf-8") == page_with_plan()
+
+
+def test_the_rings_hold_every_room() -> None:
+    """Each module and package at the top of chimeway stands in one ring."""
+    package = ROOT / "runtime" / "chimeway"
+    rooms = {
+        path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    named = [room for ring in rings() for room in ring]
+    assert rooms - {"__init__"} == set(named) & rooms
+    assert len(named) == len(set(named))
+
+
+def test_each_setting_is_told_to_operators() -> None:
+    """The operators' page names every setting there is, and no other."""
+    text = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    told = set(re.findall(rf"`({PREFIX}[A-Z_]+)`", text))
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    assert known <= told, known - told
+    assert told <= known | {"CHIMEWAY_CONFIG", "CHIMEWAY_POSTGRES_BIN", "CHIMEWAY_TEST_DATABASE_URL"}, (
+        told - known
+    )
+
+
+def test_each_error_code_is_told_to_users() -> None:
+    """The page of errors names every code that a user may meet."""
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    told = set(re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE))
+    for module in pkgutil.walk_packages(chimeway.__path__, "chimeway."):
+        if module.name not in {"chimeway.__main__", "chimeway.testing.plugin"}:
+            import_module(module.name)
+    assert told == {kind.code for kind in _kinds(ChimewayError)} - {"chimeway_error"}
+
+
+def _kinds(kind: type[ChimewayError]) -> set[type[ChimewayError]]:
+    ours = [each for each in kind.__subclasses__() if each.__module__.startswith("chimeway.")]
+    below = {found for each in ours for found in _kinds(each)}
+    return {kind, *below}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_each_link_leads_somewhere(page: Path) -> None:
+    """A link to a file of ours leads to a file that is there, and to a heading in it."""
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", page.read_text("utf-8")):
+        there = (page.parent / target).resolve() if target else page
+        if there.name in _TO_COME and not there.exists():
+            continue
+        assert there.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in _anchors(there), f"{page.name}: {target}#{anchor}"
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
