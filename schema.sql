@@ -394,12 +394,13 @@ begin
             format('%s may be 65536 bytes long; keep large things elsewhere and pass their ids', name));
     end if;
     -- What other programs cannot read must not be let in: they would meet it at every evaluation.
+    -- (No backslash in what follows: a caller's standard_conforming_strings would change its meaning.)
     if jsonb_path_exists(value, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")') then
         perform chimeway.refuse('invalid_input', 'CW001', format('%s is nested more than 64 levels deep', name),
             'flatten it, or keep it elsewhere and pass its id');
     end if;
     if octet_length(value::text) > 300
-       and regexp_replace(value::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{150}\d{150}' then
+       and regexp_replace(value::text, '"([^"[.backslash.]]|[[.backslash.]].)*"', '', 'g') ~ '[0-9]{150}[0-9]{150}' then
         perform chimeway.refuse('invalid_input', 'CW001', format('%s holds a number of 300 digits or more', name),
             'numbers must fit a double precision; write longer ones as text');
     end if;
@@ -639,7 +640,7 @@ begin
     perform chimeway.check_object('profile', profile);
     for k in select jsonb_object_keys(profile) loop
         if k not in ('email','phone','addresses','timezone','locale','preferences','data') then
-            perform chimeway.refuse('invalid_input', 'CW001', format('profile has the unknown key "%s"', k),
+            perform chimeway.refuse('invalid_input', 'CW001', format('profile has the unknown key "%s"', left(k, 100)),
                 'known are email, phone, addresses, timezone, locale, preferences, data');
         elsif k in ('addresses','preferences','data') then
             perform chimeway.check_object('profile.' || k, profile -> k);
@@ -655,7 +656,7 @@ begin
             if zone !~ '^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*)+)$' then raise exception 'no zone'; end if;
             perform now_ at time zone zone;
         exception when others then
-            perform chimeway.refuse('invalid_input', 'CW001', format('profile.timezone "%s" is unknown', zone),
+            perform chimeway.refuse('invalid_input', 'CW001', format('profile.timezone "%s" is unknown', left(zone, 100)),
                 'give an IANA name, such as "Europe/London"');
         end;
     end if;
@@ -689,7 +690,7 @@ begin
     perform chimeway.check_id('tenant_id', p_tenant_id);
     perform chimeway.check_id('recipient_id', p_recipient_id);
     if p_mark is null or p_mark not in ('seen','read','archived') then
-        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || p_mark || '"', 'null')),
+        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
             'give seen, read or archived');
     end if;
     perform 1 from (
@@ -747,7 +748,7 @@ begin
             'it may be 262144 bytes long; keep texts in templates');
     end if;
     if jsonb_path_exists(definition, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")')
-       or regexp_replace(definition::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{150}\d{150}' then
+       or regexp_replace(definition::text, '"([^"[.backslash.]]|[[.backslash.]].)*"', '', 'g') ~ '[0-9]{150}[0-9]{150}' then
         perform chimeway.refuse('invalid_definition', 'CW007',
             'the definition is nested more than 64 levels deep, or holds a number of 300 digits or more', check_it);
     end if;
@@ -755,7 +756,7 @@ begin
         perform chimeway.refuse('invalid_definition', 'CW007', 'steps is missing or empty', check_it);
     elsif jsonb_array_length(definition -> 'steps') > 100 then
         perform chimeway.refuse('invalid_definition', 'CW007',
-            format('steps are %s', jsonb_array_length(definition -> 'steps')), 'at most 100 steps');
+            format('there are %s steps', jsonb_array_length(definition -> 'steps')), 'at most 100 steps');
     end if;
     with step as (
         select s.value as body, 'steps[' || s.n - 1 || ']' as place, s.n

@@ -196,6 +196,10 @@ async def test_a_callers_names_do_not_lead_our_functions_astray(url: str, names:
         first = await producer.fetchval(f"select {key}", "one")
         other = await producer.fetchval(f"select {key}", "two")
         await producer.fetch("select chimeway.signal('read', actor_id => 'ada')")
+        await producer.execute("set escape_string_warning = off; set standard_conforming_strings = off")
+        long = "select chimeway.signal('read', actor_id => 'ada', payload => $1)"
+        assert "300 digits" in str(await refused(producer, long, f'{{"x": {"7" * 300}}}'))
+        await producer.execute("set standard_conforming_strings = on")
         await producer.fetch(
             """select chimeway.identify('default', 'ada', '{"timezone": "Europe/London"}')"""
         )

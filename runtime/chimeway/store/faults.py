@@ -14,6 +14,7 @@ from chimeway.errors import (
     InvalidDefinition,
     InvalidInput,
     NowInFuture,
+    SchemaMismatch,
     UnknownWorkflow,
     WorkflowDefinitionVersionConflict,
     WorkflowRunNotFound,
@@ -42,6 +43,7 @@ _REFUSALS: dict[str, type[ChimewayError]] = {
     "CW007": InvalidDefinition,
     "CW008": NowInFuture,
     LEASE_LOST: LeaseLost,
+    "CW011": SchemaMismatch,
 }
 _RETRY_CLASSES = ("40", "53", "55")
 _CONNECTION_CLASSES = ("08", "57")

@@ -11,6 +11,32 @@ alter table chimeway.schema_version add column serves_from int, add column progr
 update chimeway.schema_version set serves_from = version;
 alter table chimeway.schema_version alter column serves_from set not null, add primary key (version);
 
+create or replace function chimeway.check_object(name text, value jsonb) returns void
+language plpgsql as $$
+begin
+    if value is null or jsonb_typeof(value) <> 'object' then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('%s is %s', name, coalesce('a JSON ' || jsonb_typeof(value), 'null')),
+            format('%s must be a JSON object, such as {}', name));
+    end if;
+    if octet_length(value::text) > 65536 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('%s is %s bytes of JSON', name, octet_length(value::text)),
+            format('%s may be 65536 bytes long; keep large things elsewhere and pass their ids', name));
+    end if;
+    -- What other programs cannot read must not be let in: they would meet it at every evaluation.
+    -- (No backslash in what follows: a caller's standard_conforming_strings would change its meaning.)
+    if jsonb_path_exists(value, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s is nested more than 64 levels deep', name),
+            'flatten it, or keep it elsewhere and pass its id');
+    end if;
+    if octet_length(value::text) > 300
+       and regexp_replace(value::text, '"([^"[.backslash.]]|[[.backslash.]].)*"', '', 'g') ~ '[0-9]{150}[0-9]{150}' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s holds a number of 300 digits or more', name),
+            'numbers must fit a double precision; write longer ones as text');
+    end if;
+end $$;
+
 create function chimeway.check_note(note text) returns void
 language plpgsql as $$
 begin
@@ -18,6 +44,61 @@ begin
         perform chimeway.refuse('invalid_input', 'CW001', format('note is %s characters long', length(note)),
             'at most 1000 characters');
     end if;
+end $$;
+
+create or replace function chimeway.identify(
+    tenant_id    text  default 'default',
+    recipient_id text  default null,
+    profile      jsonb default '{}'
+) returns void
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    k     text;
+    now_  timestamptz := chimeway.clock();
+    moved jsonb;
+    zone  text;
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    perform chimeway.check_object('profile', profile);
+    for k in select jsonb_object_keys(profile) loop
+        if k not in ('email','phone','addresses','timezone','locale','preferences','data') then
+            perform chimeway.refuse('invalid_input', 'CW001', format('profile has the unknown key "%s"', left(k, 100)),
+                'known are email, phone, addresses, timezone, locale, preferences, data');
+        elsif k in ('addresses','preferences','data') then
+            perform chimeway.check_object('profile.' || k, profile -> k);
+        elsif jsonb_typeof(profile -> k) not in ('string','null') then
+            perform chimeway.refuse('invalid_input', 'CW001',
+                format('profile.%s is a JSON %s', k, jsonb_typeof(profile -> k)), 'give a text, or null to remove it');
+        end if;
+    end loop;
+    zone := profile ->> 'timezone';
+    if zone is not null then
+        begin
+            -- PostgreSQL takes more than the engine reads: abbreviations, any case, offsets.
+            if zone !~ '^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*)+)$' then raise exception 'no zone'; end if;
+            perform now_ at time zone zone;
+        exception when others then
+            perform chimeway.refuse('invalid_input', 'CW001', format('profile.timezone "%s" is unknown', left(zone, 100)),
+                'give an IANA name, such as "Europe/London"');
+        end;
+    end if;
+    moved := coalesce(profile -> 'addresses', '{}')
+        || case when profile ? 'email' then jsonb_build_object('email', profile -> 'email') else '{}' end
+        || case when profile ? 'phone' then jsonb_build_object('phone', profile -> 'phone', 'sms', profile -> 'phone') else '{}' end;
+    insert into chimeway.recipients as r (tenant_id, recipient_id, shard, addresses, timezone, locale,
+            preferences, data, created_at, updated_at)
+    values (identify.tenant_id, identify.recipient_id, chimeway.shard_of(identify.tenant_id, identify.recipient_id),
+            jsonb_strip_nulls(moved), zone, profile ->> 'locale', coalesce(profile -> 'preferences', '{}'),
+            coalesce(profile -> 'data', '{}'), now_, now_)
+    on conflict (tenant_id, recipient_id, shard) do update set
+        addresses   = jsonb_strip_nulls(r.addresses || moved),
+        timezone    = case when profile ? 'timezone' then excluded.timezone else r.timezone end,
+        locale      = case when profile ? 'locale' then excluded.locale else r.locale end,
+        preferences = case when profile ? 'preferences' then r.preferences || excluded.preferences else r.preferences end,
+        data        = case when profile ? 'data' then r.data || excluded.data else r.data end,
+        updated_at  = excluded.updated_at;
 end $$;
 
 create or replace function chimeway.mark_inbox(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text)
@@ -31,7 +112,7 @@ begin
     perform chimeway.check_id('tenant_id', p_tenant_id);
     perform chimeway.check_id('recipient_id', p_recipient_id);
     if p_mark is null or p_mark not in ('seen','read','archived') then
-        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || p_mark || '"', 'null')),
+        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
             'give seen, read or archived');
     end if;
     perform 1 from (
@@ -86,7 +167,7 @@ begin
             'it may be 262144 bytes long; keep texts in templates');
     end if;
     if jsonb_path_exists(definition, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")')
-       or regexp_replace(definition::text, '"([^"\\]|\\.)*"', '', 'g') ~ '\d{150}\d{150}' then
+       or regexp_replace(definition::text, '"([^"[.backslash.]]|[[.backslash.]].)*"', '', 'g') ~ '[0-9]{150}[0-9]{150}' then
         perform chimeway.refuse('invalid_definition', 'CW007',
             'the definition is nested more than 64 levels deep, or holds a number of 300 digits or more', check_it);
     end if;
@@ -94,7 +175,7 @@ begin
         perform chimeway.refuse('invalid_definition', 'CW007', 'steps is missing or empty', check_it);
     elsif jsonb_array_length(definition -> 'steps') > 100 then
         perform chimeway.refuse('invalid_definition', 'CW007',
-            format('steps are %s', jsonb_array_length(definition -> 'steps')), 'at most 100 steps');
+            format('there are %s steps', jsonb_array_length(definition -> 'steps')), 'at most 100 steps');
     end if;
     with step as (
         select s.value as body, 'steps[' || s.n - 1 || ']' as place, s.n

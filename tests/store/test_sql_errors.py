@@ -1,0 +1,203 @@
+"""Every refusal of every function: SQLSTATE, code, message and hint, whole, and nothing written."""
+
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from chimeway.store.migrations import schema_sql
+from store.plain_sql import contents, plain, register, trigger
+
+GOLDEN = Path(__file__).with_name("sql_errors.golden.txt")
+_ID = "00000000-0000-7000-8000-000000000000"
+_NEEDY = {
+    "key": "needy",
+    "version": 1,
+    "steps": [
+        {"id": "wait", "action": {"type": "wait", "until": {"data": "when"}, "stop_conditions": [
+            {"type": "signal_received", "signal_type": "read", "match": {"d": {"data": "document"}}}]}},
+        {"id": "tell", "action": {"type": "notify", "channel": "log", "render_key": "k"}},
+    ],
+}  # fmt: skip
+
+
+def _definition(steps: str, more: str = "") -> str:
+    return (
+        f"""select chimeway.register_workflow('{{"key": "k", "version": 1, "steps": {steps}{more}}}', 'd')"""
+    )
+
+
+def _step(inside: str) -> str:
+    return _definition(f'[{{"id": "a", {inside}}}]')
+
+
+def _trigger(rest: str) -> str:
+    return f"select chimeway.trigger('mention_escalation', recipient_id => 'ada', {rest})"
+
+
+CALLS = (
+    # trigger, trigger_many
+    "select chimeway.trigger(null, recipient_id => 'ada')",
+    "select chimeway.trigger('', recipient_id => 'ada')",
+    "select chimeway.trigger('nobody', recipient_id => 'ada')",
+    _trigger("workflow_version => 9"),
+    "select chimeway.trigger('mention_escalation')",
+    "select chimeway.trigger('mention_escalation', recipient_id => repeat('x', 256))",
+    _trigger("tenant_id => null"),
+    _trigger("data => null"),
+    _trigger("data => '[]'"),
+    _trigger("data => jsonb_build_object('x', repeat('x', 65536))"),
+    _trigger("""data => (repeat('{"x":', 65) || '1' || repeat('}', 65))::jsonb"""),
+    _trigger("data => ('{\"x\": ' || repeat('7', 300) || '}')::jsonb"),
+    _trigger("idempotency_key => ''"),
+    _trigger("cancellation_key => repeat('x', 300)"),
+    _trigger("at => 'infinity'"),
+    _trigger("idempotency_key => 'used', data => '{\"other\": 1}'"),
+    "select chimeway.trigger('mention_escalation', recipient_id => 'eve', idempotency_key => 'used')",
+    """select chimeway.trigger('needy', recipient_id => 'ada', idempotency_key => 'used',
+        data => '{"document": 1, "when": "2026-01-01T00:00:00Z"}')""",
+    "select chimeway.trigger('needy', recipient_id => 'ada')",
+    """select chimeway.trigger('needy', recipient_id => 'ada', data => '{"document": 1, "when": "soon"}')""",
+    "select * from chimeway.trigger_many('mention_escalation', 't', '{}')",
+    "select * from chimeway.trigger_many('mention_escalation', 't', null)",
+    "select * from chimeway.trigger_many('mention_escalation', 't', array['a', null])",
+    """select * from chimeway.trigger_many('mention_escalation', 't',
+        (select array_agg(n::text) from generate_series(1, 1001) n))""",
+    # signal
+    "select chimeway.signal(null, actor_id => 'ada')",
+    "select chimeway.signal('read')",
+    "select chimeway.signal('read', '', 'ada')",
+    "select chimeway.signal('read', actor_id => 'ada', payload => '1')",
+    "select chimeway.signal('read', actor_id => 'ada', payload => null)",
+    "select chimeway.signal('read', actor_id => 'ada', dedupe_key => '')",
+    # identify
+    "select chimeway.identify()",
+    "select chimeway.identify('', 'ada')",
+    "select chimeway.identify('t', 'ada', '[]')",
+    """select chimeway.identify('t', 'ada', '{"mail": "x"}')""",
+    """select chimeway.identify('t', 'ada', '{"email": 1}')""",
+    """select chimeway.identify('t', 'ada', '{"data": null}')""",
+    """select chimeway.identify('t', 'ada', '{"addresses": []}')""",
+    """select chimeway.identify('t', 'ada', '{"timezone": "Mars/Olympus"}')""",
+    # cancel
+    "select * from chimeway.cancel()",
+    f"select * from chimeway.cancel('{_ID}', cancellation_key => 'k')",
+    f"select * from chimeway.cancel('{_ID}')",
+    f"select * from chimeway.cancel('{_ID}', null)",
+    "select * from chimeway.cancel(cancellation_key => 'k', note => repeat('x', 1001))",
+    # mark_inbox
+    "select * from chimeway.mark_inbox('t', 'ada', '{}', 'liked')",
+    "select * from chimeway.mark_inbox('t', 'ada', '{}', null)",
+    "select * from chimeway.mark_inbox('t', null, '{}', 'read')",
+    # register_workflow
+    "select chimeway.register_workflow(null, 'd')",
+    "select chimeway.register_workflow('[]', 'd')",
+    "select chimeway.register_workflow('{}', 'd')",
+    """select chimeway.register_workflow('{"key": 7}', 'd')""",
+    """select chimeway.register_workflow('{"key": "k"}', 'd')""",
+    """select chimeway.register_workflow('{"key": "k", "version": 1.5}', 'd')""",
+    """select chimeway.register_workflow('{"key": "k", "version": 1}', 'd')""",
+    _definition("[]"),
+    """select chimeway.register_workflow(jsonb_build_object('key', 'k', 'version', 1,
+        'steps', (select jsonb_agg(n) from generate_series(1, 101) n)), 'd')""",
+    """select chimeway.register_workflow(jsonb_build_object('key', 'k', 'version', 1,
+        'steps', repeat('x', 262144)), 'd')""",
+    _definition("7", ', "description": ' + "1" * 300),
+    _definition('["a"]'),
+    _definition('[{"action": {"type": "wait"}}]'),
+    _definition('[{"id": "end", "action": {"type": "wait"}}]'),
+    _definition('[{"id": "a", "action": {"type": "wait"}}, {"id": "a", "action": {"type": "wait"}}]'),
+    _definition('[{"id": "a"}]'),
+    _step('"action": {"type": 7}'),
+    _step('"action": {"type": "wait"}, "next": "b"'),
+    _step('"action": {"type": "notify"}, "progress": {}'),
+    _step('"action": {"type": "notify"}, "progress": [{}]'),
+    _step('"action": {"type": "notify"}, "progress": [{"kind": "on_outcome", "to_step": "b"}]'),
+    _step('"action": {"type": "wait", "stop_conditions": [{"type": "signal_received"}]}'),
+    _step('"action": {"type": "wait", "stop_conditions": [{"signal_type": "x", "then": {"goto": "b"}}]}'),
+    _step('"action": {"type": "wait", "stop_conditions": [{"signal_type": "x", "match": []}]}'),
+    _step(
+        '"action": {"type": "wait", "stop_conditions": [{"signal_type": "x", "match": {"f": {"data": 7}}}]}'
+    ),
+    _step('"action": {"type": "wait", "until": {"data": 7}}'),
+    _definition('[{"id": "a", "action": {"type": "wait"}}]', ', "stop_conditions": [7]'),
+    """select chimeway.register_workflow('{"key": "k", "version": 1,
+        "steps": [{"id": "a", "action": {"type": "wait"}}]}', null)""",
+    """select chimeway.register_workflow('{"key": "mention_escalation", "version": 1,
+        "steps": [{"id": "a", "action": {"type": "wait"}}]}', 'another digest')""",
+    # operators
+    f"select chimeway.hold_run('{_ID}', 'why not')",
+    f"select chimeway.hold_run('{_ID}', null)",
+    f"select chimeway.resume_run('{_ID}', repeat('x', 1001))",
+    "select chimeway.pause_workflow('nobody', true)",
+    "select chimeway.pause_workflow('mention_escalation', null)",
+    "select chimeway.pause_workflow(null, true)",
+    # what is append-only
+    "update chimeway.workflow_transitions set note = 'x'",
+    "delete from chimeway.workflow_transitions",
+    "truncate chimeway.workflow_transitions",
+    # the ledger
+    """begin isolation level serializable;
+       select chimeway.begin_attempts(null, null, null, null, null, null, null, null, null)""",
+    f"select chimeway.begin_attempts('{_ID}', 7, null, null, null, null, null, null, null)",
+)  # fmt: skip
+
+
+PLACE = r"perform chimeway\.refuse\('(\w+)', '(CW\d{3})',\s*(?:format\()?('(?:[^']|'')*'|fault)"
+"""Where schema.sql refuses: code, SQLSTATE, and what is said."""
+
+
+@pytest.fixture
+async def sql(database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    """A plain connection on a database with two workflows, a run and a used key."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        await register(connection, _NEEDY)
+        await trigger(connection, "ada", idempotency_key="used")
+        yield connection
+
+
+async def _told(connection: "asyncpg.Connection[Any]", call: str) -> str:
+    """Run what must be refused; return what was said, whole."""
+    try:
+        await connection.execute(call)
+    except asyncpg.PostgresError as error:
+        said = f"{error.sqlstate} {error.message}\n      hint: {error.hint}"
+    else:
+        said = "NOT REFUSED"
+    if call.startswith("begin"):
+        await connection.execute("rollback")
+    short = re.sub(r"1{50,}", "1...", re.sub(r"\s+", " ", call))
+    return f"{short}\n      {said}\n"
+
+
+async def test_every_refusal_is_whole_and_writes_nothing(sql: "asyncpg.Connection[Any]") -> None:
+    """SQLSTATE, message and hint are those of the golden file (after a change: read it, then keep it)."""
+    before = await contents(sql)
+    told = [await _told(sql, call) for call in CALLS]
+    assert await contents(sql) == before
+    text = "\n".join(told)
+    fresh = GOLDEN.with_suffix(".new")
+    if not GOLDEN.exists() or GOLDEN.read_text("utf-8") != text:
+        fresh.write_text(text, "utf-8")
+    assert GOLDEN.read_text("utf-8") == text, f"compare {fresh}"
+    fresh.unlink(missing_ok=True)
+
+
+def test_no_refusal_is_left_out() -> None:
+    """Each place in schema.sql that refuses is met by one of the golden texts, and each has a hint."""
+    golden = GOLDEN.read_text("utf-8")
+    assert "hint: None" not in golden
+    assert "NOT REFUSED" not in golden
+    places = re.findall(
+        r"perform chimeway\.refuse\('(\w+)', '(CW\d{3})',\s*(?:format\()?('(?:[^']|'')*'|fault)", schema_sql()
+    )
+    assert len(places) > 30
+    for code, state, template in places:
+        if template == "fault":
+            continue
+        words = re.escape(template.strip("'").replace("''", "'")).replace("%s", ".*")
+        assert re.search(f"{state} {code}: {words}", golden), template
