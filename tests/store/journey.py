@@ -75,7 +75,12 @@ class Journey:
 
     async def attempt(self, visit: int, status: Any, reason: str | None = None, **more: Any) -> None:
         """Make one attempt of a visit's delivery, record what came of it, and evaluate."""
-        delivery = await self.begin(visit)
+        await self.begin(visit)
+        await self.record(visit, status, reason, **more)
+
+    async def record(self, visit: int, status: Any, reason: str | None = None, **more: Any) -> None:
+        """Record what came of the attempt that has begun, and evaluate."""
+        delivery = next(d.id for d in (await self.explain()).deliveries if d.visit == visit)
         number = next(d for d in (await self.explain()).deliveries if d.id == delivery).attempt_count
         outcome: Any = "succeeded" if status == "succeeded" else more.pop("outcome", "failed")
         if status == "failed":
@@ -87,6 +92,20 @@ class Journey:
         assert recorded[0].answer == "applied"
         await self.progress()
 
+    async def unmade(self, visit: int, note: str) -> None:
+        """Record that a visit's message could not be made, and evaluate."""
+        delivery = next(d.id for d in (await self.explain()).deliveries if d.visit == visit)
+        result = deliveries.Outcome(
+            delivery, self.run_id, None, None, "cancelled", "permanent_failure", "configuration", note
+        )
+        await deliveries.record_results(self.database, [result])
+        await self.progress()
+
+    async def sql(self, statement: str, *args: Any) -> None:
+        """Do what nothing of ours does: other hands."""
+        async with self.database.acquire() as connection:
+            await connection.execute(statement, *args)
+
     async def explain(self) -> Explanation:
         """Return the run's explanation."""
         return await self.client.explain(self.run_id)
@@ -94,13 +113,22 @@ class Journey:
 
 @asynccontextmanager
 async def journey(
-    database: Database, workflow: Workflow, data: dict[str, Any] | None = None, **profile: Any
+    database: Database,
+    workflow: Workflow,
+    data: dict[str, Any] | None = None,
+    *,
+    start: datetime | None = None,
+    at: datetime | None = None,
+    **profile: Any,
 ) -> AsyncIterator[Journey]:
-    """Trigger a workflow for `ada` and play it as far as it goes."""
+    """Trigger a workflow for `ada` (with the clock at `start`, not before `at`); play it as far as it goes."""
     client = Chimeway(database)
     if profile:
         await client.identify("ada", **profile)
-    receipt = await client.trigger(workflow, data, recipients="ada")
+    if start is not None:
+        async with database.acquire() as connection:
+            await connection.execute("update chimeway.test_clock set at = $1", start)
+    receipt = await client.trigger(workflow, data, recipients="ada", at=at)
     catalogue = Catalogue(database)
 
     async def load(run_id: UUID) -> runs.Loaded | None:

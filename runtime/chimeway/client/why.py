@@ -7,32 +7,26 @@ have happened otherwise. What was said too late, and what was never sent, stands
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
 
 from chimeway.client.why_deliveries import told
+from chimeway.client.why_standing import LATE, standing
 from chimeway.client.words import (
     effect,
     heard_by,
     listed,
     moment,
     what_follows,
-    what_is_next,
     written_moment,
 )
 from chimeway.progression.instants import read
-from chimeway.progression.snapshot import LIVE
 from chimeway.store.views import MailView, Story, TransitionView
-from chimeway.workflow.definition import END, Condition, NotifyAction, WaitUntil
+from chimeway.workflow.definition import END, Condition, NotifyAction, OnOutcome, WaitUntil
 from chimeway.workflow.telling import signal_of
-
-_LATE: Final = timedelta(seconds=5)
-"""A run that went on this much after its time was late, and is told so."""
 
 
 def why(story: Story) -> tuple[str, ...]:
     """Return sentences that answer "why was this sent, or not sent?", in the order of time."""
-    return tuple(sentence for sentence in (*_Walk(story).turns(), *_standing(story), *_afterwards(story)))
+    return tuple(sentence for sentence in (*_Walk(story).turns(), *standing(story), *_afterwards(story)))
 
 
 @dataclass(slots=True)
@@ -90,12 +84,7 @@ class _Walk:
         owner = row.context.get("step")
         path = row.context.get("condition")
         armed = owner is not None and owner != row.from_step
-        told_where = (
-            f"before the message of {row.from_step} had gone to any provider, in time for the wait at "
-            f"{owner} that the run had just left"
-            if armed
-            else _while(row)
-        )
+        told_where = self._when_heard(row, mail, armed_by=owner if armed else None)
         of = f"a condition of {owner}" if owner else "a condition of the workflow"
         if after is None or after.to_state == "stopped":
             result = "the run stopped"
@@ -106,13 +95,26 @@ class _Walk:
         otherwise = " Otherwise it would have been sent." if armed else self._otherwise(row)
         return f"{row.signal_type} came at {came}, {told_where}, and met {of} ({path}): {result}.{otherwise}"
 
+    def _when_heard(self, row: TransitionView, mail: MailView | None, *, armed_by: object) -> str:
+        """Say where the run was when the signal counted, and when the signal had come before that."""
+        if armed_by is not None:
+            return (
+                f"before the message of {row.from_step} had gone to any provider, in time for the wait at "
+                f"{armed_by} that the run had just left"
+            )
+        began = self.waiting.at if self.waiting else None
+        if mail is not None and began is not None and mail.created_at < began:
+            then = moment(self.story, began)
+            return f"before the run waited at {row.from_step}, was kept until it did, at {then}"
+        return _while(row)
+
     def _elapsed(self, row: TransitionView) -> str:
         """A wait that is over: until when nothing was said, and what would have changed that."""
         story, context = self.story, row.context
         due, to = written_moment(story, context.get("due_at")), context.get("to_step")
         went = "the run completed" if to == END else f"the run went on to {to}"
         due_at = read(context.get("due_at"))
-        if due_at is not None and row.at - due_at >= _LATE:
+        if due_at is not None and row.at - due_at >= LATE:
             went += f", late, at {moment(story, row.at)}"
         conditions = heard_by(story, row.from_step)
         if not conditions:
@@ -148,7 +150,13 @@ class _Walk:
         definition = self.story.definition
         step = definition.step(step_id) if definition else None
         if outcome == "temporary_failure":
-            return " Without it the message would have been tried again first."
+            kept = step is not None and any(
+                isinstance(rule, OnOutcome) and rule.outcome == outcome and rule.keep_retrying
+                for rule in step.progress
+            )
+            first = " Without it the run would have waited for what becomes of the message."
+            still = " The message is tried on all the same (keep_retrying), so both may arrive."
+            return still + first if kept else " Without it the message would have been tried again first."
         if definition is None or step is None:
             return ""
         if (until := next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)) is not None:
@@ -164,50 +172,19 @@ class _Walk:
 
     def _otherwise(self, row: TransitionView) -> str:
         """What would have come next: of the wait in which the run was, else of its step."""
-        if self.waiting is None:
-            return f" Otherwise the run would have gone on from {row.from_step or 'its first step'}."
-        context = self.waiting.context
-        due = written_moment(self.story, context.get("due_at"))
-        return f" Otherwise {what_follows(self.story.definition, context.get('to_step'))} at {due}."
-
-
-def _standing(story: Story) -> Iterator[str]:
-    """Where a live run stands, what it waits for, and what keeps it."""
-    run = story.run
-    if run.state not in LIVE:
-        return
-    if run.step is None:
-        due = f" The first is due at {moment(story, run.wake_at)}." if run.wake_at else ""
-        yield f"It has entered no step yet.{due}"
-    if run.state == "waiting":
-        yield from _waiting(story)
-    if run.held_reason is not None and run.held_at is not None:
-        note = next((t.note for t in reversed(story.transitions) if t.reason == "run_held"), None)
-        yield (
-            f"The run has been held ({note or run.held_reason}) since {moment(story, run.held_at)}: nothing "
-            "is decided or sent until it is resumed; signals are kept, and it can be cancelled."
-        )
-    if story.paused_at is not None:
-        yield (
-            f"The workflow has been paused since {moment(story, story.paused_at)}: nothing is decided until "
-            "it is resumed; signals are kept."
-        )
-    if run.waiting_for_node is not None:
-        yield f"The run waits for a node that has what it needs ({run.waiting_for_node})."
-
-
-def _waiting(story: Story) -> Iterator[str]:
-    run = story.run
-    step = story.definition.step(run.step) if story.definition else None
-    due = written_moment(story, run.status_context.get("due_at"))
-    then = what_is_next(story.definition, run.status_context.get("to_step"))
-    begun = next(
-        (t.at for t in reversed(story.transitions) if t.reason == "waiting_for_step_progression"), None
-    )
-    since = f" since {moment(story, begun)}" if begun else ""
-    yield f"The run has waited at {run.step}{since}. At {due} the wait is over, and {then}."
-    for condition in heard_by(story, run.step):
-        yield f"If {signal_of(condition)} comes before then, it {effect(story, step, condition)}."
+        definition = self.story.definition
+        if self.waiting is not None:
+            context = self.waiting.context
+            due = written_moment(self.story, context.get("due_at"))
+            return f" Otherwise {what_follows(definition, context.get('to_step'))} at {due}."
+        if row.from_step is None:
+            return " Otherwise the run would have begun with its first step."
+        step = definition.step(row.from_step) if definition else None
+        if definition is None or step is None:
+            return f" Otherwise the run would have gone on from {row.from_step}."
+        if step.progress:
+            return f" Otherwise the rules of {step.id} would have decided what follows its message."
+        return f" Otherwise, after its message, {what_follows(definition, definition.after(step))}."
 
 
 def _afterwards(story: Story) -> Iterator[str]:

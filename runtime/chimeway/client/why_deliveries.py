@@ -45,7 +45,9 @@ def _sent(story: Story, row: DeliveryView) -> str:
     failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
     number = next((a.number for a in row.attempts if a.outcome == "succeeded"), row.attempt_count)
     before = f", after {_counted(len(failed))} that failed ({_classes(failed)})" if failed else ""
-    return f"{message(row)} was sent at {_ended(story, row)}, with attempt {number}{before}.{_maybe(row)}"
+    late = " It was on its way already when the run ended." if row.stop_requested else ""
+    sent = f"{message(row)} was sent at {_ended(story, row)}, with attempt {number}{before}."
+    return f"{sent}{late}{_maybe(row)}"
 
 
 def _maybe(row: DeliveryView) -> str:
@@ -87,7 +89,11 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
                 "on. One message is the point of escalation."
             )
         case "stopped_before_send":
-            return f"{message(row)} was planned and not sent: no provider was called (stopped_before_send)."
+            planned = moment(story, row.created_at)
+            return (
+                f"{message(row)} was planned at {planned} and not sent: no provider was called "
+                "(stopped_before_send)."
+            )
         case _:
             done = f", {_failures(row)}" if row.attempts else ", and no provider had been called"
             return f"{message(row)} was not sent: it was cancelled ({row.suppression_reason}) at {at}{done}."

@@ -1,0 +1,388 @@
+"""Journeys of all kinds, played by hand, for the explanations: why was this sent, or not sent?"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from chimeway import Notify, Wait, Workflow, from_data, on_outcome, signal_received, stop_on, wait_until
+from store.journey import Journey
+
+READ = signal_received("notification_read", match={"document_id": from_data("document_id")})
+IN_APP = Notify("step_in_app", channel="in_app", render_key="mention")
+EMAIL = Notify("step_email", channel="email", render_key="mention_email")
+MENTION = Workflow(
+    key="mention_escalation",
+    version=1,
+    steps=[IN_APP, Wait("step_wait", duration="PT2H", stop_conditions=[READ]), EMAIL],
+)
+DOC = {"document_id": "doc_789"}
+ADA = {"email": "ada@example.org", "timezone": "Europe/Berlin"}
+
+
+def mention(**email: Any) -> Workflow:
+    """Return the journey with rules on its e-mail step, and a text message behind it."""
+    steps = [
+        Notify("step_email", channel="email", render_key="mention_email", **email),
+        Notify("step_sms", channel="sms", render_key="mention_sms"),
+    ]
+    return Workflow(key="with_rules", version=1, steps=steps)
+
+
+async def waiting(ada: Journey) -> None:
+    """The run waits, and nothing has happened."""
+
+
+async def stopped(ada: Journey) -> None:
+    """One signal is about another document, the next one fits."""
+    await ada.advance(minutes=30)
+    await ada.signal("notification_read", document_id="other")
+    await ada.advance(minutes=30)
+    await ada.signal("notification_read", **DOC)
+    await ada.progress()
+
+
+async def late(ada: Journey) -> None:
+    """The signal comes again after the end."""
+    await stopped(ada)
+    await ada.advance(minutes=30)
+    await ada.signal("notification_read", **DOC)
+
+
+async def unmet(ada: Journey) -> None:
+    """A signal that fits nothing reaches a waiting run."""
+    await ada.signal("notification_read", document_id="other")
+    await ada.advance(minutes=1)
+
+
+async def sent(ada: Journey) -> None:
+    """The wait elapses; the first attempt fails, the second has no answer, the third succeeds."""
+    await ada.advance(hours=2)
+    await ada.attempt(3, "failed", error_class="timeout", note="no answer in 30 s")
+    await ada.advance(minutes=1)
+    await ada.attempt(3, "failed", error_class="unknown", outcome="unknown")
+    await ada.advance(minutes=1)
+    await ada.attempt(3, "succeeded")
+
+
+async def failed(ada: Journey) -> None:
+    """The wait elapses, and the first attempt fails."""
+    await ada.advance(hours=2)
+    await ada.attempt(3, "failed", error_class="timeout", note="no answer in 30 s")
+
+
+async def exhausted(ada: Journey) -> None:
+    """Both attempts fail, and then no more are made."""
+    await failed(ada)
+    await ada.advance(minutes=1)
+    await ada.attempt(3, "cancelled", "retries_exhausted", error_class="transient")
+
+
+async def elapsed(ada: Journey) -> None:
+    """The wait elapses."""
+    await ada.advance(hours=2)
+
+
+async def overslept(ada: Journey) -> None:
+    """Nobody was there when the wait was over."""
+    await ada.advance(hours=30)
+
+
+async def before_send(ada: Journey) -> None:
+    """The signal comes after the wait, and before any provider was called."""
+    await ada.advance(hours=2)
+    await ada.signal("notification_read", **DOC)
+    await ada.progress()
+
+
+async def cancelled(ada: Journey) -> None:
+    """Somebody cancels the waiting run."""
+    await ada.advance(minutes=5)
+    await ada.client.cancel(ada.run_id, note="document deleted")
+
+
+async def cancelled_under_way(ada: Journey) -> None:
+    """Somebody cancels while a provider is being called."""
+    await ada.advance(hours=2)
+    await ada.begin(3)
+    await ada.client.cancel(ada.run_id)
+
+
+async def held(ada: Journey) -> None:
+    """An operator holds the waiting run."""
+    async with ada.database.acquire() as connection:
+        hold = "select chimeway.hold_run($1, 'held_by_request', 'customer asked')"
+        assert await connection.fetchval(hold, ada.run_id)
+        await connection.fetchval("select chimeway.pause_workflow('mention_escalation', true)")
+
+
+async def bounced(ada: Journey) -> None:
+    """The first attempt bounces."""
+    await ada.attempt(1, "cancelled", "bounced", error_class="bounced", note="550 no such user")
+
+
+async def temporarily(ada: Journey) -> None:
+    """The first attempt fails for now."""
+    await ada.attempt(1, "failed", error_class="rate_limited")
+
+
+async def refused(ada: Journey) -> None:
+    """The provider refuses the message for good."""
+    await ada.attempt(1, "cancelled", "permanent_failure", error_class="permanent", note="blocked")
+
+
+PATIENT = Workflow(
+    key="patient",
+    version=1,
+    steps=[
+        Notify(
+            "step_email",
+            channel="email",
+            render_key="mention_email",
+            progress=[
+                wait_until(to_step="step_sms", delay="P1D", cancel_signals=[signal_received("opened")])
+            ],
+        ),
+        Notify("step_sms", channel="sms", render_key="mention_sms"),
+    ],
+    stop_conditions=[signal_received("account_closed")],
+)
+BENT = Workflow(
+    key="bent",
+    version=1,
+    steps=[
+        IN_APP,
+        Wait(
+            "step_wait",
+            duration="PT2H",
+            stop_conditions=[
+                signal_received("hurry", match={"level": 9}, then={"goto": "step_email"}),
+                signal_received("enough", then="continue"),
+            ],
+        ),
+        EMAIL,
+    ],
+)
+
+
+async def patient(ada: Journey) -> None:
+    """The e-mail is sent, and a wait_until begins."""
+    await ada.attempt(1, "succeeded")
+
+
+async def closed(ada: Journey) -> None:
+    """The workflow's own condition is met before the e-mail is sent."""
+    await ada.advance(minutes=1)
+    await ada.signal("account_closed")
+    await ada.progress()
+
+
+async def hurried(ada: Journey) -> None:
+    """A signal leads on before the time."""
+    await ada.advance(minutes=1)
+    await ada.signal("hurry", level=9)
+    await ada.progress()
+
+
+BROKEN = Workflow(
+    key="broken", version=1, steps=[Notify("step_in_app", channel="in_app", render_key="broken")]
+)
+
+
+async def early(ada: Journey) -> None:
+    """She opens it before its sending has been recorded, so before anything waits for that."""
+    await ada.begin(1)
+    await ada.advance(minutes=1)
+    await ada.signal("opened")
+    await ada.advance(minutes=1)
+    await ada.record(1, "succeeded")
+
+
+async def opened(ada: Journey) -> None:
+    """The e-mail is sent, and opened while the rule of its step waits."""
+    await patient(ada)
+    await ada.advance(hours=3)
+    await ada.signal("opened")
+    await ada.progress()
+
+
+async def unopened(ada: Journey) -> None:
+    """The e-mail is sent, and never opened."""
+    await patient(ada)
+    await ada.advance(days=1)
+
+
+async def enough(ada: Journey) -> None:
+    """A signal ends the wait before its time."""
+    await ada.advance(minutes=20)
+    await ada.signal("enough")
+    await ada.progress()
+
+
+async def with_note(ada: Journey) -> None:
+    """Somebody cancels while a provider is being called, and says why."""
+    await ada.advance(hours=2)
+    await ada.begin(3)
+    await ada.client.cancel(ada.run_id, note="document deleted")
+    await ada.advance(seconds=2)
+
+
+async def sent_all_the_same(ada: Journey) -> None:
+    """That provider took the message."""
+    await with_note(ada)
+    await ada.record(3, "succeeded")
+
+
+async def failed_then(ada: Journey) -> None:
+    """That provider did not."""
+    await with_note(ada)
+    await ada.record(3, "failed", error_class="transient", note="connection reset")
+
+
+def held_as(reason: str, note: str | None) -> Callable[[Journey], Awaitable[None]]:
+    """The run is held, for this reason."""
+
+    async def play(ada: Journey) -> None:
+        await ada.advance(minutes=10)
+        await ada.sql("select chimeway.hold_run($1, $2, $3)", ada.run_id, reason, note)
+
+    return play
+
+
+async def resumed(ada: Journey) -> None:
+    """Held, given back ten minutes later, and read."""
+    await held_as("held_by_request", "legal looks at it")(ada)
+    await ada.advance(minutes=10)
+    await ada.sql("select chimeway.resume_run($1, 'all right')", ada.run_id)
+    await ada.signal("notification_read", **DOC)
+    await ada.progress()
+
+
+async def paused(ada: Journey) -> None:
+    """The workflow is paused, and the wait's time comes."""
+    await ada.advance(minutes=10)
+    await ada.sql("select chimeway.pause_workflow('mention_escalation', true)")
+    await ada.advance(hours=2)
+
+
+async def forgotten(ada: Journey) -> None:
+    """The wait's time comes, and no node is there."""
+    await ada.sql("update chimeway.test_clock set at = at + interval '3 hours'")
+
+
+async def no_node(ada: Journey) -> None:
+    """No node understands the definition."""
+    await ada.sql("update chimeway.workflow_runs set waiting_for_node = 'definition_format'")
+
+
+async def no_channel(ada: Journey) -> None:
+    """No node has the channel."""
+    await ada.advance(hours=2)
+    await ada.sql("update chimeway.deliveries set waiting_for_node = 'email' where channel = 'email'")
+
+
+async def unmade(ada: Journey) -> None:
+    """The e-mail's template is at fault."""
+    await ada.advance(hours=2)
+    await ada.unmade(3, "mention_email.email.j2 line 3: 'title' is undefined")
+
+
+def bent_by_other_hands(context: str) -> Callable[[Journey], Awaitable[None]]:
+    """Somebody has written the run's context."""
+
+    async def play(ada: Journey) -> None:
+        sql = "update chimeway.workflow_runs set status_context = status_context || $1::text::jsonb"
+        await ada.sql(sql, context)
+
+    return play
+
+
+UNTIL = Workflow(
+    key="appointment",
+    version=1,
+    steps=[
+        Wait("step_until", until=from_data("remind_at"), stop_conditions=[signal_received("called_off")]),
+        Notify("step_email", channel="email", render_key="reminder"),
+    ],
+)
+TOMORROW = Workflow(
+    key="tomorrow",
+    version=1,
+    steps=[
+        Wait("step_day", duration="P1D", stop_conditions=[signal_received("done")]),
+        Notify("step_email", channel="email", render_key="reminder"),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A workflow, whom it is for, what happens, and when it begins."""
+
+    workflow: Workflow
+    profile: dict[str, Any]
+    play: Callable[[Journey], Awaitable[None]]
+    begins: dict[str, datetime] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=lambda: DOC)
+
+
+def at(*when: int) -> datetime:
+    """Return an instant in UTC."""
+    return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type,misc]  # year to minute
+
+
+KEPT = mention(progress=[on_outcome("temporary_failure", to_step="step_sms", keep_retrying=True)])
+REMINDED = {"remind_at": "2026-01-05T16:30:00Z"}
+CASES: dict[str, Case] = {
+    "in-app delivered, waiting": Case(MENTION, ADA, waiting),
+    "waiting, a signal about something else": Case(MENTION, ADA, unmet),
+    "stopped by a signal at the wait": Case(MENTION, ADA, stopped),
+    "a signal after the end": Case(MENTION, ADA, late),
+    "e-mail about to be sent": Case(MENTION, ADA, elapsed),
+    "e-mail failed, to be tried again": Case(MENTION, ADA, failed),
+    "e-mail sent after the wait": Case(MENTION, ADA, sent),
+    "going on late": Case(MENTION, ADA, overslept),
+    "led on, or stopped, by nothing": Case(BENT, ADA, elapsed),
+    "no address": Case(MENTION, {"timezone": "Asia/Tokyo"}, elapsed),
+    "retries exhausted": Case(MENTION, ADA, exhausted),
+    "cancelled by request": Case(MENTION, ADA, cancelled),
+    "cancelled while under way": Case(MENTION, ADA, cancelled_under_way),
+    "stopped before send": Case(MENTION, ADA, before_send),
+    "held and paused": Case(MENTION, {}, held),
+    "bounced, with a rule": Case(mention(progress=[on_outcome("bounced", to_step="step_sms")]), ADA, bounced),
+    "bounced, with a rule to stop": Case(mention(progress=[stop_on("bounced")]), ADA, bounced),
+    "superseded": Case(
+        mention(progress=[on_outcome("temporary_failure", to_step="step_sms")]), ADA, temporarily
+    ),
+    "refused, and no rule is about it": Case(mention(progress=[stop_on("bounced")]), ADA, refused),
+    "refused, and there is no rule": Case(mention(), ADA, refused),
+    "wait_until": Case(PATIENT, ADA, patient),
+    "stopped by the workflow's condition": Case(PATIENT, ADA, closed),
+    "led on by a signal": Case(BENT, ADA, hurried),
+    "waiting for several signals": Case(BENT, {}, waiting),
+    "a template at fault": Case(BROKEN, {}, waiting),
+    "a signal before the wait": Case(PATIENT, ADA, early),
+    "wait_until, stopped by its signal": Case(PATIENT, ADA, opened),
+    "wait_until, over": Case(PATIENT, ADA, unopened),
+    "a wait ended by a signal": Case(BENT, ADA, enough),
+    "two messages, of which one is tried on": Case(KEPT, {**ADA, "phone": "+44"}, temporarily),
+    "cancelled with a note, under way": Case(MENTION, ADA, with_note),
+    "cancelled under way, sent all the same": Case(MENTION, ADA, sent_all_the_same),
+    "cancelled under way, and failed": Case(MENTION, ADA, failed_then),
+    "held: the decision fails": Case(MENTION, ADA, held_as("poison_decision", "AssertionError: no such row")),
+    "held: three strikes": Case(MENTION, ADA, held_as("three_strikes", "nodes died with it, three times")),
+    "held: too many steps": Case(MENTION, ADA, held_as("too_many_steps", None)),
+    "held, given back, and read": Case(MENTION, ADA, resumed),
+    "paused, and due": Case(MENTION, ADA, paused),
+    "due, and nobody there": Case(MENTION, ADA, forgotten),
+    "no node for the run": Case(MENTION, ADA, no_node),
+    "no node for the channel": Case(MENTION, ADA, no_channel),
+    "an e-mail's template at fault": Case(MENTION, ADA, unmade),
+    "no step yet": Case(MENTION, ADA, waiting, {"at": at(2026, 1, 6, 8)}),
+    "until a moment of the data": Case(UNTIL, ADA, waiting, data=REMINDED),
+    "a day that has no half past two": Case(TOMORROW, ADA, waiting, {"start": at(2026, 3, 28, 1, 30)}),
+    "a day that has it twice": Case(TOMORROW, ADA, waiting, {"start": at(2026, 10, 24, 0, 30)}),
+    "stuck: no moment": Case(MENTION, ADA, bent_by_other_hands('{"due_at": null}')),
+    "stuck: an unreadable moment": Case(MENTION, ADA, bent_by_other_hands('{"due_at": "soon"}')),
+    "stuck: a step that is not there": Case(MENTION, ADA, bent_by_other_hands('{"to_step": "gone"}')),
+}
