@@ -1,10 +1,7 @@
 """The command line, as people and programs meet it: the real command, in a process of its own."""
 
 import asyncio
-import json
-import os
 import sys
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ import pytest
 
 from chimeway.cli.main import COMMANDS
 from chimeway.store.pool import Database
+from kit.command import Answer, chimeway
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
@@ -30,34 +28,6 @@ steps:
       type: notify
       channel: email
 """
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a command said, and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """What it wrote for programs."""
-        assert self.code in {0, 1}, self.err
-        return json.loads(self.out)
-
-
-async def chimeway(*args: str, url: str | None = None, cwd: Path | None = None, stdin: str = "") -> Answer:
-    """Run a command with nothing of ours in its environment but the database's URL."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("CHIMEWAY_")}
-    ours = {} if url is None else {"CHIMEWAY_DATABASE_URL": url}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "chimeway", *args, env=clean | ours, cwd=cwd,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    out, err = await process.communicate(stdin.encode())
-    assert "Traceback" not in err.decode()
-    return Answer(process.returncode or 0, out.decode(), err.decode())
 
 
 async def test_help_names_every_command_and_the_exit_codes() -> None:

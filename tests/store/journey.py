@@ -121,7 +121,7 @@ async def journey(
     at: datetime | None = None,
     **profile: Any,
 ) -> AsyncIterator[Journey]:
-    """Trigger a workflow for `ada` (with the clock at `start`, not before `at`); play it as far as it goes."""
+    """Trigger a workflow for `ada` (clock at `start`, first step not before `at`), and play it as it goes."""
     client = Chimeway(database)
     if profile:
         await client.identify("ada", **profile)

@@ -13,18 +13,19 @@ from chimeway.cli.printing import print_json, print_line, print_sentence, progre
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
+from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.store import retrying
 from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed and wait for their next attempt; try one now.",
+    help="List messages that failed; try them again now.",
     rich_markup_mode=None,
 )
 _REFUSED: Final = 3
 DeliveryIds = Annotated[
     list[str],
-    typer.Argument(metavar="DELIVERY_ID...", help="Which, as `deliveries list` says.", show_default=False),
+    typer.Argument(metavar="DELIVERY_ID", help="Which, as `deliveries list` says.", show_default=False),
 ]
 
 
@@ -72,18 +73,25 @@ def retry(
     What cannot be tried again is refused with its reason, and the exit code is then 3; the others are
     tried nevertheless. The attempts made so far still count.
     """
+    of = tenant or DEFAULT_TENANT
     ids = [checks.uuid("delivery_id", text) for text in dict.fromkeys(delivery_ids)]
 
     async def ask(client: Chimeway) -> list[tuple[UUID, Retry | None]]:
         done = []
         with progress("asking") as tell:
             for delivery in ids:
-                done.append((delivery, await retrying.retry(client.database, tenant or "default", delivery)))
+                done.append(
+                    (delivery, await retrying.retry(client.database, tenant or DEFAULT_TENANT, delivery))
+                )
                 tell(f"{len(done)} of {len(ids)}")
         return done
 
     done = session.run(database_url, ask)
-    refused = {delivery: _refusal(found, tenant) for delivery, found in done if not (found and found.retried)}
+    refused = {
+        delivery: _refusal(found, tenant or DEFAULT_TENANT)
+        for delivery, found in done
+        if not (found and found.retried)
+    }
     retried = [delivery for delivery, _ in done if delivery not in refused]
     if as_json:
         told = [{"delivery_id": each, "message": why} for each, why in refused.items()]
@@ -96,19 +104,20 @@ def retry(
     sys.exit(_REFUSED if refused else 0)
 
 
-def _refusal(found: Retry | None, tenant: str | None) -> str:
+def _refusal(found: Retry | None, tenant: str) -> str:
     """Say why a delivery is not tried again now, and what to do instead."""
     if found is None:
-        return f'there is no such delivery in tenant "{tenant or "default"}"; look at the id and at --tenant'
+        return f'there is no such delivery in tenant "{tenant}"; look at the id and at --tenant'
     match found.status:
         case "succeeded":
-            return f"it was sent at {shown(found.terminal_at)}.{_anew(found)}"
+            return f"it was sent at {shown(found.terminal_at)}.{_anew(found, tenant)}"
         case "suppressed" | "cancelled":
             ending = f"{found.status} ({found.suppression_reason}) at {shown(found.terminal_at)}"
-            return f"it ended as {ending}, and what has ended stays so.{_anew(found)}"
+            return f"it ended as {ending}, and what has ended stays so.{_anew(found, tenant)}"
         case "dispatched" if found.stop_requested:
             number = found.attempt_count
-            return f"its run was stopped while attempt {number} was on its way: it is the last.{_anew(found)}"
+            last = f"its run was stopped while attempt {number} was on its way: it is the last."
+            return f"{last}{_anew(found, tenant)}"
         case "dispatched":
             return f"attempt {found.attempt_count} is on its way; if it fails, the next follows by itself."
         case "pending":
@@ -123,6 +132,7 @@ def _refusal(found: Retry | None, tenant: str | None) -> str:
             assert_never(found.status)
 
 
-def _anew(found: Retry) -> str:
+def _anew(found: Retry, tenant: str) -> str:
+    whose = "" if tenant == DEFAULT_TENANT else f" --tenant {shlex.quote(tenant)}"
     whom = f"{shlex.quote(found.workflow_key)} --recipient {shlex.quote(found.recipient_id)}"
-    return f" To send it once more, start a new run: chimeway trigger {whom}"
+    return f" To send it once more, start a new run: chimeway trigger {whom}{whose}"

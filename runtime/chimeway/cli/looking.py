@@ -1,31 +1,28 @@
 """`chimeway runs`, `explain`, `waiting`, `overdue`, `inbox`: what can be seen."""
 
-import sys
 from enum import StrEnum
-from typing import Annotated, TypeVar
+from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from chimeway.cli import session
+from chimeway.cli import finding, session
 from chimeway.cli.options import (
     AsJson,
     Cursor,
     DatabaseUrl,
-    EveryTenant,
     Limit,
-    MaxLateness,
-    RunId,
     Tenant,
+    examples,
 )
-from chimeway.cli.printing import print_json, print_line
-from chimeway.cli.tables import print_table
+from chimeway.cli.printing import print_json, print_line, print_sentence, style_of
+from chimeway.cli.tables import print_table, tell_more
+from chimeway.cli.watching import tell_stuck
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.explanation import Explanation
-from chimeway.settings import Settings
-from chimeway.store.views import InboxItem, ListedRun, Page, RunView, WaitingRun
+from chimeway.store.views import InboxItem, Page, RunView
 
 app = typer.Typer(rich_markup_mode=None)
-_T = TypeVar("_T")
 
 
 class State(StrEnum):
@@ -38,7 +35,13 @@ class State(StrEnum):
     failed = "failed"
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway runs --state waiting --tenant org_456",
+        "chimeway runs --workflow mention_escalation --recipient user_123",
+        "chimeway runs --stuck",
+    )
+)
 def runs(
     *,
     state: Annotated[State | None, typer.Option(help="Only those in this state.")] = None,
@@ -55,7 +58,7 @@ def runs(
 ) -> None:
     """List runs, the newest first."""
     if stuck:
-        _tell_listed(session.run(database_url, lambda client: client.stuck(tenant=tenant)), as_json)
+        tell_stuck(tenant, database_url, as_json=as_json)
         return
 
     async def ask(client: Chimeway) -> Page[RunView]:
@@ -80,64 +83,59 @@ def runs(
             for run in page
         ),
     )  # fmt: skip
-    _tell_more(page)
+    tell_more(page)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway explain 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21",
+        "chimeway explain --recipient user_123 --tenant org_456",
+        "chimeway explain --idempotency-key mention-789-123",
+    )
+)
 def explain(
-    run_id: RunId, tenant: Tenant = None, database_url: DatabaseUrl = None, as_json: AsJson = False
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="RUN_ID", help="The run's id; or:", show_default=False)
+    ] = None,
+    *,
+    idempotency_key: Annotated[str | None, typer.Option(help="The run that this key began.")] = None,
+    recipient: Annotated[str | None, typer.Option(help="This recipient's newest run.")] = None,
+    workflow: Annotated[str | None, typer.Option(help="With --recipient: the newest of this one.")] = None,
+    tenant: Tenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Say what happened to a run, and why."""
-    found = session.run(database_url, lambda client: client.explain(run_id, tenant=tenant))
+    """Say what happened to a run, and why.
+
+    Why was it sent, or not sent? The sentences say which signal or rule decided, at which step and when,
+    and what would have happened otherwise; then comes all that happened, in order.
+    """
+    if (run_id is not None) == (idempotency_key is not None or recipient is not None):
+        raise typer.BadParameter("give RUN_ID, or --idempotency-key, or --recipient")
+
+    async def ask(client: Chimeway) -> Explanation:
+        if idempotency_key is not None:
+            meant: UUID | str = await finding.begun_by(client, tenant, idempotency_key, recipient)
+        elif recipient is not None:
+            meant = await finding.newest_of(client, tenant, recipient, workflow)
+        else:
+            meant = run_id or ""
+        async with finding.in_its_tenant(client, meant):
+            return await client.explain(meant, tenant=tenant)
+
+    found = session.run(database_url, ask)
     if as_json:
         print_json(found)
     else:
         _tell(found)
 
 
-@app.command()
-def waiting(
-    tenant: Tenant = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """List who waits, for what, until when; who goes on first, first."""
-
-    async def ask(client: Chimeway) -> Page[WaitingRun]:
-        return await client.waiting(tenant=tenant, cursor=cursor, limit=limit)
-
-    page = session.run(database_url, ask)
-    if as_json:
-        print_json(page)
-        return
-    print_table(
-        ("RUN", "WORKFLOW", "RECIPIENT", "STEP", "FOR", "UNTIL", "THEN", "HELD"),
-        (
-            (run.run_id, f"{run.workflow_key} {run.workflow_version}", run.recipient_id, run.step,
-             run.signals, run.until, run.then, run.held_reason)
-            for run in page
-        ),
-    )  # fmt: skip
-    _tell_more(page)
-
-
-@app.command()
-def overdue(
-    max_lateness: MaxLateness = None,
-    tenant: EveryTenant = None,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """List runs past their wake; exit 1 if there are any."""
-    allowed = Settings(database_url=database_url, max_lateness=max_lateness).max_lateness
-    found = session.run(database_url, lambda client: client.overdue(tenant=tenant, max_lateness=allowed))
-    _tell_listed(found, as_json)
-    sys.exit(1 if found else 0)
-
-
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway inbox user_123 --tenant org_456",
+        "chimeway inbox user_123 --read 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21",
+    )
+)
 def inbox(
     recipient: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
     *,
@@ -167,37 +165,19 @@ def inbox(
     print_line(f"{unseen} unseen")
     rows = ((item.id, item.created_at, _mark(item), item.subject) for item in page)
     print_table(("ITEM", "AT", "MARK", "SUBJECT"), rows)
-    _tell_more(page)
+    tell_more(page)
 
 
 def _tell(found: Explanation) -> None:
     run = found.run
     print_line(f"run {run.id} of {run.workflow_key} version {run.workflow_version} for {run.recipient_id}")
-    print_line(f"{_state(run)}{f' at {run.step}' if run.step else ''} ({run.status_reason})")
+    state = f"{_state(run)}{f' at {run.step}' if run.step else ''} ({run.status_reason})"
+    print_line(state, style=style_of(_state(run)))
     for sentence in found.why:
-        print_line(f"  {sentence}")
-    print()
+        print_sentence(sentence, indent="  ")
+    print_line("")
     rows = ((moment.at, moment.kind, moment.what, moment.step, moment.detail) for moment in found.timeline)
-    print_table(("AT", "KIND", "WHAT", "STEP", "DETAIL"), rows)
-
-
-def _tell_listed(found: list[ListedRun], as_json: bool) -> None:
-    if as_json:
-        print_json({"items": found})
-        return
-    print_table(
-        ("RUN", "TENANT", "WORKFLOW", "RECIPIENT", "STATE", "STEP", "WHY", "REASON", "SINCE"),
-        (
-            (run.run_id, run.tenant_id, f"{run.workflow_key} {run.workflow_version}", run.recipient_id,
-             run.state, run.step, run.kind, run.reason, run.since)
-            for run in found
-        ),
-    )  # fmt: skip
-
-
-def _tell_more(page: Page[_T]) -> None:
-    if page.cursor is not None:
-        print_line(f"more: --cursor {page.cursor}")
+    print_table(("AT", "KIND", "WHAT", "STEP", "DETAIL"), rows, lead=(0, 2))
 
 
 def _state(run: RunView) -> str:

@@ -36,15 +36,15 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "identify": ("producing", "Write a recipient's profile."),
         "runs": ("looking", "List runs, the newest first."),
         "explain": ("looking", "Say what happened to a run, and why."),
-        "waiting": ("looking", "List who waits, for what, until when; who goes on first, first."),
-        "overdue": ("looking", "List runs past their wake; exit 1 if there are any."),
+        "waiting": ("watching", "List who waits, for what, until when; the next to go on first."),
+        "overdue": ("watching", "List runs past their wake; exit 1 if there are any."),
         "inbox": ("looking", "List a recipient's in-app items, and mark them."),
         "cancel": ("steering", "Stop a run, or all that bear a cancellation key."),
         "hold": ("steering", "Hold a run: nothing is decided or sent until it is resumed."),
         "resume": ("steering", "Let a held run go on."),
         "deliveries": (
             "delivering",
-            "List messages that failed and wait for their next attempt; try one now.",
+            "List messages that failed; try them again now.",
         ),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
     }

@@ -30,7 +30,7 @@ MaxLateness: TypeAlias = Annotated[
     str | None,
     typer.Option(help="ISO 8601, like PT5S; without it CHIMEWAY_MAX_LATENESS.", show_default=False),
 ]
-RunId: TypeAlias = Annotated[str, typer.Argument(help="The run's id.", show_default=False)]
+RunId: TypeAlias = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.", show_default=False)]
 
 
 def examples(*commands: str) -> str:

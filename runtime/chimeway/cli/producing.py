@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from chimeway.cli import session
-from chimeway.cli.options import AsJson, DatabaseUrl, Tenant
+from chimeway.cli.options import AsJson, DatabaseUrl, Tenant, examples
 from chimeway.cli.printing import print_json, print_line
 from chimeway.cli.reading_files import instant, json_object
 from chimeway.client.chimeway import Chimeway
@@ -17,7 +17,13 @@ app = typer.Typer(rich_markup_mode=None)
 _JSON = "A JSON object; @FILE reads it from a file, - from stdin."
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway trigger mention_escalation --recipient user_123 --tenant org_456",
+        'chimeway trigger mention_escalation --recipient user_123 --data \'{"document_id": "doc_789"}\'',
+        "chimeway trigger mention_escalation --data @mention.json --idempotency-key mention-789-123",
+    )
+)
 def trigger(
     workflow: Annotated[str, typer.Argument(help="The workflow's key.", show_default=False)],
     *,
@@ -59,7 +65,12 @@ def trigger(
         print_line(f"{run_id} {person}{' (known already)' if receipt.duplicate else ''}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway signal notification_read --actor user_123 --tenant org_456",
+        'chimeway signal notification_read --actor user_123 --payload \'{"document_id": "doc_789"}\'',
+    )
+)
 def signal(
     signal_type: Annotated[str, typer.Argument(metavar="TYPE", help="What happened.", show_default=False)],
     actor: Annotated[str, typer.Option(help="Who did it; runs of this recipient hear it.")],
@@ -84,7 +95,13 @@ def signal(
         print_line(str(signal_id))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway identify user_123 --email ada@example.org --timezone Europe/London",
+        "chimeway identify user_123 --address push=device-token-1",
+        'chimeway identify user_123 --email ""',
+    )
+)
 def identify(
     recipient: Annotated[str, typer.Argument(help="Whose profile.", show_default=False)],
     *,

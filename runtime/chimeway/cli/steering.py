@@ -1,12 +1,13 @@
 """`chimeway cancel`, `hold`, `resume`: what an operator does to runs."""
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 import typer
 
-from chimeway.cli import session
-from chimeway.cli.options import AsJson, DatabaseUrl, Note, RunId, Tenant
-from chimeway.cli.printing import print_json, print_line, shown
+from chimeway.cli import finding, session
+from chimeway.cli.options import AsJson, DatabaseUrl, Note, RunId, Tenant, examples
+from chimeway.cli.printing import print_json, print_line, progress, shown
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.results import Cancellation
 from chimeway.errors import ChimewayError
@@ -28,9 +29,16 @@ class RunNotHeld(ChimewayError):  # noqa: N818
     code = "run_not_held"
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway cancel 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21 --note 'document deleted'",
+        "chimeway cancel --cancellation-key doc_789 --tenant org_456",
+    )
+)
 def cancel(
-    run_id: Annotated[str | None, typer.Argument(help="Which run; or:", show_default=False)] = None,
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="RUN_ID", help="Which run; or:", show_default=False)
+    ] = None,
     cancellation_key: Annotated[str | None, typer.Option(help="All live runs that bear this key.")] = None,
     note: Note = None,
     tenant: Tenant = None,
@@ -45,7 +53,11 @@ def cancel(
         raise typer.BadParameter("give one of RUN_ID and --cancellation-key")
 
     async def ask(client: Chimeway) -> Cancellation:
-        return await client.cancel(run_id, tenant=tenant, cancellation_key=cancellation_key, note=note)
+        with progress("cancelling"):
+            async with finding.in_its_tenant(client, run_id):
+                return await client.cancel(
+                    run_id, tenant=tenant, cancellation_key=cancellation_key, note=note
+                )
 
     done = session.run(database_url, ask)
     if as_json:
@@ -60,7 +72,7 @@ def cancel(
         print_line("no run bears this key")
 
 
-@app.command()
+@app.command(epilog=examples("chimeway hold 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21 --note 'legal looks at it'"))
 def hold(
     run_id: RunId,
     note: Note = None,
@@ -70,17 +82,17 @@ def hold(
 ) -> None:
     """Hold a run: nothing is decided or sent until it is resumed."""
 
-    async def ask(client: Chimeway) -> RunView:
-        run = await client.get_run(run_id, tenant=tenant)
-        if not await runs.hold(client.database, run.id, "held_by_request", note):
-            state = f"held already ({run.held_reason})" if run.held_reason else run.state
-            raise RunNotHoldable(f"run {run.id} is {state}", hint=RunNotHoldable.__doc__)
-        return await client.get_run(run_id, tenant=tenant)
+    def refused(run: RunView) -> ChimewayError:
+        state = f"held already ({run.held_reason})" if run.held_reason else run.state
+        return RunNotHoldable(f"run {run.id} is {state}", hint=RunNotHoldable.__doc__)
 
-    _tell(session.run(database_url, ask), "held", as_json)
+    async def act(client: Chimeway, run: RunView) -> bool:
+        return await runs.hold(client.database, run.id, "held_by_request", note)
+
+    _tell(_steered(database_url, run_id, tenant, act, refused), "held", as_json)
 
 
-@app.command()
+@app.command(epilog=examples("chimeway resume 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21"))
 def resume(
     run_id: RunId,
     note: Note = None,
@@ -90,13 +102,32 @@ def resume(
 ) -> None:
     """Let a held run go on."""
 
+    def refused(run: RunView) -> ChimewayError:
+        return RunNotHeld(f"run {run.id} is {run.state} and not held", hint=RunNotHeld.__doc__)
+
+    async def act(client: Chimeway, run: RunView) -> bool:
+        return await holds.resume(client.database, run.id, note)
+
+    _tell(_steered(database_url, run_id, tenant, act, refused), "goes on", as_json)
+
+
+def _steered(
+    database_url: str | None,
+    run_id: str,
+    tenant: str | None,
+    act: Callable[[Chimeway, RunView], Awaitable[bool]],
+    refused: Callable[[RunView], ChimewayError],
+) -> RunView:
+    """Find a run, do something to it, and return it as it is then; raise `refused` where that did nothing."""
+
     async def ask(client: Chimeway) -> RunView:
-        run = await client.get_run(run_id, tenant=tenant)
-        if not await holds.resume(client.database, run.id, note):
-            raise RunNotHeld(f"run {run.id} is {run.state} and not held", hint=RunNotHeld.__doc__)
+        async with finding.in_its_tenant(client, run_id):
+            run = await client.get_run(run_id, tenant=tenant)
+        if not await act(client, run):
+            raise refused(run)
         return await client.get_run(run_id, tenant=tenant)
 
-    _tell(session.run(database_url, ask), "goes on", as_json)
+    return session.run(database_url, ask)
 
 
 def _tell(run: RunView, what: str, as_json: bool) -> None:

@@ -5,14 +5,16 @@ Nothing is ever cut off, and no cell is broken: an id can be copied from every f
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from chimeway.cli.printing import on_terminal, reckoned, shown, style_of, width
+from chimeway.cli.printing import on_terminal, print_line, reckoned, shown, style_of, width
+from chimeway.store.views import Page
 
+_T = TypeVar("_T")
 _GAP: Final = "  "
 _DOT: Final = " · "
 _COLOURED: Final = frozenset({"STATE", "WHY", "WHAT", "STATUS"})
@@ -98,3 +100,9 @@ def _print_block(console: Console, columns: Sequence[str], row: Sequence[Text], 
         line.append_text(piece)
     if line.cell_len > 2:
         console.print(line, soft_wrap=True)
+
+
+def tell_more(page: Page[_T]) -> None:
+    """Say after a page how to get to the next one."""
+    if page.cursor is not None:
+        print_line(f"more: --cursor {page.cursor}")

@@ -3,11 +3,10 @@
 import sys
 
 import typer
-from rich.console import Console
 
 from chimeway.cli import session
-from chimeway.cli.options import AsJson, DatabaseUrl, MaxLateness
-from chimeway.cli.printing import print_json, print_line
+from chimeway.cli.options import AsJson, DatabaseUrl, MaxLateness, examples
+from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.client.chimeway import Chimeway
 from chimeway.settings import Settings
 from chimeway.store.verify import verify as find_violations
@@ -16,7 +15,7 @@ from chimeway.store.verify_findings import CHECKS, Violation
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command()
+@app.command(epilog=examples("chimeway verify", "chimeway verify --max-lateness PT1M --json"))
 def verify(
     max_lateness: MaxLateness = None, database_url: DatabaseUrl = None, as_json: AsJson = False
 ) -> None:
@@ -28,18 +27,18 @@ def verify(
     looked_at = 0
 
     async def ask(client: Chimeway) -> list[Violation]:
-        with Console(stderr=True).status("verifying") as status:
+        with progress("verifying") as tell:
 
-            def progress(rows: int) -> None:
+            def count(rows: int) -> None:
                 nonlocal looked_at
                 looked_at += rows
-                status.update(f"verifying, {looked_at} rows so far")
+                tell(f"{looked_at} rows so far")
 
             return await find_violations(
                 client.database,
                 max_lateness=settings.max_lateness,
                 retention=settings.retention_completed,
-                progress=progress,
+                progress=count,
             )
 
     violations = session.run(database_url, ask)

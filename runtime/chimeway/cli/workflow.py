@@ -6,7 +6,7 @@ import typer
 
 from chimeway.cli import session
 from chimeway.cli.drafts import check, rehearse
-from chimeway.cli.options import AsJson, DatabaseUrl
+from chimeway.cli.options import AsJson, DatabaseUrl, examples
 from chimeway.cli.pathways import paths
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.reading_files import Files, definitions_in
@@ -19,14 +19,34 @@ from chimeway.workflow.encode import digest
 app = typer.Typer(
     name="workflow", help="Check, rehearse, register and steer workflow definitions.", rich_markup_mode=None
 )
-app.command()(check)
-app.command()(rehearse)
-app.command()(paths)
-app.command()(show)
+app.command(
+    epilog=examples(
+        "chimeway workflow check workflows/*.yaml", "chimeway workflow check - --json < mention.yaml"
+    )
+)(check)
+app.command(
+    epilog=examples(
+        "chimeway workflow rehearse mention.yaml",
+        "chimeway workflow rehearse mention.yaml --script read-in-time.yaml",
+    )
+)(rehearse)
+app.command(
+    epilog=examples(
+        "chimeway workflow paths mention.yaml",
+        "chimeway workflow paths mention.yaml --start 2026-03-28T20:00:00Z --zone Europe/London",
+    )
+)(paths)
+app.command(
+    epilog=examples(
+        "chimeway workflow show mention.yaml",
+        "chimeway workflow show mention_escalation --version 2",
+        "chimeway workflow show mention_escalation --svg mention.svg",
+    )
+)(show)
 Key = Annotated[str, typer.Argument(help="The workflow's key.", show_default=False)]
 
 
-@app.command()
+@app.command(epilog=examples("chimeway workflow register workflows/*.yaml"))
 def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Register what the files define; the same content again does nothing."""
     found = [definition for path in files for definition in definitions_in(path)]
@@ -52,7 +72,7 @@ def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = F
         print_line(f"{row['key']} version {row['version']}: {told}")
 
 
-@app.command("list")
+@app.command("list", epilog=examples("chimeway workflow list"))
 def list_workflows(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """List what is registered; `*` marks the version that a trigger starts."""
 
@@ -76,7 +96,11 @@ def list_workflows(database_url: DatabaseUrl = None, as_json: AsJson = False) ->
     print_table(("KEY", "VERSION", "DIGEST", "REGISTERED", "PAUSED"), rows)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "chimeway workflow activate mention_escalation 3", "chimeway workflow activate mention_escalation"
+    )
+)
 def activate(
     key: Key,
     version: Annotated[int | None, typer.Argument(help="Left out: the highest one again.")] = None,
@@ -96,13 +120,13 @@ def activate(
         print_line(f"{key}: triggers start version {current}{'' if version else ', the highest'}")
 
 
-@app.command()
+@app.command(epilog=examples("chimeway workflow pause mention_escalation"))
 def pause(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Hold the decisions and first attempts of all runs of a workflow; triggers are taken."""
     _set_paused(key, database_url, as_json, paused=True)
 
 
-@app.command()
+@app.command(epilog=examples("chimeway workflow resume mention_escalation"))
 def resume(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Let the runs of a paused workflow go on, the oldest first."""
     _set_paused(key, database_url, as_json, paused=False)

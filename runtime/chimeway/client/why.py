@@ -116,7 +116,7 @@ class _Walk:
         due_at = read(context.get("due_at"))
         if due_at is not None and row.at - due_at >= LATE:
             went += f", late, at {moment(story, row.at)}"
-        conditions = heard_by(story, row.from_step)
+        conditions = heard_by(story.definition, row.from_step)
         if not conditions:
             return f"The wait at {row.from_step} was over at {due}, and {went}."
         names = listed([signal_of(condition) for condition in conditions], "or")
@@ -127,7 +127,7 @@ class _Walk:
 
     def _one_before(self, step_id: str | None, conditions: Sequence[Condition]) -> str:
         step = self.story.definition.step(step_id) if self.story.definition else None
-        effects = {effect(self.story, step, condition) for condition in conditions}
+        effects = {effect(self.story.definition, step, condition) for condition in conditions}
         return f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
 
     def _rule(self, row: TransitionView) -> Iterator[str]:
@@ -154,7 +154,7 @@ class _Walk:
                 isinstance(rule, OnOutcome) and rule.outcome == outcome and rule.keep_retrying
                 for rule in step.progress
             )
-            first = " Without it the run would have waited for what becomes of the message."
+            first = " Without the rule the run would have waited for what becomes of the message."
             still = " The message is tried on all the same (keep_retrying), so both may arrive."
             return still + first if kept else " Without it the message would have been tried again first."
         if definition is None or step is None:

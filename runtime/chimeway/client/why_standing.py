@@ -82,9 +82,13 @@ def _waiting(story: Story) -> Iterator[str]:
         (t.at for t in reversed(story.transitions) if t.reason == "waiting_for_step_progression"), None
     )
     since = f" since {moment(story, begun)}" if begun else ""
+    due_at = read(run.status_context.get("due_at"))
+    if due_at is not None and due_at <= story.now:
+        yield f"The run has waited at {run.step}{since}. The wait was over at {due}: next, {then}."
+        return
     yield f"The run has waited at {run.step}{since}. At {due} the wait is over, and {then}."
-    for condition in heard_by(story, run.step):
-        yield f"If {signal_of(condition)} comes before then, it {effect(story, step, condition)}."
+    for condition in heard_by(story.definition, run.step):
+        yield f"If {signal_of(condition)} comes before then, it {effect(story.definition, step, condition)}."
 
 
 def _broken(story: Story) -> str | None:

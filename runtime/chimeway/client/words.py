@@ -20,15 +20,20 @@ from chimeway.workflow.definition import (
 
 def moment(story: Story, at: datetime) -> str:
     """Return an instant in the recipient's zone and in UTC, to the second."""
+    return moment_in(story.zone, at)
+
+
+def moment_in(zone: str, at: datetime) -> str:
+    """Return an instant in a zone and in UTC; in UTC alone where the zone is unknown or says the same."""
     utc = at.astimezone(UTC)
     try:
-        local = at.astimezone(ZoneInfo(story.zone))
+        local = at.astimezone(ZoneInfo(zone))
     except (ZoneInfoNotFoundError, ValueError, OSError):
         local = utc
     if local.replace(tzinfo=None) == utc.replace(tzinfo=None):
         return f"{utc:%Y-%m-%d %H:%M:%S} UTC"
     shown = "%H:%M:%S" if local.date() == utc.date() else "%Y-%m-%d %H:%M:%S"
-    return f"{local:%Y-%m-%d %H:%M:%S} {story.zone} ({utc.strftime(shown)} UTC)"
+    return f"{local:%Y-%m-%d %H:%M:%S} {zone} ({utc.strftime(shown)} UTC)"
 
 
 def written_moment(story: Story, text: object) -> str:
@@ -62,16 +67,16 @@ def what_is_next(definition: Definition | None, to: object) -> str:
     return f"{to} begins"
 
 
-def heard_by(story: Story, step_id: str | None) -> tuple[Condition, ...]:
+def heard_by(definition: Definition | None, step_id: str | None) -> tuple[Condition, ...]:
     """Return the conditions that hold while a run waits on a step, the workflow's after the step's."""
-    if story.definition is None:
+    if definition is None:
         return ()
-    step = story.definition.step(step_id)
+    step = definition.step(step_id)
     own = () if step is None else tuple(condition for _, condition in conditions_of(step))
-    return (*own, *story.definition.stop_conditions)
+    return (*own, *definition.stop_conditions)
 
 
-def effect(story: Story, step: Step | None, condition: Condition) -> str:
+def effect(definition: Definition | None, step: Step | None, condition: Condition) -> str:
     """Return what a signal that fits does: "stops the run", "leads to ..."."""
     match condition.then:
         case "stop":
@@ -79,7 +84,7 @@ def effect(story: Story, step: Step | None, condition: Condition) -> str:
         case Goto(step_id=step_id):
             return f"leads to {step_id} at once"
         case "continue":
-            to = story.definition.after(step) if story.definition and step else None
+            to = definition.after(step) if definition and step else None
             return "ends the run" if to == END else f"leads on to {to or 'the next step'} at once"
         case _:
             assert_never(condition.then)

@@ -125,6 +125,8 @@ def waiting(row: Row) -> WaitingRun:
         until=instant(row["wake_at"]),
         then=row["status_context"].get("to_step"),
         held_reason=row["held_reason"],
+        zone=row["zone"],
+        paused_at=instant(row["paused_at"]),
     )
 
 
@@ -141,6 +143,8 @@ def listed(row: Row, kind: Literal["overdue", "stuck", "held", "waiting_for_node
         step=row["step"],
         reason=row["reason"],
         since=moment(row["since"]),
+        then=row["next_step"],
+        zone=row["zone"],
     )
 
 

@@ -142,7 +142,10 @@ class Story:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
-    """A run in the waiting room: for which signals, until when, and where it then goes."""
+    """A run in the waiting room: for which signals, until when, and where it then goes.
+
+    `zone` is the recipient's; `paused_at` is since when its workflow is paused, if it is.
+    """
 
     run_id: UUID
     tenant_id: str
@@ -155,11 +158,16 @@ class WaitingRun:
     until: datetime | None
     then: str | None
     held_reason: str | None
+    zone: str
+    paused_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRun:
-    """A run that people should look at: `kind` says why it is listed, `reason` is its enum word."""
+    """A run that people should look at: `kind` says why it is listed, `reason` is its enum word.
+
+    `zone` is the recipient's; `then` is where the run goes after the wait in which it is, if it is in one.
+    """
 
     run_id: UUID
     kind: Literal["overdue", "stuck", "held", "waiting_for_node"]
@@ -171,6 +179,8 @@ class ListedRun:
     step: str | None
     reason: str
     since: datetime
+    then: str | None
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)

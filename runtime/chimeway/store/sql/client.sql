@@ -91,8 +91,11 @@ select s.id as signal_id, s.type, s.created_at
 -- name: waiting_runs
 -- A page of the waiting room, who goes on first, behind the cursor.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.step, r.status_context,
-       r.pending_signals, r.wake_at, r.entered_at, r.held_reason
+       r.pending_signals, r.wake_at, r.entered_at, r.held_reason, w.paused_at, coalesce(p.timezone, 'UTC') as zone
   from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
  where r.tenant_id = $1::text and r.state = 'waiting'
    and ($2::text::timestamptz is null
         or (coalesce(r.wake_at, '9999-12-31Z'), r.id) > ($2::text::timestamptz, $3::text::uuid))
@@ -103,9 +106,12 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- Runs past their wake by more than is allowed, counted from the last take-over, the latest first; paused
 -- and held ones wait on purpose.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
-       r.status_reason as reason, r.wake_at as since
+       r.status_reason as reason, r.wake_at as since, r.status_context ->> 'to_step' as next_step,
+       coalesce(p.timezone, 'UTC') as zone
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
   join chimeway.shards s on r.shard between s.first_shard and s.last_shard
  where r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
    and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::text::interval
@@ -121,9 +127,12 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
             when r.waiting_for_node is not null then 'waiting_for_node'
             else 'stuck' end as kind,
        coalesce(r.held_reason, r.waiting_for_node, r.status_reason) as reason,
-       coalesce(r.held_at, r.wake_at, r.entered_at, r.created_at) as since
+       coalesce(r.held_at, r.wake_at, r.entered_at, r.created_at) as since,
+       r.status_context ->> 'to_step' as next_step, coalesce(p.timezone, 'UTC') as zone
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
  where r.state in ('active','waiting')
    and (r.held_reason is not null or r.waiting_for_node is not null or chimeway.is_stuck(r, w))
    and ($1::text is null or r.tenant_id = $1::text)
@@ -197,3 +206,18 @@ select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as 
 select t.retried, t.run_id, t.workflow_key, t.recipient_id, t.step_id, t.channel, t.status, t.suppression_reason,
        t.stop_requested, t.attempt_count, t.next_attempt_at, t.terminal_at, t.held_reason, t.waiting_for_node
   from chimeway.retry_delivery($1, $2) t;
+
+-- name: runs_of_key
+-- The runs that an idempotency key began, in the order of their recipients.
+select t.run_id, t.recipient_id
+  from chimeway.events e
+ cross join lateral unnest(e.run_ids, e.recipient_ids) with ordinality t(run_id, recipient_id, place)
+ where e.tenant_id = $1 and e.idempotency_key = $2 and e.shard = chimeway.shard_of($1, $2)
+ order by t.place;
+
+-- name: lease_holders
+-- Who holds the shards: since when, until when, and when that node was last seen.
+select s.first_shard, s.last_shard, n.name, n.seen_at, s.expires_at, s.expires_at > clock_timestamp() as held
+  from chimeway.shards s
+  left join chimeway.nodes n on n.id = s.owner
+ order by s.first_shard;
