@@ -80,18 +80,12 @@ def retry(
         done = []
         with progress("asking") as tell:
             for delivery in ids:
-                done.append(
-                    (delivery, await retrying.retry(client.database, tenant or DEFAULT_TENANT, delivery))
-                )
+                done.append((delivery, await retrying.retry(client.database, of, delivery)))
                 tell(f"{len(done)} of {len(ids)}")
         return done
 
     done = session.run(database_url, ask)
-    refused = {
-        delivery: _refusal(found, tenant or DEFAULT_TENANT)
-        for delivery, found in done
-        if not (found and found.retried)
-    }
+    refused = {delivery: _refusal(found, of) for delivery, found in done if not (found and found.retried)}
     retried = [delivery for delivery, _ in done if delivery not in refused]
     if as_json:
         told = [{"delivery_id": each, "message": why} for each, why in refused.items()]
