@@ -3,7 +3,7 @@
     server.log, server.log.1   what the server says; the second is the end of what was said before
     cluster/                   PostgreSQL's own data
     sockets/                   its socket (0700), unless the path would be too long for one
-    gate, users, server        lock files, see `running`
+    gate, users, server        lock files, see `sharing`
     binaries                   where the running server's are
 
 No mode of any folder above it is ever changed.

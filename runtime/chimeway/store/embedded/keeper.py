@@ -1,7 +1,7 @@
 """The keeper: a process of its own, parent of one server, which ends it when nobody needs it any more.
 
 Run as a script, by path and without site packages (`python -I -S keeper.py JSON`): it has to begin in
-milliseconds, and holds nothing but the standard library. See `running` for what it is for.
+milliseconds, and holds nothing but the standard library. See `sharing` for what it is for.
 
 It forks: the parent waits until the server answers or has failed, says so by its exit code, and what
 went wrong on standard error. The child keeps the server.
@@ -113,6 +113,8 @@ def _keep(spec: dict[str, Any], pipe: int) -> int:
     except BlockingIOError:
         _tell(pipe, HELD.encode())
         return 1
+    for left in (spec["socket"], f"{spec['socket']}.lock"):  # of a server that was killed: the lock is ours
+        Path(left).unlink(missing_ok=True)
     since = _size(spec["log"])
     server = _started(spec, lock)
     ends = time.monotonic() + _DEADLINE_S
