@@ -15,10 +15,11 @@ import os
 import re
 import socket
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -36,14 +37,22 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from chimeway import database_url
 from chimeway.errors import InvalidInput, InvalidSettings
+from chimeway.limits import MAX_IDENTIFIER_CHARS
 
 PREFIX: Final = "CHIMEWAY_"
 _NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
 _DURATION: Final = re.compile(
-    r"P(?!$)(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
-    r"(?:T(?=\d)(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+(?:\.\d+)?)S)?)?"
+    r"P(?!$)(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?"
+    r"(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+(?:\.[0-9]+)?)S)?)?"
 )
-_BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>\d{1,5})")
+_BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
+_LONGEST: Final = timedelta(days=36_525)
+_CONTENT_BYTES: Final = 65_536
+"""A file of settings, or of a secret: more is some other file, or no end."""
+_SHOWN_CHARS: Final = 60
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://")
+_BLANK: Final = re.compile(r"[\x01-\x20\x7f]")
+_UNREADABLE: Final = re.compile(r"[\0\ud800-\udfff]")
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
 
 
@@ -70,27 +79,36 @@ def _duration(value: object) -> timedelta:
         parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
         if parts is None:
             raise ValueError("an ISO 8601 duration without years and months, like PT3S or P90D")
-        found = timedelta(**{unit: float(n) for unit, n in parts.groupdict().items() if n})
+        try:
+            found = timedelta(**{unit: float(n) for unit, n in parts.groupdict().items() if n})
+        except OverflowError:
+            found = timedelta.max
     if found <= timedelta(0):
         raise ValueError("a duration longer than nothing, like PT3S")
+    if found > _LONGEST:
+        raise ValueError("a duration of at most 100 years, like P90D")
     return found
 
 
-def _url_of(*schemes: str) -> Callable[[SecretStr], SecretStr]:
-    """Accept a URL of these schemes; a database's as both drivers understand it."""
+def _database_url(value: SecretStr) -> SecretStr:
+    """Accept what both drivers read alike."""
+    try:
+        database_url.read(value.get_secret_value())
+    except InvalidInput as fault:
+        raise ValueError(f"one without this fault: {fault.details['reason']}") from None
+    return value
 
-    def check(value: SecretStr) -> SecretStr:
-        scheme, colon, rest = value.get_secret_value().partition("://")
-        if scheme not in schemes or not colon or not rest:
-            raise ValueError("a URL that starts with " + " or ".join(f"{s}://" for s in schemes))
-        if scheme in ("postgresql", "postgres"):
-            try:
-                database_url.read(value.get_secret_value())
-            except InvalidInput as refused:
-                raise ValueError(f"one without this fault: {refused.details['reason']}") from None
-        return value
 
-    return check
+def _smtp_url(value: SecretStr) -> SecretStr:
+    """Accept a URL with a host; who connects reads the rest of it."""
+    right = "a URL like smtp://user:password@host:port?starttls=true, or smtps://"
+    try:
+        found = urlsplit(value.get_secret_value())
+        if found.scheme in {"smtp", "smtps"} and found.hostname and found.port != 0:
+            return value
+    except ValueError:  # a port that is none: it may be a part of a password
+        raise ValueError(f"{right}; write / @ : in a password as %2F %40 %3A") from None
+    raise ValueError(right)
 
 
 def _bind(value: str) -> str:
@@ -103,8 +121,15 @@ def _bind(value: str) -> str:
 
 def _sender(value: str) -> str:
     """Accept one address, with or without a name before it; no second line."""
-    if "@" not in value or any(ord(char) < 32 for char in value):
+    if "@" not in value or not value.isprintable():
         raise ValueError("an e-mail address, like Chimeway <no-reply@example.org>")
+    return value
+
+
+def _name(value: str) -> str:
+    """Accept what stands well in a list of nodes."""
+    if not 0 < len(value) <= MAX_IDENTIFIER_CHARS or not value.isprintable():
+        raise ValueError(f"a text of 1 to {MAX_IDENTIFIER_CHARS} characters, without control characters")
     return value
 
 
@@ -124,8 +149,8 @@ def _data_dir() -> Path:
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_url_of("postgresql", "postgres"))]
-SmtpUrl = Annotated[SecretStr, AfterValidator(_url_of("smtp", "smtps"))]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 
 
 class Settings(BaseSettings):
@@ -145,7 +170,7 @@ class Settings(BaseSettings):
     http_bind: Annotated[str, AfterValidator(_bind)] = "127.0.0.1:8420"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    node_name: Annotated[str, Field(min_length=1)] = Field(default_factory=socket.gethostname)
+    node_name: Annotated[str, AfterValidator(_name)] = Field(default_factory=socket.gethostname)
     lease_ttl: Duration = timedelta(seconds=3)
     max_lateness: Duration = timedelta(seconds=5)
     retention_completed: Duration = timedelta(days=90)
@@ -168,6 +193,7 @@ class Settings(BaseSettings):
         cls, given: dict[str, _Given], build: ModelWrapValidatorHandler["Settings"]
     ) -> "Settings":
         """Take the values out of their wrapping, and keep who gave them."""
+        _refuse_unreadable(given)
         try:
             settings = build({name: one.value for name, one in given.items()})
         except ValidationError as error:
@@ -285,19 +311,30 @@ def _from_toml(names: list[str]) -> dict[str, _Given]:
     try:
         content = tomllib.loads(_content(path, "CHIMEWAY_CONFIG"))
     except tomllib.TOMLDecodeError as error:
-        raise InvalidSettings(f"{path} is not TOML: {error}", path=str(path)) from None
+        raise InvalidSettings(f"{path} is not TOML: {str(error)[:200]}", path=str(path)) from None
+    except (RecursionError, ValueError):  # what the reader's own language cannot hold
+        told = "it is nested too deep, or holds a number too long"
+        raise InvalidSettings(f"{path} is not TOML: {told}", path=str(path)) from None
     for name in content:
         if name not in names:
-            raise InvalidSettings(f"{name} in {path} is not a setting{_near(name, names)}", name=name)
+            near = _near(name, names)
+            raise InvalidSettings(f"{_bare(name)} in {path} is not a setting{near}", name=name)
     return {name: _Given(value, str(path)) for name, value in content.items()}
 
 
 def _content(path: Path, variable: str) -> str:
     """Read a file without the line's end that editors leave."""
     try:
-        return path.read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{variable}: {path} cannot be read ({error})", variable=variable) from None
+        with path.open("rb") as file:
+            found = file.read(_CONTENT_BYTES + 1)
+        if len(found) > _CONTENT_BYTES:
+            raise OSError(0, f"it is longer than {_CONTENT_BYTES} bytes")
+        return found.decode("utf-8-sig").rstrip("\r\n")
+    except OSError as error:
+        told = error.strerror or type(error).__name__
+    except ValueError:  # UnicodeDecodeError quotes bytes of a secret
+        told = "it is not UTF-8"
+    raise InvalidSettings(f"{variable}: {path} cannot be read ({told})", variable=variable)
 
 
 def _near(name: str, known: Mapping[str, Any] | set[str] | list[str]) -> str:
@@ -313,20 +350,57 @@ def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSett
         name = str(fault["loc"][0])
         one = given[name]
         if fault["type"] == "extra_forbidden":
-            sentences.append(f"{name} is not a setting{_near(name, list(Settings.model_fields))}")
+            near = _near(name, list(Settings.model_fields))
+            sentences.append(f"{_bare(name)} is not a setting{near}")
             continue
-        value = _URL_PASSWORD.sub(r"\1\2***", str(one.value))
-        sentences.append(
-            f"{PREFIX}{name.upper()} is {value!r} ({one.origin}); right would be {_right(fault)}"
-        )
+        value = _unshown(one.value) if name.endswith("_url") else _quoted(one.value)
+        sentences.append(f"{PREFIX}{name.upper()} is {value} ({one.origin}); right would be {_right(fault)}")
     variables = [f"{PREFIX}{str(fault['loc'][0]).upper()}" for fault in error.errors()]
     return InvalidSettings(". ".join(sentences), variables=variables)
+
+
+def _refuse_unreadable(given: Mapping[str, _Given]) -> None:
+    """Refuse texts that are not UTF-8: the environment hands them on as halves of surrogate pairs."""
+    for name, one in given.items():
+        if isinstance(one.value, str) and _UNREADABLE.search(one.value):
+            variable = f"{PREFIX}{name.upper()}"
+            raise InvalidSettings(
+                f"{variable} ({one.origin}) holds NUL or is not UTF-8: leave it out", variable=variable
+            )
+        if name.endswith("_url") and isinstance(one.value, str) and _BLANK.search(one.value):
+            variable = f"{PREFIX}{name.upper()}"
+            raise InvalidSettings(
+                f"{variable} ({one.origin}) holds a blank or a line's end: write it as %20", variable=variable
+            )
+
+
+def _quoted(value: Any) -> str:
+    """Return what was given, short and printable."""
+    if isinstance(value, int) and value.bit_length() > 64:  # Python itself refuses to write long ones
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str) else value)
+    return text if len(text) <= _SHOWN_CHARS + 2 else f"{text[:_SHOWN_CHARS]}..."
+
+
+def _bare(name: str) -> str:
+    """Return a name as it was written, where it is one."""
+    return name if name.isidentifier() and len(name) <= _SHOWN_CHARS else _quoted(name)
+
+
+def _unshown(value: Any) -> str:
+    """Say of what may hold a password how it begins, and no more."""
+    if not isinstance(value, str):
+        return "no text"
+    scheme = _SCHEME.match(value)
+    return f"'{scheme[0]}...'" if scheme else f"a text of {len(value)} characters, not shown for its password"
 
 
 def _right(fault: ErrorDetails) -> str:
     """Turn pydantic's words, or our own, into what would be right."""
     if fault["type"] == "value_error":
         return str(fault["ctx"]["error"])
+    if fault["type"] in {"string_type", "path_type"}:
+        return "a text"
     return fault["msg"].removeprefix("Input should be ")
 
 

@@ -1,6 +1,7 @@
 """What each kind of lent connection must show: commit, rollback, savepoint, an error inside."""
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from clients.lenders import Lender
 from store.plain_sql import TABLES
 
 HELLO = Workflow(key="hello", version=1, steps=[Notify("greet", channel="in_app", render_key="hello")])
+FAR_OFF = datetime(2199, 1, 1, tzinfo=UTC)
+"""Further ahead than the database lets a run begin: only it knows what time it is."""
 _ITEM = """
 with d as (
     insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
@@ -160,7 +163,7 @@ def errors_inside_are_ours(lender: Lender, other: Bystander) -> None:
             ("trigger", {"workflow": HELLO, "data": {"n": 2}, "recipients": "a", "idempotency_key": "k"}),
         ),
         (WorkflowRunNotFound, str(nobody), ("cancel", {"run_id": nobody})),
-        (InvalidInput, "give an IANA name", ("identify", {"recipient": "a", "timezone": "Mars/Olympus"})),
+        (InvalidInput, "at is", ("trigger", {"workflow": HELLO, "recipients": "a", "at": FAR_OFF})),
     ]
     signals = other.value("select count(*) from chimeway.signals")
     lender.begin()

@@ -125,11 +125,11 @@ def test_fault_names_value_and_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_faults_keep_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused URL is shown without its password, in the error and in what it came from."""
+    """A refused URL is shown with its scheme only, in the error and in what it came from."""
     monkeypatch.setenv("CHIMEWAY_DATABASE_URL", "mysql://ada:hunter2@db/app")
     with pytest.raises(InvalidSettings) as caught:
         Settings()
-    assert "mysql://ada:***@db/app" in str(caught.value)
+    assert "mysql://..." in str(caught.value)
     assert "postgresql://" in str(caught.value)
     assert caught.value.__cause__ is None
     assert "hunter2" not in repr(caught.value)
