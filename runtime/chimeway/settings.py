@@ -18,12 +18,9 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
-from urllib.parse import urlsplit
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import (
-    AfterValidator,
-    BeforeValidator,
     Field,
     PrivateAttr,
     SecretStr,
@@ -35,18 +32,11 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from chimeway import database_url
-from chimeway.errors import InvalidInput, InvalidSettings
-from chimeway.limits import MAX_IDENTIFIER_CHARS
+from chimeway.errors import InvalidSettings
+from chimeway.setting_kinds import BIND, Bind, DatabaseUrl, Duration, NodeName, Sender, SmtpUrl
 
 PREFIX: Final = "CHIMEWAY_"
 _NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
-_DURATION: Final = re.compile(
-    r"P(?!$)(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?"
-    r"(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+(?:\.[0-9]+)?)S)?)?"
-)
-_BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
-_LONGEST: Final = timedelta(days=36_525)
 _CONTENT_BYTES: Final = 65_536
 """A file of settings, or of a secret: more is some other file, or no end."""
 _SHOWN_CHARS: Final = 60
@@ -71,68 +61,6 @@ class _Given(NamedTuple):
     origin: str
 
 
-def _duration(value: object) -> timedelta:
-    """Read an ISO 8601 duration of fixed length; it must be longer than nothing."""
-    if isinstance(value, timedelta):
-        found = value
-    else:
-        parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
-        if parts is None:
-            raise ValueError("an ISO 8601 duration without years and months, like PT3S or P90D")
-        try:
-            found = timedelta(**{unit: float(n) for unit, n in parts.groupdict().items() if n})
-        except OverflowError:
-            found = timedelta.max
-    if found <= timedelta(0):
-        raise ValueError("a duration longer than nothing, like PT3S")
-    if found > _LONGEST:
-        raise ValueError("a duration of at most 100 years, like P90D")
-    return found
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    """Accept what both drivers read alike."""
-    try:
-        database_url.read(value.get_secret_value())
-    except InvalidInput as fault:
-        raise ValueError(f"one without this fault: {fault.details['reason']}") from None
-    return value
-
-
-def _smtp_url(value: SecretStr) -> SecretStr:
-    """Accept a URL with a host; who connects reads the rest of it."""
-    right = "a URL like smtp://user:password@host:port?starttls=true, or smtps://"
-    try:
-        found = urlsplit(value.get_secret_value())
-        if found.scheme in {"smtp", "smtps"} and found.hostname and found.port != 0:
-            return value
-    except ValueError:  # a port that is none: it may be a part of a password
-        raise ValueError(f"{right}; write / @ : in a password as %2F %40 %3A") from None
-    raise ValueError(right)
-
-
-def _bind(value: str) -> str:
-    """Accept host:port, or nothing."""
-    found = _BIND.fullmatch(value)
-    if value and (found is None or int(found["port"]) > 65_535):
-        raise ValueError("host:port, like 127.0.0.1:8420 or [::1]:8420, or empty for off")
-    return value
-
-
-def _sender(value: str) -> str:
-    """Accept one address, with or without a name before it; no second line."""
-    if "@" not in value or not value.isprintable():
-        raise ValueError("an e-mail address, like Chimeway <no-reply@example.org>")
-    return value
-
-
-def _name(value: str) -> str:
-    """Accept what stands well in a list of nodes."""
-    if not 0 < len(value) <= MAX_IDENTIFIER_CHARS or not value.isprintable():
-        raise ValueError(f"a text of 1 to {MAX_IDENTIFIER_CHARS} characters, without control characters")
-    return value
-
-
 def _data_dir() -> Path:
     """Return where data of the user's programs belongs (XDG base directories).
 
@@ -148,11 +76,6 @@ def _data_dir() -> Path:
     return Path("/var/lib/chimeway") if home is None else home / ".local" / "share" / "chimeway"
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
-DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
-SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
-
-
 class Settings(BaseSettings):
     """All settings, read once at the start; `Settings(lease_ttl="PT5S")` overrides every source."""
 
@@ -166,11 +89,11 @@ class Settings(BaseSettings):
     workflows_dir: Path | None = None
     templates_dir: Path | None = None
     smtp_url: SmtpUrl | None = None
-    email_from: Annotated[str, AfterValidator(_sender)] | None = None
-    http_bind: Annotated[str, AfterValidator(_bind)] = "127.0.0.1:8420"
+    email_from: Sender | None = None
+    http_bind: Bind = "127.0.0.1:8420"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    node_name: Annotated[str, AfterValidator(_name)] = Field(default_factory=socket.gethostname)
+    node_name: NodeName = Field(default_factory=socket.gethostname)
     lease_ttl: Duration = timedelta(seconds=3)
     max_lateness: Duration = timedelta(seconds=5)
     retention_completed: Duration = timedelta(days=90)
@@ -224,7 +147,7 @@ class Settings(BaseSettings):
 
     def http_address(self) -> tuple[str, int] | None:
         """Return host and port to serve HTTP on, or None when it is off."""
-        found = _BIND.fullmatch(self.http_bind)
+        found = BIND.fullmatch(self.http_bind)
         return (found["six"] or found["host"], int(found["port"])) if found else None
 
     def describe(self) -> list[Setting]:

@@ -1,0 +1,92 @@
+"""What kinds of values settings have: each judged, with what would be right where it is none.
+
+A fault is a ValueError whose text goes on after "right would be".
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, SecretStr
+
+from chimeway import database_url
+from chimeway.errors import InvalidInput
+from chimeway.limits import MAX_IDENTIFIER_CHARS
+
+_DURATION: Final = re.compile(
+    r"P(?!$)(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?"
+    r"(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+(?:\.[0-9]+)?)S)?)?"
+)
+BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
+_LONGEST: Final = timedelta(days=36_525)
+
+
+def _duration(value: object) -> timedelta:
+    """Read an ISO 8601 duration of fixed length; it must be longer than nothing."""
+    if isinstance(value, timedelta):
+        found = value
+    else:
+        parts = _DURATION.fullmatch(value) if isinstance(value, str) else None
+        if parts is None:
+            raise ValueError("an ISO 8601 duration without years and months, like PT3S or P90D")
+        try:
+            found = timedelta(**{unit: float(n) for unit, n in parts.groupdict().items() if n})
+        except OverflowError:
+            found = timedelta.max
+    if found <= timedelta(0):
+        raise ValueError("a duration longer than nothing, like PT3S")
+    if found > _LONGEST:
+        raise ValueError("a duration of at most 100 years, like P90D")
+    return found
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    """Accept what both drivers read alike."""
+    try:
+        database_url.read(value.get_secret_value())
+    except InvalidInput as fault:
+        raise ValueError(f"one without this fault: {fault.details['reason']}") from None
+    return value
+
+
+def _smtp_url(value: SecretStr) -> SecretStr:
+    """Accept a URL with a host; who connects reads the rest of it."""
+    right = "a URL like smtp://user:password@host:port?starttls=true, or smtps://"
+    try:
+        found = urlsplit(value.get_secret_value())
+        if found.scheme in {"smtp", "smtps"} and found.hostname and found.port != 0:
+            return value
+    except ValueError:  # a port that is none: it may be a part of a password
+        raise ValueError(f"{right}; write / @ : in a password as %2F %40 %3A") from None
+    raise ValueError(right)
+
+
+def _bind(value: str) -> str:
+    """Accept host:port, or nothing."""
+    found = BIND.fullmatch(value)
+    if value and (found is None or int(found["port"]) > 65_535):
+        raise ValueError("host:port, like 127.0.0.1:8420 or [::1]:8420, or empty for off")
+    return value
+
+
+def _sender(value: str) -> str:
+    """Accept one address, with or without a name before it; no second line."""
+    if "@" not in value or not value.isprintable():
+        raise ValueError("an e-mail address, like Chimeway <no-reply@example.org>")
+    return value
+
+
+def _name(value: str) -> str:
+    """Accept what stands well in a list of nodes."""
+    if not 0 < len(value) <= MAX_IDENTIFIER_CHARS or not value.isprintable():
+        raise ValueError(f"a text of 1 to {MAX_IDENTIFIER_CHARS} characters, without control characters")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
+SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
+Bind = Annotated[str, AfterValidator(_bind)]
+Sender = Annotated[str, AfterValidator(_sender)]
+NodeName = Annotated[str, AfterValidator(_name)]
