@@ -69,6 +69,7 @@ create table chimeway.workflow_definitions (
     activated     boolean     not null default false,
     paused_at     timestamptz,
     registered_at timestamptz not null default chimeway.clock(),
+    data_schema   jsonb,                           -- JSON Schema of the data, where a model was declared
     primary key (key, version)
 );
 -- At most one version is fixed as the current one; else the highest is.
@@ -863,6 +864,22 @@ begin
     return false;
 end $$;
 
+-- Registers a workflow together with the JSON Schema of its data, for those who write triggers. The schema
+-- is no part of the content: it changes no digest, and the one that was given last is kept.
+create function chimeway.register_workflow_and_schema(definition jsonb, digest text, data_schema jsonb)
+returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_variable
+declare new boolean;
+begin
+    perform chimeway.check_object('data_schema', data_schema);
+    new := chimeway.register_workflow(definition, digest);
+    update chimeway.workflow_definitions w set data_schema = register_workflow_and_schema.data_schema
+     where w.key = definition ->> 'key' and w.version = (definition ->> 'version')::int
+       and w.data_schema is distinct from register_workflow_and_schema.data_schema;
+    return new;
+end $$;
+
 -- ── 5 what operators call ────────────────────────────────────────────────────────────────────────
 
 -- Ends runs whose locks the caller holds; the one place where a stop is written. Deliveries that no
@@ -1567,7 +1584,7 @@ begin
         select 'chimeway_' || g.role as role, g.privilege, g.kind, o as object
           from (values
             ('producer', 'execute', 'function', '{trigger,trigger_many,signal,identify,cancel}'::text[]),
-            ('deployer', 'execute', 'function', '{register_workflow}'),
+            ('deployer', 'execute', 'function', '{register_workflow,register_workflow_and_schema}'),
             ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
             ('reader',   'select', 'all tables', '{}'),
             ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),

@@ -20,7 +20,7 @@ PRODUCERS = {"trigger", "trigger_many", "signal", "identify", "cancel"}
 READ = {"clock", "shard_of", "shard_of_id", "is_instant", "is_stuck", "wake_again"}
 MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
-    "deployer": {"register_workflow"},
+    "deployer": {"register_workflow", "register_workflow_and_schema"},
     "reader": READ,
     "operator": READ | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery"},
     "inbox": {"shard_of", "mark_inbox"},

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from chimeway.client import checks
 from chimeway.client.recipient import people
-from chimeway.client.registry import AnyWorkflow, Meant, meant
+from chimeway.client.registry import AnyWorkflow, Declared, Meant, meant
 from chimeway.client.results import Receipt, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_RECIPIENTS
@@ -35,8 +35,10 @@ def orders(
         if left < 0:  # likewise
             raise _too_many("orders", "recipients")
         checked.append(order)
-    plain = form.definition if isinstance(form, Workflow) else form
-    return meant(plain, {}, version), checked
+    if not isinstance(form, Workflow):
+        return meant(form, {}, version), checked
+    asked = meant(form.definition, {}, version)  # the data of each was checked above
+    return asked._replace(declared=Declared(form.definition, form.data_model)), checked
 
 
 def _order(workflow: AnyWorkflow, place: int, given: Mapping[str, Any], version: int | None) -> Order:

@@ -13,12 +13,11 @@ from uuid import UUID
 from chimeway.client import opening, verbs
 from chimeway.client.reading import Reading
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow, Registry
+from chimeway.client.registry import AnyWorkflow, Registry, declared
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import callers
 from chimeway.store.pool import Database
-from chimeway.workflow.coerce import coerce
 
 _T = TypeVar("_T")
 
@@ -67,11 +66,14 @@ class Chimeway(Reading):
     async def register(self, workflow: AnyWorkflow) -> bool:
         """Register a definition, committed at once; say whether it was new.
 
+        With `Workflow(..., data=Model)` the JSON Schema of the model is stored beside the definition: it is
+        no part of the content, and of several registrations of one version the last one's is kept.
+
         Raises:
             WorkflowDefinitionVersionConflict: the version is registered with another content.
             InvalidDefinition: it has faults.
         """
-        return await self._registry.register(coerce(workflow))
+        return await self._registry.register(declared(workflow))
 
     async def trigger(  # noqa: PLR0913  (all but the first two by name)
         self,
@@ -237,6 +239,6 @@ class Chimeway(Reading):
     async def _ask(self, asked: Asked[_T], connection: object | None) -> _T:
         """See that a definition is registered; a wrong kind of connection is refused before."""
         callers.check_lent(connection)
-        if asked.definition is not None:
-            await self._registry.ensure(asked.definition)
+        if asked.declared is not None:
+            await self._registry.ensure(asked.declared)
         return await callers.run(self._database, asked.call, connection)

@@ -9,7 +9,7 @@ from chimeway.client import checks
 from chimeway.errors import InvalidInput
 from chimeway.store import definitions
 from chimeway.store.pool import Database
-from chimeway.workflow.build import Workflow
+from chimeway.workflow.build import Workflow, schema_of
 from chimeway.workflow.coerce import coerce
 from chimeway.workflow.definition import Definition
 
@@ -25,12 +25,32 @@ AnyWorkflow: TypeAlias = str | Workflow | Definition | Mapping[str, Any] | Autho
 """A key of what is registered, or a definition in one of its forms."""
 
 
+class Declared(NamedTuple):
+    """A definition to register, and the model of its data, whose JSON Schema is kept with it."""
+
+    definition: Definition
+    model: type[BaseModel] | None = None
+
+    @property
+    def name(self) -> tuple[str, int]:
+        """Return its key and version."""
+        return self.definition.key, self.definition.version
+
+    def data_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the data.
+
+        Raises:
+            InvalidDefinition: there is none for the model.
+        """
+        return None if self.model is None else schema_of(self.model)
+
+
 class Meant(NamedTuple):
     """What a trigger starts (version None: the current one) and its data, checked."""
 
     key: str
     version: int | None
-    definition: Definition | None
+    declared: Declared | None
     data: dict[str, Any]
 
 
@@ -49,14 +69,31 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
     written = _written(workflow, found)
     if isinstance(written, Workflow):
         written.check_data(found)
-    definition = coerce(dict(written) if isinstance(written, Mapping) else written)
+    declared = _declared(written)
+    definition = declared.definition
     if version not in (None, definition.version):
         raise InvalidInput(
             f"workflow_version is {version} beside a definition of version {definition.version}: "
             "give the key to start another version",
             field="workflow_version",
         )
-    return Meant(definition.key, definition.version, definition, found)
+    return Meant(definition.key, definition.version, declared, found)
+
+
+def declared(workflow: AnyWorkflow) -> Declared:
+    """Return what is to be registered of a workflow in any of its forms.
+
+    Raises:
+        InvalidDefinition: it has faults.
+        TypeError: it is in none of the known forms; a key alone is none.
+    """
+    return _declared(_written(workflow, {}))
+
+
+def _declared(written: Any) -> Declared:
+    if isinstance(written, Workflow):
+        return Declared(written.definition, written.data_model)
+    return Declared(coerce(dict(written) if isinstance(written, Mapping) else written))
 
 
 class Remembered:
@@ -64,24 +101,24 @@ class Remembered:
 
     def __init__(self) -> None:
         """Begin with nothing known."""
-        self._known: dict[tuple[str, int], Definition] = {}
-        self._left_to_deploy: dict[tuple[str, int], Definition] = {}
+        self._known: dict[tuple[str, int], Declared] = {}
+        self._left_to_deploy: dict[tuple[str, int], Declared] = {}
 
-    def knows(self, definition: Definition) -> bool:
+    def knows(self, declared: Declared) -> bool:
         """Say whether this very definition was registered through here."""
-        return self._known.get((definition.key, definition.version)) == definition
+        return self._known.get(declared.name) == declared
 
-    def leaves(self, definition: Definition) -> bool:
+    def leaves(self, declared: Declared) -> bool:
         """Say whether this very definition is left to the deploy step."""
-        return self._left_to_deploy.get((definition.key, definition.version)) == definition
+        return self._left_to_deploy.get(declared.name) == declared
 
-    def know(self, definition: Definition) -> None:
+    def know(self, declared: Declared) -> None:
         """Remember that a definition is registered."""
-        self._known[definition.key, definition.version] = definition
+        self._known[declared.name] = declared
 
-    def leave(self, definition: Definition) -> None:
+    def leave(self, declared: Declared) -> None:
         """Remember that this role may not register it."""
-        self._left_to_deploy[definition.key, definition.version] = definition
+        self._left_to_deploy[declared.name] = declared
 
 
 class Registry:
@@ -92,29 +129,29 @@ class Registry:
         self._database = database
         self._remembered = Remembered()
 
-    async def register(self, definition: Definition) -> bool:
+    async def register(self, declared: Declared) -> bool:
         """Register a definition and say whether it was new.
 
         Raises:
             WorkflowDefinitionVersionConflict: the version is registered with another content.
         """
-        if self._remembered.knows(definition):
+        if self._remembered.knows(declared):
             return False
-        new = await definitions.register(self._database, definition)
-        self._remembered.know(definition)
+        new = await definitions.register(self._database, declared.definition, declared.data_schema())
+        self._remembered.know(declared)
         return new
 
-    async def ensure(self, definition: Definition) -> None:
+    async def ensure(self, declared: Declared) -> None:
         """Register a definition, or leave it to the deploy step where this role may not.
 
         If that step has not been done, the trigger that follows says so.
         """
-        if self._remembered.leaves(definition):
+        if self._remembered.leaves(declared):
             return
         try:
-            await self.register(definition)
+            await self.register(declared)
         except definitions.MayNotRegister:
-            self._remembered.leave(definition)
+            self._remembered.leave(declared)
 
 
 def _dumped(data: BaseModel) -> Any:

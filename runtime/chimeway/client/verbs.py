@@ -12,7 +12,7 @@ from uuid import UUID
 from chimeway.client import bulk, checks
 from chimeway.client.explanation import Explanation, explained
 from chimeway.client.recipient import Recipient, Recipients, people
-from chimeway.client.registry import AnyWorkflow, meant
+from chimeway.client.registry import AnyWorkflow, Declared, meant
 from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_PAGE
@@ -21,7 +21,6 @@ from chimeway.store import reads, statements
 from chimeway.store.call import Call, known, one, uuid
 from chimeway.store.statements import Fact, Order
 from chimeway.store.views import InboxItem, ListedRun, Page, RunView, WaitingRun
-from chimeway.workflow.definition import Definition
 
 _T = TypeVar("_T")
 DEFAULT_TENANT: Final = "default"
@@ -36,7 +35,7 @@ class Asked(NamedTuple, Generic[_T]):
     """A call, and the definition that must be registered before it, if one was given."""
 
     call: Call[_T]
-    definition: Definition | None = None
+    declared: Declared | None = None
 
 
 def tenant_of(given: str | None, bound: str | None) -> str:
@@ -68,7 +67,7 @@ def trigger(  # noqa: PLR0913  (the verb's arguments)
         checks.instant("at", at),
     )
     statement = statements.trigger(asked.key, asked.version, tenant, order, who.profiles)
-    return Asked(one(statement, receipt), asked.definition)
+    return Asked(one(statement, receipt), asked.declared)
 
 
 def trigger_many(
@@ -79,7 +78,7 @@ def trigger_many(
     if not checked:
         return Asked(known([]))
     statement = statements.trigger_each(asked.key, asked.version, tenant, checked)
-    return Asked(one(statement, lambda rows: bulk.receipts(rows, len(checked))), asked.definition)
+    return Asked(one(statement, lambda rows: bulk.receipts(rows, len(checked))), asked.declared)
 
 
 def signal(

@@ -1,12 +1,12 @@
 """The registry of definitions: register, look up, list, fix a version, pause."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chimeway.errors import NotPermitted, UnknownWorkflow
+from chimeway.errors import NotPermitted, SchemaMismatch, UnknownWorkflow
 from chimeway.store import statements
 from chimeway.store.call import Call, one
 from chimeway.store.callers import run
@@ -38,16 +38,19 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A stored definition as it stands, understood or not."""
+    """A stored definition as it stands, understood or not; and the JSON Schema of its data, if known."""
 
     key: str
     version: int
     digest: str
     raw: Any
+    data_schema: Mapping[str, Any] | None = None
 
 
-async def register(database: Database, definition: Definition) -> bool:
-    """Register a definition, committed on a connection of its own.
+async def register(
+    database: Database, definition: Definition, data_schema: Mapping[str, Any] | None = None
+) -> bool:
+    """Register a definition, committed on a connection of its own; with the JSON Schema of its data.
 
     Returns:
         Whether it was new; the same content again does nothing.
@@ -56,14 +59,30 @@ async def register(database: Database, definition: Definition) -> bool:
         WorkflowDefinitionVersionConflict: the version is registered with another content.
         MayNotRegister: the role lacks the right.
     """
+    first, *others = registrations(definition, data_schema)
     with or_may_not():
-        return await run(database, registration(definition))
+        try:
+            return await run(database, first)
+        except SchemaMismatch:
+            if not others:
+                raise
+            return await run(database, others[0])
 
 
-def registration(definition: Definition) -> Call[bool]:
-    """Ask for the registration of a definition; the answer says whether it was new."""
-    asked = statements.register(encode(definition), digest(definition))
-    return one(asked, lambda rows: bool(rows[0]["registered"]))
+def registrations(
+    definition: Definition, data_schema: Mapping[str, Any] | None = None
+) -> tuple[Call[bool], ...]:
+    """Ask for the registration of a definition; the answer says whether it was new.
+
+    Where a JSON Schema is to be kept with it, the second call is for a database of the version before,
+    which has no place for one (SchemaMismatch): the definition alone.
+    """
+
+    def asked(schema: Mapping[str, Any] | None) -> Call[bool]:
+        statement = statements.register(encode(definition), digest(definition), schema)
+        return one(statement, lambda rows: bool(rows[0]["registered"]))
+
+    return (asked(None),) if data_schema is None else (asked(data_schema), asked(None))
 
 
 @contextmanager
@@ -85,7 +104,7 @@ async def fetch_definition(database: Database, key: str, version: int | None = N
         row = await database.fetchrow("find_definition", key, version)
     if row is None:
         raise _unknown(key, version)
-    return Stored(row["key"], row["version"], row["digest"], row["definition"])
+    return Stored(row["key"], row["version"], row["digest"], row["definition"], row["data_schema"])
 
 
 async def list_definitions(database: Database) -> list[Registered]:

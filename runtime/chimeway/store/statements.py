@@ -68,6 +68,10 @@ _REGISTER: Final = """
 select chimeway.register_workflow($1::text::jsonb, $2::text) as registered
 """
 
+_REGISTER_WITH_SCHEMA: Final = """
+select chimeway.register_workflow_and_schema($1::text::jsonb, $2::text, $3::text::jsonb) as registered
+"""
+
 _MARK_INBOX: Final = """
 select m.id
   from chimeway.mark_inbox($1::text, $2::text, array(select jsonb_array_elements_text($3::text::jsonb)::uuid),
@@ -165,9 +169,13 @@ def cancel(tenant: str, *, run_id: UUID | None, cancellation_key: str | None, no
     return statement(_CANCEL, run_id, tenant, note, cancellation_key)
 
 
-def register(definition: Mapping[str, Any], digest: str) -> Statement:
-    """Return the registration of a definition in its canonical form."""
-    return statement(_REGISTER, json_text(definition), digest)
+def register(
+    definition: Mapping[str, Any], digest: str, data_schema: Mapping[str, Any] | None = None
+) -> Statement:
+    """Return the registration of a definition in its canonical form, and of its data's JSON Schema."""
+    if data_schema is None:
+        return statement(_REGISTER, json_text(definition), digest)
+    return statement(_REGISTER_WITH_SCHEMA, json_text(definition), digest, json_text(data_schema))
 
 
 def mark_inbox(tenant: str, recipient: str, ids: Sequence[UUID], mark: str) -> Statement:

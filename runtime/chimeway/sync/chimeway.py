@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chimeway.client import checks, verbs
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow
+from chimeway.client.registry import AnyWorkflow, declared
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import sync_callers as callers
@@ -19,7 +19,6 @@ from chimeway.store.sync_pool import SyncDatabase
 from chimeway.sync import opening
 from chimeway.sync.reading import Reading
 from chimeway.sync.registry import Registry
-from chimeway.workflow.coerce import coerce
 
 _T = TypeVar("_T")
 
@@ -94,11 +93,14 @@ class Chimeway(Reading):
     def register(self, workflow: AnyWorkflow) -> bool:
         """Register a definition, committed at once; say whether it was new.
 
+        With `Workflow(..., data=Model)` the JSON Schema of the model is stored beside the definition: it is
+        no part of the content, and of several registrations of one version the last one's is kept.
+
         Raises:
             WorkflowDefinitionVersionConflict: the version is registered with another content.
             InvalidDefinition: it has faults.
         """
-        return self._registry.register(coerce(workflow))
+        return self._registry.register(declared(workflow))
 
     def trigger(  # noqa: PLR0913  (all but the first two by name)
         self,
@@ -264,6 +266,6 @@ class Chimeway(Reading):
     def _ask(self, asked: Asked[_T], connection: object | None) -> _T:
         """See that a definition is registered; a wrong kind of connection is refused before."""
         callers.check_lent(connection)
-        if asked.definition is not None:
-            self._registry.ensure(asked.definition)
+        if asked.declared is not None:
+            self._registry.ensure(asked.declared)
         return callers.run(self._database, asked.call, connection)

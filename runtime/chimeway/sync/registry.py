@@ -1,10 +1,10 @@
 """That the workflow of a trigger is registered; the twin of the registry with an event loop."""
 
-from chimeway.client.registry import Remembered
+from chimeway.client.registry import Declared, Remembered
+from chimeway.errors import SchemaMismatch
 from chimeway.store import definitions
 from chimeway.store import sync_callers as callers
 from chimeway.store.sync_pool import SyncDatabase
-from chimeway.workflow.definition import Definition
 
 
 class Registry:
@@ -18,27 +18,33 @@ class Registry:
         self._database = database
         self._remembered = Remembered()
 
-    def register(self, definition: Definition) -> bool:
+    def register(self, declared: Declared) -> bool:
         """Register a definition and say whether it was new.
 
         Raises:
             WorkflowDefinitionVersionConflict: the version is registered with another content.
         """
-        if self._remembered.knows(definition):
+        if self._remembered.knows(declared):
             return False
+        first, *others = definitions.registrations(declared.definition, declared.data_schema())
         with definitions.or_may_not():
-            new = callers.run(self._database, definitions.registration(definition))
-        self._remembered.know(definition)
+            try:
+                new = callers.run(self._database, first)
+            except SchemaMismatch:
+                if not others:
+                    raise
+                new = callers.run(self._database, others[0])
+        self._remembered.know(declared)
         return new
 
-    def ensure(self, definition: Definition) -> None:
+    def ensure(self, declared: Declared) -> None:
         """Register a definition, or leave it to the deploy step where this role may not.
 
         If that step has not been done, the trigger that follows says so.
         """
-        if self._remembered.leaves(definition):
+        if self._remembered.leaves(declared):
             return
         try:
-            self.register(definition)
+            self.register(declared)
         except definitions.MayNotRegister:
-            self._remembered.leave(definition)
+            self._remembered.leave(declared)

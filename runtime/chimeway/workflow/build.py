@@ -10,9 +10,9 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, PydanticUserError, ValidationError
 
-from chimeway.errors import InvalidInput
+from chimeway.errors import InvalidDefinition, InvalidInput
 from chimeway.workflow import encode
 from chimeway.workflow.definition import Definition, Json, Outcome
 from chimeway.workflow.durations import iso_duration, iso_instant
@@ -146,8 +146,11 @@ class Workflow:
         return encode.encode(self.definition)
 
     def data_schema(self) -> Form | None:
-        """Return the JSON Schema of the data model, if one was given."""
-        return None if self.data_model is None else self.data_model.model_json_schema()
+        """Return the JSON Schema of the data model, if one was given.
+
+        Raises InvalidDefinition where pydantic can make none of it.
+        """
+        return None if self.data_model is None else schema_of(self.data_model)
 
     def check_data(self, data: Json) -> Json:
         """Return the trigger's data as JSON when it fits the data model, if one was given.
@@ -174,6 +177,16 @@ def _unfit(model: type[BaseModel], fault: ValidationError) -> InvalidInput:
         field="data",
         problems=problems,
     )
+
+
+def schema_of(model: type[BaseModel]) -> Form:
+    """Return the JSON Schema of a model, or raise InvalidDefinition where pydantic can make none of it."""
+    try:
+        return model.model_json_schema()
+    except PydanticUserError as fault:
+        hint = "give its fields types that JSON can hold"
+        what = f"data: no JSON Schema can be made of {model.__name__} ({fault.message}): {hint}"
+        raise InvalidDefinition(what, hint=hint) from None
 
 
 def signal_received(

@@ -165,7 +165,8 @@ select d.key, d.version, d.digest, d.activated, d.paused_at, d.registered_at,
 
 -- name: find_definition
 -- One registered definition: a version, or (null) the one that a trigger would start now.
-select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.registered_at
+select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.registered_at,
+       to_jsonb(d) -> 'data_schema' as data_schema  -- a schema of the version before has no such column
   from chimeway.workflow_definitions d
  where d.key = $1 and ($2::int is null or d.version = $2)
  order by d.activated desc, d.version desc limit 1;
