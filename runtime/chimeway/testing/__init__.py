@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from chimeway.extras import imported
 
 if TYPE_CHECKING:
+    from chimeway.progression.retry import RetryPolicy
     from chimeway.testing.harness import Harness
     from chimeway.testing.journey import Journey
     from chimeway.testing.recording import RecordingChannel, SentMessage
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
 
 _HOME_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "Harness": "harness",
-        "Journey": "journey",
-        "RecordingChannel": "recording",
-        "SentMessage": "recording",
-        "SyncHarness": "synchronous",
-        "SyncJourney": "synchronous",
-        "server_url": "server",
+        "Harness": "chimeway.testing.harness",
+        "Journey": "chimeway.testing.journey",
+        "RecordingChannel": "chimeway.testing.recording",
+        "RetryPolicy": "chimeway.progression.retry",
+        "SentMessage": "chimeway.testing.recording",
+        "SyncHarness": "chimeway.testing.synchronous",
+        "SyncJourney": "chimeway.testing.synchronous",
+        "server_url": "chimeway.testing.server",
     }
 )
 
@@ -38,6 +40,7 @@ __all__ = [
     "Harness",
     "Journey",
     "RecordingChannel",
+    "RetryPolicy",
     "SentMessage",
     "SyncHarness",
     "SyncJourney",
@@ -51,7 +54,7 @@ def __getattr__(name: str) -> Any:
     if home is None:
         raise AttributeError(f"module 'chimeway.testing' has no attribute {name!r}")
     with imported():
-        found = getattr(import_module(f"chimeway.testing.{home}"), name)
+        found = getattr(import_module(home), name)
     globals()[name] = found
     return found
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NoReturn, TypeAlias
 
 from chimeway.client.checks import identifier
 from chimeway.client.chimeway import Chimeway
@@ -17,10 +17,11 @@ from chimeway.progression.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from chimeway.store.pool import open_database
 from chimeway.testing.databases import databases
 from chimeway.testing.forms import Playable, Repertoire, repertoire
-from chimeway.testing.journey import Journey, Stage
+from chimeway.testing.journey import Journey
 from chimeway.testing.player import Cast, Player
 from chimeway.testing.recording import Recorders
 from chimeway.testing.rendering import TemplateSource, renderers_of
+from chimeway.testing.telling import Stage
 from chimeway.testing.times import START, Instant, JourneyTime, instant_of
 
 ChannelChoice: TypeAlias = Literal["recording", "real"] | Iterable[Channel]
@@ -86,6 +87,12 @@ class Harness:
         self._renderers = renderers_of(self._repertoire.renderers, templates, strict=strict)
         self._start = instant_of("start", start)
         self._stack: AsyncExitStack | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say of a journey's verb where it is found."""
+        if hasattr(Journey, name) and not name.startswith("_"):
+            raise AttributeError(f"{name} is the journey's: async with Harness(...) as journey")
+        raise AttributeError(f"a Harness has no {name}")
 
     async def __aenter__(self) -> Journey:
         """Set the stage.
@@ -160,13 +167,9 @@ def _chosen(channels: object, given: Repertoire) -> tuple[Channel, ...]:
         return ()
     if channels == "real":
         return given.channels
-    if isinstance(channels, str):
-        raise InvalidInput(
-            f'channels is "{channels}": give "recording", "real", or channels', field="channels"
-        )
-    found = (
-        tuple(channels) if isinstance(channels, Iterable) and not isinstance(channels, str) else (channels,)
-    )
+    found: tuple[Channel, ...] = (channels,)  # type: ignore[assignment]  # judged below
+    if isinstance(channels, Iterable) and not isinstance(channels, str):
+        found = tuple(channels)
     for one in found:
         if not (hasattr(one, "name") and hasattr(one, "send")):
             hint = 'give "recording", "real", or channels, each with `name` and `send`'

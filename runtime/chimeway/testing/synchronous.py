@@ -9,10 +9,11 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from uuid import UUID
 
 from chimeway.client.verbs import DEFAULT_TENANT, Items
+from chimeway.extras import imported
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from chimeway.store.views import DeliveryView, InboxItem, Page, RunView
 from chimeway.testing.databases import databases
@@ -24,6 +25,9 @@ from chimeway.testing.recording import SentMessage
 from chimeway.testing.rendering import TemplateSource
 from chimeway.testing.threads import LoopThread
 from chimeway.testing.times import START, Instant
+
+if TYPE_CHECKING:
+    from chimeway.sync import Chimeway
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -72,10 +76,13 @@ class SyncInbox:
 class SyncJourney:
     """A `Journey` whose verbs need no `await`."""
 
-    def __init__(self, journey: Journey, thread: LoopThread) -> None:
-        """Take the journey, and the thread of its loop."""
+    def __init__(self, journey: Journey, thread: LoopThread, tenant: str, stack: ExitStack) -> None:
+        """Take the journey, the thread of its loop, its tenant, and what is closed with it."""
         self._journey = journey
         self._thread = thread
+        self._tenant = tenant
+        self._stack = stack
+        self._client: Chimeway | None = None
 
     trigger = _waiting(Journey.trigger)
     signal = _waiting(Journey.signal)
@@ -91,6 +98,15 @@ class SyncJourney:
     def url(self) -> str:
         """The database's URL, for the code under test and its own client."""
         return self._journey.url
+
+    @property
+    def client(self) -> "Chimeway":
+        """A client without an event loop on the database (the extra `sync`); `settle` plays what it wrote."""
+        with imported():
+            from chimeway.sync import Chimeway  # noqa: PLC0415  (an extra that not every test needs)
+        if self._client is None:
+            self._client = self._stack.enter_context(Chimeway.connect(self.url, tenant=self._tenant))
+        return self._client
 
     @property
     def now(self) -> datetime:
@@ -173,6 +189,7 @@ class SyncHarness:
             seed=seed,
             retry=retry,
         )
+        self._tenant = tenant
         self._stack = ExitStack()
 
     def __enter__(self) -> SyncJourney:
@@ -183,7 +200,7 @@ class SyncHarness:
             stack.callback(thread.close)
             journey = stack.enter_context(_entered(thread, self._harness))
             self._stack = stack.pop_all()
-        return SyncJourney(journey, thread)
+        return SyncJourney(journey, thread, self._tenant, self._stack)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

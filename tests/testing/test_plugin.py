@@ -1,0 +1,177 @@
+"""The pytest plugin, in child runs of pytest: each way of running coroutines, and none."""
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from chimeway.testing.server import VARIABLE
+from kit.waiting import wait_for
+
+GUIDE = """
+import pytest
+from chimeway import Notify, Wait, Workflow, signal_received
+
+mention_escalation = Workflow(key="mention_escalation", version=1, steps=[
+    Notify("step_in_app", channel="in_app", render_key="mention_notification"),
+    Wait("step_wait_for_read", duration="PT2H", stop_conditions=[signal_received("notification_read")]),
+    Notify("step_email_escalation", channel="email", render_key="mention_email"),
+])
+"""
+JOURNEY = """
+async def test_{name}(chimeway_harness):
+    async with chimeway_harness(mention_escalation) as journey:
+        await journey.trigger()
+        await journey.advance("PT2H")
+        assert [sent.channel for sent in journey.sent] == ["email"]
+"""
+BROKEN = """
+{mark}
+async def test_broken(chimeway_harness):
+    async with chimeway_harness(mention_escalation) as journey:
+        await journey.trigger()
+        async with journey.client.database.acquire() as connection:
+            await connection.execute("alter table chimeway.deliveries rename to gone")
+        await journey.advance("PT2H")
+"""
+ANYIO = """
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+"""
+STRICT = ["-o", "asyncio_default_fixture_loop_scope=function"]
+AUTO = [*STRICT, "-o", "asyncio_mode=auto"]
+SYNC = """
+def test_sync(chimeway_sync_harness, chimeway_database):
+    chimeway_sync_harness(mention_escalation).trigger()
+    assert "/chimeway_test_" in chimeway_database
+"""
+MODES = {
+    "auto": ("", AUTO, "anyio"),
+    "strict": ("@pytest.mark.asyncio", STRICT, "anyio"),
+    "anyio": ("@pytest.mark.anyio", [], "asyncio"),
+}
+
+
+def _run(folder: Path, text: str, *options: str, url: str | None) -> "subprocess.CompletedProcess[str]":
+    (folder / "pyproject.toml").write_text('[tool.pytest.ini_options]\nfilterwarnings = ["error"]\n')
+    (folder / "test_it.py").write_text(text)
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", *options],
+        cwd=folder, env=_environment(url), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def _environment(url: str | None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    kept.pop(VARIABLE, None)
+    return kept | ({VARIABLE: url} if url else {})
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_fixtures_work_in_each_mode(mode: str, tmp_path: Path, server_url: str) -> None:
+    """pytest-asyncio (auto, strict) and anyio's plugin take the same fixtures; what breaks fails its test."""
+    mark, options, other = MODES[mode]
+    backend = ANYIO if mode == "anyio" else ""
+    text = GUIDE + backend + mark + JOURNEY.format(name="journey") + BROKEN.format(mark=mark)
+    done = _run(tmp_path, text, *options, "-p", f"no:{other}", "-rf", url=server_url)
+    assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
+    assert "FAILED test_it.py::test_broken" in done.stdout
+    assert "UndefinedTableError" in done.stdout
+
+
+def test_plain_functions_need_no_other_plugin(tmp_path: Path, server_url: str) -> None:
+    """The synchronous fixtures work where no plugin runs coroutines."""
+    done = _run(tmp_path, GUIDE + SYNC, "-p", "no:asyncio", "-p", "no:anyio", url=server_url)
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_workers_share_one_server(tmp_path: Path) -> None:
+    """With xdist all workers use one temporary server, each test a database of its own."""
+    tests = "".join(JOURNEY.format(name=f"n{n}") for n in range(4))
+    text = tests.replace(
+        "        await journey.trigger()", "        print(journey.url)\n        await journey.trigger()"
+    )
+    done = _run(tmp_path, GUIDE + text, "-n", "2", *AUTO, "-rA", url=None)
+    urls = set(re.findall(r"postgresql://\S+", done.stdout))
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+    assert len(urls) == 4
+    folders = {url.partition("host=")[2] for url in urls}
+    assert len(folders) == 1
+    assert not Path(folders.pop().partition("&")[0]).exists()
+
+
+def test_who_does_not_use_it_is_not_disturbed(tmp_path: Path) -> None:
+    """In a project without journeys nothing of ours is imported, started or set."""
+    text = """
+import sys
+
+def test_nothing_is_there():
+    heavy = {"asyncpg", "jinja2", "structlog", "pydantic", "asyncio"}
+    ours = {name.partition("chimeway")[2] for name in sys.modules if name.startswith("chimeway")}
+    assert not heavy & set(sys.modules)
+    assert ours <= {"", ".extras", ".errors", ".testing", ".testing.plugin"}
+"""
+    done = _run(
+        tmp_path,
+        text,
+        "-p",
+        "no:asyncio",
+        "-p",
+        "no:anyio",
+        "-p",
+        "no:xdist",
+        "-p",
+        "no:timeout",
+        "-p",
+        "no:hypothesispytest",
+        url=None,
+    )
+    assert "1 passed" in done.stdout, done.stdout
+
+
+async def test_a_killed_run_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Killed by SIGKILL, a run's server and its folder are gone soon after."""
+    text = """
+import pathlib, time
+
+def test_endless(chimeway_sync_harness):
+    journey = chimeway_sync_harness(mention_escalation)
+    pathlib.Path("url").write_text(journey.url)
+    time.sleep(60)
+"""
+    (tmp_path / "test_it.py").write_text(GUIDE + text)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+        cwd=tmp_path, env=_environment(None), stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    url = await wait_for(lambda: _text(tmp_path / "url"), "the child has its server")
+    folder = url.partition("host=")[2].partition("&")[0]
+    assert Path(folder, "data").is_dir()  # noqa: ASYNC240
+    child.kill()
+    await child.wait()
+    await wait_for(lambda: not Path(folder).exists(), f"{folder} is gone")
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
+
+
+@pytest.mark.big
+def test_the_first_test_and_each_next_are_quick(tmp_path: Path) -> None:
+    """After a cold start the first journey takes at most three seconds, each next at most 150 ms."""
+    tests = "".join(JOURNEY.format(name=f"n{n}") for n in range(8))
+    began = time.monotonic()
+    done = _run(tmp_path, GUIDE + tests, *AUTO, "--durations=0", "-vv", url=None)
+    whole = time.monotonic() - began
+    times = [float(found) for found in re.findall(r"^([\d.]+)s call .*test_n\d", done.stdout, re.MULTILINE)]
+    print(f"whole run {whole:.2f} s; calls {times}")
+    assert len(times) == 8, done.stdout
+    first, *others = sorted(times, reverse=True)
+    assert first < 3
+    assert sorted(others)[len(others) // 2] < 0.15
