@@ -10,6 +10,7 @@ import pytest
 import chimeway
 from chimeway.errors import ChimewayError
 from chimeway.settings import PREFIX, Settings
+from chimeway.store.migrations import schema_sql
 from docs.rooms import PAGE, ROOT, page_with_plan, rings
 
 PAGES = [
@@ -19,7 +20,7 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 
-_TO_COME = {"fastapi.md", "testing.md", "sql.md", "compatibility.md"}
+_TO_COME = {"fastapi.md", "testing.md"}
 
 
 def test_the_plan_of_the_house_is_the_house() -> None:
@@ -63,6 +64,27 @@ def _kinds(kind: type[ChimewayError]) -> set[type[ChimewayError]]:
     ours = [each for each in kind.__subclasses__() if each.__module__.startswith("chimeway.")]
     below = {found for each in ours for found in _kinds(each)}
     return {kind, *below}
+
+
+def test_each_sqlstate_is_told() -> None:
+    """The page of plain SQL names every SQLSTATE of ours with its code, and no other."""
+    text = (ROOT / "docs" / "sql.md").read_text("utf-8")
+    told = set(re.findall(r"^\| (CW\d{3}) \| `(\w+)` \|", text, re.MULTILINE))
+    raised = {(state, code) for code, state in re.findall(r"refuse\('(\w+)', '(CW\d{3})'", schema_sql())}
+    assert told == raised | {("CW010", "append_only"), ("CW011", "schema_mismatch")}
+
+
+def test_each_function_with_a_role_is_told() -> None:
+    """The page of plain SQL names every function that people's roles may call, and its arguments."""
+    text = (ROOT / "docs" / "sql.md").read_text("utf-8")
+    sql = schema_sql()
+    definers = re.findall(
+        r"create function chimeway\.(\w+)\(([^)]*)\)[^$]*security definer", sql, re.MULTILINE
+    )
+    assert len(definers) > 8
+    for name, arguments in definers:
+        for argument in re.findall(r"(?:^|,)\s*(\w+)\s", arguments):
+            assert re.search(rf"{name}\([^)]*\b{argument} ", text), f"{name}: {argument}"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

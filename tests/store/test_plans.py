@@ -214,6 +214,12 @@ async def _cancel(world: Door) -> None:
     assert await world.all("select outcome from chimeway.cancel(cancellation_key => $1)", key)
 
 
+async def _pages(world: Door) -> None:
+    for tenant in ("default", "another"):
+        await world.database.fetch("list_runs", tenant, None, None, None, None, "50")
+        await world.database.fetch("waiting_runs", tenant, None, None, "50")
+
+
 CALLS_OF: tuple[Call, ...] = (_load, _due, _oldest, _sweep, _strike, _journey, _hold)
 
 
@@ -231,6 +237,12 @@ async def test_no_hot_statement_reads_a_whole_table(full: Door) -> None:
     async with explained(full.database.url) as (world, plans):
         for call in CALLS_OF:
             await _affordable(world, plans, call)
+
+
+async def test_a_page_reads_no_whole_table(full: Door) -> None:
+    """What people page through, a tenant's runs and who waits, does not grow with other tenants' rows."""
+    async with explained(full.database.url) as (world, plans):
+        await _affordable(world, plans, _pages)
 
 
 async def test_a_cancel_reads_no_whole_table(full: Door) -> None:

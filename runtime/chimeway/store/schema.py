@@ -113,7 +113,7 @@ async def require(database: Database) -> Version:
         return found
     known = {"found": found.number, "known": VERSION}
     if found.number > VERSION:
-        msg = f"the schema has version {found.number}, this program knows up to {VERSION}: upgrade it"
+        msg = f"the schema has version {found.number}, this program knows up to {VERSION}"
         raise SchemaMismatch(msg, **known, hint="install a newer chimeway; a schema is never taken back")
     hint = "bring it up: chimeway db migrate"
     msg = f"the schema has version {found.number}, this program works from {OLDEST} on; {hint}"
