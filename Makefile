@@ -17,6 +17,7 @@ check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typing
 	$(BIN)/lint-imports --no-cache
 
 test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
