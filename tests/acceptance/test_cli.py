@@ -95,7 +95,7 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
         (("rnus",), 2, "Did you mean 'runs'?"),
         (("runs", "--database-url", "mysql://x"), 2, "CHIMEWAY_DATABASE_URL is 'mysql://x'"),
         (("runs", "--state", "sleeping", "--database-url", NOWHERE), 2, "'sleeping'"),
-        (("trigger", "w", "--data", "{", "--database-url", NOWHERE), 2, "--data is no JSON"),
+        (("trigger", "w", "--data", "{", "--database-url", NOWHERE), 2, "--data: line 1: no JSON"),
         (("trigger", "w", "--at", "noon", "--database-url", NOWHERE), 2, "--at is no instant"),
         (("identify", "ada", "--address", "sms", "--database-url", NOWHERE), 2, "CHANNEL=ADDRESS"),
         (("cancel", "--database-url", NOWHERE), 2, "give one of RUN_ID and --cancellation-key"),

@@ -1,17 +1,21 @@
 """What people give in files and in JSON arguments, read and, where it is at fault, named."""
 
-import json
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import typer
-import yaml
 
+from chimeway.limits import MAX_DEFINITIONS_TEXT_BYTES
 from chimeway.workflow.definition import Definition
+from chimeway.workflow.document import Document, TextFault
 from chimeway.workflow.durations import parse_instant
+from chimeway.workflow.json_text import read_json
+from chimeway.workflow.problems import Problem, shown
 from chimeway.workflow.text import TextFormat, read_definitions
+from chimeway.workflow.yaml_text import read_yaml
 
 File: TypeAlias = Annotated[Path, typer.Argument(help="A YAML or JSON file; - is stdin.")]
 Files: TypeAlias = Annotated[list[Path], typer.Argument(help="YAML or JSON files; - is stdin.")]
@@ -67,15 +71,12 @@ def named(path: Path) -> str:
 
 
 def plain_data(path: Path) -> Any:
-    """Return what a YAML or JSON file holds, as plain data.
+    """Return what a YAML or JSON file holds, as plain data; nothing where it is empty.
 
     Raises:
-        typer.BadParameter: it is neither.
+        typer.BadParameter: it is neither, or holds what no JSON can.
     """
-    try:
-        return yaml.safe_load(content(path))
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise typer.BadParameter(f"{path} is neither YAML nor JSON: {fault}") from None
+    return _read(named(path), content(path), read_yaml)
 
 
 def json_object(option: str, text: str | None) -> dict[str, Any]:
@@ -87,12 +88,33 @@ def json_object(option: str, text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     try:
-        found = json.loads(_given(text))
-    except (ValueError, OSError) as fault:
-        raise typer.BadParameter(f"{option} is no JSON ({fault}); give an object such as {{}}") from None
+        given = _given(text)
+    except OSError as fault:
+        raise typer.BadParameter(f"{option} cannot be read ({fault.strerror}); give JSON or @FILE") from None
+    found = _read(option, given, lambda text: [read_json(text)])
     if not isinstance(found, dict):
-        raise typer.BadParameter(f"{option} is a JSON {type(found).__name__}; give an object such as {{}}")
+        raise typer.BadParameter(f"{option} is {shown(found)}; give an object such as {{}}")
     return found
+
+
+def _read(source: str, given: str | bytes, reader: Callable[[str], list[Document]]) -> Any:
+    """Return the one value of a text; the strict readers let nothing through that JSON cannot hold."""
+    if len(given) > MAX_DEFINITIONS_TEXT_BYTES:
+        raise typer.BadParameter(f"{source} is longer than {MAX_DEFINITIONS_TEXT_BYTES} bytes")
+    try:
+        text = given.decode("utf-8-sig") if isinstance(given, bytes) else given
+        documents = reader(text)
+    except UnicodeDecodeError as fault:
+        raise typer.BadParameter(f"{source} is not UTF-8: {fault.reason}") from None
+    except TextFault as fault:
+        raise typer.BadParameter(_told(source, fault.problem)) from None
+    for problem in (problem for document in documents for problem in document.problems.all()):
+        raise typer.BadParameter(_told(source, problem))
+    return documents[0].value if documents else None
+
+
+def _told(source: str, problem: Problem) -> str:
+    return f"{source}: line {problem.line}: {problem.path and problem.path + ': '}{problem.message}"
 
 
 def instant(option: str, text: str | None) -> datetime | None:

@@ -15,6 +15,8 @@ from chimeway.workflow.read_conditions import read_conditions
 from chimeway.workflow.read_steps import read_steps
 from chimeway.workflow.soundness import REFUSED, sound_copy
 
+_TOLD = 50
+"""Faults that one message tells; `details["problems"]` has all."""
 MAX_VERSION = 2**31 - 1
 """The greatest version: a PostgreSQL `integer`."""
 _MAY_HIDE_A_WAY = (
@@ -84,7 +86,8 @@ def invalid_definition(problems: tuple[Problem, ...], source: str) -> InvalidDef
     """Return the error that tells of these problems, found in what `source` names."""
     errors = [problem for problem in problems if problem.severity == "error"]
     plural = "fault" if len(errors) == 1 else "faults"
-    lines = "".join(f"\n  {problem.printed(source)}" for problem in errors)
+    lines = "".join(f"\n  {problem.printed(source)}" for problem in errors[:_TOLD])
+    lines += f"\n  and {len(errors) - _TOLD} more" if len(errors) > _TOLD else ""
     return InvalidDefinition(f"{len(errors)} {plural} in {source}{lines}", problems=problems)
 
 
