@@ -122,7 +122,8 @@ class _Reach:
             _only_keys(name, fields, ("at", "signal", "payload"))
             if not isinstance(fields["signal"], str) or not fields["signal"]:
                 raise _fault(f"{name}.signal", fields["signal"], "a signal type")
-            return SignalEvent(at, fields["signal"], fields.get("payload", {}))
+            payload = _mapping(f"{name}.payload", fields.get("payload", {}))
+            return SignalEvent(at, fields["signal"], payload)
         _only_keys(name, fields, ("at", "outcome", "step"))
         outcome = _outcome(f"{name}.outcome", fields["outcome"])
         return OutcomeEvent(at, self.notify_step(f"{name}.step", fields.get("step")), outcome)
