@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: check test test-all bench format serve docs lock clean
+.PHONY: demo check test test-all bench format serve docs lock clean
 export PYTHONDONTWRITEBYTECODE = 1
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -12,6 +12,9 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+demo: $(STAMP)  ## a journey from a mention to an e-mail, on servers of its own
+	$(BIN)/chimeway demo $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .

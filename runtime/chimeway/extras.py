@@ -9,6 +9,7 @@ from chimeway.errors import MissingExtra
 
 EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "aiosmtpd": "embedded",
         "aiosmtplib": "daemon",
         "jinja2": "daemon",
         "pydantic_settings": "daemon",

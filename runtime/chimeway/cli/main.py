@@ -29,6 +29,7 @@ found; the stable code stands in the message. 4 the database cannot be reached."
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "serve": ("serving", "Run a node until it is told to end (SIGTERM, SIGINT)."),
+        "demo": ("demo", "Play a journey from a mention to an e-mail, on servers of its own."),
         "db": ("db", "Install, migrate and look at the schema; make roles."),
         "workflow": ("workflow", "Check, rehearse, register and steer workflow definitions."),
         "trigger": ("producing", "Start one run of a workflow for each recipient."),
