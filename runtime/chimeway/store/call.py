@@ -70,8 +70,10 @@ def json_text(value: Any) -> str:
 
 def _text(arg: object) -> str | None:
     match arg:
-        case None | str():
-            return arg
+        case None:
+            return None
+        case str():
+            return str.__str__(arg)  # of an enum's member its value: drivers tell subclasses differently
         case bool():
             return "true" if arg else "false"
         case int() | UUID():
