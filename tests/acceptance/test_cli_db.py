@@ -1,13 +1,15 @@
 """`chimeway db` as an operator meets it: what is there, what is pending, roles, texts, exit codes."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from acceptance.test_cli import Answer, chimeway
-from chimeway.store import roles
+from chimeway.store import roles, schema
 from chimeway.store.embedded import temporary_server
+from chimeway.store.pool import open_database
 from kit.bare import bare_database, run
 from kit.catalog import catalogue
 from kit.logins import as_role
@@ -17,10 +19,17 @@ DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """A server of its own, whose cluster has none of our roles."""
+def own_server() -> Iterator[str]:
+    """A server of its own: roles are shared by all databases of one."""
     with temporary_server(settings=("fsync=off",)) as server:
         yield server.url
+
+
+@pytest.fixture
+async def cluster(own_server: str) -> AsyncIterator[str]:
+    """A server whose cluster has none of our roles."""
+    yield own_server
+    await run(own_server, "".join(f"drop role if exists {role};" for role in roles.ROLES))
 
 
 async def _db(url: str, *words: str) -> Answer:
@@ -59,8 +68,6 @@ async def test_an_upgrade_by_hand(cluster: str) -> None:
         await run(url, "update chimeway.schema_version set version = 9, serves_from = 8 where version = 2")
         newer = await _db(url, "status")
         assert (newer.code, "does not serve it any more: install a newer chimeway" in newer.out) == (1, True)
-        for role in roles.ROLES:
-            await run(url, f"drop owned by {role}; drop role {role}")
 
 
 async def test_who_may_not_make_roles_gets_the_text(cluster: str) -> None:
@@ -78,6 +85,16 @@ async def test_who_may_not_make_roles_gets_the_text(cluster: str) -> None:
         await psql(url, refused.out)
         assert "chimeway_producer" in (await _db(ordinary, "status")).out
         assert (await _db(ordinary, "roles")).code == 0, "they are there: granting is the owner's right"
+
+
+async def test_roles_that_nobody_has_made(cluster: str) -> None:
+    """Two databases of a cluster without our roles, three programs each, all at once: all end well."""
+    async with bare_database(cluster) as one, bare_database(cluster) as two:
+        async with open_database(one, size=3) as a, open_database(two, size=3) as b:
+            await asyncio.gather(schema.install(a), schema.install(b))
+            done = await asyncio.gather(*(roles.make(each) for each in (a, b, a, b, a, b)))
+        assert all(set(each.granted) == set(roles.ROLES) for each in done)
+        assert {role for each in done for role in each.made} == set(roles.ROLES)
 
 
 async def test_the_texts_are_complete(server_url: str, tmp_path: Path) -> None:

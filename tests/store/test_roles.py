@@ -1,6 +1,5 @@
 """Roles: what each may do, and that it may do nothing else."""
 
-import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 from uuid import UUID
@@ -325,15 +324,23 @@ async def test_an_inbox_shows_and_marks(url: str, lived: UUID, names: Mapping[st
             await client.explain(lived)
 
 
-async def test_roles_are_made_in_parallel(server_url: str) -> None:
-    """Two databases, three programs each: all end well, and grants are as from one."""
-    async with bare_database(server_url) as one, bare_database(server_url) as two:
-        async with open_database(one, size=3) as a, open_database(two, size=3) as b:
-            await asyncio.gather(schema.install(a), schema.install(b))
-            done = await asyncio.gather(*(roles.make(each) for each in (a, b, a, b, a, b)))
-        assert all(set(each.granted) == set(roles.ROLES) for each in done)
-        for each in (one, two):
-            assert await _may(each, "producer") == set()
+async def test_what_a_database_grants_by_default_does_not_open_us(server_url: str) -> None:
+    """Default privileges that give everything to PUBLIC give it nothing of ours."""
+    async with bare_database(server_url) as url:
+        for kind in ("tables", "sequences", "functions", "schemas"):
+            await run(url, f"alter default privileges grant all on {kind} to public")
+        async with open_database(url, size=1) as database:
+            await schema.install(database)
+        async with plain(url) as connection:
+            assert await connection.fetchval(
+                """select count(*) from pg_proc p where p.pronamespace = 'chimeway'::regnamespace
+                    and has_function_privilege('public', p.oid, 'execute')"""
+            ) == 0  # fmt: skip
+            assert await connection.fetchval(
+                """select count(*) from pg_class c where c.relnamespace = 'chimeway'::regnamespace
+                    and exists (select from aclexplode(c.relacl) a where a.grantee = 0)"""
+            ) == 0  # fmt: skip
+            assert not await connection.fetchval("select has_schema_privilege('public', 'chimeway', 'usage')")
 
 
 async def test_roles_need_a_schema(server_url: str) -> None:

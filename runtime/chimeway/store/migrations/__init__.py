@@ -76,7 +76,8 @@ class Migration:
         return "\n".join(
             part
             for part in (
-                f"-- Chimeway: {steps}. In one transaction.",
+                f"-- Chimeway: {steps}.",
+                "-- In one transaction: psql --single-transaction -v ON_ERROR_STOP=1 -f THIS_FILE",
                 f"set local lock_timeout = '{LOCK_TIMEOUT}';",
                 _CHECK.format(before=self.version - 1),
                 built,
