@@ -82,6 +82,9 @@ CALLS = (
     """select chimeway.identify('t', 'ada', '{"data": null}')""",
     """select chimeway.identify('t', 'ada', '{"addresses": []}')""",
     """select chimeway.identify('t', 'ada', '{"timezone": "Mars/Olympus"}')""",
+    """select chimeway.identify('t', 'ada', '{"addresses": {"push": 7}}')""",
+    """select chimeway.identify('t', 'ada', '{"email": "a@b\\nBcc: eve@example.org"}')""",
+    """select chimeway.identify('t', 'ada', '{"locale": ""}')""",
     # cancel
     "select * from chimeway.cancel()",
     f"select * from chimeway.cancel('{_ID}', cancellation_key => 'k')",

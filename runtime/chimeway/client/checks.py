@@ -24,7 +24,7 @@ __all__ = (
 _STATES: Final = get_args(RunState)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 # The same in `chimeway.identify`: PostgreSQL itself takes more than the engine reads.
-_ZONE: Final = re.compile(r"UTC|GMT|[A-Z][A-Za-z]+(?:/[A-Z][A-Za-z0-9_+-]*)+")
+_ZONE: Final = re.compile(r"UTC|GMT|(?:US|[A-Z][a-z]+)(?:/[A-Z][A-Za-z0-9_+-]*)+")
 
 
 def identifier(field: str, value: object) -> str:

@@ -79,7 +79,7 @@ begin
     if zone is not null then
         begin
             -- PostgreSQL takes more than the engine reads: abbreviations, any case, offsets.
-            if zone !~ '^(UTC|GMT|[A-Z][A-Za-z]+(/[A-Z][A-Za-z0-9_+-]*)+)$' then raise exception 'no zone'; end if;
+            if zone !~ '^(UTC|GMT|(US|[A-Z][a-z]+)(/[A-Z][A-Za-z0-9_+-]*)+)$' then raise exception 'no zone'; end if;
             perform now_ at time zone zone;
         exception when others then
             perform chimeway.refuse('invalid_input', 'CW001', format('profile.timezone "%s" is unknown', left(zone, 100)),
@@ -89,6 +89,14 @@ begin
     moved := coalesce(profile -> 'addresses', '{}')
         || case when profile ? 'email' then jsonb_build_object('email', profile -> 'email') else '{}' end
         || case when profile ? 'phone' then jsonb_build_object('phone', profile -> 'phone', 'sms', profile -> 'phone') else '{}' end;
+    -- What is kept here is handed to a channel as it is; the client refuses the same.
+    for k in select m.key from jsonb_each(moved) m
+              where m.key = '' or length(m.key) > 255 or jsonb_typeof(m.value) not in ('string','null')
+                 or m.value #>> '{}' = '' or m.value #>> '{}' ~ '[\u0001-\u001f\u007f]' loop
+        perform chimeway.refuse('invalid_input', 'CW001', format('the address for channel "%s" is none', left(k, 100)),
+            'give a text without control characters, or null to remove it; a channel has 1 to 255 characters');
+    end loop;
+    if profile ->> 'locale' is not null then perform chimeway.check_id('profile.locale', profile ->> 'locale'); end if;
     insert into chimeway.recipients as r (tenant_id, recipient_id, shard, addresses, timezone, locale,
             preferences, data, created_at, updated_at)
     values (identify.tenant_id, identify.recipient_id, chimeway.shard_of(identify.tenant_id, identify.recipient_id),
