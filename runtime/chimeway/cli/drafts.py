@@ -8,7 +8,7 @@ import typer
 
 from chimeway.cli.options import AsJson
 from chimeway.cli.pathways import after
-from chimeway.cli.printing import print_json, print_line
+from chimeway.cli.printing import print_json, print_line, print_sentence, shown
 from chimeway.cli.reading_files import (
     File,
     Files,
@@ -95,10 +95,13 @@ def _rehearsal(played: Rehearsal) -> dict[str, Any]:
 
 def _tell(played: Rehearsal) -> None:
     start = played.timeline[0].at
-    rows = ((after(line.at - start), line.at, line.what, line.step, line.detail) for line in played.timeline)
-    print_table(("AFTER", "AT", "WHAT", "STEP", "DETAIL"), rows)
+    rows = (
+        (after(line.at - start), shown(line.at), line.what, line.step, line.detail)
+        for line in played.timeline
+    )
+    print_table(("AFTER", "AT", "WHAT", "STEP", "DETAIL"), rows, lead=(0, 2))
     because = f", and rests: {played.noop}" if played.run.state in LIVE else ""
-    print_line(f"The run is {played.run.state} ({played.run.status_reason}){because}.")
+    print_sentence(f"The run is {played.run.state} ({played.run.status_reason}){because}.")
 
 
 def _many(count: int, noun: str) -> str:

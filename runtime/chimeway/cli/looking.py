@@ -170,7 +170,9 @@ def inbox(
 
 def _tell(found: Explanation) -> None:
     run = found.run
-    print_line(f"run {run.id} of {run.workflow_key} version {run.workflow_version} for {run.recipient_id}")
+    print_sentence(
+        f"run {run.id} of {run.workflow_key} version {run.workflow_version} for {run.recipient_id}"
+    )
     state = f"{_state(run)}{f' at {run.step}' if run.step else ''} ({run.status_reason})"
     print_line(state, style=style_of(_state(run)))
     for sentence in found.why:

@@ -72,9 +72,10 @@ def plain(value: Any) -> Any:
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """Write one line, whatever its data holds; the style shows on a terminal only."""
+    """Write one line, whatever its data holds; on a terminal in this style, and folded if need be."""
     if style and on_terminal():
-        Console(highlight=False).print(Text(shown(text), style), soft_wrap=True)
+        told = "\n".join(folded(shown(text), width(), "  "))
+        Console(highlight=False).print(Text(told, style), soft_wrap=True)
     else:
         print(shown(text))
 

@@ -85,8 +85,9 @@ def _print_columns(console: Console, columns: Sequence[str], cells: Sequence[Seq
 def _print_block(console: Console, columns: Sequence[str], row: Sequence[Text], lead: Sequence[int]) -> None:
     """Write one row as a block: what leads it on a line of its own, the rest with names beneath."""
     head = Text(_GAP).join([row[place] for place in lead])
-    head.stylize("bold")
-    console.print(head, soft_wrap=True)
+    for part in (head,) if head.cell_len <= width() else (row[place].copy() for place in lead):
+        part.stylize("bold")
+        console.print(part, soft_wrap=True)
     line = Text("  ")
     for place, (name, cell) in enumerate(zip(columns, row, strict=True)):
         if place in lead or cell.plain in ("-", ""):

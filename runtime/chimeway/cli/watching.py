@@ -55,7 +55,7 @@ def waiting(
         print_json(page)
         return
     for run in page:
-        _tell_head(run, run.until, "until")
+        _tell_head(run, run.until, "due")
         for sentence in waits(run, known[run.workflow_key, run.workflow_version]):
             print_sentence(sentence, indent="  ")
     if not page.items:
@@ -120,12 +120,12 @@ async def _definitions(client: Chimeway, found: Iterable[WaitingRun | ListedRun]
 def _tell_head(run: WaitingRun | ListedRun, at: datetime | None, word: str) -> None:
     """Write which run it is; on a terminal also how far off its moment is."""
     tenant = "" if run.tenant_id == DEFAULT_TENANT else f" (tenant {run.tenant_id})"
-    off = f", {word} {reckoned(at)}" if at is not None and on_terminal() else ""
+    off = f": {word} {reckoned(at)}" if at is not None and on_terminal() else ""
     print_line(f"{run.run_id} {run.workflow_key} {run.workflow_version}{tenant}{off}", style="bold")
 
 
 def _tell_listed(found: list[ListedRun], known: Definitions) -> None:
     for run in found:
-        _tell_head(run, run.since, run.kind)
+        _tell_head(run, run.since, "due" if run.kind == "overdue" else "since")
         for sentence in noticed(run, known[run.workflow_key, run.workflow_version]):
             print_sentence(sentence, indent="  ")

@@ -1,0 +1,178 @@
+"""`workflow show` and `workflow paths`; what a terminal shows; completion; help."""
+
+import asyncio
+import os
+import re
+import sys
+from datetime import timedelta
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from chimeway.cli.main import COMMANDS
+from chimeway.cli.printing import folded, span
+from chimeway.store.pool import open_database
+from kit.command import chimeway, on_terminal, plain
+from kit.golden import agrees
+from kit.home import GUIDE
+from store.journey import journey
+from store.why_cases import ADA, DOC, MENTION
+
+GOLDEN = Path(__file__).with_name("cli.golden.txt")
+OPEN = """\
+key: appointment
+version: 2
+stop_conditions: [{type: signal_received, signal_type: called_off}]
+steps:
+  - id: until
+    action: {type: wait, until: {data: remind_at}}
+  - id: email
+    action: {type: notify, channel: email, render_key: reminder}
+    progress: [{kind: on_outcome, outcome: bounced, to_step: sms}]
+  - id: sms
+    action: {type: notify, channel: sms, render_key: reminder}
+    next: until
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the guide's journey, and one that has all that paths can have."""
+    (tmp_path / "guide.yaml").write_text(GUIDE)
+    (tmp_path / "open.yaml").write_text(OPEN.replace("    next: until\n", ""))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("guide.yaml",),
+        ("open.yaml",),
+        ("open.yaml", "--data", '{"remind_at": "2026-01-05T16:30:00Z"}', "--limit", "1"),
+    ],
+    ids=" ".join,
+)
+async def test_paths(folder: Path, args: tuple[str, ...]) -> None:
+    """Every path with its times, and what they say together, word for word."""
+    answer = await chimeway("workflow", "paths", *args, cwd=folder)
+    assert (answer.code, answer.err) == (0, "")
+    agrees(GOLDEN, f"paths {' '.join(args)}", answer.out)
+
+
+async def test_paths_for_programs(folder: Path) -> None:
+    """Instants and seconds of every step; what is open is null; wrong input is refused."""
+    found = (await chimeway("workflow", "paths", "guide.yaml", "--json", cwd=folder)).json
+    email = found["paths"][1]["steps"][-1]
+    assert (email["step"], email["earliest_after_s"], email["latest_after_s"]) == (
+        "step_email_escalation", 2.0, 2.0,
+    )  # fmt: skip
+    assert (email["earliest"], email["may_arrive"]) == ("2026-01-01T00:00:02.000000Z", True)
+    assert (found["counted"], found["complete"], found["most_on_path"]) == (2, True, 2)
+    opened = (await chimeway("workflow", "paths", "open.yaml", "--json", cwd=folder)).json
+    assert opened["paths"][0]["steps"][1]["latest"] is None
+    assert opened["stopped_at_any_moment_by"] == ["called_off"]
+    for wrong, told in {
+        ("--zone", "Nowhere"): "wanted an IANA name",
+        ("--start", "soon"): "--start is no instant",
+        ("--data", '{"remind_at": 5}'): "wanted an instant as text",
+    }.items():
+        answer = await chimeway("workflow", "paths", "open.yaml", *wrong, cwd=folder)
+        assert (answer.code, answer.out) == (2, "")
+        assert told in " ".join(answer.err.split())
+
+
+async def test_show_draws_a_file_and_what_is_registered(database_url: str, folder: Path) -> None:
+    """The same drawing of both; as SVG to a file or stdout; as JSON with its digest."""
+    await chimeway("workflow", "register", "guide.yaml", url=database_url, cwd=folder)
+    of_file = await chimeway("workflow", "show", "guide.yaml", cwd=folder)
+    agrees(GOLDEN, "show guide.yaml", of_file.out)
+    assert (await chimeway("workflow", "show", "mention_escalation", url=database_url)).out == of_file.out
+    assert (await chimeway("workflow", "show", "-", stdin=GUIDE)).out == of_file.out
+    svg = await chimeway("workflow", "show", "guide.yaml", "--svg", "-", cwd=folder)
+    assert ET.fromstring(svg.out).tag.endswith("svg")  # noqa: S314  (our own text)
+    quiet = await chimeway(
+        "workflow", "show", "mention_escalation", "--svg", "g.svg", url=database_url, cwd=folder
+    )
+    assert (quiet.code, quiet.out, (folder / "g.svg").read_text()) == (0, "", svg.out)
+    nowhere = await chimeway("workflow", "show", "guide.yaml", "--svg", "no/where.svg", cwd=folder)
+    assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
+    stored = (await chimeway("workflow", "show", "mention_escalation", "--json", url=database_url)).json
+    drafted = (await chimeway("workflow", "show", "guide.yaml", "--json", cwd=folder)).json
+    assert drafted == stored
+
+
+async def test_a_terminal_that_knows_no_more_than_ascii(folder: Path) -> None:
+    """The drawing is made of what there is."""
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chimeway", "workflow", "show", "guide.yaml", cwd=folder, env=environment,
+        stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert b"|- notification_read --> # stopped" in out
+
+
+@pytest.mark.parametrize("columns", [60, 80, 200])
+async def test_what_a_terminal_shows(clock_database_url: str, columns: int) -> None:
+    """Lines fit, ids stay whole, states are in colour unless NO_COLOR, and strangers' text is harmless."""
+    evil = "evil\x1b[31m\u202ered\nline"
+    async with (
+        open_database(clock_database_url) as database,
+        journey(database, MENTION, DOC, **ADA) as ada,
+    ):
+        await ada.client.trigger(MENTION, DOC, recipients=[evil])
+        runs = await on_terminal("runs", url=clock_database_url, columns=columns)
+        bare = await on_terminal("runs", url=clock_database_url, columns=columns, NO_COLOR="1")
+        told = await on_terminal("explain", str(ada.run_id), url=clock_database_url, columns=columns)
+        room = await on_terminal("waiting", url=clock_database_url, columns=columns)
+    for written in (runs, told, room):
+        lines = plain(written).splitlines()
+        assert max(len(line) for line in lines) <= columns
+        assert any(str(ada.run_id) in line for line in lines)
+    assert "\x1b[33mwaiting" in runs
+    assert "\x1b[33m" not in bare
+    assert "evil\\x1b[31m\\u202ered\\nline" in plain(runs)
+    assert "\u202e" not in runs
+    assert re.search(r"Z \(\d+ d \d+ h ago\)|Z \(in \d+", plain(runs))
+
+
+async def test_completion_knows_commands_and_their_options() -> None:
+    """The shell asks; commands that are loaded on demand answer like any other."""
+    command = Path(sys.executable).with_name("chimeway")
+    if not command.exists():
+        pytest.skip("the command is not installed beside this Python")
+
+    async def complete(words: str) -> set[str]:
+        asked = {"_CHIMEWAY_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        place = {"COMP_CWORD": str(len(words.split(" ")) - 1)}
+        process = await asyncio.create_subprocess_exec(
+            command, env=os.environ | asked | place, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        return set(out.decode().split())
+
+    assert await complete("chimeway wa") == {"waiting"}
+    assert "--recipient" in await complete("chimeway runs --re")
+    assert {"paths", "pause"} <= await complete("chimeway workflow pa")
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"serve", "db", "demo"}))
+async def test_each_help_has_an_example(name: str) -> None:
+    """What one might type stands at the end of a command's help; of a group's, in that of its commands."""
+    inner = {"workflow": ("show",), "deliveries": ("retry",)}.get(name, ())
+    told = await chimeway(name, *inner, "--help")
+    assert f"\n    chimeway {name} " in told.out.partition("Examples:")[2]
+
+
+def test_text_is_folded_between_words_only() -> None:
+    """No word is broken, however long; what follows is indented."""
+    assert folded("one two three", 9, "  ") == ["one two", "  three"]
+    assert folded("x" * 30 + " y", 9, "  ") == ["x" * 30, "  y"]
+
+
+def test_lengths_of_time_are_told_in_two_units() -> None:
+    """Rounded down, greatest first."""
+    assert span(timedelta(hours=1, minutes=20, seconds=59)) == "1 h 20 min"
+    assert span(timedelta(days=3, minutes=4)) == "3 d 4 min"
+    assert span(timedelta(seconds=59)) == "59 s"
