@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
+from pydantic import BaseModel
+
 from chimeway.client.checks import identifier
 from chimeway.client.chimeway import Chimeway
 from chimeway.delivery.channel import Channel, Message, Sent
@@ -17,6 +19,7 @@ from chimeway.delivery.declared import Declared, FunctionChannel
 from chimeway.errors import InvalidInput, WorkflowDefinitionVersionConflict
 from chimeway.extras import imported
 from chimeway.render.functions import Renderer, RendererKey
+from chimeway.workflow.build import Workflow
 from chimeway.workflow.coerce import coerce
 from chimeway.workflow.definition import Definition
 
@@ -35,6 +38,7 @@ class App:
     def __init__(self, *, workflows: Iterable[object] = ()) -> None:
         """Take workflows, each in any of its forms; see `add`."""
         self._workflows: dict[tuple[str, int], Definition] = {}
+        self._models: dict[tuple[str, int], type[BaseModel]] = {}
         self._channels: dict[str, Channel] = {}
         self._renderers: dict[RendererKey, Renderer] = {}
         for workflow in workflows:
@@ -51,14 +55,18 @@ class App:
     def declared(self) -> Declared:
         """What is declared so far, as a value."""
         return Declared(
-            tuple(self._workflows.values()), tuple(self._channels.values()), dict(self._renderers)
+            tuple(self._workflows.values()),
+            tuple(self._channels.values()),
+            dict(self._renderers),
+            dict(self._models),
         )
 
     def add(self, workflow: object) -> None:
         """Declare a workflow: it is registered whenever a node starts, before the node is ready.
 
         Args:
-            workflow: a `Workflow`, a `Definition` or a dict in the definition format. (A class with a
+            workflow: a `Workflow` (the JSON Schema of its data's model is stored with it), a
+                `Definition` or a dict in the definition format. (A class with a
                 method `workflow(self, args)` writes its definition of a trigger's data; it is registered
                 by the trigger.)
 
@@ -81,6 +89,8 @@ class App:
                 key=definition.key,
                 version=definition.version,
             )
+        if isinstance(workflow, Workflow) and workflow.data_model is not None:
+            self._models[name] = workflow.data_model
 
     def channel(self, name: str, /, *, needs_address: bool | None = None) -> Callable[[_Sends], _Sends]:
         """Declare the channel `name`: an async function, or a class or an object with `name` and `send`.

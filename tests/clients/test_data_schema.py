@@ -8,7 +8,10 @@ import pytest
 from pydantic import BaseModel
 
 import chimeway.sync
-from chimeway import Chimeway, InvalidDefinition, InvalidInput, Notify, Workflow
+from chimeway import App, Chimeway, InvalidDefinition, InvalidInput, Notify, Workflow
+from chimeway.daemon.folders import register_workflows
+from chimeway.store.definitions import fetch_definition
+from chimeway.store.pool import open_database
 
 STEPS = [Notify("app", channel="in_app", render_key="m")]
 
@@ -79,6 +82,15 @@ async def test_data_that_does_not_fit_is_refused_before_any_sql(database_url: st
         with pytest.raises(InvalidInput, match=r"orders\[1\].*does not fit Mention"):
             await client.trigger_many(mention(Mention), orders)
     assert stored(database_url) is None
+
+
+async def test_what_an_app_declares_is_registered_with_its_schema(database_url: str) -> None:
+    """A node that serves an application registers the schemas of its workflows, too."""
+    app = App(workflows=[mention(Mention)])
+    async with open_database(database_url) as database:
+        await register_workflows(database, None, app.declared)
+        found = await fetch_definition(database, "mention")
+    assert stored(database_url) == found.data_schema == Mention.model_json_schema()
 
 
 def test_a_model_without_a_schema_is_an_invalid_definition(database_url: str) -> None:

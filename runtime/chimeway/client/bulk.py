@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from chimeway.client import checks
 from chimeway.client.recipient import people
-from chimeway.client.registry import AnyWorkflow, Declared, Meant, meant
+from chimeway.client.registry import AnyWorkflow, Meant, Registrable, meant
 from chimeway.client.results import Receipt, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_RECIPIENTS
@@ -38,7 +38,7 @@ def orders(
     if not isinstance(form, Workflow):
         return meant(form, {}, version), checked
     asked = meant(form.definition, {}, version)  # the data of each was checked above
-    return asked._replace(declared=Declared(form.definition, form.data_model)), checked
+    return asked._replace(declared=Registrable(form.definition, form.data_model)), checked
 
 
 def _order(workflow: AnyWorkflow, place: int, given: Mapping[str, Any], version: int | None) -> Order:

@@ -13,7 +13,7 @@ from uuid import UUID
 from chimeway.client import opening, verbs
 from chimeway.client.reading import Reading
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow, Registry, declared
+from chimeway.client.registry import AnyWorkflow, Registry, registrable
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import callers
@@ -73,7 +73,7 @@ class Chimeway(Reading):
             WorkflowDefinitionVersionConflict: the version is registered with another content.
             InvalidDefinition: it has faults.
         """
-        return await self._registry.register(declared(workflow))
+        return await self._registry.register(registrable(workflow))
 
     async def trigger(  # noqa: PLR0913  (all but the first two by name)
         self,

@@ -25,7 +25,7 @@ AnyWorkflow: TypeAlias = str | Workflow | Definition | Mapping[str, Any] | Autho
 """A key of what is registered, or a definition in one of its forms."""
 
 
-class Declared(NamedTuple):
+class Registrable(NamedTuple):
     """A definition to register, and the model of its data, whose JSON Schema is kept with it."""
 
     definition: Definition
@@ -50,7 +50,7 @@ class Meant(NamedTuple):
 
     key: str
     version: int | None
-    declared: Declared | None
+    declared: Registrable | None
     data: dict[str, Any]
 
 
@@ -69,7 +69,7 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
     written = _written(workflow, found)
     if isinstance(written, Workflow):
         written.check_data(found)
-    declared = _declared(written)
+    declared = _registrable(written)
     definition = declared.definition
     if version not in (None, definition.version):
         raise InvalidInput(
@@ -80,20 +80,20 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
     return Meant(definition.key, definition.version, declared, found)
 
 
-def declared(workflow: AnyWorkflow) -> Declared:
+def registrable(workflow: AnyWorkflow) -> Registrable:
     """Return what is to be registered of a workflow in any of its forms.
 
     Raises:
         InvalidDefinition: it has faults.
         TypeError: it is in none of the known forms; a key alone is none.
     """
-    return _declared(_written(workflow, {}))
+    return _registrable(_written(workflow, {}))
 
 
-def _declared(written: Any) -> Declared:
+def _registrable(written: Any) -> Registrable:
     if isinstance(written, Workflow):
-        return Declared(written.definition, written.data_model)
-    return Declared(coerce(dict(written) if isinstance(written, Mapping) else written))
+        return Registrable(written.definition, written.data_model)
+    return Registrable(coerce(dict(written) if isinstance(written, Mapping) else written))
 
 
 class Remembered:
@@ -101,22 +101,22 @@ class Remembered:
 
     def __init__(self) -> None:
         """Begin with nothing known."""
-        self._known: dict[tuple[str, int], Declared] = {}
-        self._left_to_deploy: dict[tuple[str, int], Declared] = {}
+        self._known: dict[tuple[str, int], Registrable] = {}
+        self._left_to_deploy: dict[tuple[str, int], Registrable] = {}
 
-    def knows(self, declared: Declared) -> bool:
+    def knows(self, declared: Registrable) -> bool:
         """Say whether this very definition was registered through here."""
         return self._known.get(declared.name) == declared
 
-    def leaves(self, declared: Declared) -> bool:
+    def leaves(self, declared: Registrable) -> bool:
         """Say whether this very definition is left to the deploy step."""
         return self._left_to_deploy.get(declared.name) == declared
 
-    def know(self, declared: Declared) -> None:
+    def know(self, declared: Registrable) -> None:
         """Remember that a definition is registered."""
         self._known[declared.name] = declared
 
-    def leave(self, declared: Declared) -> None:
+    def leave(self, declared: Registrable) -> None:
         """Remember that this role may not register it."""
         self._left_to_deploy[declared.name] = declared
 
@@ -129,7 +129,7 @@ class Registry:
         self._database = database
         self._remembered = Remembered()
 
-    async def register(self, declared: Declared) -> bool:
+    async def register(self, declared: Registrable) -> bool:
         """Register a definition and say whether it was new.
 
         Raises:
@@ -141,7 +141,7 @@ class Registry:
         self._remembered.know(declared)
         return new
 
-    async def ensure(self, declared: Declared) -> None:
+    async def ensure(self, declared: Registrable) -> None:
         """Register a definition, or leave it to the deploy step where this role may not.
 
         If that step has not been done, the trigger that follows says so.

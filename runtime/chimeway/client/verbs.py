@@ -12,7 +12,7 @@ from uuid import UUID
 from chimeway.client import bulk, checks
 from chimeway.client.explanation import Explanation, explained
 from chimeway.client.recipient import Recipient, Recipients, people
-from chimeway.client.registry import AnyWorkflow, Declared, meant
+from chimeway.client.registry import AnyWorkflow, Registrable, meant
 from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_PAGE
@@ -35,7 +35,7 @@ class Asked(NamedTuple, Generic[_T]):
     """A call, and the definition that must be registered before it, if one was given."""
 
     call: Call[_T]
-    declared: Declared | None = None
+    declared: Registrable | None = None
 
 
 def tenant_of(given: str | None, bound: str | None) -> str:

@@ -1,14 +1,15 @@
 """What an operator keeps in folders: workflows to register, templates to render by."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.errors import InvalidDefinition, InvalidSettings
 from chimeway.log import Events
 from chimeway.render.templates import Templates
 from chimeway.store import definitions
 from chimeway.store.pool import Database
+from chimeway.workflow.build import schema_of
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest
 from chimeway.workflow.text import TextFormat, read_definitions
@@ -34,7 +35,7 @@ def read_templates(folder: Path | None) -> Templates:
 
 
 async def register_workflows(
-    database: Database, folder: Path | None, declared: Sequence[Definition] = ()
+    database: Database, folder: Path | None, declared: Declared = NOTHING_DECLARED
 ) -> None:
     """Register what is declared, then every definition in a folder's YAML and JSON files, by name.
 
@@ -43,12 +44,14 @@ async def register_workflows(
         WorkflowDefinitionVersionConflict: a version is registered with another content.
         InvalidSettings: the folder or a file in it cannot be read.
     """
-    found = list(declared)
+    found = list(declared.workflows)
     for path in _files(folder, "CHIMEWAY_WORKFLOWS_DIR"):
         if path.suffix in _FORMATS:
             found += _definitions(path)
     for definition in found:
-        new = await definitions.register(database, definition)
+        model = declared.models.get((definition.key, definition.version))
+        schema = None if model is None else schema_of(model)
+        new = await definitions.register(database, definition, schema)
         _log.info(
             "workflow.registered", workflow=definition.key, version=definition.version,
             digest=digest(definition), known=not new,

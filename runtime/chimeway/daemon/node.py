@@ -104,7 +104,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
         renderers = Renderers(declared.renderers, read_templates(settings.templates_dir))
         for name in renderers.shadowed():
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
-        await register_workflows(database, settings.workflows_dir, declared.workflows)
+        await register_workflows(database, settings.workflows_dir, declared)
         channels = await _channels(settings, clock, declared.channels, stack)
         node = Node(
             id=node_id,

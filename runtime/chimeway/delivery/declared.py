@@ -2,10 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import BaseModel
 
 from chimeway.delivery.channel import Channel, Message, Sent
 from chimeway.render.functions import NO_FUNCTIONS, Renderer, RendererKey
 from chimeway.workflow.definition import Definition
+
+NO_MODELS: Final[Mapping[tuple[str, int], type[BaseModel]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +21,8 @@ class Declared:
     workflows: tuple[Definition, ...] = ()
     channels: tuple[Channel, ...] = ()
     renderers: Mapping[RendererKey, Renderer] = field(default_factory=lambda: NO_FUNCTIONS)
+    models: Mapping[tuple[str, int], type[BaseModel]] = field(default_factory=lambda: NO_MODELS)
+    """Key and version → the model of its data, whose JSON Schema is stored beside the definition."""
 
 
 NOTHING_DECLARED = Declared()

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chimeway.client import checks, verbs
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow, declared
+from chimeway.client.registry import AnyWorkflow, registrable
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import sync_callers as callers
@@ -100,7 +100,7 @@ class Chimeway(Reading):
             WorkflowDefinitionVersionConflict: the version is registered with another content.
             InvalidDefinition: it has faults.
         """
-        return self._registry.register(declared(workflow))
+        return self._registry.register(registrable(workflow))
 
     def trigger(  # noqa: PLR0913  (all but the first two by name)
         self,

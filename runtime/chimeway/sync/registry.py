@@ -1,6 +1,6 @@
 """That the workflow of a trigger is registered; the twin of the registry with an event loop."""
 
-from chimeway.client.registry import Declared, Remembered
+from chimeway.client.registry import Registrable, Remembered
 from chimeway.errors import SchemaMismatch
 from chimeway.store import definitions
 from chimeway.store import sync_callers as callers
@@ -18,7 +18,7 @@ class Registry:
         self._database = database
         self._remembered = Remembered()
 
-    def register(self, declared: Declared) -> bool:
+    def register(self, declared: Registrable) -> bool:
         """Register a definition and say whether it was new.
 
         Raises:
@@ -37,7 +37,7 @@ class Registry:
         self._remembered.know(declared)
         return new
 
-    def ensure(self, declared: Declared) -> None:
+    def ensure(self, declared: Registrable) -> None:
         """Register a definition, or leave it to the deploy step where this role may not.
 
         If that step has not been done, the trigger that follows says so.

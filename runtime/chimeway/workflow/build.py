@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from functools import reduce
 from typing import Final, Literal, TypeAlias
 
-from pydantic import BaseModel, PydanticUserError, ValidationError
+from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, ValidationError
 
 from chimeway.errors import InvalidDefinition, InvalidInput
 from chimeway.workflow import encode
@@ -183,7 +183,7 @@ def schema_of(model: type[BaseModel]) -> Form:
     """Return the JSON Schema of a model, or raise InvalidDefinition where pydantic can make none of it."""
     try:
         return model.model_json_schema()
-    except PydanticUserError as fault:
+    except (PydanticUserError, PydanticUndefinedAnnotation) as fault:
         hint = "give its fields types that JSON can hold"
         what = f"data: no JSON Schema can be made of {model.__name__} ({fault.message}): {hint}"
         raise InvalidDefinition(what, hint=hint) from None
