@@ -55,12 +55,8 @@ async def test_an_upgrade_by_hand(cluster: str) -> None:
         migrated = await _db(url, "migrate", "--json")
         assert migrated.json == {"version": 2, "migrated": True, "versions": [2]}
         assert "building the index workflow_runs_of_tenant" in migrated.err
-        assert (await _db(url, "migrate")).out == "schema version 2: nothing to do\n"
         made = await _db(url, "roles", "--json")
         assert made.json == {"made": list(roles.ROLES), "granted": sorted(roles.ROLES)}
-        assert (await _db(url, "roles")).out.startswith(
-            "chimeway_daemon may do what `chimeway serve` needs\n"
-        )
         assert (await _db(url, "status", "--json")).json == {
             "version": 2, "known_version": 2, "oldest_usable_version": 1, "usable": True, "pending": [],
             "roles": list(roles.ROLES), "test_clock": False,
@@ -110,7 +106,6 @@ async def test_the_texts_are_complete(server_url: str, tmp_path: Path) -> None:
             await psql(old, statement)
         await psql(old, step)
         assert await catalogue(new) == await catalogue(old)
-    assert (await chimeway("db", "sql", "--from", "2")).out == ""
     wrong = await chimeway("db", "sql", "--from", "3")
     assert (wrong.code, wrong.err) == (3, "error[invalid_input]: --from is 3: give a version from 1 to 2\n")
 

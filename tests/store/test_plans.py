@@ -220,7 +220,7 @@ async def _pages(world: Door) -> None:
         await world.database.fetch("waiting_runs", tenant, None, None, "50")
 
 
-CALLS_OF: tuple[Call, ...] = (_load, _due, _oldest, _sweep, _strike, _journey, _hold)
+CALLS_OF: tuple[Call, ...] = (_load, _due, _oldest, _sweep, _strike, _journey, _hold, _pages)
 
 
 async def _affordable(world: Door, plans: Plans, call: Call) -> None:
@@ -233,16 +233,10 @@ async def _affordable(world: Door, plans: Plans, call: Call) -> None:
 
 
 async def test_no_hot_statement_reads_a_whole_table(full: Door) -> None:
-    """Of all that a node and its producers run all day, nothing grows with the tables."""
+    """Of all that nodes, producers and people who look run all day, nothing grows with the tables."""
     async with explained(full.database.url) as (world, plans):
         for call in CALLS_OF:
             await _affordable(world, plans, call)
-
-
-async def test_a_page_reads_no_whole_table(full: Door) -> None:
-    """What people page through, a tenant's runs and who waits, does not grow with other tenants' rows."""
-    async with explained(full.database.url) as (world, plans):
-        await _affordable(world, plans, _pages)
 
 
 async def test_a_cancel_reads_no_whole_table(full: Door) -> None:
