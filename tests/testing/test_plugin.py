@@ -73,7 +73,7 @@ def _environment(url: str | None) -> dict[str, str]:
     return kept | ({VARIABLE: url} if url else {})
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["auto", "anyio", pytest.param("strict", marks=pytest.mark.big)])
 def test_the_fixtures_work_in_each_mode(mode: str, tmp_path: Path, server_url: str) -> None:
     """pytest-asyncio (auto, strict) and anyio's plugin take the same fixtures; what breaks fails its test."""
     mark, options, other = MODES[mode]
@@ -85,6 +85,7 @@ def test_the_fixtures_work_in_each_mode(mode: str, tmp_path: Path, server_url: s
     assert "UndefinedTableError" in done.stdout
 
 
+@pytest.mark.big
 def test_plain_functions_need_no_other_plugin(tmp_path: Path, server_url: str) -> None:
     """The synchronous fixtures work where no plugin runs coroutines."""
     done = _run(tmp_path, GUIDE + SYNC, "-p", "no:asyncio", "-p", "no:anyio", url=server_url)

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 
@@ -80,7 +79,7 @@ class Clones:
     async def drop(self, url: str) -> None:
         """Drop a database that `make` made, whoever is still connected to it."""
         async with self._turn:
-            await self._drop(urlsplit(url).path.lstrip("/"))
+            await self._drop(name_of(url))
 
     async def _template(self, *, test_clock: bool) -> str:
         name = self._named("template")
@@ -148,8 +147,10 @@ async def _close(admin: Connection) -> None:
 
 def on_database(url: str, name: str) -> str:
     """Return a server's URL with another database."""
-    parts = urlsplit(url)
-    text = urlunsplit(parts._replace(path=f"/{name}"))
-    if not parts.netloc.rpartition("@")[2]:  # urlunsplit drops an empty host's slashes
-        text = text.replace(f"{parts.scheme}:///", f"{parts.scheme}://{parts.netloc}/")
-    return text
+    moved = re.sub(r"^([a-z]+://[^/?]*)(/[^?]*)?", rf"\1/{name}", url)
+    return re.sub(r"(?<=[?&]dbname=)[^&]*", name, moved)
+
+
+def name_of(url: str) -> str:
+    """Return the database of a URL that `on_database` made."""
+    return url.partition("?")[0].rpartition("/")[2]

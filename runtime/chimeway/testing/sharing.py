@@ -10,7 +10,6 @@ from multiprocessing.connection import Client, Listener
 from typing import NamedTuple
 
 from chimeway.errors import DatabaseUnavailable
-from chimeway.testing.server import server_url
 
 _LOOPBACK = "127.0.0.1"
 
@@ -49,6 +48,9 @@ class Desk:
 
 def _answer() -> tuple[str | None, str]:
     """Return the URL, or None; and why there is none."""
+    # Not at the top: the desk stands in every run of xdist, and most ask for nothing.
+    from chimeway.testing.server import server_url  # noqa: PLC0415
+
     try:
         return server_url(), ""
     except DatabaseUnavailable as fault:
