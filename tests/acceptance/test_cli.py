@@ -93,7 +93,7 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
     ("args", "code", "told"),
     [
         (("rnus",), 2, "Did you mean 'runs'?"),
-        (("runs", "--database-url", "mysql://x"), 2, "CHIMEWAY_DATABASE_URL is 'mysql://x'"),
+        (("runs", "--database-url", "mysql://x"), 2, "CHIMEWAY_DATABASE_URL is 'mysql://...'"),
         (("runs", "--state", "sleeping", "--database-url", NOWHERE), 2, "'sleeping'"),
         (("trigger", "w", "--data", "{", "--database-url", NOWHERE), 2, "--data: line 1: no JSON"),
         (("trigger", "w", "--at", "noon", "--database-url", NOWHERE), 2, "--at is no instant"),
