@@ -24,8 +24,12 @@ EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
 
 
 @contextmanager
-def imported() -> Iterator[None]:
+def imported(wanted: str | None = None) -> Iterator[None]:
     """Say of a package that an import in the block did not find which extra brings it.
+
+    Args:
+        wanted: the extra for what is imported here, which brings what others bring and more; if left
+            out, the one that brings the missing package.
 
     Raises:
         MissingExtra: it is one of ours; the message holds the command that installs it. Any other
@@ -35,9 +39,9 @@ def imported() -> Iterator[None]:
         yield
     except ModuleNotFoundError as fault:
         package = (fault.name or "").partition(".")[0]
-        extra = EXTRA_OF.get(package)
-        if extra is None:
+        if package not in EXTRA_OF:
             raise
+        extra = wanted or EXTRA_OF[package]
         command = f"pip install 'chimeway[{extra}]'"
         raise MissingExtra(
             f"this needs the package {package}, which is not installed: {command}",

@@ -64,6 +64,12 @@ def test_a_missing_extra_is_named_with_the_command_that_installs_it(package: str
     assert isinstance(caught.value, ChimewayError)
 
 
+def test_who_wants_more_is_told_the_extra_that_brings_it_all() -> None:
+    """Where one extra is meant for what is imported, it is named, whichever package is missing first."""
+    with pytest.raises(MissingExtra, match=r"pip install 'chimeway\[testing\]'"), imported("testing"):
+        raise ModuleNotFoundError("No module named 'jinja2'", name="jinja2")
+
+
 def test_a_package_of_nobodys_extra_is_missing_as_python_says() -> None:
     """An unknown module that is not found is none of our business."""
     with pytest.raises(ModuleNotFoundError, match="nothing_of_ours"), imported():

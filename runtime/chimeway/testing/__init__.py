@@ -53,7 +53,7 @@ def __getattr__(name: str) -> Any:
     home = _HOME_OF.get(name)
     if home is None:
         raise AttributeError(f"module 'chimeway.testing' has no attribute {name!r}")
-    with imported():
+    with imported("testing"):
         found = getattr(import_module(home), name)
     globals()[name] = found
     return found
