@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -125,17 +125,24 @@ def environment(url: str, home: Home, **settings: str) -> dict[str, str]:
 
 @asynccontextmanager
 async def running_daemon(
-    url: str, home: Home, *options: str, name: str = "node", ready: bool = True, **settings: str
+    url: str,
+    home: Home,
+    *options: str,
+    name: str = "node",
+    ready: bool = True,
+    command: Sequence[str] = COMMAND,
+    **settings: str,
 ) -> AsyncIterator[Daemon]:
     """Run a daemon while the block lasts; inside, it is ready (or, `ready=False`, just started).
 
     `options` are of the command line, `settings` CHIMEWAY_ variables without their prefix. A daemon that
     the block leaves alive is killed; one that died by itself fails the test with the end of its log.
+    `command` is another installation's `chimeway serve`.
     """
     log = home.folder / f"{name}-{len(list(home.folder.glob('*.log')))}.log"
     with log.open("wb") as sink:
         process = subprocess.Popen(  # noqa: ASYNC220  (returns at once)
-            (*COMMAND, *options),
+            (*command, *options),
             env=environment(url, home, NODE_NAME=name, **settings),
             cwd=home.folder,
             stdin=subprocess.DEVNULL,

@@ -56,7 +56,7 @@ def chimeway_options() -> dict[str, Any]:
 @pytest.fixture
 def chimeway_harness(chimeway_options: dict[str, Any]) -> Callable[..., Harness]:
     """Return what makes a `Harness`, which the test enters itself."""
-    from chimeway.testing.harness import Harness
+    from chimeway.testing import Harness
 
     def make(*workflows: Any, **options: Any) -> Harness:
         return Harness(*workflows, **{**chimeway_options, **options})
@@ -67,7 +67,7 @@ def chimeway_harness(chimeway_options: dict[str, Any]) -> Callable[..., Harness]
 @pytest.fixture
 def chimeway_sync_harness(chimeway_options: dict[str, Any]) -> Iterator[Callable[..., SyncJourney]]:
     """Return what makes open journeys without an event loop; each is closed after the test."""
-    from chimeway.testing.synchronous import SyncHarness
+    from chimeway.testing import SyncHarness
 
     with ExitStack() as stack:
 
