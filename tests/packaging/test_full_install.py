@@ -1,6 +1,7 @@
 """The wheel with extras, in an environment of its own: a node, the command line, the kit for tests."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -78,11 +79,13 @@ async def test_the_wheel_plays_the_guides_journey(
         assert await daemon.stopped() == 0
 
 
-def test_no_database_and_no_binaries(daemon_only: Environment, tmp_path: Path) -> None:
+def test_no_database_and_no_binaries(daemon_only: Environment) -> None:
     """Without a URL and without binaries, `serve` names the extra that brings them and the other way."""
-    done = daemon_only.run(
-        "chimeway", "serve", CHIMEWAY_DATA_DIR=str(tmp_path), CHIMEWAY_POSTGRES_BIN=str(tmp_path / "none")
-    )
+    with TemporaryDirectory() as folder:  # pytest's own are root's alone, and no account is let in
+        Path(folder).chmod(0o755)
+        done = daemon_only.run(
+            "chimeway", "serve", CHIMEWAY_DATA_DIR=f"{folder}/data", CHIMEWAY_POSTGRES_BIN=f"{folder}/none"
+        )
     assert done.returncode == 4
     assert done.stderr.splitlines()[-1] == (
         "error[database_unavailable]: no PostgreSQL binaries (version 15 or newer) are here to run: "

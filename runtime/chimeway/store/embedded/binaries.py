@@ -110,7 +110,7 @@ def _major(folder: Path, account: Account | None) -> int | None:
     """Return the major version of `postgres`, as said to an account by itself; None: it cannot run it."""
     try:
         done = subprocess.run(
-            [folder / "postgres", "--version"],
+            [folder / "initdb", "--version"],  # it needs the libraries beside the tree, as postgres does not
             capture_output=True, text=True, check=False, cwd="/", **(account.popen() if account else {}),
         )  # fmt: skip
     except OSError:
@@ -131,18 +131,36 @@ def copied(folder: Path) -> Path:
     digest = hashlib.sha256((folder / "postgres").read_bytes()).hexdigest()[:16]
     try:
         with _cache() as cache:
-            made = cache / f"postgresql-{digest}"
+            made = cache / f"postgres-{digest}"
             if not made.exists():
                 part = cache / "unfinished"
                 shutil.rmtree(part, ignore_errors=True)
-                shutil.copytree(folder.parent, part, symlinks=True)
+                for tree in _trees(folder):
+                    shutil.copytree(tree, part / tree.relative_to(_top(folder)), symlinks=True)
                 _open_up(part)
                 part.rename(made)
     except OSError as error:
         raise DatabaseUnavailable(
             f"the PostgreSQL binaries in {folder} are root's alone, and cannot be copied ({error})"
         ) from error
-    return made / folder.name
+    return made / folder.relative_to(_top(folder))
+
+
+def _trees(folder: Path) -> list[Path]:
+    """Return what belongs together: the tree around the binaries, and a wheel's shared libraries."""
+    libraries = _libraries(folder)
+    return [folder.parent, libraries] if libraries.is_dir() else [folder.parent]
+
+
+def _top(folder: Path) -> Path:
+    """Return the folder below which all of it keeps its place: the binaries look for libraries by it."""
+    return folder.parents[2] if _libraries(folder).is_dir() else folder.parents[1]
+
+
+def _libraries(folder: Path) -> Path:
+    """Return where a wheel's builder puts shared libraries: in `<package>.libs`, beside the package."""
+    package = folder.parents[1]
+    return package.with_name(f"{package.name}.libs")
 
 
 def _open_up(tree: Path) -> None:
