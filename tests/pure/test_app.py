@@ -176,7 +176,7 @@ WRONG: dict[str, tuple[Callable[[App], object], type[Exception], str]] = {
     "decorator without its name": (
         lambda app: app.channel(send_sms),  # type: ignore[arg-type]
         InvalidInput,
-        "invalid_input: channel is a function: give a text",
+        "invalid_input: channel is a value of the Python type function: give a text of 1 to 255 characters",
     ),
     "empty name": (
         lambda app: app.channel(""),
@@ -186,7 +186,7 @@ WRONG: dict[str, tuple[Callable[[App], object], type[Exception], str]] = {
     "NUL in a name": (
         lambda app: app.render("m\0"),
         InvalidInput,
-        "invalid_input: render_key is no text that PostgreSQL can hold: leave NUL and lone surrogates out",
+        "invalid_input: render_key holds the character NUL: 'm\\x00'; leave it out",
     ),
     "channel that is not async": (
         lambda app: app.channel("sms")(mention),  # type: ignore[type-var]
