@@ -667,7 +667,7 @@ begin
     -- What is kept here is handed to a channel as it is; the client refuses the same.
     for k in select m.key from jsonb_each(moved) m
               where m.key = '' or length(m.key) > 255 or jsonb_typeof(m.value) not in ('string','null')
-                 or m.value #>> '{}' = '' or m.value #>> '{}' ~ '[\u0001-\u001f\u007f]' loop
+                 or m.value #>> '{}' = '' or m.value #>> '{}' ~ ('[' || chr(1) || '-' || chr(31) || chr(127) || ']') loop
         perform chimeway.refuse('invalid_input', 'CW001', format('the address for channel "%s" is none', left(k, 100)),
             'give a text without control characters, or null to remove it; a channel has 1 to 255 characters');
     end loop;

@@ -190,6 +190,11 @@ async def test_every_refusal_is_whole_and_writes_nothing(sql: "asyncpg.Connectio
     fresh.unlink(missing_ok=True)
 
 
+def test_no_meaning_hangs_on_a_callers_setting() -> None:
+    """No backslash stands in the schema: standard_conforming_strings would change what it means."""
+    assert chr(92) not in schema_sql()
+
+
 def test_no_refusal_is_left_out() -> None:
     """Each place in schema.sql that refuses is met by one of the golden texts, and each has a hint."""
     golden = GOLDEN.read_text("utf-8")
