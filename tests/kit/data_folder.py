@@ -1,5 +1,6 @@
 """A data folder of a test's own, with a cluster made once and copied, and what of its server is alive."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -12,7 +13,6 @@ from pathlib import Path
 import psutil
 
 from chimeway.store.embedded import running
-from chimeway.store.embedded.account import account_for
 
 
 @contextmanager
@@ -68,7 +68,9 @@ def keeper(folder: Path) -> psutil.Process:
 
 def server_processes(folder: Path) -> list[psutil.Process]:
     """Return the keeper and all of the server that is alive: who has the lock file open, or names it."""
-    found = []
+    found: list[psutil.Process] = []
+    if _lock_is_free(folder / "server"):
+        return found
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
@@ -81,6 +83,13 @@ def server_processes(folder: Path) -> list[psutil.Process]:
     return found
 
 
-def account_uid() -> int:
-    """Return whose the files of a server are that tests start."""
-    return account_for().uid
+def _lock_is_free(lock: Path) -> bool:
+    """Say whether nothing of a server is alive, by the lock that all of it shares."""
+    if not lock.exists():
+        return True
+    with lock.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
