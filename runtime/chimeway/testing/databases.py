@@ -8,6 +8,7 @@ behind its back.
 import asyncio
 import atexit
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import AsyncExitStack, contextmanager
@@ -73,6 +74,7 @@ class Databases:
 
 
 _by_url: dict[str, Databases] = {}
+_lock = threading.Lock()
 
 
 def databases() -> Databases:
@@ -82,9 +84,10 @@ def databases() -> Databases:
         DatabaseUnavailable: there is no server, none can be started, or it lets nobody in.
     """
     url = server_url()
-    found = _by_url.get(url)
-    if found is None or not found.usable:
-        found = _by_url[url] = Databases(url, tidy=not is_temporary())
+    with _lock:
+        found = _by_url.get(url)
+        if found is None or not found.usable:
+            found = _by_url[url] = Databases(url, tidy=not is_temporary())
     return found
 
 
