@@ -124,6 +124,7 @@ async def test_deliveries(moved: Database) -> None:
         assert (found.code, found.out.count("what has ended stays so")) == (3, 1)
 
 
+@pytest.mark.big
 async def test_a_run_by_other_handles(moved: Database) -> None:
     """By recipient the newest; by idempotency key the one it began; what does not lead to one is told."""
     async with journey(moved, MENTION, DOC) as ada:

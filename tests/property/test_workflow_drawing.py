@@ -3,7 +3,7 @@
 from itertools import combinations, pairwise
 from xml.etree import ElementTree as ET
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.drawing import drawn
@@ -35,6 +35,7 @@ def overlap(one: Area, other: Area) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+@settings(deadline=None, max_examples=60)
 @given(definitions())
 def test_nothing_overlaps_and_nothing_is_cut(definition: Definition) -> None:
     """Boxes, pills, words and lines keep apart, and all lie on the sheet."""
@@ -51,6 +52,7 @@ def test_nothing_overlaps_and_nothing_is_cut(definition: Definition) -> None:
             assert not [each for each in placed if overlap(line, each)]
 
 
+@settings(deadline=None, max_examples=60)
 @given(definitions())
 def test_every_step_and_way_is_in_both_drawings(definition: Definition) -> None:
     """The SVG is XML with title and description; both forms name every step, and are one line a thing."""
