@@ -91,7 +91,12 @@ def test_data_of_another_major_version(folder: Path) -> None:
     fault = _refusal(folder)
     assert isinstance(fault, DatabaseUnavailable)
     assert f"the data in {folder} is PostgreSQL 14's, and the binaries here are of another" in fault.message
-    for word in ("CHIMEWAY_POSTGRES_BIN=/usr/lib/postgresql/14/bin", "pg_dump", "psql --file", str(folder)):
+    for word in (
+        "CHIMEWAY_POSTGRES_BIN=/usr/lib/postgresql/14/bin",
+        "db exec pg_dump",
+        "db exec psql",
+        str(folder),
+    ):
         assert word in fault.details["hint"]
     assert (folder / "cluster" / "PG_VERSION").read_text() == "14\n"
 

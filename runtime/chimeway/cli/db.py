@@ -1,5 +1,9 @@
 """`chimeway db`: the schema in a database, its migrations, and the roles of the cluster."""
 
+import os
+import shutil
+import signal
+import subprocess
 import sys
 from typing import Annotated
 
@@ -12,6 +16,7 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.errors import InvalidInput
 from chimeway.settings import Settings
 from chimeway.store import migrating, migrations, roles, schema
+from chimeway.store.embedded import running
 
 app = typer.Typer(
     name="db", help="Install, migrate and look at the schema; make roles.", rich_markup_mode=None
@@ -123,6 +128,50 @@ def roles_(
         return
     for role in done.granted:
         print_line(f"{role} {roles.ROLES[role]}{' (made now)' if role in done.made else ''}")
+
+
+@app.command()
+def url(database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+    """Print the URL of the database that is meant, password and all: psql "$(chimeway db url)".
+
+    A server of one's own runs as long as a node, or a command, needs it: have a node run beside psql.
+    """
+
+    async def ask(client: Chimeway) -> str:
+        return client.database.url
+
+    found = session.run(database_url, ask)
+    if as_json:
+        print_json({"url": found})
+    else:
+        print(found)
+
+
+@app.command("exec", context_settings={"ignore_unknown_options": True, "help_option_names": []})
+def exec_(command: Annotated[list[str], typer.Argument(show_default=False)]) -> None:
+    """Run a command, such as psql or pg_dump, beside the server of one's own, which runs meanwhile.
+
+    PGHOST and its like say where it is, and the programs that came with it are found first. The exit code
+    is the command's. No schema is installed. For a database that has a name, psql needs no help.
+    """
+    settings = Settings()
+    if settings.database_url is not None:
+        raise InvalidInput("CHIMEWAY_DATABASE_URL names a database: give it to the command itself")
+    # Ctrl-C is the command's matter: psql takes it to mean the query.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    with running(settings.data_dir) as server:
+        where = {
+            "PGHOST": server.host,
+            "PGPORT": str(server.port),
+            "PGUSER": "postgres",
+            "PGDATABASE": "postgres",
+        }
+        path = f"{server.bin}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+        found = shutil.which(command[0], path=path)
+        if found is None:
+            raise InvalidInput(f"there is no command {command[0]}, here or in {server.bin}")
+        done = subprocess.run([found, *command[1:]], env={**os.environ, **where, "PATH": path}, check=False)
+    sys.exit(done.returncode)
 
 
 @app.command()

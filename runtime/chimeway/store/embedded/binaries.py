@@ -82,10 +82,9 @@ def _another_major(major: int, seen: dict[Path, int], data: Path | None) -> Data
     there = ", ".join(f"{found} in {folder}" for folder, found in seen.items())
     hint = (
         f"either install version {major} beside it and say where: CHIMEWAY_POSTGRES_BIN=/usr/lib/postgresql/"
-        f"{major}/bin. Or move the data: with the binaries of version {major} and CHIMEWAY_POSTGRES_BIN set "
-        "so, keep a node or `chimeway serve` running and write it out, pg_dump --file=chimeway.sql URL (the "
-        f"URL stands in the log line embedded.started); end it; move {data} away; start again with the new "
-        "version, and read it in, psql --file=chimeway.sql URL"
+        f"{major}/bin. Or move the data. With that set: chimeway db exec pg_dump --schema=chimeway "
+        f"--no-privileges --file=chimeway.sql. Move {data} away, set it no more, and: chimeway db exec psql "
+        "--quiet --set=ON_ERROR_STOP=1 --file=chimeway.sql"
     )
     return DatabaseUnavailable(
         f"the data in {data} is PostgreSQL {major}'s, and the binaries here are of another major version "

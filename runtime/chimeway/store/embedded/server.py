@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 PORT: Final = 5432
 """A part of the socket's name; nothing listens on the network."""
@@ -16,6 +16,11 @@ class Server:
     url: str
     bin: Path
     port: int = PORT
+
+    @property
+    def host(self) -> str:
+        """Return the folder of its socket, which is what libpq's PGHOST takes."""
+        return dict(parse_qsl(urlsplit(self.url).query))["host"]
 
     def database(self, name: str) -> str:
         """Return the URL of another database on this server."""
