@@ -34,9 +34,10 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
     ours = {
         path.relative_to(PACKAGE.parent).as_posix()
         for path in PACKAGE.rglob("*")
-        if path.is_file() and path.suffix in {".py", ".sql", ".typed"}
+        if path.is_file() and path.suffix != ".pyc"
     }
     assert held == ours | {"chimeway/store/schema.sql"}
+    assert {Path(name).suffix for name in held} <= {".py", ".sql", ".typed", ".j2", ".yaml"}, "what is this?"
     assert schema == (ROOT / "schema.sql").read_bytes()
     assert {
         "chimeway/py.typed",
