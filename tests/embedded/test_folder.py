@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from chimeway.store.embedded import binaries, find_binaries, running, start
 from chimeway.store.embedded.account import account_for
 from chimeway.store.embedded.binaries import choose_binaries, copied
 from chimeway.store.embedded.cluster import initdb
-from chimeway.store.embedded.folder import open_folder
+from chimeway.store.embedded.folder import open_folder, temporary_folder
 from kit.data_folder import server_processes
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs servers as somebody else")
@@ -64,6 +65,18 @@ def test_a_folder_below_one_that_is_roots_alone(new_folder: Path) -> None:
         f"{new_folder} lets nobody else in: {HINT}"
     )
     assert _modes(new_folder) == before
+
+
+@as_root
+def test_a_temporary_folder_can_be_reached(new_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where root's own temporary folder is shut to others, it is made in the one that all share."""
+    new_folder.mkdir(mode=0o700)
+    monkeypatch.setattr(tempfile, "tempdir", str(new_folder))
+    made = temporary_folder("cwtest-")
+    made.rmdir()
+    assert made.parent == Path("/tmp")  # noqa: S108
+    new_folder.chmod(0o755)
+    assert temporary_folder("cwtest-").parent == new_folder
 
 
 @as_root

@@ -2,7 +2,6 @@
 
 import asyncio
 import shutil
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack, asynccontextmanager
@@ -16,7 +15,7 @@ from chimeway.demo.cast import DATA, PEOPLE, READ, TENANT, WORKFLOW, Person
 from chimeway.demo.node import serving
 from chimeway.demo.report import Happening, Mail, Report
 from chimeway.demo.sink import smtp_sink
-from chimeway.store.embedded import running
+from chimeway.store.embedded import running, temporary_folder
 from chimeway.store.verify import verify
 
 _ENDED: Final = ("completed", "stopped", "failed")
@@ -59,7 +58,7 @@ class _Play:
 
     async def run(self) -> Report:
         with ExitStack() as stack:
-            data = Path(tempfile.mkdtemp(prefix="chimeway-demo-"))
+            data = temporary_folder("chimeway-demo-")
             stack.callback(shutil.rmtree, data, ignore_errors=True)
             async with _server(data) as url, smtp_sink(self._arrived) as sink:
                 self._passed("postgresql", f"PostgreSQL runs, in {data}")

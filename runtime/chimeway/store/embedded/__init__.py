@@ -6,8 +6,9 @@ more than one machine: there, name a database.
 """
 
 from chimeway.store.embedded.binaries import find_binaries
+from chimeway.store.embedded.folder import temporary_folder
 from chimeway.store.embedded.server import Server
 from chimeway.store.embedded.sharing import running
 from chimeway.store.embedded.temporary import start, temporary_server
 
-__all__ = ["Server", "find_binaries", "running", "start", "temporary_server"]
+__all__ = ["Server", "find_binaries", "running", "start", "temporary_folder", "temporary_server"]

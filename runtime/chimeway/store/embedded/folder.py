@@ -14,6 +14,7 @@ import os
 import pwd
 import stat
 import subprocess
+import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,14 +129,24 @@ def made_private(path: Path, account: Account) -> None:
 def _check_reach(folder: Path, account: Account) -> None:
     """See that the account can come to the folder through those above it, which stay as they are."""
     above = next(path for path in folder.parents if path.exists())
-    reached = subprocess.run(
-        ["/bin/sh", "-c", 'test -x "$1"', "sh", above], check=False, cwd="/", **account.popen()
-    )
-    if reached.returncode:
+    if not _reaches(account, above):
         raise _refused(
             f"the data folder {folder} cannot be reached by the account {account.name}, as which "
             f"PostgreSQL has to run because it refuses to run as root: {_shut(above)} lets nobody else in"
         )
+
+
+def _reaches(account: Account, path: Path) -> bool:
+    asked = ["/bin/sh", "-c", 'test -x "$1"', "sh", str(path)]
+    return subprocess.run(asked, check=False, cwd="/", **account.popen()).returncode == 0
+
+
+def temporary_folder(prefix: str) -> Path:
+    """Make a folder for a server that ends soon, where its account can come to: root's TMPDIR may be shut."""
+    account = account_for()
+    usual = Path(tempfile.gettempdir())
+    shut = account.dropped and not _reaches(account, usual)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp" if shut else usual))  # noqa: S108  (a new one in it)
 
 
 def _shut(above: Path) -> Path:
