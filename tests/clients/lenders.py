@@ -170,7 +170,9 @@ class AsyncpgPooled(Asyncpg):
 
 class _OddRecord(asyncpg.Record):
     def __getitem__(self, key: Any) -> Any:
-        return f"odd {super().__getitem__(key)}"
+        if isinstance(key, int):  # by name the driver's own questions are answered
+            return f"odd {super().__getitem__(key)}"
+        return super().__getitem__(key)
 
 
 async def _odd_codecs(connection: Any) -> None:
