@@ -24,7 +24,10 @@ from chimeway.errors import InvalidSettings
 from chimeway.store.embedded.account import Account, account_for
 from chimeway.store.embedded.server import PORT
 
-_OURS: Final = frozenset({"cluster", "gate", "users"})
+_MARKS: Final = frozenset({"cluster", "gate", "users"})
+"""Who finds one of these finds a folder of ours, whatever else is in it."""
+_OURS: Final = _MARKS | {"sockets", "server", "server.log", "server.log.1", "binaries"}
+"""Who finds nothing but these finds one that somebody else is just making."""
 _FOREIGN_BUT_FINE: Final = frozenset({"lost+found"})
 _SOCKET_PATH_BYTES: Final = 103
 """The least that systems allow (macOS; Linux has 107)."""
@@ -102,7 +105,7 @@ def _opened(path: Path) -> Folder:
     if owner not in {os.geteuid(), account.uid}:
         raise _refused(f"the data folder {path} belongs to {_name(owner)}, and this is {account.name}")
     names = {entry.name for entry in path.iterdir()} - _FOREIGN_BUT_FINE
-    if names and not names & _OURS:
+    if not names & _MARKS and not names <= _OURS:
         some = ", ".join(sorted(names)[:3])
         raise _refused(f"the data folder {path} holds other things ({some})")
     folder = Folder(path, account)
@@ -122,8 +125,11 @@ def made_private(path: Path, account: Account) -> None:
         account.own(path)
     except FileExistsError:
         about = path.lstat()
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != account.uid or about.st_mode & 0o077:
+        # Ours still, where the account should have it: another process of ours makes it at this moment.
+        owned = about.st_uid in {account.uid, os.geteuid()}
+        if not stat.S_ISDIR(about.st_mode) or not owned or about.st_mode & 0o077:
             raise _refused(f"{path} should be a folder of {account.name} alone, and is not") from None
+        account.own(path)
 
 
 def _check_reach(folder: Path, account: Account) -> None:
