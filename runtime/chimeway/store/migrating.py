@@ -6,13 +6,14 @@ The rules and their reasons stand at the top of `migrations/__init__.py`.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from importlib.metadata import version as version_of
-from typing import Final, TypeAlias, TypeVar
+from typing import Final, Literal, TypeAlias, TypeVar
 
 import asyncpg
 
 from chimeway.clock import jittered
-from chimeway.errors import ChimewayError, SchemaMismatch
+from chimeway.errors import ChimewayError, NotPermitted, SchemaMismatch
 from chimeway.store.migrations import LOCK_TIMEOUT, Migration, pending
 from chimeway.store.pool import Connection, connect
 from chimeway.store.words import in_our_words
@@ -23,6 +24,18 @@ Told: TypeAlias = Callable[[str], None]
 
 _ONE_AT_A_TIME: Final = 0x0C41_3E3A_7001
 _ASK_AGAIN_S: Final = 0.1
+# What a role or a database has set must not cut this short, nor lead a name astray: who may create functions
+# in a schema that is searched would have them called with a migrator's rights. (Some settings are younger
+# than PostgreSQL 15.)
+_UNDISTURBED: Final = """
+set {scope} statement_timeout = 0;
+set {scope} search_path = pg_catalog, pg_temp;
+select set_config(s.name, w.value, '{scope}' = 'local')
+  from (values ('lock_timeout', '0'), ('transaction_timeout', '0'),
+               ('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'),
+               ('default_transaction_read_only', 'off')) w(name, value)
+  join pg_settings s on s.name = w.name
+"""
 PATIENCE_S: Final = 24 * 3600.0
 """How long a statement may take: an index on a big table takes as long as it takes."""
 _TRIES: Final = 20
@@ -53,25 +66,39 @@ async def migrate(url: str, *, told: Told = lambda _: None) -> list[int]:
     Raises:
         SchemaMismatch: there is no schema.
         MigrationBlocked: somebody's transaction held the locks all the time.
+        NotPermitted: the schema is not this role's.
         DatabaseUnavailable: nothing answers there, or the connection was lost.
     """
-    done: list[int] = []
     with in_our_words():
         connection = await connect(url, "chimeway migrate")
         try:
-            await connection.execute("set statement_timeout = 0; set lock_timeout = 0")
+            await undisturbed(connection, "session")
             async with alone(connection, told):
-                there = await version_there(connection)
-                if there is None:
-                    hint = "install it: chimeway db init"
-                    raise SchemaMismatch(f"the database has no chimeway schema; {hint}", hint=hint)
-                for migration in pending(there):
-                    await _build_indexes(connection, migration, told)
-                    if await _take(connection, migration, told):
-                        done.append(migration.version)
+                return await _migrate(connection, told)
+        except asyncpg.InsufficientPrivilegeError as error:
+            hint = "let the schema's owner do it: `chimeway db sql --from N` prints what is to be run"
+            raise NotPermitted(f"this role may not migrate ({error}); {hint}", hint=hint) from error
         finally:
             await connection.close()
+
+
+async def _migrate(connection: Connection, told: Told) -> list[int]:
+    there = await version_there(connection)
+    if there is None:
+        hint = "install it: chimeway db init"
+        raise SchemaMismatch(f"the database has no chimeway schema; {hint}", hint=hint)
+    done = []
+    for migration in pending(there):
+        what = f"building the indexes of version {migration.version}"
+        await while_locked(partial(_build_indexes, connection, migration, told), what, told)
+        if await _take(connection, migration, told):
+            done.append(migration.version)
     return done
+
+
+async def undisturbed(connection: Connection, scope: Literal["session", "local"]) -> None:
+    """Set aside what a role or a database has set, for the session or for the transaction."""
+    await connection.execute(_UNDISTURBED.format(scope=scope))
 
 
 async def version_there(connection: Connection) -> int | None:

@@ -83,6 +83,7 @@ async def _install(connection: Connection, more: str) -> bool:
         hint = "name another database, or rename that schema"
         raise SchemaMismatch(f"a schema named chimeway is there that is not ours; {hint}", hint=hint)
     async with connection.transaction():
+        await migrating.undisturbed(connection, "local")
         await connection.execute(whole(migrating.program()) + more)
     return True
 

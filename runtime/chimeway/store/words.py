@@ -15,6 +15,7 @@ _ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
 _NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
 _REFUSED_LOGIN: Final = re.compile(r"connection to server .* FATAL:\s+(?P<why>(?!the database system is).+)")
 _NO_RIGHT: Final = "42501"
+_READ_ONLY: Final = "25006"
 AGAIN: Final = ("40001", "40P01")
 """The transaction did not happen: under a strict isolation that the database sets, it is done again."""
 TRIES: Final = 5
@@ -56,6 +57,9 @@ def _by_state(error: Exception) -> ChimewayError | None:
         )
     if state.startswith(_NO_ENTRY):
         return _no_entry(message)
+    if state == _READ_ONLY:
+        hint = "name the primary (target_session_attrs=read-write), and begin no READ ONLY transaction"
+        return DatabaseUnavailable(f"the database only lets itself be read ({message}): {hint}", hint=hint)
     if state == _NO_RIGHT:
         hint = "grant it one of the roles that `chimeway db roles` makes, or ask somebody who has one"
         return NotPermitted(f"this role may not do this ({message})", hint=hint)

@@ -8,7 +8,7 @@ create index concurrently if not exists workflow_runs_waiting on chimeway.workfl
 -- transaction
 
 alter table chimeway.schema_version add column serves_from int, add column program text;
-update chimeway.schema_version set serves_from = version;
+update chimeway.schema_version set serves_from = version where serves_from is null;
 alter table chimeway.schema_version alter column serves_from set not null, add primary key (version);
 
 alter table chimeway.workflow_definitions add column data_schema jsonb;

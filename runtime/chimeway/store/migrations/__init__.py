@@ -25,13 +25,18 @@ refused by the check that the text begins with.
 `create index concurrently` does not, but cannot be in a transaction, and leaves an invalid index behind
 when it fails. So an index is written `create index concurrently if not exists`, before the line
 `-- transaction`, and is run twice: first by itself, outside of any transaction, where an invalid one left
-from before is dropped (again CONCURRENTLY); then, without the word, in the transaction, where it is found
-to be there, and costs nothing. Whoever runs the printed text alone (Alembic, Django) gets the same schema;
-on a small database that is all right, on a big one `chimeway db sql --indexes` is run first.
+from before is dropped (again CONCURRENTLY); then, without the word, in the transaction, if it is not there.
+(That is asked first: `create index if not exists` takes its lock before it looks, and would wait for all who
+write.) Whoever runs the printed text alone (Alembic, Django) gets the same schema; on a small database that
+is all right, on a big one `chimeway db sql --indexes` is run first.
 Building CONCURRENTLY waits for every transaction that is older. It has no `lock_timeout`: it keeps nobody
 out while it waits, and failing would only mean to start anew. But this is why migrators await each other
 by asking (`pg_try_advisory_lock`) and never in a blocking call: a blocked statement is a transaction that
 is older, and the two would wait for each other.
+
+**As the owner.** What a migration makes belongs to the schema's owner, whoever runs it: the text takes on
+the owner's role until its end. A superuser who runs it for somebody would else leave functions behind that
+run with a superuser's rights (SECURITY DEFINER), and that the owner can neither grant nor replace.
 
 **Rejected.** A tool of others (Alembic, Django's): each user has one, not the same. Down migrations: they
 are not run in anger, and lose data when they are. Versioned function names in place of `create or replace`
@@ -72,7 +77,10 @@ class Migration:
         """
         steps = f"schema version {self.version - 1} to {self.version} ({self.name})"
         line = f"values ({self.version}, {self.serves_from}, '{_plain(program)}');"
-        built = "\n".join(sql.replace(" concurrently", "", 1) for _, sql in self.indexes)
+        built = "\n".join(
+            _BUILT.format(name=name, sql=sql.replace(" concurrently if not exists", "", 1))
+            for name, sql in self.indexes
+        )
         return "\n".join(
             part
             for part in (
@@ -80,10 +88,12 @@ class Migration:
                 "-- In one transaction: psql --single-transaction -v ON_ERROR_STOP=1 -f THIS_FILE",
                 f"set local lock_timeout = '{LOCK_TIMEOUT}';",
                 _CHECK.format(before=self.version - 1),
+                _AS_OWNER,
                 built,
                 self.body,
                 _VALID,
-                f"insert into chimeway.schema_version (version, serves_from, program)\n{line}\n",
+                f"insert into chimeway.schema_version (version, serves_from, program)\n{line}",
+                f"{_AS_BEFORE}\n",
             )
             if part
         )
@@ -97,6 +107,23 @@ begin
     if there <> {before} then
         raise exception 'schema_mismatch: the schema has version %, this text begins at {before}', there
             using errcode = 'CW011', hint = 'chimeway db status says what is pending';
+    end if;
+end $$;"""
+_AS_OWNER: Final = """\
+do $$
+begin
+    perform set_config('chimeway.role_before', current_setting('role'), true),
+            set_config('role', r.rolname::text, true)
+       from pg_namespace n join pg_roles r on r.oid = n.nspowner where n.nspname = 'chimeway';
+end $$;"""
+_AS_BEFORE: Final = (
+    "do $$ begin perform set_config('role', current_setting('chimeway.role_before'), true); end $$;"
+)
+_BUILT: Final = """\
+do $$
+begin
+    if to_regclass('chimeway.{name}') is null then
+        {sql}
     end if;
 end $$;"""
 _VALID: Final = """\
