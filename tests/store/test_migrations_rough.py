@@ -38,6 +38,20 @@ async def owned(server_url: str, names: Mapping[str, str]) -> AsyncIterator[str]
         await run(url, f"alter role {names['plain']} reset all; drop owned by {names['plain']}")
 
 
+WAITER = """
+select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()
+"""
+BUILDER = WAITER + " and query like 'create index concurrently%'"
+
+
+async def _some(eye: "asyncpg.Connection[Any]", which: str) -> int:
+    """Return the server process that does this, as soon as there is one."""
+    async with asyncio.timeout(10):
+        while (pid := await eye.fetchval(which)) is None:  # noqa: ASYNC110  (a row is no event)
+            await asyncio.sleep(0.01)
+    return int(pid)
+
+
 OWNERS = """
 select distinct r.rolname::text from pg_roles r where r.oid in (
     select p.proowner from pg_proc p where p.pronamespace = 'chimeway'::regnamespace union
@@ -114,6 +128,23 @@ async def test_what_a_role_has_set_does_not_stand_in_the_way(
         await run(url, f"drop owned by {names['plain']}")
 
 
+async def test_who_installs_by_hand_in_the_same_moment_comes_first(server_url: str) -> None:
+    """The printed text, not yet committed, and `db init` beside it: the second finds it installed."""
+    async with (
+        bare_database(server_url) as url,
+        plain(url) as eye,
+        plain(url) as by_hand,
+        open_database(url, size=1) as database,
+    ):
+        transaction = by_hand.transaction()
+        await transaction.start()
+        await by_hand.execute(migrations.whole("7.8.9"))
+        init = asyncio.ensure_future(schema.install(database))
+        await _some(eye, WAITER)
+        await transaction.commit()
+        assert await init is False
+
+
 async def test_a_database_that_only_lets_itself_be_read_says_so(server_url: str) -> None:
     """A standby, or a database set to be read only: told as one that cannot be worked on, with what to do."""
     async with bare_database(server_url) as url:
@@ -150,26 +181,12 @@ async def _in_the_way(url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
             await transaction.rollback()
 
 
-BUILDER = """
-select pid from pg_stat_activity where query like 'create index concurrently%' and wait_event_type = 'Lock'
-   and datname = current_database()
-"""
-
-
-async def _builder(eye: "asyncpg.Connection[Any]") -> int:
-    """Return the server process that builds an index and waits."""
-    async with asyncio.timeout(10):
-        while (pid := await eye.fetchval(BUILDER)) is None:  # noqa: ASYNC110  (a row is no event)
-            await asyncio.sleep(0.01)
-    return int(pid)
-
-
 async def test_a_migrator_killed_while_it_builds_leaves_work_for_the_next(owned: str) -> None:
     """Its half-built index is found, dropped and built anew; the version is the old one until then."""
     async with plain(owned) as eye:
         async with _in_the_way(owned):
             killed = asyncio.ensure_future(migrating.migrate(owned))
-            await eye.execute("select pg_terminate_backend($1)", await _builder(eye))
+            await eye.execute("select pg_terminate_backend($1)", await _some(eye, BUILDER))
             with pytest.raises(DatabaseUnavailable):
                 await killed
         invalid = "select count(*) from pg_index where not indisvalid"
@@ -189,7 +206,7 @@ async def test_a_deadlock_while_an_index_is_built_is_survived(
     async with plain(owned) as eye, _in_the_way(owned) as stranger:
         await stranger.execute("set deadlock_timeout = '1h'")
         migration = asyncio.ensure_future(migrating.migrate(owned, told=heard.append))
-        await _builder(eye)
+        await _some(eye, BUILDER)
         await stranger.execute("lock table chimeway.workflow_runs in share update exclusive mode", timeout=10)
         await stranger.execute("rollback")
         assert await migration == ALL

@@ -73,6 +73,8 @@ CALLS = (
     "select chimeway.signal('read', actor_id => 'ada', payload => '1')",
     "select chimeway.signal('read', actor_id => 'ada', payload => null)",
     "select chimeway.signal('read', actor_id => 'ada', dedupe_key => '')",
+    """select chimeway.signal('read', repeat(chr(66560), 255), repeat(chr(66561), 255), '{}',
+        repeat(chr(66562), 255))""",
     # identify
     "select chimeway.identify()",
     "select chimeway.identify('', 'ada')",

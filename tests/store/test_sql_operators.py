@@ -232,6 +232,28 @@ STUCK = [
 ]
 
 
+@pytest.mark.parametrize("pause", [True, False])
+@pytest.mark.parametrize("first", ["register", "pause"])
+async def test_a_version_that_comes_in_the_same_moment_is_paused_as_the_others(
+    sql: "asyncpg.Connection[Any]", database_url: str, first: str, pause: bool
+) -> None:
+    """Who pauses or resumes and who registers a version wait for each other: none is left behind."""
+    await sql.fetchval("select chimeway.pause_workflow('mention_escalation', $1)", not pause)
+    steer = f"select chimeway.pause_workflow('mention_escalation', {pause})"
+    new = json.dumps({**MENTION, "version": 2})
+    deploy = f"select chimeway.register_workflow('{new}', 'd')"
+    async with plain(database_url) as one, plain(database_url) as two:
+        transaction = one.transaction()
+        await transaction.start()
+        await one.fetchval(deploy if first == "register" else steer)
+        other = asyncio.ensure_future(two.fetchval(steer if first == "register" else deploy))
+        await blocked(sql, two)
+        await transaction.commit()
+        await other
+    paused = await sql.fetch("select paused_at is not null from chimeway.workflow_definitions")
+    assert [row[0] for row in paused] == [pause, pause]
+
+
 async def test_stuck_runs_are_known(sql: "asyncpg.Connection[Any]") -> None:
     """A live run whose step, delivery or waiting context is not what it must be is stuck; no other is."""
     for state, step, context, stuck in STUCK:

@@ -2,13 +2,14 @@
 
 import asyncio
 import json
+import random
 from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
 import pytest
 
-from store.plain_sql import blocked, contents, plain, put_into_inbox, register, trigger
+from store.plain_sql import blocked, contents, plain, put_into_inbox, refused, register, trigger
 
 
 @pytest.fixture
@@ -206,3 +207,17 @@ async def test_two_marks_at_once_are_one_signal(sql: "asyncpg.Connection[Any]", 
         await transaction.commit()
         assert [row["id"] for row in await waiting] == items[2:]
     assert await sql.fetchval("select count(*) from chimeway.signals") == 3
+
+
+async def test_the_longest_names_that_are_taken_can_be_recorded(database_url: str) -> None:
+    """Text that no index can make shorter, of as many bytes as are allowed, is recorded, and found again."""
+    chance = random.Random(7)
+    tenant, actor, key = (
+        "".join(chr(chance.randrange(0x10000, 0x2FFFF)) for _ in range(length)) for length in (255, 255, 140)
+    )
+    say = "select chimeway.signal('read', $1, $2, '{}', $3)"
+    async with plain(database_url) as sql:
+        first = await sql.fetchval(say, tenant, actor, key)
+        assert await sql.fetchval(say, tenant, actor, key) == first
+        error = await refused(sql, say, tenant, actor, key + "x")
+    assert (error.sqlstate, "are 2601 bytes long" in str(error)) == ("CW001", True)

@@ -8,6 +8,8 @@ either order, one version at a time, and a program may be taken back by one. See
 from dataclasses import dataclass
 from typing import Final
 
+import asyncpg
+
 from chimeway.errors import SchemaMismatch
 from chimeway.store import migrating
 from chimeway.store.migrations import OLDEST, VERSION, schema_sql, whole
@@ -82,9 +84,14 @@ async def _install(connection: Connection, more: str) -> bool:
     if await connection.fetchval("select to_regnamespace('chimeway')") is not None:
         hint = "name another database, or rename that schema"
         raise SchemaMismatch(f"a schema named chimeway is there that is not ours; {hint}", hint=hint)
-    async with connection.transaction():
-        await migrating.undisturbed(connection, "local")
-        await connection.execute(whole(migrating.program()) + more)
+    try:
+        async with connection.transaction():
+            await migrating.undisturbed(connection, "local")
+            await connection.execute(whole(migrating.program()) + more)
+    except (asyncpg.UniqueViolationError, asyncpg.DuplicateSchemaError):
+        if await migrating.version_there(connection) is None:
+            raise
+        return False  # somebody with the printed text came first
     return True
 
 

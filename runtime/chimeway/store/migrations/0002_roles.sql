@@ -48,6 +48,46 @@ begin
     end if;
 end $$;
 
+create or replace function chimeway.signal(
+    type       text,
+    tenant_id  text  default 'default',
+    actor_id   text  default null,
+    payload    jsonb default '{}',
+    dedupe_key text  default null
+) returns uuid
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    s_shard smallint;
+    s_id    uuid;
+begin
+    perform chimeway.check_id('type', type);
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('actor_id', actor_id);
+    perform chimeway.check_object('payload', payload);
+    if dedupe_key is not null then perform chimeway.check_id('dedupe_key', dedupe_key); end if;
+    -- No index takes more; three texts of 255 characters may be longer.
+    if octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key) > 2600 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('tenant_id, actor_id and dedupe_key are %s bytes long',
+            octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key)),
+            'together they may be 2600 bytes long: make dedupe_key shorter, such as a digest');
+    end if;
+    s_shard := chimeway.shard_of(tenant_id, actor_id);
+    insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
+    values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
+            signal.payload, signal.dedupe_key, chimeway.clock())
+    on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing
+    returning id into s_id;
+    if s_id is null then
+        select s.id into strict s_id from chimeway.signals s
+         where s.tenant_id = signal.tenant_id and s.actor_id = signal.actor_id
+           and s.dedupe_key = signal.dedupe_key and s.shard = s_shard;
+        return s_id;
+    end if;
+    perform chimeway.hint();
+    return s_id;
+end $$;
+
 create or replace function chimeway.identify(
     tenant_id    text  default 'default',
     recipient_id text  default null,
@@ -259,6 +299,10 @@ begin
     perform chimeway.check_definition(definition);
     perform chimeway.check_id('digest', digest);
     d_version := (definition ->> 'version')::int;
+    -- A new version is paused as the others are: who pauses them at this moment waits for us, or we for him.
+    if not exists (select from chimeway.workflow_definitions w where w.key = d_key and w.version = d_version) then
+        perform 1 from chimeway.workflow_definitions w where w.key = d_key order by w.version for no key update;
+    end if;
     insert into chimeway.workflow_definitions
         (key, version, digest, definition, signal_types, required_data, match_fields, paused_at)
     values (d_key, d_version, register_workflow.digest, register_workflow.definition,
@@ -419,6 +463,7 @@ begin
     if p_paused is null then
         perform chimeway.refuse('invalid_input', 'CW001', 'paused is null', 'give true or false');
     end if;
+    perform 1 from chimeway.workflow_definitions w where w.key = p_key order by w.version for no key update;
     update chimeway.workflow_definitions
        set paused_at = case when p_paused then coalesce(paused_at, chimeway.clock()) end where key = p_key;
     get diagnostics touched = row_count;
