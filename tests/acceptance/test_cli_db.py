@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from acceptance.test_cli import Answer, chimeway
 from chimeway.store import roles, schema
 from chimeway.store.embedded import temporary_server
 from chimeway.store.pool import open_database
 from kit.bare import bare_database, run
 from kit.catalog import catalogue
+from kit.command import Answer, chimeway, inside
 from kit.logins import as_role
 from kit.psql import psql
 
@@ -33,7 +33,7 @@ async def cluster(own_server: str) -> AsyncIterator[str]:
 
 
 async def _db(url: str, *words: str) -> Answer:
-    return await chimeway("db", *words, url=url)
+    return await inside("db", *words, url=url)
 
 
 async def test_an_upgrade_by_hand(cluster: str) -> None:
@@ -52,7 +52,7 @@ async def test_an_upgrade_by_hand(cluster: str) -> None:
         assert (await _db(url, "roles")).err == (
             "error[schema_mismatch]: the schema is missing, or has no roles yet; first: chimeway db migrate\n"
         )
-        migrated = await _db(url, "migrate", "--json")
+        migrated = await chimeway("db", "migrate", "--json", url=url)
         assert migrated.json == {"version": 2, "migrated": True, "versions": [2]}
         assert "building the index workflow_runs_of_tenant" in migrated.err
         made = await _db(url, "roles", "--json")
@@ -96,7 +96,7 @@ async def test_roles_that_nobody_has_made(cluster: str) -> None:
 async def test_the_texts_are_complete(server_url: str, tmp_path: Path) -> None:
     """What `db sql` prints is what psql needs, in one transaction; a version that there is not is refused."""
     whole, step, before = [
-        (await chimeway("db", "sql", *words)).out
+        (await inside("db", "sql", *words)).out
         for words in ((), ("--from", "1"), ("--from", "1", "--indexes"))
     ]
     assert before.count("create index concurrently if not exists") == before.count(";") == 2
@@ -106,7 +106,7 @@ async def test_the_texts_are_complete(server_url: str, tmp_path: Path) -> None:
             await psql(old, statement)
         await psql(old, step)
         assert await catalogue(new) == await catalogue(old)
-    wrong = await chimeway("db", "sql", "--from", "3")
+    wrong = await inside("db", "sql", "--from", "3")
     assert (wrong.code, wrong.err) == (3, "error[invalid_input]: --from is 3: give a version from 1 to 2\n")
 
 

@@ -1,7 +1,9 @@
-"""The real command in a process of its own: its answer, or what it shows on a terminal."""
+"""The real command in a process of its own: its answer, or what it shows on a terminal. `inside`: in ours."""
 
 import asyncio
+import contextlib
 import fcntl
+import io
 import json
 import os
 import pty
@@ -12,6 +14,9 @@ import termios
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
+
+from chimeway.cli.main import main
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,28 @@ async def chimeway(*args: str, url: str | None = None, cwd: Path | None = None, 
     out, err = await process.communicate(stdin.encode())
     assert "Traceback" not in err.decode()
     return Answer(process.returncode or 0, out.decode(), err.decode())
+
+
+async def inside(*args: str, url: str | None = None) -> Answer:
+    """Run a command as `chimeway` does, but in this process: a tenth of the time. One at a time."""
+    return await asyncio.to_thread(_inside, args, url)
+
+
+def _inside(args: tuple[str, ...], url: str | None) -> Answer:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CHIMEWAY_")}
+    ours = {} if url is None else {"CHIMEWAY_DATABASE_URL": url}
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, clean | ours, clear=True),
+        mock.patch.object(sys, "argv", ["chimeway", *args]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as ended:
+            return Answer(ended.code if isinstance(ended.code, int) else 0, out.getvalue(), err.getvalue())
+    raise AssertionError("the command line ends its process")
 
 
 async def on_terminal(
