@@ -39,7 +39,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "embedded.started": "url, data_dir, seconds, created: it runs, and this process started it",
         "embedded.attached": "url: it ran already",
         "embedded.lost": "data_dir: it ended although we need it; it is started anew",
-        "embedded.failed": "data_dir, error: it could not be started anew; tried again soon",
+        "embedded.failed": "data_dir, error: it could not be started anew (tried again), or does not end",
         "embedded.stopped": "seconds: nobody needed it any more; so long its end took",
         # Ownership
         "lease.acquired": "shards, epoch, taken_over: these shards are ours now",

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -175,6 +176,95 @@ def test_a_long_path(new_folder: Path) -> None:
         assert str(sockets) in server.url
         assert (sockets.stat().st_mode & 0o777, sockets.stat().st_uid) == (0o700, account_for(deep).uid)
     assert not sockets.exists()
+
+
+def test_a_path_that_would_be_a_list(new_folder: Path) -> None:
+    """PostgreSQL splits the socket's folder at commas: there, too, it is elsewhere."""
+    with running(new_folder / 'this, that and "those"') as server:
+        assert server.host.startswith("/tmp/chimeway-")  # noqa: S108
+
+
+def test_a_path_with_a_line_break(new_folder: Path) -> None:
+    """PostgreSQL would misread its own notes: refused, and not made."""
+    folder = new_folder.with_name("a\nb")
+    said = f"the path of the data folder holds a line break ({str(folder)!r}): {HINT}"
+    assert _refusal(folder).message == said
+    assert not folder.exists()
+
+
+def test_a_lock_that_cannot_be_opened(new_folder: Path) -> None:
+    """What the system refuses (a folder mounted read-only, say) is said in our words."""
+    (new_folder / "gate").mkdir(parents=True)
+    fault = _refusal(new_folder)
+    assert isinstance(fault, DatabaseUnavailable)
+    assert fault.message == (
+        f"the embedded PostgreSQL in {new_folder} cannot be started or joined: "
+        f"[Errno 21] Is a directory: '{new_folder}/gate'"
+    )
+
+
+@as_root
+def test_folders_above_are_made_so_that_they_can_be_passed(new_folder: Path) -> None:
+    """Whatever root's umask is: those that it makes above the data are not shut to PostgreSQL's account."""
+    before = os.umask(0o077)
+    try:
+        with running(new_folder / "above" / "data"):
+            pass
+    finally:
+        os.umask(before)
+    assert (new_folder.stat().st_mode & 0o777, (new_folder / "above" / "data").stat().st_mode & 0o777) == (
+        0o755,
+        0o700,
+    )
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("without", "why"),
+    [
+        (
+            ["setpriv", "--inh-caps=-all", "--bounding-set=-all"],
+            "without CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_KILL",
+        ),
+        (["setpriv", "--inh-caps=-kill", "--bounding-set=-kill"], "without CAP_KILL: run as"),
+        (["unshare", "--map-root-user"], "(Operation not permitted): run as"),
+    ],
+)
+def test_root_without_rights(without: list[str], why: str, new_folder: Path) -> None:
+    """In a container root is often root by name only: what is missing is said before anything is made."""
+    if shutil.which(without[0]) is None or subprocess.run([*without, "true"], check=False).returncode:
+        pytest.skip(f"{without[0]} does not work here")
+    code = (
+        "import sys, pathlib; from chimeway.store.embedded import running; "
+        "running(pathlib.Path(sys.argv[1])).__enter__()"
+    )
+    done = subprocess.run(
+        [*without, sys.executable, "-c", code, new_folder], capture_output=True, text=True, check=False
+    )
+    assert "PostgreSQL refuses to run as root, and this root cannot run it as" in done.stderr
+    assert why in done.stderr
+    assert not new_folder.exists()
+
+
+@as_root
+def test_a_full_disk(folder: Path) -> None:
+    """It is said where the server cannot say it any more, and all goes on when there is room again."""
+    small = folder.with_name("small")
+    small.mkdir(mode=0o755)
+    mounting = ["mount", "-t", "tmpfs", "-o", "size=80m,mode=755", "none", small]
+    if subprocess.run(mounting, check=False).returncode:
+        pytest.skip("no tmpfs can be mounted here")
+    try:
+        subprocess.run(["cp", "-a", folder, small / "data"], check=True)
+        with (small / "filling").open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        assert "did not start (the disk is full)" in _refusal(small / "data").message
+        (small / "filling").unlink()
+        with running(small / "data"):
+            pass
+    finally:
+        subprocess.run(["umount", small], check=True)
 
 
 def test_a_planted_socket_folder(new_folder: Path) -> None:

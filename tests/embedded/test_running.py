@@ -1,13 +1,16 @@
 """One server for a data folder: who starts it, who attaches, who ends it, and what kills it."""
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import asyncpg
+import psutil
 import psycopg
 import pytest
 import sqlalchemy
@@ -17,6 +20,8 @@ from chimeway.app import App
 from chimeway.errors import DatabaseUnavailable
 from chimeway.settings import Settings
 from chimeway.store.embedded import Server, running
+from chimeway.store.embedded.account import account_for
+from chimeway.store.embedded.locks import FileLock
 from chimeway.store.meant import database_meant
 from kit.data_folder import keeper, postmaster, server_processes
 from kit.waiting import wait_for
@@ -175,6 +180,96 @@ def test_a_number_in_postmaster_pid_is_not_believed(folder: Path) -> None:
             stranger.kill()
 
 
+def test_a_fork_does_not_let_go_for_its_parent(folder: Path) -> None:
+    """A child that was forked inside the block, and leaves it, takes nothing from who forked it."""
+    held = running(folder)
+    held.__enter__()
+    kept = keeper(folder)
+    child = os.fork()
+    if child == 0:
+        try:
+            held.__exit__(None, None, None)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    users = FileLock(folder / "users", account_for(folder))
+    assert not users.exclusively()
+    users.close()
+    assert keeper(folder) == kept
+    held.__exit__(None, None, None)
+    assert server_processes(folder) == []
+
+
+@pytest.fixture
+def slow_folder(folder: Path) -> Path:
+    """A data folder whose server recovers for two seconds, once, before it lets anybody in."""
+    cluster = folder / "cluster"
+    signal_file, conf = cluster / "recovery.signal", cluster / "postgresql.auto.conf"
+    signal_file.touch()
+    account_for(folder).own(signal_file)
+    with conf.open("a") as file:
+        file.write("restore_command = 'test -e slept || { touch slept; sleep 2; }; false'\n")
+    return folder
+
+
+def test_a_server_that_recovers_is_waited_for(slow_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long: killed for it, it would have to begin anew each time, and never be done."""
+    monkeypatch.setattr("chimeway.store.embedded.sharing._PATIENCE_S", 1.0)
+    with running(slow_folder) as server:
+        assert asyncio.run(_value(server.url, "select 1")) == 1
+    said = (slow_folder / "server.log").read_text()
+    assert said.count("archive recovery complete") == 1
+    assert said.count("the database system is starting up") < 100, "the log is not filled with our questions"
+
+
+async def test_a_start_that_is_killed_is_begun_again(slow_folder: Path) -> None:
+    """What dies of a signal while it starts, server or keeper, is no reason to give up."""
+    other = Other(slow_folder)
+    await wait_for((slow_folder / "cluster" / "slept").exists, "its recovery")
+    postmaster(slow_folder).kill()
+    other.attached()
+    other.leave()
+    assert server_processes(slow_folder) == []
+
+
+def test_a_start_whose_keeper_is_killed_is_begun_again(folder: Path) -> None:
+    """Also at once: then nobody says anything."""
+    other = Other(folder)
+    while not (found := [one for one in psutil.process_iter() if _keeps(one, folder)]):
+        time.sleep(0.001)
+    for process in found:
+        process.kill()
+    other.attached()
+    other.leave()
+    assert server_processes(folder) == []
+
+
+def _keeps(process: psutil.Process, folder: Path) -> bool:
+    try:
+        words = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return "keeper.py" in words and str(folder) in words
+
+
+async def test_nothing_hinders_who_leaves(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A keeper that is stopped, or somebody who stands at the gate, is told of, and not waited for long."""
+    monkeypatch.setattr("chimeway.store.embedded.sharing._LEAVE_S", 0.2)
+    with running(folder):
+        stopped = keeper(folder)
+        stopped.send_signal(signal.SIGSTOP)
+    assert server_processes(folder)
+    gate = FileLock(folder / "gate", account_for(folder))
+    with running(folder):
+        assert gate.exclusively()
+    stopped.send_signal(signal.SIGCONT)
+    gate.close()
+    await wait_for(lambda: not server_processes(folder), "its end")
+    assert "embedded.stopped" not in "".join(capfd.readouterr())
+
+
 def test_started_in_a_thread_that_ends(folder: Path) -> None:
     """Which thread starts it does not matter: a host's loop may run in any."""
     found: list[Server] = []
@@ -214,7 +309,7 @@ async def test_patience_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch
     frozen = postmaster(folder)
     frozen.send_signal(signal.SIGSTOP)
     monkeypatch.setattr("chimeway.store.embedded.sharing._PATIENCE_S", 0.2)
-    monkeypatch.setattr("chimeway.store.embedded.keeper.answers", lambda _socket: False)
+    monkeypatch.setattr("chimeway.store.embedded.keeper.asked", lambda _socket: False)
     with pytest.raises(DatabaseUnavailable, match=r"given no answer for 0\.2 s"), running(folder):
         pass
     frozen.send_signal(signal.SIGCONT)

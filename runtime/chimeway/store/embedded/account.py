@@ -2,6 +2,8 @@
 
 import os
 import pwd
+import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +11,9 @@ from typing import Any, Final
 from chimeway.errors import DatabaseUnavailable
 
 _UNPRIVILEGED: Final = ("postgres", "nobody")
+_STATUS: Final = Path("/proc/self/status")
+_NEEDED: Final = {"CAP_CHOWN": 0, "CAP_DAC_OVERRIDE": 1, "CAP_KILL": 5, "CAP_SETGID": 6, "CAP_SETUID": 7}
+"""What root needs to give data to an account, and to start, look after and end what runs as it: by bit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +47,17 @@ def account_for(folder: Path | None = None) -> Account:
     """Return whom the server of a data folder runs as: us; where we are root, its owner, or an account.
 
     Raises:
-        DatabaseUnavailable: there is no account that could run it.
+        DatabaseUnavailable: there is no account that could run it, or we may not start it as one.
     """
     uid = os.geteuid()
     if uid != 0:
         return _entry(uid, dropped=False)
+    found = _for_root(folder)
+    _check_rights(found)
+    return found
+
+
+def _for_root(folder: Path | None) -> Account:
     owner = 0 if folder is None or not folder.exists() else folder.stat().st_uid
     if owner != 0:
         return _entry(owner, dropped=True)
@@ -61,6 +72,25 @@ def account_for(folder: Path | None = None) -> Account:
         f"PostgreSQL refuses to run as root, and neither postgres nor nobody is an account here; {hint}",
         hint=hint,
     )
+
+
+def _check_rights(account: Account) -> None:
+    """See that this root may do what root may: in a container it often may not."""
+    status = _STATUS.read_text() if _STATUS.exists() else ""
+    held = re.search(r"^CapEff:\s*([0-9a-f]+)", status, re.MULTILINE)
+    lacks = [name for name, bit in _NEEDED.items() if held and not int(held[1], 16) >> bit & 1]
+    why = f"without {', '.join(lacks)}" if lacks else ""
+    if not lacks:
+        try:
+            subprocess.run(["/bin/sh", "-c", ":"], check=False, cwd="/", **account.popen())
+        except OSError as error:  # a namespace of users in which there is no such account
+            why = f"({error.strerror})"
+    if why:
+        hint = "run as an ordinary user, give root these rights, or name a database (CHIMEWAY_DATABASE_URL)"
+        raise DatabaseUnavailable(
+            f"PostgreSQL refuses to run as root, and this root cannot run it as {account.name} {why}: {hint}",
+            hint=hint,
+        )
 
 
 def _entry(uid: int, *, dropped: bool) -> Account:

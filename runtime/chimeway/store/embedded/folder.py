@@ -2,7 +2,7 @@
 
     server.log, server.log.1   what the server says; the second is the end of what was said before
     cluster/                   PostgreSQL's own data
-    sockets/                   its socket (0700), unless the path would be too long for one
+    sockets/                   its socket (0700), unless the path would be too long for one, or has a comma
     gate, users, server        lock files, see `sharing`
     binaries                   where the running server's are
 
@@ -33,6 +33,11 @@ _SOCKET_PATH_BYTES: Final = 103
 """The least that systems allow (macOS; Linux has 107)."""
 
 
+_LISTS: Final = frozenset(',"')
+"""PostgreSQL and libpq take such a path for a list of them."""
+_LITTLE_BYTES: Final = 1_048_576
+
+
 @dataclass(frozen=True, slots=True)
 class Folder:
     """A data folder that is ours, and the account that its server runs as."""
@@ -54,7 +59,8 @@ class Folder:
     def sockets(self) -> Path:
         """Where the server's socket is: the same for everybody who looks."""
         inside = self.path / "sockets"
-        if len(os.fsencode(inside / f".s.PGSQL.{PORT}.lock")) <= _SOCKET_PATH_BYTES:
+        short = len(os.fsencode(inside / f".s.PGSQL.{PORT}.lock")) <= _SOCKET_PATH_BYTES
+        if short and not _LISTS & set(str(inside)):
             return inside
         digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
         # Not below TMPDIR, which may be long, and differ from one user of the folder to the next.
@@ -75,6 +81,11 @@ class Folder:
         """Return where the running server's binaries are."""
         return Path(os.fsdecode((self.path / "binaries").read_bytes()))
 
+    def is_full(self) -> bool:
+        """Say whether the disk has no room left; the server may have had none to say so in."""
+        disk = os.statvfs(self.path)
+        return disk.f_bavail * disk.f_frsize < _LITTLE_BYTES
+
     def tidy(self) -> None:
         """Remove the sockets' folder if it is outside, and empty because no server runs."""
         if self.sockets.parent != self.path:
@@ -90,6 +101,8 @@ def open_folder(path: Path) -> Folder:
         DatabaseUnavailable: there is no account that a server could run as.
     """
     path = Path(os.path.realpath(path))
+    if {"\n", "\r"} & set(str(path)):  # PostgreSQL's own notes about it are read by lines
+        raise _refused(f"the path of the data folder holds a line break ({str(path)!r})")
     try:
         return _opened(path)
     except OSError as error:
@@ -100,7 +113,7 @@ def _opened(path: Path) -> Folder:
     account = account_for(path)
     if account.dropped:
         _check_reach(path, account)
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make(path, account)
     owner = path.stat().st_uid
     if owner not in {os.geteuid(), account.uid}:
         raise _refused(f"the data folder {path} belongs to {_name(owner)}, and this is {account.name}")
@@ -112,6 +125,16 @@ def _opened(path: Path) -> Folder:
     account.own(path)
     made_private(folder.sockets, account)
     return folder
+
+
+def _make(path: Path, account: Account) -> None:
+    """Make a folder, and those above that are missing, where the account can come to it."""
+    missing = [above for above in reversed(path.parents) if not above.exists()]
+    for above in missing:
+        above.mkdir(exist_ok=True)
+        if account.dropped:  # whatever our umask
+            above.chmod(0o755)
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def made_private(path: Path, account: Account) -> None:

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 HELD: Final = "another keeper has the lock"
+DIED: Final = "the keeper died"
+KILLED: Final = "the server was killed while it started"
 _READY: Final = b"ready"
-_DEADLINE_S: Final = 60.0
 _ORDERLY_S: Final = 60.0
 _AT_ONCE_S: Final = 5.0
 _LOG_BYTES: Final = 1_048_576
@@ -31,10 +32,22 @@ _SAID: Final = 2_000
 _PR_SET_PDEATHSIG: Final = 1
 _PROTOCOL: Final = 196_608
 _CANNOT_CONNECT_NOW: Final = b"C57P03\0"
+_NOISE: Final = b"the database system is starting up"
+"""What it logs of each of our questions while it recovers."""
+_PAUSE_S: Final = 0.005
+_LONG_PAUSE_S: Final = 0.05
 
 
 def answers(path: str) -> bool:
-    """Say whether a server lets somebody in by this socket now; one that still recovers does not (57P03)."""
+    """Say whether a server lets somebody in by this socket now."""
+    return asked(path) is True
+
+
+def asked(path: str) -> bool | None:
+    """Say whether a server lets somebody in by this socket now; None: not yet, but it says so (57P03).
+
+    That is one that recovers, for as long as that takes, or ends.
+    """
     hello = b"user\0postgres\0database\0postgres\0\0"
     try:
         with socket.socket(socket.AF_UNIX) as talk:
@@ -45,7 +58,9 @@ def answers(path: str) -> bool:
             talk.sendall(b"X\0\0\0\4")
     except OSError:
         return False
-    return answer[:1] == b"R" or (answer[:1] == b"E" and _CANNOT_CONNECT_NOW not in answer)
+    if answer[:1] == b"E" and _CANNOT_CONNECT_NOW in answer:
+        return None
+    return answer[:1] in {b"R", b"E"}
 
 
 def _die_with(parent: int) -> None:
@@ -95,7 +110,8 @@ def _size(log: str) -> int:
 
 
 def _said(log: str, since: int) -> bytes:
-    return Path(log).read_bytes()[since:].strip()[-_SAID:] or b"it said nothing"
+    lines = Path(log).read_bytes()[since:].splitlines()
+    return b"\n".join(line for line in lines if _NOISE not in line)[-_SAID:] or b"it said nothing"
 
 
 def _tell(pipe: int, text: bytes) -> None:
@@ -117,19 +133,32 @@ def _keep(spec: dict[str, Any], pipe: int) -> int:
         Path(left).unlink(missing_ok=True)
     since = _size(spec["log"])
     server = _started(spec, lock)
-    ends = time.monotonic() + _DEADLINE_S
-    while not answers(spec["socket"]):
-        if server.poll() is not None or time.monotonic() > ends:
-            server.kill()
-            server.wait()
-            _tell(pipe, _said(spec["log"], since))
-            return 1
-        time.sleep(0.005)
+    if not _came_up(server, spec["socket"], spec["patience"]):
+        killed = server.poll() == -signal.SIGKILL
+        server.kill()
+        server.wait()
+        _tell(pipe, (KILLED.encode() + b"\n" if killed else b"") + _said(spec["log"], since))
+        return 1
     _tell(pipe, _READY)
     unneeded = threading.Event()
     threading.Thread(target=_end_when_unneeded, args=(users, server, unneeded), daemon=True).start()
     server.wait()
     return 0 if unneeded.is_set() else 1
+
+
+def _came_up(server: "subprocess.Popen[bytes]", path: str, patience_s: float) -> bool:
+    """Wait until it answers; False: it has ended, or said nothing for so long.
+
+    One that recovers is never given up: killed, it would begin that anew, and never be done.
+    """
+    ends, pause = time.monotonic() + patience_s, _PAUSE_S
+    while (answer := asked(path)) is not True:
+        if answer is None:
+            ends, pause = time.monotonic() + patience_s, _LONG_PAUSE_S
+        if server.poll() is not None or time.monotonic() > ends:
+            return False
+        time.sleep(pause)
+    return True
 
 
 def _end_when_unneeded(users: int, server: "subprocess.Popen[bytes]", unneeded: threading.Event) -> None:
@@ -168,7 +197,7 @@ def main() -> NoReturn:
             told = pipe.read()
         if told == _READY:
             sys.exit(0)
-        sys.stderr.buffer.write(told or b"its keeper died")
+        sys.stderr.buffer.write(told or DIED.encode())
         sys.exit(1)
     os.close(reader)
     _detach()

@@ -19,8 +19,9 @@ States, as one who comes sees them, under the gate and sharing `users`
     server free                    nothing runs: make the cluster if there is none, start a keeper, which
                                    says when its server answers, or what it said when it failed.
     server held, it answers        attached.
-    server held, no answer         it starts, recovers (57P03), or the rest of a killed one is ending:
-                                   look again, until it answers, or is free, or patience is at an end.
+    server held, no answer         it starts, or the rest of a killed one is ending: look again, until it
+                                   answers, or is free, or patience is at an end.
+    server held, "not yet" (57P03) it recovers, for as long as that takes: no patience ends with it.
 
 Leaving
     Under the gate: whoever can turn the shared hold on `users` into one for itself is the last; it lets go
@@ -28,6 +29,8 @@ Leaving
     finds nothing, rather than a server that is about to end.
 
 Failures
+    Who is attached forks. The child shares the hold, and does not let go for its parent when it leaves the
+        block; the server stays until the child has ended too, if its parent was killed.
     A node or command is killed (-9). Its hold on `users` is gone; if it was the last, the keeper ends the
         server in order. Nothing is left to clean up.
     The server (postmaster) is killed. Its keeper sees its child end, and ends; its backends end by
@@ -87,6 +90,8 @@ _LEAVE_S: Final = 30.0
 _LOOK_S: Final = 0.5
 _PAUSE_S: Final = 0.01
 _IN_THE_WAY: Final = ("postmaster.pid", "shared memory block")
+_AGAIN: Final = (keeper.HELD, keeper.DIED, keeper.KILLED, "terminated by signal 9")
+"""Faults of a moment. (Nothing is said where the one was killed that waits for the keeper.)"""
 _SETTINGS: Final = ("listen_addresses=", "unix_socket_permissions=0700", "log_checkpoints=off")
 
 
@@ -110,8 +115,13 @@ def running(data_dir: Path, *, settings: tuple[str, ...] = ()) -> Iterator[Serve
     """
     folder = open_folder(data_dir)
     with ExitStack() as stack:
-        hold = stack.enter_context(_attached(_Locks(folder, stack), (*_SETTINGS, *settings)))
-        yield hold
+        try:
+            server = stack.enter_context(_attached(_Locks(folder, stack), (*_SETTINGS, *settings)))
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"the embedded PostgreSQL in {folder.path} cannot be started or joined: {error}"
+            ) from error
+        yield server
 
 
 class _Locks:
@@ -132,23 +142,30 @@ def _attached(locks: _Locks, settings: tuple[str, ...]) -> Iterator[Server]:
         server = _found_or_started(locks, settings)
     watch = _Watch(locks, settings)
     watch.start()
+    process = os.getpid()
     try:
         yield server
     finally:
-        watch.end()
-        _leave(locks)
+        if process == os.getpid():  # a fork shares the open files: it would let go for who forked it
+            watch.end()
+            _leave(locks)
 
 
 def _leave(locks: _Locks) -> None:
-    """Let go; whoever is the last waits for the server's end."""
-    with locks.gate.alone(_GATE_S):
-        last = locks.users.exclusively()
-        locks.users.release()
-        if last:
-            began = time.monotonic()
-            locks.server.await_free(_LEAVE_S)
-            locks.folder.tidy()
-            _log.info("embedded.stopped", seconds=round(time.monotonic() - began, 3))
+    """Let go; whoever is the last waits for the server's end. What hinders that hinders nobody's end."""
+    began = time.monotonic()
+    try:
+        with locks.gate.alone(_LEAVE_S):
+            last = locks.users.exclusively()
+            locks.users.release()
+            if last and locks.server.await_free(_LEAVE_S):
+                locks.folder.tidy()
+                _log.info("embedded.stopped", seconds=round(time.monotonic() - began, 3))
+            elif last:
+                fault = f"it was told to end, and has not for {_LEAVE_S:g} s"
+                _log.error("embedded.failed", data_dir=str(locks.folder.path), error=fault)
+    except DatabaseUnavailable as error:  # our locks go with us all the same
+        _log.error("embedded.failed", data_dir=str(locks.folder.path), error=str(error))
 
 
 def _found_or_started(locks: _Locks, settings: tuple[str, ...]) -> Server:
@@ -158,9 +175,12 @@ def _found_or_started(locks: _Locks, settings: tuple[str, ...]) -> Server:
     began = time.monotonic()
     while True:
         if not locks.server.is_free():
-            if keeper.answers(socket):
+            answer = keeper.asked(socket)
+            if answer:
                 _log.info("embedded.attached", url=url_by(folder.sockets))
                 return Server(url_by(folder.sockets), folder.remembered())
+            if answer is None:  # it recovers, or ends
+                began = time.monotonic()
         elif (server := _started(folder, settings, began)) is not None:
             return server
         if time.monotonic() - began > _PATIENCE_S:
@@ -184,15 +204,17 @@ def _started(folder: Folder, settings: tuple[str, ...], began: float) -> Server 
         seconds = round(time.monotonic() - began, 3)
         _log.info("embedded.started", url=url, data_dir=str(folder.path), seconds=seconds, created=not major)
         return Server(url, binaries.folder)
-    if keeper.HELD not in fault:
-        if not any(words in fault for words in _IN_THE_WAY):
-            raise DatabaseUnavailable(f"the embedded PostgreSQL in {folder.path} did not start:\n{fault}")
-        if time.monotonic() - began > _FOREIGN_S:
-            raise DatabaseUnavailable(
-                f"another PostgreSQL server, which Chimeway did not start, works on {folder.cluster}: "
-                f"end it, or connect to it by CHIMEWAY_DATABASE_URL:\n{fault}"
-            )
-        forget_the_dead(folder)
+    if not fault or any(words in fault for words in _AGAIN):
+        return None
+    if not any(words in fault for words in _IN_THE_WAY):
+        full = " (the disk is full)" if folder.is_full() else ""
+        raise DatabaseUnavailable(f"the embedded PostgreSQL in {folder.path} did not start{full}:\n{fault}")
+    if time.monotonic() - began > _FOREIGN_S:
+        raise DatabaseUnavailable(
+            f"another PostgreSQL server, which Chimeway did not start, works on {folder.cluster}: "
+            f"end it, or connect to it by CHIMEWAY_DATABASE_URL:\n{fault}"
+        )
+    forget_the_dead(folder)
     return None
 
 
@@ -210,6 +232,7 @@ def _keep(folder: Folder, binaries: Path, settings: tuple[str, ...]) -> str | No
         "users": str(folder.path / "users"),
         "account": [account.uid, account.gid] if account.dropped else None,
         "settings": list(settings),
+        "patience": _PATIENCE_S,
     }
     done = subprocess.run(
         [sys.executable, "-I", "-S", keeper.__file__, json.dumps(spec)],
@@ -225,15 +248,13 @@ class _Watch:
         self._locks, self._settings = locks, settings
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="chimeway embedded", daemon=True)
-        self._process = os.getpid()
 
     def start(self) -> None:
         self._thread.start()
 
     def end(self) -> None:
         self._ended.set()
-        if self._process == os.getpid():  # a fork has no such thread
-            self._thread.join()
+        self._thread.join()
 
     def _run(self) -> None:
         while not self._ended.wait(_LOOK_S):
