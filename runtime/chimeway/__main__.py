@@ -13,10 +13,19 @@ from chimeway.errors import MissingExtra
 from chimeway.extras import imported
 
 _REFUSED: Final = 3
+_INTERRUPTED: Final = 130
 
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while modules were read: a command itself ends with the same code
+        sys.exit(_INTERRUPTED)
+    raise AssertionError("the command line ends the process")
+
+
+def _run() -> None:
     try:
         with imported():
             command_line = import_module("chimeway.cli.main")
@@ -27,7 +36,6 @@ def main() -> NoReturn:
         _tell(missing)
         sys.exit(_REFUSED)
     command_line.main()
-    raise AssertionError("the command line ends the process")
 
 
 def _tell(missing: MissingExtra) -> None:

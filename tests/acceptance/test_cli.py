@@ -164,7 +164,10 @@ async def test_workflows_are_registered_listed_and_steered(database_url: str, tm
     assert [(one["version"], one["new"]) for one in registered] == [(1, True), (2, True)]
     assert "known already" in (await workflow("register", "one.yaml")).out
     assert "workflow_definition_version_conflict" in (await workflow("register", "other.yaml")).err
-    assert "2*" in (await workflow("list")).out
+    third, both = GUIDE.replace("version: 1", "version: 3"), ("third.yaml", "other.yaml")
+    (tmp_path / "third.yaml").write_text(third)
+    assert "workflow_definition_version_conflict" in (await workflow("register", *both)).err
+    assert "2*" in (await workflow("list")).out  # all or nothing: the third is not there
     assert "version 1" in (await workflow("activate", "mention_escalation", "1")).out
     assert (await workflow("show", "mention_escalation", "--json")).json["version"] == 1
     assert "the highest" in (await workflow("activate", "mention_escalation")).out

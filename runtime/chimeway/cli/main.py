@@ -3,18 +3,18 @@
 A command's module is imported when the command is used, so that `chimeway --help` is quick.
 """
 
-import io
-import json
 import sys
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from types import MappingProxyType
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn, Protocol, runtime_checkable
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 
+from chimeway.cli import streams
 from chimeway.errors import ChimewayError, DatabaseUnavailable, InvalidSettings
 from chimeway.extras import imported
 
@@ -24,7 +24,8 @@ REFUSED: Final = 3
 UNREACHABLE: Final = 4
 _CODES: Final = """Exit codes: 0 all is well. 1 what was asked about is not well: faults in a
 definition, violations, overdue runs. 2 a wrong option, argument or setting. 3 refused, or not
-found; the stable code stands in the message. 4 the database cannot be reached."""
+found; the stable code stands in the message. 4 the database cannot be reached. 5 the answer cannot be
+written. 130 interrupted; 141 whoever read the answer went away."""
 
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
@@ -51,6 +52,14 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     }
 )
 """Command → the module it lives in, and its sentence in the list of commands."""
+
+
+@runtime_checkable
+class _Shown(Protocol):
+    """A fault of usage: it knows how it is written, with the usage of its command."""
+
+    def show(self) -> None:
+        """Write it to stderr."""
 
 
 class _OnDemand(TyperGroup):
@@ -110,15 +119,17 @@ def chimeway(
 
 def main() -> NoReturn:
     """Run the command line and end the process with its exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # whatever a terminal's encoding lacks
-    try:
-        app()
-    except ChimewayError as error:
-        _tell(error)
-        sys.exit(_exit_code(error))
-    sys.exit(0)
+    streams.prepare()
+    with streams.written():
+        try:
+            code = app(standalone_mode=False) or 0  # the commands return nothing, --help and Ctrl-C a code
+        except ChimewayError as error:
+            _tell(error)
+            code = _exit_code(error)
+        except TyperException as fault:
+            _tell_usage(fault)
+            code = USAGE
+    sys.exit(code)
 
 
 def _exit_code(error: ChimewayError) -> int:
@@ -137,13 +148,30 @@ def _tell(error: ChimewayError) -> None:
     It may quote what strangers gave: nothing in it moves the cursor or turns the reading order.
     """
     hint = error.details.get("hint")
-    if "--json" in sys.argv:
-        told = {"code": error.code, "message": error.message, "hint": hint}
-        print(json.dumps({"error": told}, ensure_ascii=False), file=sys.stderr)
+    if _for_programs():
+        _tell_programs(error.code, error.message, hint)
         return
     print(f"error[{error.code}]: {_harmless(error.message)}", file=sys.stderr)
     if isinstance(hint, str) and hint not in error.message:
         print(f"  {_harmless(hint)}", file=sys.stderr)
+
+
+def _tell_usage(fault: TyperException) -> None:
+    """Write what was wrong with the words of a command, and how to get help."""
+    if _for_programs():
+        ctx = getattr(fault, "ctx", None)
+        _tell_programs("usage", fault.format_message(), ctx and f"{ctx.command_path} --help")
+    elif isinstance(fault, _Shown):
+        fault.show()
+
+
+def _for_programs() -> bool:
+    return "--json" in sys.argv
+
+
+def _tell_programs(code: str, message: str, hint: object) -> None:
+    told = {"error": {"code": code, "message": message, "hint": hint}}
+    print(streams.json_text(told, sys.stderr), file=sys.stderr)
 
 
 def _harmless(text: str) -> str:

@@ -4,7 +4,6 @@ Piped, output is plain and the same on every machine. On a terminal it is fitted
 instant also says how long ago it was, or how long it will be.
 """
 
-import json
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from uuid import UUID
 from rich.console import Console
 from rich.text import Text
 
+from chimeway.cli.streams import json_text
 from chimeway.clock import SystemClock
 from chimeway.progression.instants import written
 from chimeway.workflow.telling import visible
@@ -49,7 +49,7 @@ class Progress(Protocol):
 
 def print_json(value: Any) -> None:
     """Write a value as JSON, in the same form every time: names of fields as in Python and SQL."""
-    print(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    print(json_text(plain(value), sys.stdout, indent=2))
 
 
 def plain(value: Any) -> Any:

@@ -101,7 +101,9 @@ def _can_draw() -> bool:
 
 def _write(text: str, path: Path) -> None:
     if str(path) == "-":
-        sys.stdout.write(text)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())  # an SVG that names no encoding is UTF-8
+        sys.stdout.buffer.flush()
         return
     try:
         path.write_text(text, encoding="utf-8")

@@ -48,16 +48,15 @@ Key = Annotated[str, typer.Argument(help="The workflow's key.", show_default=Fal
 
 @app.command(epilog=examples("chimeway workflow register workflows/*.yaml"))
 def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
-    """Register what the files define; the same content again does nothing."""
+    """Register what the files define: all of it, or nothing where a file is at fault or a version is taken.
+
+    The same content again does nothing.
+    """
     found = [definition for path in files for definition in definitions_in(path)]
 
     async def ask(client: Chimeway) -> list[bool]:
-        done = []
-        with progress("registering") as tell:
-            for definition in found:
-                done.append(await client.register(definition))
-                tell(f"{len(done)} of {len(found)}")
-        return done
+        with progress("registering"):
+            return await definitions.register_all(client.database, found)
 
     new = session.run(database_url, ask)
     rows = [

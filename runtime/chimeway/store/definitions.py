@@ -1,6 +1,6 @@
 """The registry of definitions: register, look up, list, fix a version, pause."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -67,6 +67,22 @@ async def register(
             if not others:
                 raise
             return await run(database, others[0])
+
+
+async def register_all(database: Database, wanted: Sequence[Definition]) -> list[bool]:
+    """Register definitions in one transaction: all of them, or none; say of each whether it was new.
+
+    Raises:
+        WorkflowDefinitionVersionConflict: a version is registered with another content.
+        MayNotRegister: the role lacks the right.
+    """
+    in_order = sorted(range(len(wanted)), key=lambda place: (wanted[place].key, wanted[place].version))
+    new = [False] * len(wanted)
+    with or_may_not(), in_our_words():
+        async with database.acquire() as connection, connection.transaction():
+            for place in in_order:  # one order for all: two deploys at once wait, and do not deadlock
+                new[place] = await run(database, registrations(wanted[place])[0], connection)
+    return new
 
 
 def registrations(

@@ -126,6 +126,15 @@ def _fault_of_class(error: BaseException) -> Fault | None:
     return None
 
 
+def _lost_by(error: BaseException) -> str:
+    """Say how the connection was lost; the driver's words about its own state say nothing to a reader."""
+    if isinstance(error, asyncio.TimeoutError) and not str(error):
+        return "no answer in time"
+    if isinstance(error, asyncpg.InternalClientError | asyncpg.InterfaceError):
+        return "the connection was lost"
+    return str(error) or type(error).__name__
+
+
 def translate(error: BaseException) -> ChimewayError | None:
     """Return our error for one of our functions' refusals or for an unreachable database, or None."""
     kind = _REFUSALS.get(sqlstate_of(error) or "")
@@ -133,6 +142,5 @@ def translate(error: BaseException) -> ChimewayError | None:
         message, hint = told(error)
         return kind(message.partition(": ")[2] or message, hint=hint)
     if fault_of(error) == "connection":
-        text = str(error) or type(error).__name__
-        return DatabaseUnavailable(f"the database cannot be reached ({text})")
+        return DatabaseUnavailable(f"the database cannot be reached ({_lost_by(error)})")
     return None
