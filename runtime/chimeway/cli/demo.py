@@ -18,9 +18,10 @@ _INTERRUPTED: Final = 130
 
 @app.command()
 def demo(as_json: AsJson = False) -> None:
-    """Play the mention escalation: real PostgreSQL, real node, real e-mail; exit 1 if facts disagree.
+    """Play a journey that escalates, on servers of its own.
 
-    Nothing is kept: its server, its node and its folder are gone when it ends.
+    From a mention to an e-mail, by a real PostgreSQL, a real node and a real SMTP server; exit 1 if what
+    arrived and what the rows say do not agree. Nothing is kept: its server, its node and its folder are gone when it ends.
     """
     try:
         report = asyncio.run(_played(as_json))

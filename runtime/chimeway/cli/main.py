@@ -30,7 +30,7 @@ written. 130 interrupted; 141 whoever read the answer went away."""
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
     {
         "serve": ("serving", "Run a node until it is told to end (SIGTERM, SIGINT)."),
-        "demo": ("demo", "Play a journey from a mention to an e-mail, on servers of its own."),
+        "demo": ("demo", "Play a journey that escalates, on servers of its own."),
         "db": ("db", "Install, migrate and look at the schema; make roles."),
         "workflow": ("workflow", "Check, rehearse, register and steer workflow definitions."),
         "trigger": ("producing", "Start one run of a workflow for each recipient."),
