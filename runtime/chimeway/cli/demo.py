@@ -21,7 +21,8 @@ def demo(as_json: AsJson = False) -> None:
     """Play a journey that escalates, on servers of its own.
 
     From a mention to an e-mail, by a real PostgreSQL, a real node and a real SMTP server; exit 1 if what
-    arrived and what the rows say do not agree. Nothing is kept: its server, its node and its folder are gone when it ends.
+    arrived and what the rows say do not agree. Nothing is kept: its server, its node and its
+    folder are gone when it ends.
     """
     try:
         report = asyncio.run(_played(as_json))
