@@ -46,6 +46,38 @@ async def test_what_a_killed_run_left_is_dropped_by_the_next(server_url: str) ->
     databases().give_back(alive).result()
 
 
+async def test_who_lives_by_another_database_is_left_alone(server_url: str) -> None:
+    """Two runs name two databases of one server: the start of one drops nothing of the other's."""
+    async with Clones.on(server_url) as one:
+        other = await one.make(test_clock=False)
+        async with Clones.on(other):
+            pass
+        alive = await one.make(test_clock=False)
+        assert {name_of(alive), name_of(other)} < await _names(server_url)
+
+
+async def test_a_role_with_createdb_and_no_more(server_url: str) -> None:
+    """It makes and drops its own; what another role's killed run left is passed over."""
+    role = f"cw_maker_{secrets.token_hex(4)}"
+    admin = await asyncpg.connect(server_url)
+    await admin.execute(f"create role {role} login createdb")
+    try:
+        async with Clones.on(server_url, tidy=False) as killed:
+            left = await killed.make(test_clock=False)
+        async with Clones.on(server_url.replace("postgres@", f"{role}@", 1)) as clones:
+            made = await clones.make(test_clock=True)
+            held = await asyncpg.connect(on_database(server_url, name_of(made)))  # by another role
+            await held.close()
+        there = await _names(server_url)
+        assert (name_of(left) in there, name_of(made) in there) == (True, False)
+        async with Clones.on(server_url):
+            pass
+        assert name_of(left) not in await _names(server_url)
+    finally:
+        await admin.execute(f"drop role {role}")
+        await admin.close()
+
+
 async def test_a_role_that_may_not_create_databases_is_told_so(server_url: str) -> None:
     """The error says which right is missing, and what else would do."""
     role = f"cw_poor_{secrets.token_hex(4)}"

@@ -73,7 +73,9 @@ def _environment(url: str | None) -> dict[str, str]:
     return kept | ({VARIABLE: url} if url else {})
 
 
-@pytest.mark.parametrize("mode", ["auto", "anyio", pytest.param("strict", marks=pytest.mark.big)])
+@pytest.mark.parametrize(
+    "mode", ["auto", *(pytest.param(mode, marks=pytest.mark.big) for mode in ("anyio", "strict"))]
+)
 def test_the_fixtures_work_in_each_mode(mode: str, tmp_path: Path, server_url: str) -> None:
     """pytest-asyncio (auto, strict) and anyio's plugin take the same fixtures; what breaks fails its test."""
     mark, options, other = MODES[mode]
@@ -92,6 +94,7 @@ def test_plain_functions_need_no_other_plugin(tmp_path: Path, server_url: str) -
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.big  # our own tests have workers that share one at each commit
 def test_workers_share_one_server(tmp_path: Path) -> None:
     """With xdist all workers use one temporary server, each test a database of its own."""
     tests = "".join(JOURNEY.format(name=f"n{n}") for n in range(4))
@@ -134,6 +137,30 @@ def test_nothing_is_there():
         url=None,
     )
     assert "1 passed" in done.stdout, done.stdout
+
+
+@pytest.mark.big
+def test_one_run_after_another_and_one_within(tmp_path: Path) -> None:
+    """In one process pytest may be run again (a notebook does), and within a test (pytester does)."""
+    outer = """
+import pytest
+
+def test_outer(chimeway_sync_harness):
+    with open("test_inner.py", "w") as file:
+        file.write("from test_it import *\\ndef test_inner(chimeway_database): pass")
+    assert pytest.main(["-q", "-p", "no:cacheprovider", "test_inner.py::test_inner"]) == 0
+    journey = chimeway_sync_harness(mention_escalation)
+    journey.trigger()
+    assert journey.run.state == "waiting"
+"""
+    (tmp_path / "pyproject.toml").write_text("[tool.pytest.ini_options]\n")
+    (tmp_path / "test_it.py").write_text(GUIDE + outer)
+    twice = "import pytest\nfor _ in 1, 2:\n    assert pytest.main(['-q', 'test_it.py::test_outer']) == 0"
+    done = subprocess.run(
+        [sys.executable, "-c", twice],
+        cwd=tmp_path, env=_environment(None), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_a_killed_run_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import asyncpg
@@ -113,19 +113,34 @@ class Clones:
     async def _lock(self, number: int) -> bool:
         return bool(await self._admin.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, number))
 
+    async def _lives_elsewhere(self, number: int) -> bool:
+        """Say whether a maker lives that came in by another database: locks are of a database each."""
+        return bool(
+            await self._admin.fetchval(
+                """select exists (select from pg_locks where locktype = 'advisory' and classid = $1::bigint
+                    and objid = $2::bigint and pid <> pg_backend_pid())""",
+                _LOCK_CLASS,
+                number,
+            )
+        )
+
     async def _sweep(self) -> None:
         """Drop what makers have left that live no more."""
         for number in {found for found, _ in await self._present()} - {self._number}:
             if await self._lock(number):
-                for owner, name in await self._present():
-                    if owner == number:
-                        await self._drop(name)
+                if not await self._lives_elsewhere(number):
+                    await self._drop_of(number)
                 await self._admin.execute("select pg_advisory_unlock($1, $2)", _LOCK_CLASS, number)
 
     async def _drop_own(self) -> None:
         async with self._turn:
-            for owner, name in await self._present():
-                if owner == self._number:
+            await self._drop_of(self._number)
+
+    async def _drop_of(self, number: int) -> None:
+        """Drop what a maker made; what this role may not drop (another role's) is left to who may."""
+        for owner, name in await self._present():
+            if owner == number:
+                with suppress(asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
                     await self._drop(name)
 
     async def _drop(self, name: str) -> None:

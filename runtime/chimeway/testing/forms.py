@@ -32,6 +32,11 @@ class Repertoire:
     channels: tuple[Channel, ...]
     renderers: Mapping[RendererKey, Renderer]
 
+    @property
+    def has_authors(self) -> bool:
+        """Whether some workflow is written only when it is triggered."""
+        return len(self.written) > len(self.definitions)
+
     def only(self) -> AnyWorkflow:
         """Return the one workflow that a trigger without a name means.
 

@@ -99,7 +99,9 @@ class Harness:
 
         Raises:
             DatabaseUnavailable: there is no PostgreSQL to play on; the message says what to do.
+            InvalidInput: it is in use, or no loop of asyncio runs here.
         """
+        _on_asyncio()
         if self._stack is not None:
             raise InvalidInput("this harness is in use: make another one")
         async with AsyncExitStack() as stack:
@@ -129,14 +131,15 @@ class Harness:
             for definition in self._repertoire.definitions:
                 await client.register(definition)
             channels = [await stack.enter_async_context(opened(one)) for one in self._channels]
-            recorders = Recorders(time.clock, channels)
+            addressless = self._addressless()
+            recorders = Recorders(time.clock, channels, addressless)
             player = Player(
                 Cast(
                     database=database,
-                    clock=time.clock,
+                    time=time,
                     renderers=self._renderers,
                     channels=recorders,
-                    addressless={"log", *(one.name for one in channels if not needs_address(one))},
+                    addressless=addressless,
                     addresses=not options.strict,
                     retry=options.retry,
                     seed=options.seed,
@@ -149,6 +152,11 @@ class Harness:
             stack.callback(journey.close)
             yield journey
 
+    def _addressless(self) -> frozenset[str]:
+        """Return the channels that need no address: as those say that are called, else as the app does."""
+        by_name = {one.name: one for one in (*self._repertoire.channels, *self._channels)}
+        return frozenset({"log"} - set(by_name) | {n for n, one in by_name.items() if not needs_address(one)})
+
 
 @asynccontextmanager
 async def _lent_database() -> AsyncIterator[str]:
@@ -159,6 +167,15 @@ async def _lent_database() -> AsyncIterator[str]:
         yield url
     finally:
         maker.give_back(url)
+
+
+def _on_asyncio() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        hint = "use SyncHarness there, or anyio's backend asyncio"
+        told = f"a Harness is played in a loop of asyncio, and none runs here (trio?): {hint}"
+        raise InvalidInput(told, hint=hint) from None
 
 
 def _chosen(channels: object, given: Repertoire) -> tuple[Channel, ...]:

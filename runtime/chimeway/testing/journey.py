@@ -5,14 +5,20 @@ test wrote, on connections of its own, is played by `settle`.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from chimeway.errors import InvalidInput
+from chimeway.testing.forms import channels_of
 from chimeway.testing.telling import Stage, Telling
 from chimeway.testing.times import Instant, Span, end_of, instant_of
+
+_PLAYING: Final[ContextVar[Any]] = ContextVar("chimeway_playing", default=None)
+"""The journey that is being played, for the tasks of its channels too."""
 
 
 class Journey(Telling):
@@ -22,7 +28,6 @@ class Journey(Telling):
         """Take the stage."""
         super().__init__(stage)
         self._turn = asyncio.Lock()
-        self._player_task: asyncio.Task[Any] | None = None
 
     async def settle(self) -> None:
         """Play what is due now, and look at what came of it.
@@ -102,11 +107,13 @@ class Journey(Telling):
             InvalidInput: no workflow here sends on this channel.
         """
         self._sends_on(channel)
-        self._stage.player.held_channels.add(channel)
+        held = self._stage.player.held_channels
+        held[channel] += 1
         try:
             yield
         finally:
-            self._stage.player.held_channels.discard(channel)
+            held[channel] -= 1
+            held += Counter()  # who is held no more is not in it
         await self.settle()
 
     async def _go(self, end: datetime) -> datetime:
@@ -116,6 +123,7 @@ class Journey(Telling):
             while (stop := await player.next_stop()) is not None and stop <= end:
                 await self._stage.time.move(self._database, stop)
                 await player.settle()
+            end = max(end, self.now)
             await self._stage.time.move(self._database, end)
         return end
 
@@ -123,16 +131,16 @@ class Journey(Telling):
     async def _playing(self) -> AsyncIterator[None]:
         """Play what is due, then what the block wants, then look."""
         async with self._turn:
-            self._player_task = asyncio.current_task()
+            mark = _PLAYING.set(self)
             try:
                 await self._stage.player.settle()
                 yield
                 await self._look()
             finally:
-                self._player_task = None
+                _PLAYING.reset(mark)
 
     def _inside(self) -> bool:
-        return self._player_task is not None and self._player_task is asyncio.current_task()
+        return _PLAYING.get() is self and self._turn.locked()
 
     def _may_move(self) -> None:
         self._open()
@@ -141,8 +149,8 @@ class Journey(Telling):
 
     def _sends_on(self, channel: str) -> None:
         self._open()
-        known = self._channels | set(self._stage.recorders)
-        if channel not in known:
+        known = self._channels | set(self._stage.recorders) | channels_of(self._stage.player.played.values())
+        if channel not in known and not self._stage.repertoire.has_authors:
             names = ", ".join(sorted(known)) or "none"
             raise InvalidInput(
                 f'no workflow here sends on "{channel}"; channels are: {names}', field="channel"

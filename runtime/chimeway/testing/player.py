@@ -9,20 +9,21 @@ Writes go without a lease, as `progress_run`'s do: the guards make a decision ri
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-from chimeway.clock import Clock
-from chimeway.delivery.channel import Channel
+from chimeway.delivery.channel import Channel, UnknownOutcome
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Parts, Sender, Sending
 from chimeway.engine.courier import IN_APP
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, RunBusy
 from chimeway.limits import MAX_NOTE_CHARS
+from chimeway.progression.decision import RunAfter
 from chimeway.progression.retry import RetryPolicy
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, mailbox, runs, watching
@@ -32,13 +33,15 @@ from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.store.runs import NO_ID, Loaded
 from chimeway.store.text import fault_note
-from chimeway.workflow.definition import NotifyAction
+from chimeway.testing.times import JourneyTime
+from chimeway.workflow.definition import Definition, NotifyAction
+from chimeway.workflow.encode import conditions_of
 
 _PATIENCE_S: Final = 3.0
 """How long, by the machine's clock, a run may be locked by somebody else: a test forgot to commit."""
 _LOOK_AGAIN_S: Final = 0.01
 _ROUNDS: Final = 10_000
-_MAIL_PAGE: Final = 1_000
+_PAGE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,7 @@ class Cast:
     """What the player works with."""
 
     database: Database
-    clock: Clock
+    time: JourneyTime
     renderers: Renderers
     channels: Mapping[str, Channel]
     addressless: Collection[str]
@@ -63,22 +66,27 @@ class Player:
     def __init__(self, cast: Cast) -> None:
         """Build the parts."""
         self._database = cast.database
-        self._clock = cast.clock
+        self._time = cast.time
+        self._clock = cast.time.clock
         self._addresses = cast.addresses
+        self._addressless = cast.addressless
         self._catalogue = Catalogue(cast.database)
         self._node = uuid4()
         self._seam = Seam(self._load, self._commit, cast.renderers, cast.addressless)
         draw = random.Random(cast.seed).random  # noqa: S311  (jitter, no secret)
-        self._results = Results(self._record, cast.clock, cast.retry, draw)
+        self._results = Results(self._record, self._clock, cast.retry, draw)
         self._sender = Sender(
             Parts(
-                cast.database, cast.clock, self._node, cast.renderers, cast.channels, self._begin,
+                cast.database, self._clock, self._node, cast.renderers, cast.channels, self._begin,
                 self._results, trusted=lambda: True, nudge=self._nudge,
             )
         )  # fmt: skip
         self._nudged: dict[UUID, None] = {}
         self._read: dict[UUID, int] = {}
-        self.held_channels: set[str] = set()
+        self._just_entered = False
+        self._interrupted = False
+        self.held_channels: Counter[str] = Counter()
+        self.played: dict[tuple[str, int], Definition] = {}
 
     async def settle(self) -> None:
         """Play until nothing is due at this instant.
@@ -87,15 +95,20 @@ class Player:
             RunBusy: somebody holds a run locked, and for too long.
             InvalidDefinition: this program cannot read a run's definition.
         """
+        await self._give_up_interrupted()
         for _ in range(_ROUNDS):
             moved = await self._play_runs()
             if not await self._send_due() and not moved and not self._nudged:
-                return
+                if not self._just_entered:
+                    return
+                # What is said from now on was said after the step was entered (`since: entered`).
+                self._just_entered = False
+                await self._time.tick(self._database)
         raise AssertionError("the journey does not come to rest")
 
     async def next_stop(self) -> datetime | None:
         """Return the next instant at which something is due, or None."""
-        return await watching.next_stop(self._database, self._clock.now(), self.held_channels)
+        return await watching.next_stop(self._database, self._clock.now(), list(self.held_channels))
 
     async def _play_runs(self) -> bool:
         moved = False
@@ -110,7 +123,7 @@ class Player:
         while after is not None:
             routed, after = await mailbox.route(self._database, after)
             found |= dict.fromkeys(routed)
-        for run_id, count in await runs.unread(self._database, NO_ID, _MAIL_PAGE):
+        for run_id, count in await runs.unread(self._database, NO_ID, _PAGE):
             if self._read.get(run_id) != count:
                 self._read[run_id] = count
                 found[run_id] = None
@@ -133,8 +146,9 @@ class Player:
         moved, patience = False, _Patience(f"run {run_id}")
         while True:
             match await self._seam.evaluate(run_id, self._clock.now):
-                case Committed(entry):
+                case Committed(entry, loaded):
                     moved, after = True, entry.decision.after
+                    self._note(loaded, after)
                     if after.held_reason or after.wake_at is None or after.wake_at > self._clock.now():
                         return True
                 case Rested() | Refused("gone"):
@@ -149,7 +163,7 @@ class Player:
 
     async def _send_due(self) -> bool:
         """Attempt each delivery that is due once; say whether any was."""
-        due = await watching.due_deliveries(self._database, self._clock.now(), self.held_channels)
+        due = await watching.due_deliveries(self._database, self._clock.now(), list(self.held_channels))
         moved = False
         for delivery_id in due:
             moved |= await self._send(delivery_id)
@@ -161,13 +175,29 @@ class Player:
             sending = await self._sending(delivery_id)
             if sending is None or not self._sender.wanted(sending):
                 return False
-            answer = await self._sender.send(sending, self._sending)
-            if isinstance(answer, Outcome):
-                await self._write_down(answer)
-                return True
+            try:
+                answer = await self._sender.send(sending, self._sending)
+                if isinstance(answer, Outcome):
+                    await self._write_down(answer)
+                    return True
+            except BaseException:
+                self._interrupted = True
+                raise
             if answer is None or self._nudged:
                 return False  # nothing is left to do, or the run goes first
             await patience.wait()
+
+    async def _give_up_interrupted(self) -> None:
+        """Record as unknown what was cut short (a test's timeout, Ctrl-C), as on a node that died there."""
+        while self._interrupted:
+            left = await deliveries.abandoned(self._database, uuid4(), NO_ID, _PAGE)
+            for delivery_id, _, attempt in left:
+                if (sending := await self._sending(delivery_id)) is not None:
+                    error = UnknownOutcome("the sender ended before it had recorded an answer")
+                    await self._write_down(
+                        self._results.failure(sending.delivery, sending.run, attempt, error)
+                    )
+            self._interrupted = len(left) == _PAGE
 
     async def _write_down(self, outcome: Outcome) -> None:
         patience = _Patience(f"run {outcome.run_id}")
@@ -179,9 +209,18 @@ class Player:
     def _nudge(self, run_id: UUID) -> None:
         self._nudged[run_id] = None
 
+    def _note(self, loaded: Loaded, after: RunAfter) -> None:
+        """Note whether a step was entered at this very instant that hears only what comes later."""
+        if loaded.snapshot is None:
+            return
+        definition = loaded.snapshot.definition
+        self.played[definition.key, definition.version] = definition
+        if after.entered_at == self._clock.now():
+            self._just_entered |= any(one.since == "entered" for one in conditions_of(definition))
+
     async def _load(self, run_id: UUID) -> Loaded | None:
         loaded = (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
-        return loaded if loaded is None or not self._addresses else _reachable(loaded)
+        return loaded if loaded is None or not self._addresses else _reachable(loaded, self._addressless)
 
     async def _commit(self, entry: ledger.Entry) -> ledger.Answer:
         return (await ledger.commit_decisions(self._database, None, [entry]))[0]
@@ -224,12 +263,14 @@ def made_up_address(recipient: str, channel: str) -> str:
     return f"{recipient}@example.org" if channel == "email" else f"{channel}:{recipient}"
 
 
-def _reachable(loaded: Loaded) -> Loaded:
-    """Give the recipient an address on every channel of the journey where none is known."""
+def _reachable(loaded: Loaded, addressless: Collection[str]) -> Loaded:
+    """Give the recipient an address on every channel of the journey that needs one, where none is known."""
     if loaded.snapshot is None:
         return loaded
     recipient = loaded.recipient
     actions = (step.action for step in loaded.snapshot.definition.steps)
-    channels = {action.channel for action in actions if isinstance(action, NotifyAction)} - {IN_APP}
-    made_up = {channel: made_up_address(recipient.id, channel) for channel in channels}
+    channels = {action.channel for action in actions if isinstance(action, NotifyAction)}
+    made_up = {
+        channel: made_up_address(recipient.id, channel) for channel in channels - {IN_APP, *addressless}
+    }
     return replace(loaded, recipient=replace(recipient, addresses={**made_up, **recipient.addresses}))

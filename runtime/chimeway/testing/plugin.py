@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from chimeway.testing.synchronous import SyncJourney
 
 _DESK: pytest.StashKey[Desk] = pytest.StashKey()
+_open: list[pytest.Config] = []
+"""The runs of this process that have not ended; one may run others."""
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +87,7 @@ def _lent(*, test_clock: bool) -> AbstractContextManager[str]:
 
 def pytest_configure(config: pytest.Config) -> None:
     """In a worker of pytest-xdist, learn where the server is asked for."""
+    _open.append(config)
     place = getattr(config, "workerinput", {}).get("chimeway_desk")
     if place is not None:
         from chimeway.testing.server import ask_elsewhere
@@ -109,6 +112,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     desk = config.stash.get(_DESK, None)
     if desk is not None:
         desk.close()
+    if config in _open:
+        _open.remove(config)
+    if _open:
+        return  # a run within a run (pytester): what is used belongs to the outer one
     if (used := sys.modules.get("chimeway.testing.databases")) is not None:
         used.close_databases()
     if (used := sys.modules.get("chimeway.testing.server")) is not None:

@@ -98,10 +98,11 @@ class RecordingChannel:
 class Recorders(Mapping[str, Channel]):
     """A recording channel for each name, made when it is first asked for."""
 
-    def __init__(self, clock: Clock, channels: Collection[Channel]) -> None:
-        """Take channels to send by as well."""
+    def __init__(self, clock: Clock, channels: Collection[Channel], addressless: Collection[str]) -> None:
+        """Take channels to send by as well, and the names of those that need no address."""
         self.sent: list[SentMessage] = []
         self._clock = clock
+        self._addressless = addressless
         self._made: dict[str, RecordingChannel] = {}
         for channel in channels:
             self._make(channel.name, channel)
@@ -119,7 +120,13 @@ class Recorders(Mapping[str, Channel]):
         return len(self._made)
 
     def _make(self, name: str, channel: Channel | None) -> RecordingChannel:
-        made = RecordingChannel(name, channel=channel, clock=self._clock, sent=self.sent)
+        made = RecordingChannel(
+            name,
+            channel=channel,
+            needs_address=name not in self._addressless,
+            clock=self._clock,
+            sent=self.sent,
+        )
         self._made[name] = made
         return made
 

@@ -159,9 +159,9 @@ def is_temporary() -> bool:
 
 def stop_server() -> None:
     """Stop the server that this process holds, if it holds one."""
-    here = _own()
-    if here.held is not None:
-        here.held.close()
+    global _here  # noqa: PLW0603  (as above; who asks again gets another one)
+    _own().held.close()
+    _here = _Here()
 
 
 @atexit.register

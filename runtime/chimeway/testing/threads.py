@@ -6,6 +6,8 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from chimeway.errors import InvalidInput
+
 _T = TypeVar("_T")
 
 
@@ -32,7 +34,17 @@ class LoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop.result())
 
     def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do something there, and wait for it. Who is interrupted meanwhile (Ctrl-C) cancels it."""
+        """Do something there, and wait for it. Who is interrupted meanwhile (Ctrl-C) cancels it.
+
+        Raises:
+            InvalidInput: it was called from that loop, where waiting would never end.
+        """
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise InvalidInput(
+                "this verb waits for the loop that it was called from (by a channel's send?), which would "
+                "wait for ever: call it before or after, or use a client of its own there"
+            )
         future = self.submit(work)
         try:
             return future.result()

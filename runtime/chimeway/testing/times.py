@@ -15,6 +15,7 @@ Span: TypeAlias = str | timedelta | float
 Instant: TypeAlias = datetime | str
 """An aware datetime, or RFC 3339 text (`2026-03-29T09:00:00Z`)."""
 
+_TICK: Final = timedelta(microseconds=1)
 START: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
 """Where a journey's time stands at first: a Monday morning, far from any change of clocks."""
 
@@ -34,6 +35,10 @@ class JourneyTime:
         """Move both. The database's first: nobody may decide with a time that is ahead of it."""
         await move_clock(database, instant)
         self.clock.move_to(instant)
+
+    async def tick(self, database: Database) -> None:
+        """Let the smallest span pass, where before and after must differ."""
+        await self.move(database, self.clock.now() + _TICK)
 
 
 def end_of(span: Span, start: datetime, zone: str) -> datetime:
