@@ -5,13 +5,12 @@ from typing import Any, Final
 
 from chimeway.client import checks
 from chimeway.client.recipient import people
-from chimeway.client.registry import AnyWorkflow, Meant, Registrable, meant
+from chimeway.client.registry import AnyWorkflow, Meant, Registrable, meant, settled
 from chimeway.client.results import Receipt, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_RECIPIENTS
 from chimeway.store.statements import Fact, Order
 from chimeway.workflow.build import Workflow
-from chimeway.workflow.coerce import coerce
 from chimeway.workflow.problems import nearest
 
 _ORDER_KEYS: Final = frozenset({"recipients", "data", "idempotency_key", "cancellation_key", "at"})
@@ -26,7 +25,7 @@ def orders(
     Raises:
         InvalidInput: an order is at fault (the message names its place), or they are too many.
     """
-    form: AnyWorkflow = workflow if isinstance(workflow, str | Workflow) else coerce(workflow)
+    form = workflow if isinstance(workflow, str) else settled(workflow)
     _listed("orders", given)
     checked, left = [], MAX_RECIPIENTS
     for place, one in enumerate(given):

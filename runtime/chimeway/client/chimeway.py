@@ -13,7 +13,7 @@ from uuid import UUID
 from chimeway.client import opening, verbs
 from chimeway.client.reading import Reading
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow, Registry, registrable
+from chimeway.client.registry import AnyWorkflow, Registry, registrable, told_of_the_view
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import callers
@@ -239,6 +239,6 @@ class Chimeway(Reading):
     async def _ask(self, asked: Asked[_T], connection: object | None) -> _T:
         """See that a definition is registered; a wrong kind of connection is refused before."""
         callers.check_lent(connection)
-        if asked.declared is not None:
-            await self._registry.ensure(asked.declared)
-        return await callers.run(self._database, asked.call, connection)
+        known = asked.declared is not None and await self._registry.ensure(asked.declared)
+        with told_of_the_view(known=known and connection is not None):
+            return await callers.run(self._database, asked.call, connection)

@@ -1,12 +1,13 @@
 """Which workflow a trigger means, in whatever form it is given, and that it is registered."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from pydantic import BaseModel
 
 from chimeway.client import checks
-from chimeway.errors import InvalidInput
+from chimeway.errors import InvalidInput, UnknownWorkflow
 from chimeway.store import definitions
 from chimeway.store.pool import Database
 from chimeway.workflow.build import Workflow, schema_of
@@ -67,7 +68,7 @@ def meant(workflow: AnyWorkflow, data: object, version: int | None) -> Meant:
     if isinstance(workflow, str):
         return Meant(checks.identifier("workflow", workflow), version, None, found)
     written = _written(workflow, found)
-    if isinstance(written, Workflow):
+    if isinstance(written, Workflow) and not written.has_judged(data):
         written.check_data(found)
     declared = _registrable(written)
     definition = declared.definition
@@ -88,6 +89,16 @@ def registrable(workflow: AnyWorkflow) -> Registrable:
         TypeError: it is in none of the known forms; a key alone is none.
     """
     return _registrable(_written(workflow, {}))
+
+
+def settled(workflow: AnyWorkflow) -> Workflow | Definition:
+    """Return what many events share: an author is asked once, without the data of any.
+
+    Raises:
+        InvalidDefinition, TypeError: as `registrable`.
+    """
+    written = _written(workflow, {})
+    return written if isinstance(written, Workflow) else _registrable(written).definition
 
 
 def _registrable(written: Any) -> Registrable:
@@ -121,6 +132,22 @@ class Remembered:
         self._left_to_deploy[declared.name] = declared
 
 
+@contextmanager
+def told_of_the_view(*, known: bool) -> Iterator[None]:
+    """Say of a workflow that is `known` to be registered why the caller's connection does not see it."""
+    try:
+        yield
+    except UnknownWorkflow as refused:
+        if not known:
+            raise
+        hint = "register it where the program starts, or do the transaction again"
+        told = (
+            f"{refused.message}, as this connection sees it, but it is: the transaction (REPEATABLE READ or "
+            f"stricter) began before, or it is another database's: {hint}"
+        )
+        raise UnknownWorkflow(told, hint=hint) from refused.__cause__
+
+
 class Registry:
     """Registers definitions on a connection of its own, committed, each once while it lives."""
 
@@ -141,22 +168,24 @@ class Registry:
         self._remembered.know(declared)
         return new
 
-    async def ensure(self, declared: Registrable) -> None:
-        """Register a definition, or leave it to the deploy step where this role may not.
+    async def ensure(self, declared: Registrable) -> bool:
+        """Register a definition, or leave it to the deploy step where this role may not (False).
 
         If that step has not been done, the trigger that follows says so.
         """
         if self._remembered.leaves(declared):
-            return
+            return False
         try:
             await self.register(declared)
         except definitions.MayNotRegister:
             self._remembered.leave(declared)
+            return False
+        return True
 
 
 def _dumped(data: BaseModel) -> Any:
     try:
-        return data.model_dump(mode="json")
+        return data.model_dump(mode="json", by_alias=True)
     except ValueError:  # pydantic's: it quotes what it could not write
         kind = type(data).__name__
         raise checks.refused("data", f"a {kind} that cannot be written as JSON", "give JSON values") from None

@@ -49,6 +49,8 @@ _RETRY_CLASSES = ("40", "53", "55")
 _CONNECTION_CLASSES = ("08", "57")
 _LIBPQ_DRIVERS: Final = frozenset({"psycopg", "psycopg2"})
 _LOST: Final = frozenset({"OperationalError", "InterfaceError"})
+_ENDED_BY_THE_SERVER: Final = frozenset({"25P03", "25P04"})
+"""A transaction sat idle, or lasted, for longer than the server lets it: the session is gone with it."""
 _MOST_WRAPPINGS: Final = 5
 
 
@@ -103,6 +105,8 @@ def _fault_of_state(state: str) -> Fault:
         return "refused"
     if state.startswith(_CONNECTION_CLASSES) and state != "57014":
         return "connection"
+    if state in _ENDED_BY_THE_SERVER:
+        return "connection"
     if state.startswith(_RETRY_CLASSES) or state in {"57014", "25006"}:
         return "retry"
     return "bad"
@@ -114,13 +118,16 @@ def _fault_of_class(error: BaseException) -> Fault | None:
     if isinstance(error, asyncpg.InternalClientError):
         return "connection"  # the driver's own confusion after a connection died under an operation
     if isinstance(error, asyncpg.InterfaceError):
-        closed = "closed" in str(error) or "connection" in str(error).lower()
-        return "connection" if closed else "bad"
+        text = str(error).lower()
+        lost = "closed" in text or ("connection" in text and "released" not in text)
+        return "connection" if lost else "bad"
     if isinstance(error, OSError | asyncio.TimeoutError | asyncio.IncompleteReadError | EOFError):
         return "connection"
     if isinstance(error, ValueError | asyncpg.DataError | UnicodeError):
         return "bad"
     lineage = [(kind.__module__.partition(".")[0], kind.__name__) for kind in type(error).__mro__]
+    if ("psycopg", "PipelineAborted") in lineage:
+        return "bad"  # what stands in a pipeline behind a refusal is not tried; the connection is there
     if any(module in _LIBPQ_DRIVERS and name in _LOST for module, name in lineage):
         return "connection"  # without an SQLSTATE no server has spoken
     return None

@@ -12,8 +12,10 @@ import asyncpg.pool
 
 from chimeway.clock import jittered
 from chimeway.database_url import DatabaseUrl, read
+from chimeway.errors import DatabaseUnavailable
 from chimeway.log import Events
 from chimeway.store.faults import fault_of, translate
+from chimeway.store.pooler import open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
 
@@ -33,8 +35,7 @@ _NEXT_HOST: Final = (
 
 
 async def _prepare(connection: Connection) -> None:
-    """Teach a connection our JSON; text is kept as it is. The ledger's guards need READ COMMITTED."""
-    await connection.execute("set default_transaction_isolation = 'read committed'")
+    """Teach a connection our JSON; text is kept as it is."""
     for name in ("json", "jsonb"):
         await connection.set_type_codec(name, schema="pg_catalog", encoder=_dumps, decoder=json.loads)
 
@@ -68,7 +69,8 @@ async def connect(url: str, name: str) -> Connection:
 
 
 async def _open(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connection:
-    """Connect to the first host that lets us in and is what the URL wants.
+    """Connect to the first host that lets us in and is what the URL wants. The ledger's guards need READ
+    COMMITTED.
 
     The driver goes through several hosts, too, but under one deadline: a host that says nothing would
     use it up, and the next would never be asked.
@@ -80,15 +82,10 @@ async def _open(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connec
     for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
         for host in hosts:
             try:
-                return await _open_one({**given, **host, "target_session_attrs": attributes})
+                return await open_connection(**{**given, **host, "target_session_attrs": attributes})
             except _NEXT_HOST as error:
                 refused = error
     raise refused or AssertionError("there is at least one host")
-
-
-async def _open_one(arguments: dict[str, Any]) -> Connection:
-    connection: Connection = await asyncpg.connect(**arguments)
-    return connection
 
 
 class Database:
@@ -98,6 +95,8 @@ class Database:
         """Take an open pool; use `open_database`."""
         self.url = url
         self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
 
     async def fetch(self, name: str, *args: Any) -> list[asyncpg.Record]:
         """Run a named statement and return its rows; what our functions refuse is raised as our error."""
@@ -117,22 +116,37 @@ class Database:
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
-        """Lend a connection of the pool."""
+        """Lend a connection of the pool.
+
+        Raises:
+            DatabaseUnavailable: it is closed.
+            RuntimeError: it was opened on another event loop.
+        """
+        self._check_usable()
         async with self._pool.acquire() as connection:
             yield connection  # type: ignore[misc]  # a proxy of the pool, with the same verbs
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:
         try:
-            async with self._pool.acquire() as connection:
-                yield connection  # type: ignore[misc]  # as above
+            async with self.acquire() as connection:
+                yield connection
         except asyncpg.PostgresError as error:
             if fault_of(error) == "refused":
                 raise (translate(error) or error) from error
             raise
 
+    def _check_usable(self) -> None:
+        # The driver would say it in its own words, and spoil a connection for the loop that owns it.
+        if self._loop is not asyncio.get_running_loop():
+            hint = "open one in each loop, or use chimeway.sync, which serves any thread"
+            raise RuntimeError(f"this client was opened on another event loop: {hint}")
+        if self._closed:
+            raise DatabaseUnavailable("the client is closed", hint="open another")
+
     async def close(self) -> None:
         """Close the pool, at once when it does not close in time."""
+        self._closed = True
         try:
             async with asyncio.timeout(_CLOSE_S):
                 await self._pool.close()

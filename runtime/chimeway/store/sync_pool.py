@@ -5,6 +5,9 @@ that the server has closed is noticed before it is lent (its socket has somethin
 silent), so a restart of the server costs reconnects and no errors; a statement under way when it
 happens fails, since nobody knows what became of it.
 
+Room in it is counted by the places that somebody holds, weakly: whatever interrupts a thread (Ctrl-C, a
+time limit's signal), wherever it stands, a place that nobody holds any more is free again.
+
 A forked child begins with an empty pool: the parent's connections are left alone there, neither used nor
 closed, since closing one would end the parent's session. So a client made before the fork (gunicorn with
 preload, multiprocessing) serves in each child.
@@ -25,19 +28,33 @@ from psycopg.pq import TransactionStatus
 
 from chimeway.database_url import read
 from chimeway.errors import DatabaseUnavailable
+from chimeway.store.pooler import DIRECT
 from chimeway.store.targets import for_psycopg
 
 _T = TypeVar("_T")
 Connection: TypeAlias = "psycopg.Connection[Any]"
 _COMMAND_TIMEOUT_S: Final = 60.0
 _LEND_TIMEOUT_S: Final = 30.0
+_LOOK_S: Final = 1.0
 _CANCEL_S: Final = 1.0
+
+
+class _Place:
+    """Room for one connection, taken as long as this lives."""
+
+    __slots__ = ("__weakref__",)
 
 
 class _Bounded(psycopg.Connection[Any]):
     """A connection whose server is given up when it does not answer in time."""
 
     process: int
+    place: _Place
+
+    def __del__(self, *_: object) -> None:
+        """Go without the driver's warning: a client may live as long as its process, and an interrupt may
+        lose a connection; what the driver has under this is closed with it.
+        """
 
     def wait(self, gen: PQGen[_T], *args: Any, **named: Any) -> _T:
         """Wait as long as a statement may take."""
@@ -77,7 +94,7 @@ class SyncDatabase:
     def _begin(self) -> None:
         self._state = threading.Condition()
         self._idle: list[_Bounded] = []
-        self._opened = 0
+        self._places: WeakSet[_Place] = WeakSet()
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
@@ -97,17 +114,13 @@ class SyncDatabase:
         with self._state:
             self._closed = True
             idle, self._idle = self._idle, []
-            self._opened -= len(idle)
             self._state.notify_all()
         for connection in idle:
             connection.close()
 
     def _take(self) -> _Bounded:
         with self._state:
-            if not self._state.wait_for(self._can_lend, _LEND_TIMEOUT_S):
-                hint = "open the client with a larger pool_size, or keep transactions shorter"
-                busy = f"all {self._size} connections were in use for {_LEND_TIMEOUT_S:g} s"
-                raise DatabaseUnavailable(f"{busy}: {hint}", hint=hint)
+            self._wait()
             if self._closed:
                 raise DatabaseUnavailable("the client is closed", hint="open another")
             while self._idle:
@@ -115,23 +128,38 @@ class SyncDatabase:
                 if _is_silent(connection):
                     return connection
                 connection.close()
-                self._opened -= 1
-            self._opened += 1
+                self._leave(connection.place)
+            place = _Place()
+            self._places.add(place)
         try:
-            return self._connect()
+            return self._connect(place)
         except BaseException:
-            self._forget_one()
+            self._leave(place)
             raise
 
-    def _can_lend(self) -> bool:
-        return self._closed or bool(self._idle) or self._opened < self._size
+    def _wait(self) -> None:
+        """Wait until there is something to lend; from time to time look oneself, as a place may fall free
+        where nobody is left to tell of it.
+        """
+        end = time.monotonic() + _LEND_TIMEOUT_S
+        while not self._can_lend():
+            left = end - time.monotonic()
+            if left <= 0:
+                hint = "open the client with a larger pool_size, or keep transactions shorter"
+                busy = f"all {self._size} connections were in use for {_LEND_TIMEOUT_S:g} s"
+                raise DatabaseUnavailable(f"{busy}: {hint}", hint=hint)
+            self._state.wait(min(left, _LOOK_S))
 
-    def _connect(self) -> _Bounded:
+    def _can_lend(self) -> bool:
+        return self._closed or bool(self._idle) or len(self._places) < self._size
+
+    def _connect(self, place: _Place) -> _Bounded:
         # No prepared statements: they would not survive a pooler in front of the server.
         connection = _Bounded.connect(**self._target, autocommit=True, prepare_threshold=None)
         connection.process = os.getpid()
+        connection.place = place
         try:
-            connection.execute("set default_transaction_isolation = 'read committed'")
+            connection.execute(DIRECT.format(connection.info.backend_pid))
         except BaseException:
             connection.close()
             raise
@@ -149,11 +177,11 @@ class SyncDatabase:
                 self._state.notify()
                 return
         connection.close()
-        self._forget_one()
+        self._leave(connection.place)
 
-    def _forget_one(self) -> None:
+    def _leave(self, place: _Place) -> None:
         with self._state:
-            self._opened -= 1
+            self._places.discard(place)
             self._state.notify()
 
     def _after_fork(self) -> None:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from chimeway.client import checks, verbs
 from chimeway.client.recipient import Recipient, Recipients
-from chimeway.client.registry import AnyWorkflow, registrable
+from chimeway.client.registry import AnyWorkflow, registrable, told_of_the_view
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
 from chimeway.store import sync_callers as callers
@@ -44,6 +44,7 @@ class Chimeway(Reading):
         """Work on a pool; most want `connect`."""
         super().__init__(database, tenant)
         self._registry = Registry(database)
+        self._origin: Chimeway | None = None
 
     @classmethod
     def connect(cls, dsn: str, *, tenant: str | None = None, pool_size: int = 8) -> "Chimeway":
@@ -80,14 +81,18 @@ class Chimeway(Reading):
         self.close()
 
     def close(self) -> None:
-        """Close the connections; verbs without `connection=` raise DatabaseUnavailable from then on."""
-        opening.remove(self)
+        """Close the connections; verbs without `connection=` raise DatabaseUnavailable from then on.
+
+        A client that `for_tenant` gave has the same connections: closing one closes both.
+        """
+        opening.remove(self._origin or self)
         self._database.close()
 
     def for_tenant(self, tenant: str) -> "Chimeway":
         """Return the same client with this tenant bound."""
         bound = Chimeway(self._database, tenant=tenant)
         bound._registry = self._registry
+        bound._origin = self._origin or self  # which the seed's forms know, as long as somebody holds it
         return bound
 
     def register(self, workflow: AnyWorkflow) -> bool:
@@ -266,6 +271,6 @@ class Chimeway(Reading):
     def _ask(self, asked: Asked[_T], connection: object | None) -> _T:
         """See that a definition is registered; a wrong kind of connection is refused before."""
         callers.check_lent(connection)
-        if asked.declared is not None:
-            self._registry.ensure(asked.declared)
-        return callers.run(self._database, asked.call, connection)
+        known = asked.declared is not None and self._registry.ensure(asked.declared)
+        with told_of_the_view(known=known and connection is not None):
+            return callers.run(self._database, asked.call, connection)

@@ -37,14 +37,16 @@ class Registry:
         self._remembered.know(declared)
         return new
 
-    def ensure(self, declared: Registrable) -> None:
-        """Register a definition, or leave it to the deploy step where this role may not.
+    def ensure(self, declared: Registrable) -> bool:
+        """Register a definition, or leave it to the deploy step where this role may not (False).
 
         If that step has not been done, the trigger that follows says so.
         """
         if self._remembered.leaves(declared):
-            return
+            return False
         try:
             self.register(declared)
         except definitions.MayNotRegister:
             self._remembered.leave(declared)
+            return False
+        return True

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, PydanticUndefinedAnnotation, PydanticUserError, ValidationError
+from pydantic_core import to_json
 
 from chimeway.errors import InvalidDefinition, InvalidInput
 from chimeway.workflow import encode
@@ -152,17 +153,22 @@ class Workflow:
         """
         return None if self.data_model is None else schema_of(self.data_model)
 
+    def has_judged(self, data: object) -> bool:
+        """Say whether this is an instance of the data model, which was judged when it was made."""
+        return self.data_model is not None and isinstance(data, self.data_model)
+
     def check_data(self, data: Json) -> Json:
         """Return the trigger's data as JSON when it fits the data model, if one was given.
 
         Data is kept whole: a mapping is returned as it is, an instance of a model in its JSON form.
         Raises InvalidInput, with pydantic's list of faults in `details["problems"]`.
         """
+        judged = self.has_judged(data)
         if isinstance(data, BaseModel):
-            data = data.model_dump(mode="json")
-        if self.data_model is not None:
+            data = data.model_dump(mode="json", by_alias=True)
+        if self.data_model is not None and not judged:
             try:
-                self.data_model.model_validate(data)
+                self.data_model.model_validate_json(to_json(data))
             except ValidationError as fault:
                 raise _unfit(self.data_model, fault) from None
         return data

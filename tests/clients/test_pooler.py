@@ -1,0 +1,124 @@
+"""Both clients through PgBouncer in transaction mode, where each transaction may get another session."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import asyncpg
+import psycopg
+import pytest
+
+import chimeway.sync
+from chimeway import Chimeway, Notify, UnknownWorkflow, Workflow
+from chimeway.database_url import read
+from chimeway.store.pool import open_database
+from kit.waiting import DEADLINE_S
+
+pgbouncer = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin:/usr/local/bin")
+pytestmark = pytest.mark.skipif(pgbouncer is None, reason="needs pgbouncer")
+HELLO = Workflow(key="hello", version=1, steps=[Notify("greet", channel="in_app", render_key="hello")])
+ISOLATION = "select current_setting('transaction_isolation')"
+
+
+@pytest.fixture
+def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """This test's database through a pooler that has two sessions of it."""
+    url = read(database_url)
+    host, port = url.hosts[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        own = free.getsockname()[1]
+    place = f"host={host} port={port} dbname={url.database} user={url.user}"
+    place += f" password={url.password}" if url.password else ""
+    config = Path(tmp_path, "pgbouncer.ini")
+    config.write_text(
+        f"[databases]\npooled = {place}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {own}\n"
+        "unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+    )
+    # It will not run as root: then as whom the server runs.
+    account = Path(host).owner() if os.geteuid() == 0 and host.startswith("/") else None
+    with (
+        config.open() as given,
+        subprocess.Popen(
+            [str(pgbouncer), "/dev/stdin"], stdin=given, stderr=subprocess.DEVNULL, user=account
+        ) as pooler,
+    ):
+        try:
+            _reach(own)
+            yield f"postgresql://{url.user}@127.0.0.1:{own}/pooled"
+        finally:
+            pooler.kill()
+
+
+def _reach(port: int) -> None:
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+        else:
+            return
+    pytest.fail("the pooler does not listen")
+
+
+async def test_the_client_with_a_loop_needs_no_session(pooled_url: str) -> None:
+    """Many calls of several clients at once are each answered, whichever session serves them."""
+    async with Chimeway.connect(pooled_url) as one, Chimeway.connect(pooled_url) as other:
+
+        async def work(number: int) -> None:
+            client = (one, other)[number % 2]
+            receipt = await client.trigger(HELLO, {"n": number}, recipients=f"u{number}")
+            assert (await other.explain(receipt.run_ids[0])).run.recipient_id == f"u{number}"
+            with pytest.raises(UnknownWorkflow):
+                await one.trigger("nobody", recipients="a")
+            await client.signal("read", actor=f"u{number}")
+
+        await asyncio.gather(*(work(number) for number in range(24)))
+        assert len(await one.list_runs(limit=100)) == 24
+
+
+def test_the_client_without_one_needs_none_either(pooled_url: str) -> None:
+    """Threads through a pooler are each answered, whichever session serves them."""
+    with chimeway.sync.Chimeway.connect(pooled_url) as client, ThreadPoolExecutor(8) as threads:
+
+        def work(number: int) -> None:
+            receipt = client.trigger(HELLO, {"n": number}, recipients=f"u{number}")
+            assert client.explain(receipt.run_ids[0]).run.recipient_id == f"u{number}"
+
+        list(threads.map(work, range(24)))
+        assert len(client.list_runs(limit=100)) == 24
+
+
+async def test_lent_connections_work_through_it(pooled_url: str) -> None:
+    """A caller's transaction is one session of the server, with the driver's cache off as it must be."""
+    lent = await asyncpg.connect(pooled_url, statement_cache_size=0)
+    async with Chimeway.connect(pooled_url) as client, lent.transaction():
+        receipt = await client.trigger(HELLO, recipients="ada", connection=lent)
+        assert (await client.get_run(receipt.run_ids[0], connection=lent)).recipient_id == "ada"
+    await lent.close()
+    with (
+        chimeway.sync.Chimeway.connect(pooled_url) as without,
+        psycopg.connect(pooled_url, prepare_threshold=None) as own,
+    ):
+        assert len(without.list_runs(connection=own)) == 1
+
+
+async def test_nothing_is_left_behind_in_its_sessions(database_url: str, pooled_url: str) -> None:
+    """What its other users find in the sessions is as the server set it, and ours read committed still."""
+    with psycopg.connect(database_url, autocommit=True) as admin:
+        admin.execute(
+            f"alter database \"{admin.info.dbname}\" set default_transaction_isolation = 'serializable'"
+        )
+    async with open_database(pooled_url) as database, database.acquire() as own, own.transaction():
+        assert await own.fetchval(ISOLATION) == "read committed"
+    with chimeway.sync.Chimeway.connect(pooled_url) as without:
+        without.list_runs()
+    with psycopg.connect(pooled_url) as one, psycopg.connect(pooled_url) as other:
+        for each in (one, other):  # a session each, as both are in a transaction
+            assert each.execute(ISOLATION).fetchone() == ("serializable",)
