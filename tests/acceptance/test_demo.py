@@ -66,7 +66,7 @@ async def test_it_agrees_and_leaves_nothing(elsewhere: dict[str, str]) -> None:
 
 
 async def test_interrupted_it_leaves_nothing(elsewhere: dict[str, str]) -> None:
-    """Ctrl-C in the middle ends its node and its server, and removes its folder."""
+    """Ctrl-C in the middle, twice, ends its node and its server, and removes its folder."""
     process = await asyncio.create_subprocess_exec(
         *COMMAND, env=elsewhere, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -75,6 +75,8 @@ async def test_interrupted_it_leaves_nothing(elsewhere: dict[str, str]) -> None:
     while not any("is mentioned" in line for line in lines):
         lines.append((await process.stdout.readline()).decode())
         assert lines[-1], lines
+    process.send_signal(signal.SIGINT)
+    await asyncio.sleep(0.1)  # not to be one signal
     process.send_signal(signal.SIGINT)
     _, err = await process.communicate()
     assert (process.returncode, err.decode()) == (130, "interrupted; nothing is left running\n")

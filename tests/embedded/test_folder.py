@@ -80,6 +80,20 @@ def test_a_temporary_folder_can_be_reached(new_folder: Path, monkeypatch: pytest
     assert temporary_folder("cwtest-").parent == new_folder
 
 
+def test_what_was_killed_is_cleaned_up_by_the_next(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A temporary folder that nobody uses any more goes; one in use, a new one and a stranger's stay."""
+    below = folder.parent
+    monkeypatch.setattr(tempfile, "tempdir", str(below))
+    dead, used, new, strange = (below / f"cwleft-{name}" for name in ("dead", "used", "new", "strange"))
+    folder.rename(dead)
+    subprocess.run(["cp", "-a", dead, used], check=True)
+    new.mkdir()
+    (strange / "thesis").mkdir(parents=True)
+    with running(used):
+        made = temporary_folder("cwleft-")
+        assert set(below.iterdir()) == {used, new, strange, made}
+
+
 @as_root
 def test_roots_data_is_where_a_systems_is(monkeypatch: pytest.MonkeyPatch) -> None:
     """Not in root's home, which PostgreSQL's account could not reach."""

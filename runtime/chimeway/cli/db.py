@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -21,6 +21,8 @@ from chimeway.store.embedded import running
 app = typer.Typer(
     name="db", help="Install, migrate and look at the schema; make roles.", rich_markup_mode=None
 )
+
+_BY_SIGNAL: Final = 128
 
 
 def _direct(database_url: str | None) -> str | None:
@@ -171,7 +173,7 @@ def exec_(command: Annotated[list[str], typer.Argument(show_default=False)]) -> 
         if found is None:
             raise InvalidInput(f"there is no command {command[0]}, here or in {server.bin}")
         done = subprocess.run([found, *command[1:]], env={**os.environ, **where, "PATH": path}, check=False)
-    sys.exit(done.returncode)
+    sys.exit(done.returncode if done.returncode >= 0 else _BY_SIGNAL - done.returncode)
 
 
 @app.command()

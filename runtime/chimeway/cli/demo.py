@@ -39,7 +39,16 @@ def demo(as_json: AsJson = False) -> None:
 async def _played(quiet: bool) -> Report:
     task = asyncio.current_task()
     assert task is not None, "asyncio.run runs us in one"
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    loop, told = asyncio.get_running_loop(), False
+
+    def end() -> None:
+        nonlocal told
+        if not told:  # told again, it would leave its cleaning half done
+            task.cancel()
+        told = True
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, end)
     return await play(_tell_nobody if quiet else _tell)
 
 

@@ -22,6 +22,7 @@ from typing import Final
 
 from chimeway.errors import InvalidSettings
 from chimeway.store.embedded.account import Account, account_for
+from chimeway.store.embedded.leftovers import remove_leftovers
 from chimeway.store.embedded.server import PORT
 
 _MARKS: Final = frozenset({"cluster", "gate", "users"})
@@ -171,11 +172,16 @@ def _reaches(account: Account, path: Path) -> bool:
 
 
 def temporary_folder(prefix: str) -> Path:
-    """Make a folder for a server that ends soon, where its account can come to: root's TMPDIR may be shut."""
+    """Make a folder for a server that ends soon, where its account can come to: root's TMPDIR may be shut.
+
+    Those that were left there, because who made them was killed, are removed.
+    """
     account = account_for()
     usual = Path(tempfile.gettempdir())
     shut = account.dropped and not _reaches(account, usual)
-    return Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp" if shut else usual))  # noqa: S108  (a new one in it)
+    below = Path("/tmp") if shut else usual  # noqa: S108  (a new one in it)
+    remove_leftovers(below, prefix, account)
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=below))
 
 
 def _shut(above: Path) -> Path:
