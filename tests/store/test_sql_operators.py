@@ -96,6 +96,12 @@ async def test_sql_and_python_extract_the_same_from_a_definition(sql: "asyncpg.C
         assert json.loads(row["required_data"]) == dict(required_data(definition))
 
 
+async def test_the_check_of_a_definition_is_not_compiled(sql: "asyncpg.Connection[Any]") -> None:
+    """Where a server compiles what seems dear, a registration would take seconds."""
+    settings_of = "select proconfig from pg_proc where oid = 'chimeway.check_definition'::regproc"
+    assert await sql.fetchval(settings_of) == ["jit=off"]
+
+
 INSTANTS = [
     "2026-01-05T09:00:00Z", "2026-01-05t09:00:00z", "2026-01-05T09:00:00.123456+05:30",
     "2026-01-05T23:59:59.9-12:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z",

@@ -189,7 +189,7 @@ begin
 end $$;
 
 create function chimeway.check_definition(definition jsonb) returns void
-language plpgsql as $$
+language plpgsql set jit = off as $$
 declare
     fault text;
     check_it constant text := 'check the definition with: chimeway workflow check FILE';
