@@ -31,6 +31,8 @@ class Chimeway(Reading):
     anything else is a TypeError that lists these. Without it, each verb is a transaction of its own.
     The reading verbs take it too, and then see what the transaction has written.
 
+    A client belongs to the event loop that opened it; for threads there is `chimeway.sync`.
+
     `tenant` may be left out everywhere: it is then the one bound by `for_tenant`, else "default".
 
     Every verb raises a ChimewayError with a stable `code`; `database_unavailable` among them.
