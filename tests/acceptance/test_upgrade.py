@@ -53,8 +53,9 @@ async def _node(url: str, folder: Path, sink: Sink) -> AsyncIterator[Daemon]:
 async def test_a_node_works_under_its_own_role(
     database_url: str, names: Mapping[str, str], tmp_path: Path
 ) -> None:
-    """chimeway_daemon is enough for `serve`, chimeway_producer for those who call."""
-    await run(database_url, "select chimeway.grant_roles()")
+    """chimeway_daemon is enough for `serve`, chimeway_producer for those who call; no path is needed."""
+    pinned = f"alter role {names['daemon']} set search_path = pg_catalog"
+    await run(database_url, f"select chimeway.grant_roles(); {pinned}")
     producer = as_role(database_url, names["producer"])
     async with (
         smtp_sink() as sink,
