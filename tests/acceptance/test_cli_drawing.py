@@ -11,9 +11,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from chimeway.cli import pathways
 from chimeway.cli.main import COMMANDS
 from chimeway.cli.printing import folded, span
 from chimeway.store.pool import open_database
+from chimeway.workflow import survey
 from kit.command import chimeway, on_terminal, plain
 from kit.golden import agrees
 from kit.home import GUIDE
@@ -59,6 +61,18 @@ async def test_paths(folder: Path, args: tuple[str, ...]) -> None:
     answer = await chimeway("workflow", "paths", *args, cwd=folder)
     assert (answer.code, answer.err) == (0, "")
     agrees(GOLDEN, f"paths {' '.join(args)}", answer.out)
+
+
+def test_what_was_not_looked_at_is_not_promised(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where paths are too many to look at all, the sums are of those that were."""
+    monkeypatch.setattr(survey, "MOST_PATHS", 1)
+    pathways.paths(folder / "open.yaml", zone="UTC", limit=1)
+    told = capsys.readouterr().out.splitlines()
+    begins = told.index("There are more than 1 paths; 0 of these are not listed (--limit).")
+    assert told[begins + 1] == "Only these 1 were looked at: others may bring more messages, or fewer."
+    assert told[begins + 2].startswith(("On these, one person gets ", "No path that was looked at "))
 
 
 async def test_paths_for_programs(folder: Path) -> None:
@@ -135,7 +149,7 @@ async def test_what_a_terminal_shows(clock_database_url: str, columns: int) -> N
     assert "\x1b[33m" not in bare
     assert "evil\\x1b[31m\\u202ered\\nline" in plain(runs)
     assert "\u202e" not in runs
-    assert re.search(r"Z \(\d+ d \d+ h ago\)|Z \(in \d+", plain(runs))
+    assert re.search(r"Z \(\d+ d( \d+ h)? ago\)|Z \(in \d+", plain(runs))
 
 
 async def test_completion_knows_commands_and_their_options() -> None:
@@ -182,5 +196,5 @@ def test_text_is_folded_between_words_only() -> None:
 def test_lengths_of_time_are_told_in_two_units() -> None:
     """Rounded down, greatest first."""
     assert span(timedelta(hours=1, minutes=20, seconds=59)) == "1 h 20 min"
-    assert span(timedelta(days=3, minutes=4)) == "3 d 4 min"
+    assert span(timedelta(days=3, minutes=4)) == "3 d"
     assert span(timedelta(seconds=59)) == "59 s"

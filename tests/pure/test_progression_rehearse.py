@@ -15,6 +15,8 @@ from pure.workflow_forms import MENTION, later, notify, on, signal, wait, workfl
 GUIDE = parse(MENTION)
 TWO = parse(workflow(notify("mail", on("bounced", "sms")), notify("sms")))
 
+YEARS = later("a", delay_seconds=300_000_000)
+
 
 def timeline(definition: Any, script: Any = None) -> list[str]:
     """Return what a rehearsal says, one text a line."""
@@ -114,6 +116,13 @@ def test_a_journey_without_end_is_held_after_a_thousand_steps() -> None:
     assert (held.run.visit, held.run.held_reason) == (MAX_VISITS, "too_many_steps")
     assert held.transitions[-1].reason == "run_held"
     assert len(held.deliveries) == MAX_VISITS // 2
+
+
+def test_a_journey_beyond_the_calendar_is_refused() -> None:
+    """Round and round in years ends where the calendar does, with a word and no crash."""
+    for step in (wait("w", action={"type": "wait", "duration": "P10Y"}, next="w"), notify("a", YEARS)):
+        with pytest.raises(InvalidInput, match="the journey goes on beyond the year 9999, from 99"):
+            rehearse(parse(workflow(step, notify("b"))), {"start": "9990-01-01T00:00:00Z"})
 
 
 def test_a_long_chain_goes_on_after_25_steps() -> None:

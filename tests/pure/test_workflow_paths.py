@@ -131,3 +131,11 @@ def test_each_path_is_one_that_the_core_takes(place: int, late: bool) -> None:
     moments = [leg.entered.latest if late else leg.entered.earliest for leg in sends]
     assert [row.terminal_at for row in played.deliveries] == moments
     assert played.run.state == path.end
+
+
+@pytest.mark.parametrize("delay", [{"delay": "P1Y"}, {"delay_seconds": 40_000_000}])
+def test_a_moment_beyond_the_calendar_is_refused(delay: dict[str, Any]) -> None:
+    """However a delay is written, it ends with the calendar, and no crash."""
+    definition = parse(workflow(notify("a", later("b", **delay)), notify("b")))
+    with pytest.raises(ValueError, match="the instant lies beyond the year 9999"):
+        list(paths(definition, start=datetime(9999, 6, 1, tzinfo=UTC)))

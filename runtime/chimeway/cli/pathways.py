@@ -82,14 +82,18 @@ def _tell(definition: Definition, seen: Survey, start: datetime, zone: str) -> N
 def _summary(definition: Definition, seen: Survey) -> Iterator[str]:
     """Say what the paths have in common, and what they do not show."""
     plus = "" if seen.complete else "more than "
+    looked_at = "" if seen.complete else " that was looked at"
     if len(seen.listed) < seen.counted or not seen.complete:
         unlisted = seen.counted - len(seen.listed)
         yield f"There are {plus}{seen.counted} paths; {unlisted} of these are not listed (--limit)."
+        if not seen.complete:
+            yield f"Only these {seen.counted} were looked at: others may bring more messages, or fewer."
     if seen.most:
         steps = ", ".join(f"{step.id} ({_channel(step.action)})" for step in seen.most)
-        yield f"One person gets {_many(len(seen.most), 'message')} at most, on path {seen.most_on}: {steps}."
+        most = f"{_many(len(seen.most), 'message')} at most, on path {seen.most_on}: {steps}"
+        yield f"One person gets {most}." if seen.complete else f"On these, one person gets {most}."
     else:
-        yield "No path sends a message."
+        yield f"No path{looked_at} sends a message."
     if seen.repeats:
         yield (
             "Some path comes to a step again: a run that goes round sends these messages again each time, "
@@ -98,7 +102,7 @@ def _summary(definition: Definition, seen: Survey) -> Iterator[str]:
     if seen.silent and seen.most:
         yield f"Nothing arrives on {_numbers(seen.silent)}."
     elif seen.most:
-        yield "A message arrives on every path."
+        yield f"A message arrives on every path{looked_at}."
     for condition in definition.stop_conditions:
         yield (
             f"At any moment {signal_of(condition)} stops the run, on every path: what had not been sent by "

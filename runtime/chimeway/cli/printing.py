@@ -133,12 +133,13 @@ def reckoned(at: datetime) -> str:
 
 
 def span(length: timedelta) -> str:
-    """Return a length of time in its two greatest units, rounded down: "1 h 20 min"."""
+    """Return a length of time in its greatest unit and the one below, rounded down: "1 h 20 min"."""
     seconds = int(length.total_seconds())
-    days, hours, minutes = seconds // 86_400, seconds // 3_600 % 24, seconds // 60 % 60
-    parts = [f"{days} d" if days else "", f"{hours} h" if hours else "", f"{minutes} min" if minutes else ""]
-    told = " ".join([part for part in parts if part][:2])
-    return told or f"{seconds % 60} s"
+    parts = [(seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "min")]
+    first = next((place for place, (many, _) in enumerate(parts) if many), None)
+    if first is None:
+        return f"{seconds % 60} s"
+    return " ".join(f"{many} {unit}" for many, unit in parts[first : first + 2] if many)
 
 
 @contextmanager

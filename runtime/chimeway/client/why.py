@@ -6,7 +6,7 @@ have happened otherwise. What was said too late, and what was never sent, stands
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chimeway.client.why_deliveries import told
 from chimeway.client.why_standing import LATE, standing
@@ -20,7 +20,7 @@ from chimeway.client.words import (
 )
 from chimeway.progression.instants import read
 from chimeway.store.views import MailView, Story, TransitionView
-from chimeway.workflow.definition import END, Condition, NotifyAction, OnOutcome, WaitUntil
+from chimeway.workflow.definition import END, Condition, NotifyAction, OnOutcome, Rule, WaitUntil
 from chimeway.workflow.telling import signal_of
 
 
@@ -161,7 +161,9 @@ class _Walk:
             return ""
         if (until := next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)) is not None:
             return f" Without it the run would have waited, and then gone on to {until.to_step}."
-        return f" Without it {what_follows(definition, definition.after(step))}."
+        bare = replace(step, progress=tuple(rule for rule in step.progress if not _is_about(rule, outcome)))
+        without = replace(definition, steps=tuple(bare if one is step else one for one in definition.steps))
+        return f" Without it {what_follows(definition, without.after(bare))}."
 
     def _completed(self, row: TransitionView) -> str:
         at, outcome = moment(self.story, row.at), row.context.get("workflow_outcome")
@@ -185,6 +187,10 @@ class _Walk:
         if step.progress:
             return f" Otherwise the rules of {step.id} would have decided what follows its message."
         return f" Otherwise, after its message, {what_follows(definition, definition.after(step))}."
+
+
+def _is_about(rule: Rule, outcome: object) -> bool:
+    return not isinstance(rule, WaitUntil) and rule.outcome == outcome
 
 
 def _afterwards(story: Story) -> Iterator[str]:

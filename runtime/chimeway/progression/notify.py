@@ -5,7 +5,7 @@ Rows 7 and 11 to 16 of semantics §5. Outcomes come from the delivery row only (
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, assert_never
 
 from chimeway.progression.decision import Births, CancelledDelivery, NoopReason, PlannedDelivery
@@ -21,7 +21,7 @@ from chimeway.workflow.definition import (
     StopOn,
     WaitUntil,
 )
-from chimeway.workflow.durations import parse_duration
+from chimeway.workflow.durations import parse_duration, seconds_after
 
 
 def enter_notify(working: Working, step: Step, action: NotifyAction, births: Births) -> Working:
@@ -137,7 +137,7 @@ def _wait_after(working: Working, delivery: CurrentDelivery, rule: WaitUntil) ->
     if rule.delay is not None:
         due_at = parse_duration(rule.delay).after(anchor, working.snapshot.zone)
     else:
-        due_at = anchor + timedelta(seconds=rule.delay_seconds or 0)
+        due_at = seconds_after(anchor, rule.delay_seconds or 0)
     context = {
         "rule_kind": "wait_until",
         "anchor": rule.anchor,

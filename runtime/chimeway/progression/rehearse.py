@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from chimeway.errors import InvalidInput
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Decision, Noop, NoopReason, Transition
 from chimeway.progression.paper import Paper, attempted, signalled, triggered, written_down
 from chimeway.progression.script import Event, Fate, OutcomeEvent, Script, SignalEvent, parse_script
 from chimeway.progression.snapshot import LIVE, Delivery, Run
 from chimeway.workflow.definition import Definition, Json, NotifyAction, Step
-from chimeway.workflow.durations import parse_duration
+from chimeway.workflow.durations import BeyondCalendar, iso_instant, parse_duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,19 @@ def rehearse(definition: Definition, script: Json | Script = None) -> Rehearsal:
         the rehearsal. It ends when the run has ended and no event is left, or nothing more comes.
 
     Raises:
-        InvalidInput: the script has a fault; it names the field.
+        InvalidInput: the script has a fault, and the message names the field; or the journey goes on
+            beyond the year 9999.
     """
     if not isinstance(script, Script):
         script = parse_script(script, definition)
     stage = _Stage(definition, script)
-    while (now := stage.next_moment()) is not None:
-        stage.play(now)
-    return stage.rehearsal()
+    try:
+        while (now := stage.next_moment()) is not None:
+            stage.play(now)
+        return stage.rehearsal()
+    except BeyondCalendar:
+        ended = f"the journey goes on beyond the year 9999, from {iso_instant(stage.now)}"
+        raise InvalidInput(f"{ended}: begin earlier, or let something end it", field="script") from None
 
 
 class _Stage:

@@ -33,6 +33,14 @@ _NO_ZONES = re.compile(r"localtime|posixrules|(?:posix|right)/.*")
 _WANTED = "wanted an ISO 8601 duration such as PT2H, P3D or P1DT12H30M"
 
 
+class BeyondCalendar(ValueError):  # noqa: N818  (what is so, not that it is wrong)
+    """The instant lies beyond the year 9999."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the instant lies beyond the year 9999")
+
+
 @dataclass(frozen=True, slots=True)
 class Duration:
     """A span of time: `months` and `days` on the calendar, `exact` on the clock."""
@@ -44,7 +52,8 @@ class Duration:
     def after(self, anchor: datetime, zone: str) -> datetime:
         """Return the instant (UTC) that lies this long after `anchor`, for a person in `zone`.
 
-        Raises ValueError when `anchor` is naive, the zone is unknown, or the year exceeds 9999.
+        Raises ValueError when `anchor` is naive or the zone unknown; BeyondCalendar, one of them, when the
+        year exceeds 9999.
         """
         if anchor.tzinfo is None:
             raise ValueError("the anchor has no UTC offset")
@@ -56,7 +65,15 @@ class Duration:
                 instant = resolve_local(moved, zone)
             return instant + self.exact
         except OverflowError:
-            raise ValueError("the instant lies beyond the year 9999") from None
+            raise BeyondCalendar from None
+
+
+def seconds_after(anchor: datetime, seconds: float) -> datetime:
+    """Return the instant so many seconds later; raises BeyondCalendar."""
+    try:
+        return anchor + timedelta(seconds=seconds)
+    except OverflowError:
+        raise BeyondCalendar from None
 
 
 def parse_duration(text: str) -> Duration:

@@ -9,7 +9,7 @@ Paths can be many: they are yielded one by one, and who lists them says when it 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from chimeway.workflow.definition import (
@@ -22,7 +22,7 @@ from chimeway.workflow.definition import (
     WaitAction,
     WaitUntil,
 )
-from chimeway.workflow.durations import known_zone, parse_duration, parse_instant
+from chimeway.workflow.durations import known_zone, parse_duration, parse_instant, seconds_after
 from chimeway.workflow.graph import Edge, graph_of
 
 PathEnd: TypeAlias = Literal["completed", "stopped", "repeats"]
@@ -70,7 +70,8 @@ def paths(
         data: the trigger's, as far as it is known: an `until` may refer to it.
 
     Raises:
-        ValueError: the zone is unknown, or an `until` refers to data that is no instant.
+        ValueError: the zone is unknown, an `until` refers to data that is no instant, or a moment lies
+            beyond the year 9999.
     """
     if not known_zone(zone):
         raise ValueError(f"given the time zone {zone[:60]!r}; wanted an IANA name")
@@ -130,7 +131,7 @@ class _Walk:
     def _moment(self, anchor: datetime, delay: str | float) -> datetime:
         if isinstance(delay, str):
             return parse_duration(delay).after(anchor, self._zone)
-        return anchor + timedelta(seconds=delay)
+        return seconds_after(anchor, delay)
 
 
 def _anchor(entered: Span, before: tuple[Leg, ...]) -> Span:
