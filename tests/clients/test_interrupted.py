@@ -22,7 +22,7 @@ from chimeway import (
     Wait,
     Workflow,
 )
-from chimeway.store import sync_pool
+from chimeway.store import pool, sync_pool
 from kit.waiting import wait_for
 
 HELLO = Workflow(
@@ -92,6 +92,22 @@ async def test_a_client_with_a_loop_says_that_it_is_closed(database_url: str) ->
             await each.list_runs()
 
 
+async def test_a_client_closed_in_use_says_so_to_all(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Calls under way, and those that wait for a connection, end with database_unavailable."""
+    monkeypatch.setattr(pool, "_CLOSE_S", 0.1)
+    lock = await asyncpg.connect(database_url)
+    async with lock.transaction():
+        await lock.execute(LOCK)
+        async with Chimeway.connect(database_url, pool_size=1) as client:
+            tasks = [asyncio.create_task(client.signal("read", actor="a")) for _ in range(3)]
+            await wait_for(lambda: lock.fetchval(f"select ({BLOCKED}) = 1"), "one of them waits")
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(each) for each in answers] == [DatabaseUnavailable] * 3
+    await lock.close()
+
+
 def test_a_refusal_in_a_pipeline_is_no_lost_database(database_url: str) -> None:
     """In psycopg's pipeline verbs work; what stands behind a refusal is the driver's PipelineAborted."""
     with (
@@ -117,9 +133,9 @@ async def test_a_connection_given_back_is_no_lost_database(database_url: str) ->
     """A connection that its pool has taken back is its caller's mistake, and not worth a retry."""
     async with (
         Chimeway.connect(database_url) as client,
-        asyncpg.create_pool(database_url, min_size=1) as pool,
+        asyncpg.create_pool(database_url, min_size=1) as theirs,
     ):
-        async with pool.acquire() as lent:
+        async with theirs.acquire() as lent:
             await client.signal("read", actor="a", connection=lent)
         with pytest.raises(asyncpg.InterfaceError, match="released back to the pool"):
             await client.signal("read", actor="a", connection=lent)

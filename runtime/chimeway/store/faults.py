@@ -119,7 +119,8 @@ def _fault_of_class(error: BaseException) -> Fault | None:
         return "connection"  # the driver's own confusion after a connection died under an operation
     if isinstance(error, asyncpg.InterfaceError):
         text = str(error).lower()
-        lost = "closed" in text or ("connection" in text and "released" not in text)
+        given_back = "released back" in text  # by its caller: a mistake, not a loss
+        lost = any(word in text for word in ("closed", "closing", "connection")) and not given_back
         return "connection" if lost else "bad"
     if isinstance(error, OSError | asyncio.TimeoutError | asyncio.IncompleteReadError | EOFError):
         return "connection"
