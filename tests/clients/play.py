@@ -37,6 +37,10 @@ insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, re
 select d.id, d.shard, d.tenant_id, d.recipient_id, d.run_id, d.render_key, 's', 'b', d.created_at from d
 returning id
 """
+_CONTENTS: Any = " union all ".join(
+    f"select '{table}', coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from chimeway.{table} t"
+    for table in TABLES
+)
 Verb = tuple[str, dict[str, Any]]
 
 
@@ -61,13 +65,7 @@ class Bystander:
 
     def contents(self) -> dict[str, str]:
         """Return a fingerprint of each table."""
-        found = {}
-        for table in TABLES:
-            rows = (
-                f"select coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from chimeway.{table} t"
-            )
-            found[table] = str(self.value(rows))
-        return found
+        return dict(self.sql.execute(_CONTENTS).fetchall())
 
     def value(self, sql: Any, *args: Any) -> Any:
         """Return the one value."""

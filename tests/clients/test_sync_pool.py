@@ -1,5 +1,6 @@
 """The pool of the client without a loop: threads, forks, restarts, a server that says nothing."""
 
+import asyncio
 import os
 import socket
 import threading
@@ -199,13 +200,16 @@ async def test_several_hosts_are_each_given_their_time(database_url: str) -> Non
             f"postgresql://{user}@/{name}?host=127.0.0.1,127.0.0.1,{parts['host']}&port={port},1,{parts['port']}"
             "&connect_timeout=2&target_session_attrs=read-write"
         )
-        async with Chimeway.connect(url, pool_size=1) as client:
-            assert await client.signal("read", actor="a")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = silent.getsockname()[1]
-        url = url.replace(url.partition("port=")[2].partition(",")[0], str(port))
-        with chimeway.sync.Chimeway.connect(url, pool_size=1) as without:
-            assert without.signal("read", actor="a")
+
+        async def with_a_loop() -> None:
+            async with Chimeway.connect(url, pool_size=1) as client:
+                assert await client.signal("read", actor="a")
+
+        def without() -> None:
+            with chimeway.sync.Chimeway.connect(url, pool_size=1) as client:
+                assert client.signal("read", actor="a")
+
+        await asyncio.gather(with_a_loop(), asyncio.to_thread(without))
 
 
 @pytest.mark.parametrize("wanted", ["standby", "read-only"])
