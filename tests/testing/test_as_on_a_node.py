@@ -4,12 +4,14 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 
-from chimeway import App, Message, Notify, PermanentFailure, Sent, Wait, Workflow, signal_received
+from chimeway import App, Message, Notify, PermanentFailure, RunBusy, Sent, Wait, Workflow, signal_received
 from chimeway.errors import InvalidInput
 from chimeway.store.verify import verify
-from chimeway.testing import Harness, SyncHarness
+from chimeway.testing import Harness, Journey, SyncHarness
+from kit.waiting import Gate
 
 MAIL = Workflow(key="mail", version=1, steps=[Notify("step_mail", channel="email", render_key="hello")])
 ENTERED = Workflow(
@@ -127,12 +129,13 @@ def test_a_sync_verb_inside_a_send_is_refused() -> None:
 
 async def test_a_send_that_is_cut_short_is_unknown_and_tried_again() -> None:
     """As after a node's death in the middle of a call: the same delivery, a second attempt."""
-    gate = asyncio.Event()
-    async with Harness(MAIL, channels=[Email(gate.wait)]) as journey:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await journey.trigger()
-        gate.set()
+    gate = Gate()
+    async with Harness(MAIL, channels=[Email(gate.passes)]) as journey:
+        playing = asyncio.create_task(journey.trigger())
+        await gate.reached.wait()
+        playing.cancel()
+        await asyncio.wait({playing})
+        gate.release()
         await journey.advance("PT1H")
         (delivery,) = journey.deliveries
         assert [attempt.outcome for attempt in delivery.attempts] == ["unknown", "succeeded"]
@@ -143,3 +146,36 @@ def test_without_a_loop_of_asyncio_it_says_so() -> None:
     """Under trio there is none, and the error names what works there."""
     with pytest.raises(InvalidInput, match=r"none runs here .trio..: use SyncHarness there"):
         Harness(MAIL).__aenter__().send(None)
+
+
+async def test_an_answer_that_cannot_be_written_yet_is_not_lost() -> None:
+    """While somebody has the run locked an answer waits; it is written when they let go, and sent once."""
+    async with Harness(
+        MAIL, channels=[Email(lambda: lock("begin; select from chimeway.workflow_runs for update"))]
+    ) as journey:
+        connection = await asyncpg.connect(journey.url)
+        lock = connection.execute
+        with pytest.raises(RunBusy):
+            await journey.trigger()
+        await connection.execute("rollback")
+        await connection.close()
+        await journey.advance("PT1H")
+        assert [attempt.outcome for attempt in journey.deliveries[0].attempts] == ["succeeded"]
+        assert len(journey.sent) == 1
+
+
+async def test_what_was_said_during_a_pause_is_heard_after_it() -> None:
+    """A signal that comes while the workflow is paused stops the run when the pause is over."""
+    async with Harness(ENTERED) as journey:
+        await journey.trigger()
+        await _pause(journey, True)
+        await journey.signal("read")
+        assert journey.run.state == "waiting"
+        await _pause(journey, False)
+        await journey.settle()
+        assert journey.run.state == "stopped"
+
+
+async def _pause(journey: Journey, paused: bool) -> None:
+    async with journey.client.database.acquire() as connection:
+        await connection.execute("select chimeway.pause_workflow('entered', $1)", paused)

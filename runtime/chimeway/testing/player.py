@@ -9,7 +9,7 @@ Writes go without a lease, as `progress_run`'s do: the guards make a decision ri
 
 import asyncio
 import random
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -85,6 +85,7 @@ class Player:
         self._read: dict[UUID, int] = {}
         self._just_entered = False
         self._interrupted = False
+        self._owed: deque[Outcome] = deque()
         self.held_channels: Counter[str] = Counter()
         self.played: dict[tuple[str, int], Definition] = {}
 
@@ -95,6 +96,8 @@ class Player:
             RunBusy: somebody holds a run locked, and for too long.
             InvalidDefinition: this program cannot read a run's definition.
         """
+        self._read.clear()  # what somebody has just let go of (a pause) is looked at anew
+        await self._write_down()
         await self._give_up_interrupted()
         for _ in range(_ROUNDS):
             moved = await self._play_runs()
@@ -123,10 +126,11 @@ class Player:
         while after is not None:
             routed, after = await mailbox.route(self._database, after)
             found |= dict.fromkeys(routed)
-        for run_id, count in await runs.unread(self._database, NO_ID, _PAGE):
-            if self._read.get(run_id) != count:
-                self._read[run_id] = count
-                found[run_id] = None
+        seen = NO_ID
+        while page := await runs.unread(self._database, seen, _PAGE):
+            found |= {run_id: None for run_id, count in page if self._read.get(run_id) != count}
+            self._read.update(page)
+            seen = page[-1][0]
         found |= dict.fromkeys(await watching.due_runs(self._database, self._clock.now()))
         return list(found)
 
@@ -177,12 +181,13 @@ class Player:
                 return False
             try:
                 answer = await self._sender.send(sending, self._sending)
-                if isinstance(answer, Outcome):
-                    await self._write_down(answer)
-                    return True
             except BaseException:
                 self._interrupted = True
                 raise
+            if isinstance(answer, Outcome):
+                self._owed.append(answer)
+                await self._write_down()
+                return True
             if answer is None or self._nudged:
                 return False  # nothing is left to do, or the run goes first
             await patience.wait()
@@ -194,17 +199,20 @@ class Player:
             for delivery_id, _, attempt in left:
                 if (sending := await self._sending(delivery_id)) is not None:
                     error = UnknownOutcome("the sender ended before it had recorded an answer")
-                    await self._write_down(
-                        self._results.failure(sending.delivery, sending.run, attempt, error)
-                    )
+                    self._owed.append(self._results.failure(sending.delivery, sending.run, attempt, error))
+            await self._write_down()
             self._interrupted = len(left) == _PAGE
 
-    async def _write_down(self, outcome: Outcome) -> None:
-        patience = _Patience(f"run {outcome.run_id}")
-        while (recorded := await self._results.try_record(outcome)).answer == "busy":
-            await patience.wait()
-        if recorded.nudged:
-            self._nudge(outcome.run_id)
+    async def _write_down(self) -> None:
+        """Record what channels have answered: it happened, though a run was locked for too long before."""
+        while self._owed:
+            outcome = self._owed[0]
+            patience = _Patience(f"run {outcome.run_id}")
+            while (recorded := await self._results.try_record(outcome)).answer == "busy":
+                await patience.wait()
+            self._owed.popleft()
+            if recorded.nudged:
+                self._nudge(outcome.run_id)
 
     def _nudge(self, run_id: UUID) -> None:
         self._nudged[run_id] = None
