@@ -1,4 +1,4 @@
-"""The command line, as people and programs meet it: the real command, in a process of its own."""
+"""The command line, as people and programs meet it."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 from chimeway.cli.main import COMMANDS
 from chimeway.store.pool import Database
-from kit.command import Answer, chimeway
+from kit.command import Answer, inside
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
@@ -32,7 +32,7 @@ steps:
 
 async def test_help_names_every_command_and_the_exit_codes() -> None:
     """--help is the list of commands, one sentence each."""
-    told = await chimeway("--help")
+    told = await inside("--help")
     assert told.code == 0
     assert all(f"{name} " in told.out and sentence in told.out for name, (_, sentence) in COMMANDS.items())
     assert all(f" {code} " in told.out for code in range(5))
@@ -60,14 +60,14 @@ async def test_check_prints_faults_as_a_compiler_does(tmp_path: Path) -> None:
     """All faults at once, each with file, line, code and place; the exit code says whether there are any."""
     (tmp_path / "faulty.yaml").write_text(FAULTY)
     (tmp_path / "sound.yaml").write_text(GUIDE)
-    told = await chimeway("workflow", "check", "faulty.yaml", "sound.yaml", cwd=tmp_path)
+    told = await inside("workflow", "check", "faulty.yaml", "sound.yaml", cwd=tmp_path)
     assert told.code == 1
     lines = told.out.splitlines()
     assert lines[0].startswith("faulty.yaml:5: error[unknown_key] steps[0].action.durration: ")
     assert [line.split(":")[1] for line in lines[:-1]] == ["5", "5", "7"]
     assert lines[-1] == "2 definitions: 3 errors, 0 warnings"
-    assert (await chimeway("workflow", "check", "sound.yaml", cwd=tmp_path)).code == 0
-    found = (await chimeway("workflow", "check", "--json", "-", stdin=FAULTY)).json
+    assert (await inside("workflow", "check", "sound.yaml", cwd=tmp_path)).code == 0
+    found = (await inside("workflow", "check", "--json", "-", stdin=FAULTY)).json
     assert (found["errors"], found["definitions"][0]["problems"][0]["code"]) == (3, "unknown_key")
 
 
@@ -76,15 +76,13 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
     (tmp_path / "guide.yaml").write_text(GUIDE)
     (tmp_path / "read.yaml").write_text("[{at: PT1S, signal: notification_read}]")
     (tmp_path / "wrong.yaml").write_text("[{at: soon, signal: notification_read}]")
-    unread = await chimeway("workflow", "rehearse", "guide.yaml", cwd=tmp_path)
+    unread = await inside("workflow", "rehearse", "guide.yaml", cwd=tmp_path)
     assert unread.code == 0
     assert "+0:00:02" in unread.out
     assert unread.out.splitlines()[-1] == "The run is completed (workflow_completed)."
-    read = await chimeway(
-        "workflow", "rehearse", "guide.yaml", "--script", "read.yaml", "--json", cwd=tmp_path
-    )
+    read = await inside("workflow", "rehearse", "guide.yaml", "--script", "read.yaml", "--json", cwd=tmp_path)
     assert (read.json["state"], len(read.json["deliveries"])) == ("stopped", 1)
-    wrong = await chimeway("workflow", "rehearse", "guide.yaml", "--script", "wrong.yaml", cwd=tmp_path)
+    wrong = await inside("workflow", "rehearse", "guide.yaml", "--script", "wrong.yaml", cwd=tmp_path)
     assert wrong.code == 3
     assert wrong.err.startswith("error[invalid_input]: events[0].at: ")
 
@@ -109,7 +107,7 @@ async def test_an_error_says_what_is_wrong_and_what_would_be_right(
     tmp_path: Path, args: tuple[str, ...], code: int, told: str
 ) -> None:
     """Errors go to stderr, stdout stays empty, and the exit code tells their kind."""
-    answer = await chimeway(*args, cwd=tmp_path)
+    answer = await inside(*args, cwd=tmp_path)
     assert (answer.code, answer.out) == (code, "")
     assert told in " ".join(answer.err.split())
 
@@ -130,7 +128,7 @@ async def test_refusals_bear_their_stable_code(database_url: str, tmp_path: Path
         ("workflow", "register", "faulty.yaml"): "invalid_definition",
         ("runs", "--cursor", "x"): "invalid_input",
     }
-    answers = await asyncio.gather(*(chimeway(*args, url=database_url, cwd=tmp_path) for args in asked))
+    answers = await asyncio.gather(*(inside(*args, url=database_url, cwd=tmp_path) for args in asked))
     for (args, code), answer in zip(asked.items(), answers, strict=True):
         assert (answer.code, answer.out) == (3, ""), args
         assert answer.err.startswith(f"error[{code}]: "), answer.err
@@ -140,15 +138,15 @@ async def test_db_installs_once_and_says_what_is_there(database: Database, datab
     """status, init, migrate on a database without schema, and on one with it."""
     async with database.acquire() as connection:
         await connection.execute("drop schema chimeway cascade")
-    assert (await chimeway("db", "status", url=database_url)).code == 1
-    absent = await chimeway("runs", url=database_url)
+    assert (await inside("db", "status", url=database_url)).code == 1
+    absent = await inside("runs", url=database_url)
     assert (absent.code, "chimeway db init" in absent.err) == (3, True)
-    assert (await chimeway("db", "migrate", url=database_url)).code == 3
-    first = await chimeway("db", "init", "--json", url=database_url)
-    again = await chimeway("db", "init", "--json", url=database_url)
+    assert (await inside("db", "migrate", url=database_url)).code == 3
+    first = await inside("db", "init", "--json", url=database_url)
+    again = await inside("db", "init", "--json", url=database_url)
     assert (first.json["installed"], again.json["installed"]) == (True, False)
-    assert "nothing to do" in (await chimeway("db", "migrate", url=database_url)).out
-    assert (await chimeway("db", "status", "--json", url=database_url)).json["usable"] is True
+    assert "nothing to do" in (await inside("db", "migrate", url=database_url)).out
+    assert (await inside("db", "status", "--json", url=database_url)).json["usable"] is True
 
 
 async def test_workflows_are_registered_listed_and_steered(database_url: str, tmp_path: Path) -> None:
@@ -158,7 +156,7 @@ async def test_workflows_are_registered_listed_and_steered(database_url: str, tm
     (tmp_path / "other.yaml").write_text(GUIDE.replace("PT2S", "PT3S"))
 
     async def workflow(*args: str) -> Answer:
-        return await chimeway("workflow", *args, url=database_url, cwd=tmp_path)
+        return await inside("workflow", *args, url=database_url, cwd=tmp_path)
 
     registered = (await workflow("register", "one.yaml", "two.yaml", "--json")).json["registered"]
     assert [(one["version"], one["new"]) for one in registered] == [(1, True), (2, True)]
@@ -181,7 +179,7 @@ async def test_a_journey_by_hand(database_url: str, tmp_path: Path) -> None:
     slow = GUIDE.replace("PT2S", "PT2H")
 
     async def ask(*args: str) -> Any:
-        return (await chimeway(*args, "--json", url=database_url)).json
+        return (await inside(*args, "--json", url=database_url)).json
 
     async with (
         rows_of(database_url) as rows,
@@ -207,17 +205,17 @@ async def test_a_journey_by_hand(database_url: str, tmp_path: Path) -> None:
         await ask("signal", "notification_read", "--actor", "ada", "--payload", '{"document_id": "d"}')
         await rows.until(ada, "stopped")
         assert (await ask("hold", bob, "--note", "wait for legal"))["held_reason"] == "held_by_request"
-        assert "run_not_holdable" in (await chimeway("hold", bob, url=database_url)).err
+        assert "run_not_holdable" in (await inside("hold", bob, url=database_url)).err
         assert [run["kind"] for run in (await ask("runs", "--stuck"))["items"]] == ["held"]
         assert (await ask("resume", bob))["held_reason"] is None
-        assert "run_not_held" in (await chimeway("resume", bob, url=database_url)).err
+        assert "run_not_held" in (await inside("resume", bob, url=database_url)).err
         stopped = await ask("cancel", eve, "--note", "left the company")
         assert [run["run_id"] for run in stopped["stopped"]] == [eve]
         assert (await ask("cancel", eve))["already_ended"][0]["state"] == "stopped"
 
         told = await ask("explain", ada)
         assert (told["run"]["state"], told["timeline"][0]["what"]) == ("stopped", "workflow_started")
-        for_people = await chimeway("explain", ada, url=database_url)
+        for_people = await inside("explain", ada, url=database_url)
         assert told["why"][0] in for_people.out
         assert (await ask("verify"))["violations"] == []
         assert await daemon.stopped() == 0
@@ -225,9 +223,9 @@ async def test_a_journey_by_hand(database_url: str, tmp_path: Path) -> None:
 
 async def test_verify_and_overdue_say_what_is_wrong(database: Database, database_url: str) -> None:
     """Exit 0 while all is well; 1, the invariant and its examples once something is broken."""
-    await chimeway("workflow", "register", "-", url=database_url, stdin=GUIDE)
-    await chimeway("trigger", "mention_escalation", "--recipient", "ada", url=database_url)
-    well = await chimeway("verify", "--max-lateness", "PT1H", url=database_url)
+    await inside("workflow", "register", "-", url=database_url, stdin=GUIDE)
+    await inside("trigger", "mention_escalation", "--recipient", "ada", url=database_url)
+    well = await inside("verify", "--max-lateness", "PT1H", url=database_url)
     assert (well.code, well.out) == (0, "2 rows, 25 checks: all 10 invariants hold\n")
     async with database.acquire() as connection:
         await connection.execute(
@@ -235,10 +233,10 @@ async def test_verify_and_overdue_say_what_is_wrong(database: Database, database
                   set transition_count = 7, wake_at = wake_at - interval '1 day' returning id"""
         )
         run_id = await connection.fetchval("select id from chimeway.workflow_runs")
-    found = await chimeway("verify", "--json", url=database_url)
+    found = await inside("verify", "--json", url=database_url)
     assert found.code == 1
     assert [one["invariant"] for one in found.json["violations"]] == ["I1", "I6"]
-    assert str(run_id) in (await chimeway("verify", url=database_url)).out
-    late = await chimeway("overdue", "--json", url=database_url)
+    assert str(run_id) in (await inside("verify", url=database_url)).out
+    late = await inside("overdue", "--json", url=database_url)
     assert (late.code, [run["run_id"] for run in late.json["items"]]) == (1, [str(run_id)])
-    assert (await chimeway("overdue", "--max-lateness", "P2D", url=database_url)).code == 0
+    assert (await inside("overdue", "--max-lateness", "P2D", url=database_url)).code == 0

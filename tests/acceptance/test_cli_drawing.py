@@ -16,7 +16,7 @@ from chimeway.cli.main import COMMANDS
 from chimeway.cli.printing import folded, span
 from chimeway.store.pool import open_database
 from chimeway.workflow import survey
-from kit.command import chimeway, on_terminal, plain
+from kit.command import inside, on_terminal, plain
 from kit.golden import agrees
 from kit.home import GUIDE
 from store.journey import journey
@@ -58,7 +58,7 @@ def folder(tmp_path: Path) -> Path:
 )
 async def test_paths(folder: Path, args: tuple[str, ...]) -> None:
     """Every path with its times, and what they say together, word for word."""
-    answer = await chimeway("workflow", "paths", *args, cwd=folder)
+    answer = await inside("workflow", "paths", *args, cwd=folder)
     assert (answer.code, answer.err) == (0, "")
     agrees(GOLDEN, f"paths {' '.join(args)}", answer.out)
 
@@ -77,14 +77,14 @@ def test_what_was_not_looked_at_is_not_promised(
 
 async def test_paths_for_programs(folder: Path) -> None:
     """Instants and seconds of every step; what is open is null; wrong input is refused."""
-    found = (await chimeway("workflow", "paths", "guide.yaml", "--json", cwd=folder)).json
+    found = (await inside("workflow", "paths", "guide.yaml", "--json", cwd=folder)).json
     email = found["paths"][1]["steps"][-1]
     assert (email["step"], email["earliest_after_s"], email["latest_after_s"]) == (
         "step_email_escalation", 2.0, 2.0,
     )  # fmt: skip
     assert (email["earliest"], email["may_arrive"]) == ("2026-01-01T00:00:02.000000Z", True)
     assert (found["counted"], found["complete"], found["most_on_path"]) == (2, True, 2)
-    opened = (await chimeway("workflow", "paths", "open.yaml", "--json", cwd=folder)).json
+    opened = (await inside("workflow", "paths", "open.yaml", "--json", cwd=folder)).json
     assert opened["paths"][0]["steps"][1]["latest"] is None
     assert opened["stopped_at_any_moment_by"] == ["called_off"]
     for wrong, told in {
@@ -92,28 +92,28 @@ async def test_paths_for_programs(folder: Path) -> None:
         ("--start", "soon"): "--start is no instant",
         ("--data", '{"remind_at": 5}'): "wanted an instant as text",
     }.items():
-        answer = await chimeway("workflow", "paths", "open.yaml", *wrong, cwd=folder)
+        answer = await inside("workflow", "paths", "open.yaml", *wrong, cwd=folder)
         assert (answer.code, answer.out) == (2, "")
         assert told in " ".join(answer.err.split())
 
 
 async def test_show_draws_a_file_and_what_is_registered(database_url: str, folder: Path) -> None:
     """The same drawing of both; as SVG to a file or stdout; as JSON with its digest."""
-    await chimeway("workflow", "register", "guide.yaml", url=database_url, cwd=folder)
-    of_file = await chimeway("workflow", "show", "guide.yaml", cwd=folder)
+    await inside("workflow", "register", "guide.yaml", url=database_url, cwd=folder)
+    of_file = await inside("workflow", "show", "guide.yaml", cwd=folder)
     agrees(GOLDEN, "show guide.yaml", of_file.out)
-    assert (await chimeway("workflow", "show", "mention_escalation", url=database_url)).out == of_file.out
-    assert (await chimeway("workflow", "show", "-", stdin=GUIDE)).out == of_file.out
-    svg = await chimeway("workflow", "show", "guide.yaml", "--svg", "-", cwd=folder)
+    assert (await inside("workflow", "show", "mention_escalation", url=database_url)).out == of_file.out
+    assert (await inside("workflow", "show", "-", stdin=GUIDE)).out == of_file.out
+    svg = await inside("workflow", "show", "guide.yaml", "--svg", "-", cwd=folder)
     assert ET.fromstring(svg.out).tag.endswith("svg")  # noqa: S314  (our own text)
-    quiet = await chimeway(
+    quiet = await inside(
         "workflow", "show", "mention_escalation", "--svg", "g.svg", url=database_url, cwd=folder
     )
     assert (quiet.code, quiet.out, (folder / "g.svg").read_text()) == (0, "", svg.out)
-    nowhere = await chimeway("workflow", "show", "guide.yaml", "--svg", "no/where.svg", cwd=folder)
+    nowhere = await inside("workflow", "show", "guide.yaml", "--svg", "no/where.svg", cwd=folder)
     assert (nowhere.code, "cannot be written" in nowhere.err) == (2, True)
-    stored = (await chimeway("workflow", "show", "mention_escalation", "--json", url=database_url)).json
-    drafted = (await chimeway("workflow", "show", "guide.yaml", "--json", cwd=folder)).json
+    stored = (await inside("workflow", "show", "mention_escalation", "--json", url=database_url)).json
+    drafted = (await inside("workflow", "show", "guide.yaml", "--json", cwd=folder)).json
     assert drafted == stored
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chimeway.store.pool import Database, open_database
-from kit.command import Answer, chimeway
+from kit.command import Answer, inside
 from kit.golden import agrees
 from store.journey import Journey, journey
 from store.why_cases import CASES, DOC, MENTION
@@ -49,7 +49,7 @@ async def test_explain(moved: Database, name: str) -> None:
     case = CASES[name]
     async with journey(moved, case.workflow, case.data, **case.begins, **case.profile) as ada:
         await case.play(ada)
-        answer = await chimeway("explain", str(ada.run_id), url=moved.url)
+        answer = await inside("explain", str(ada.run_id), url=moved.url)
     agrees(GOLDEN, f"explain: {name}", whole("explain", "RUN_ID", answer=answer))
 
 
@@ -58,24 +58,24 @@ async def test_waiting(moved: Database) -> None:
     async with journey(moved, MENTION, DOC, timezone="Europe/Berlin", email="a@b.org") as ada:
         await ada.sql("select chimeway.hold_run($1, 'held_by_request')", ada.run_id)
         await ada.sql("select chimeway.pause_workflow('mention_escalation', true)")
-        agrees(GOLDEN, "waiting", whole("waiting", answer=await chimeway("waiting", url=moved.url)))
-        none = await chimeway("waiting", "--tenant", "org", url=moved.url)
+        agrees(GOLDEN, "waiting", whole("waiting", answer=await inside("waiting", url=moved.url)))
+        none = await inside("waiting", "--tenant", "org", url=moved.url)
         agrees(GOLDEN, "nobody waits", whole("waiting", "--tenant", "org", answer=none))
 
 
 async def test_overdue_and_stuck(moved: Database) -> None:
     """Since when, why, and what to do; each for itself and once for all."""
     async with journey(moved, MENTION, DOC, timezone="Europe/Berlin") as ada:
-        well = await chimeway("overdue", url=moved.url)
+        well = await inside("overdue", url=moved.url)
         agrees(GOLDEN, "nothing is overdue", whole("overdue", answer=well))
         await ada.sql("update chimeway.test_clock set at = at + interval '3 hours'")
-        agrees(GOLDEN, "overdue", whole("overdue", answer=await chimeway("overdue", url=moved.url)))
+        agrees(GOLDEN, "overdue", whole("overdue", answer=await inside("overdue", url=moved.url)))
         await ada.sql("insert into chimeway.nodes (id, name, version) values ($1, 'web-1', '1')", ada.node)
         sql = "update chimeway.shards set owner = $1, expires_at = now() + interval '1 day'"
         await ada.sql(sql, ada.node)
-        behind = await chimeway("overdue", url=moved.url)
+        behind = await inside("overdue", url=moved.url)
         agrees(GOLDEN, "overdue, and a node is there", whole("overdue", answer=behind))
-        none = await chimeway("runs", "--stuck", url=moved.url)
+        none = await inside("runs", "--stuck", url=moved.url)
         agrees(GOLDEN, "nothing is stuck", whole("runs", "--stuck", answer=none))
         free = "held_reason = null, held_at = null, waiting_for_node = null"
         for kind, change in {
@@ -85,7 +85,7 @@ async def test_overdue_and_stuck(moved: Database) -> None:
         }.items():
             await ada.sql(f"update chimeway.workflow_runs set {free}")
             await ada.sql(f"update chimeway.workflow_runs set {change}")
-            answer = await chimeway("runs", "--stuck", url=moved.url)
+            answer = await inside("runs", "--stuck", url=moved.url)
             agrees(GOLDEN, f"stuck: {kind}", whole("runs", "--stuck", answer=answer))
 
 
@@ -100,14 +100,14 @@ async def test_deliveries(moved: Database) -> None:
 
         async def retry(case: str, *more: str) -> None:
             args = ("deliveries", "retry", await email_of(ada), *more)
-            answer = await chimeway(*args, url=moved.url)
+            answer = await inside(*args, url=moved.url)
             agrees(GOLDEN, f"retry: {case}", whole("deliveries", "retry", "ID", *more, answer=answer))
 
         await retry("sent")
         await ada.advance(hours=2)
         await retry("pending")
         await ada.attempt(3, "failed", error_class="timeout", note="no answer in 30 s")
-        listed = await chimeway("deliveries", "list", url=moved.url)
+        listed = await inside("deliveries", "list", url=moved.url)
         agrees(GOLDEN, "failed deliveries", whole("deliveries", "list", answer=listed))
         await ada.sql("select chimeway.hold_run($1, 'held_by_request')", ada.run_id)
         await retry("held")
@@ -120,7 +120,7 @@ async def test_deliveries(moved: Database) -> None:
         await retry("on its way, and its run stopped")
         await ada.record(3, "failed", error_class="timeout")
         await retry("cancelled")
-        found = await chimeway("deliveries", "retry", await email_of(ada), "--json", url=moved.url)
+        found = await inside("deliveries", "retry", await email_of(ada), "--json", url=moved.url)
         assert (found.code, found.out.count("what has ended stays so")) == (3, 1)
 
 
@@ -134,7 +134,7 @@ async def test_a_run_by_other_handles(moved: Database) -> None:
         theirs = await client.trigger("mention_escalation", DOC, recipients="ada", tenant="org")
 
         async def explained(*args: str) -> str:
-            answer = await chimeway("explain", *args, url=moved.url)
+            answer = await inside("explain", *args, url=moved.url)
             assert answer.code == 0, answer.err
             return answer.out.split()[1]
 
@@ -152,7 +152,7 @@ async def test_a_run_by_other_handles(moved: Database) -> None:
             ("--idempotency-key", "k2", "--recipient", "ada"),
             (),
         ):
-            answer = await chimeway("explain", *args, url=moved.url)
+            answer = await inside("explain", *args, url=moved.url)
             title = f"explain {' '.join(args)}" if UUID.fullmatch("".join(args)) is None else "explain ID"
             title += " of another tenant" if args == (str(theirs.run_ids[0]),) else ""
             agrees(GOLDEN, title, whole("explain", *args, answer=answer))

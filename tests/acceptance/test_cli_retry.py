@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kit.command import chimeway
+from kit.command import inside
 from kit.daemon import running_daemon
 from kit.home import email, home, workflow
 from kit.rows import rows_of
@@ -27,9 +27,9 @@ async def test_a_message_is_sent_long_before_its_next_attempt(database_url: str,
         await rows.value(later)
         async with running_daemon(database_url, made, SMTP_URL=sink.url) as daemon:
             assert sink.to("ada") == []
-            told = await chimeway("deliveries", "retry", delivery, url=database_url)
+            told = await inside("deliveries", "retry", delivery, url=database_url)
             assert (told.code, told.out) == (0, f"{delivery} is tried again now\n")
             await rows.until(run_id, "completed")
             assert len(sink.to("ada")) == 1
             assert await daemon.stopped() == 0
-        assert (await chimeway("verify", url=database_url)).code == 0
+        assert (await inside("verify", url=database_url)).code == 0
