@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from chimeway.client.why_listed import remedy
 from chimeway.store.pool import Database, open_database
+from chimeway.store.whereabouts import Holder
 from kit.command import Answer, inside
 from kit.golden import agrees
 from store.journey import Journey, journey
@@ -87,6 +89,13 @@ async def test_overdue_and_stuck(moved: Database) -> None:
             await ada.sql(f"update chimeway.workflow_runs set {change}")
             answer = await inside("runs", "--stuck", url=moved.url)
             agrees(GOLDEN, f"stuck: {kind}", whole("runs", "--stuck", answer=answer))
+
+
+def test_a_list_that_is_full_does_not_count_what_it_left_out() -> None:
+    """A list ends after a thousand: there may be more, and the sum says so."""
+    free = [Holder(0, 255, None, None, None, held=False)]
+    assert remedy(999, free).startswith("999 runs are overdue. No node holds the lease: ")
+    assert remedy(1_000, free).startswith("1000 or more runs are overdue. ")
 
 
 async def email_of(ada: Journey) -> str:

@@ -122,7 +122,9 @@ def main() -> NoReturn:
     streams.prepare()
     with streams.written():
         try:
-            code = app(standalone_mode=False) or 0  # the commands return nothing, --help and Ctrl-C a code
+            code = (
+                app(standalone_mode=False, prog_name="chimeway") or 0
+            )  # the commands return nothing, --help and Ctrl-C a code
         except ChimewayError as error:
             _tell(error)
             code = _exit_code(error)

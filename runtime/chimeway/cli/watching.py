@@ -24,6 +24,7 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.client.why_listed import noticed, remedy, waits
 from chimeway.errors import InvalidDefinition
+from chimeway.limits import MAX_PAGE
 from chimeway.settings import Settings
 from chimeway.store import definitions, whereabouts
 from chimeway.store.views import ListedRun, Page, WaitingRun
@@ -101,6 +102,8 @@ def tell_stuck(tenant: str | None, database_url: str | None, *, as_json: bool) -
         print_json({"items": found})
     elif found:
         _tell_listed(found, known)
+        if len(found) == MAX_PAGE:
+            print_line(f"There may be more: a list ends after {MAX_PAGE}.")
     else:
         print_line("No live run is held, stuck, or waiting for a node.")
 

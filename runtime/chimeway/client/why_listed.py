@@ -6,6 +6,7 @@ from typing import assert_never
 
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.client.words import effect, heard_by, listed, moment_in, what_is_next
+from chimeway.limits import MAX_PAGE
 from chimeway.store.views import ListedRun, WaitingRun
 from chimeway.store.whereabouts import Holder
 from chimeway.workflow.definition import Definition
@@ -71,7 +72,8 @@ def _of(run: WaitingRun | ListedRun) -> str:
 
 def remedy(found: int, holders: Sequence[Holder]) -> str:
     """Return what to do about so many overdue runs, by who holds the shards."""
-    late = "1 run is overdue." if found == 1 else f"{found} runs are overdue."
+    or_more = " or more" if found >= MAX_PAGE else ""  # as many as a list holds
+    late = "1 run is overdue." if found == 1 else f"{found}{or_more} runs are overdue."
     idle = [holder for holder in holders if not holder.held]
     if idle:
         last = idle[0].expires_at
