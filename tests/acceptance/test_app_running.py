@@ -1,6 +1,7 @@
 """`app.running`: a whole node inside a loop of somebody else's, begun and ended with a block."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -165,6 +166,22 @@ async def test_a_cancelled_block_drains_and_a_second_time_cuts(database_url: str
         await task
     assert journeys.sent == []
     assert {one for one in before if not one.done()} == {asyncio.current_task()}
+
+
+async def test_cancelled_while_it_begins_it_ends_at_once(journeys: Journeys) -> None:
+    """Who gives up on a database that lets nobody in does not wait for it, and nothing is left."""
+    before, loop = asyncio.all_tasks(), asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://ada@127.0.0.1:{silent.getsockname()[1]}/db?sslmode=disable"
+        beginning = asyncio.create_task(AsyncExitStack().enter_async_context(journeys.app.running(url)))
+        accepted, _ = await loop.run_in_executor(None, silent.accept)
+        with accepted:
+            beginning.cancel()
+            began = loop.time()
+            await asyncio.wait({beginning})
+        assert beginning.cancelled()
+        assert loop.time() - began < 10
+    assert asyncio.all_tasks() == before
 
 
 async def test_a_node_that_dies_ends_the_block(database_url: str, journeys: Journeys) -> None:

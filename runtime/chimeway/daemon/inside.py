@@ -41,6 +41,7 @@ class _Guest:
 
     def __init__(self, settings: Settings, declared: Declared) -> None:
         self._rang = False
+        self._cut = False
         self._host = asyncio.current_task()
         self._stop = asyncio.Event()
         self._settled: asyncio.Future[Node] = asyncio.get_running_loop().create_future()
@@ -49,7 +50,12 @@ class _Guest:
     async def settled(self) -> Node:
         """Wait until the node works or stands by; raise what keeps it from that."""
         either: set[asyncio.Future[Any]] = {self._task, self._settled}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            # Nothing is under way yet that a drain would wait for, and a connection may take a minute.
+            self._cut = not self._settled.done() and self._task.cancel()
+            raise
         if not self._settled.done():
             self.fail()
             raise AssertionError("a node ended before it began, and nobody had asked it to")
@@ -57,17 +63,16 @@ class _Guest:
         return self._settled.result()
 
     async def leave(self) -> None:
-        """Drain the node and wait for its end; cut it off if that is cancelled."""
+        """Drain the node and wait for its end; cut it off if that is cancelled, or its beginning was."""
         self._task.remove_done_callback(self._ring)
         self._stop.set()
-        cut = False
         while not self._task.done():
             try:
                 await asyncio.wait({self._task})
             except asyncio.CancelledError:
                 # Once, at the most: a second time would cut off its own closing.
-                cut = cut or self._task.cancel()
-        if cut:
+                self._cut = self._cut or self._task.cancel()
+        if self._cut:
             raise asyncio.CancelledError
         if self._rang and self._host is asyncio.current_task():
             await self._take_back()
