@@ -84,3 +84,10 @@ async def test_an_interrupt_while_modules_are_read_is_no_traceback(guide: Path) 
     (guide / "early.py").write_text(early)
     code, out, err = await shell(f"{sys.executable} early.py", guide)
     assert (code, out, err) == (streams.INTERRUPTED, b"", "")
+
+
+async def test_the_drivers_own_notes_are_not_for_the_terminal(tmp_path: Path) -> None:
+    """When a database dies under a command, its pool logs a traceback: a terminal is spared that."""
+    note = "logging.getLogger('asyncpg.pool').warning('lost', exc_info=OSError())"
+    code = f"import logging; from chimeway.cli import streams; streams.prepare(); {note}"
+    assert await shell(f'{sys.executable} -c "{code}"', tmp_path) == (0, b"", "")

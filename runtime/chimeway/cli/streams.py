@@ -6,6 +6,7 @@ Nothing heavy is imported here: every command, `--help` too, begins with it.
 import errno
 import io
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -21,7 +22,12 @@ _NO_MORE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO,
 
 
 def prepare() -> None:
-    """Give the process the streams that it was started without; write what an encoding lacks as escapes."""
+    """Give the process the streams that it was started without; write what an encoding lacks as escapes.
+
+    The driver's own notes on a lost connection (with a traceback) are not for the person at the terminal:
+    the command says what was lost. Where logging is set up, as a node does, they are logged.
+    """
+    logging.getLogger("asyncpg").addHandler(logging.NullHandler())
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:  # its descriptor was closed when the process began
             nowhere = Path(os.devnull).open(mode, encoding="utf-8")  # noqa: SIM115  (while the process is)
