@@ -139,7 +139,7 @@ def stops_at_a_wait(journey: Journey) -> Iterator[Answer]:
             yield answer
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(played())
 def test_every_journey_is_explained(journey: Journey) -> None:
     """Whatever its rows are, there are whole sentences, and no failure."""
