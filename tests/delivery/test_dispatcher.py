@@ -4,6 +4,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from chimeway.delivery.channel import (
     Bounced,
     ConfigurationFailure,
@@ -154,24 +156,29 @@ async def test_a_fault_in_a_template_ends_its_delivery(database_url: str) -> Non
         assert (await on.rows.run(run_id))["held_reason"] is None
 
 
-async def test_an_unknown_channel_ends_its_delivery(database_url: str) -> None:
+@pytest.mark.parametrize("profile", ['{"phone": "+44"}', "{}"], ids=["address", "no address"])
+async def test_an_unknown_channel_ends_its_delivery(database_url: str, profile: str) -> None:
     """Where no node has the channel the delivery is cancelled as a fault of configuration."""
     async with running_machine(database_url, Provider(), definitions=(one("sms"),)) as on:
-        await on.rows.value("select chimeway.identify('default', 'ada', '{\"phone\": \"+44\"}')")
+        await on.rows.value(f"select chimeway.identify('default', 'ada', '{profile}')")
         delivery = await _ended(on, await on.start(workflow="sms"))
         shown = (delivery["status"], delivery["suppression_reason"], delivery["last_error_class"])
         assert shown == ("cancelled", "permanent_failure", "configuration")
         assert delivery["attempt_count"] == 0
 
 
-async def test_a_channel_of_another_node_is_waited_for(database_url: str, database: Database) -> None:
-    """Where another live node has the channel the delivery waits for it, and is sent when that one works."""
+@pytest.mark.parametrize("profile", ['{"addresses": {"letter": "x"}}', "{}"], ids=["address", "no address"])
+async def test_a_channel_of_another_node_is_waited_for(
+    database_url: str, database: Database, profile: str
+) -> None:
+    """Where another live node has the channel the delivery waits for it, and is sent when that one works.
+
+    Whether the channel needs an address is for the node that has it to say.
+    """
     await database.fetch("enrol_node", "7" * 8 + "-7777-4777-8777-" + "7" * 12, "other", "0", ["letter"])
     sql = "select waiting_for_node from chimeway.deliveries"
     async with running_machine(database_url, Provider(), definitions=(one("letter"),)) as on:
-        await on.rows.value(
-            "select chimeway.identify('default', 'ada', '{\"addresses\": {\"letter\": \"x\"}}')"
-        )
+        await on.rows.value(f"select chimeway.identify('default', 'ada', '{profile}')")
         run_id = await on.start(workflow="letter")
         await wait_for(lambda: on.rows.value(sql), "the delivery waits")
         assert await on.rows.value(sql) == "letter"

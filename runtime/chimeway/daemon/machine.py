@@ -70,7 +70,7 @@ class Machine:
         addressless = frozenset(c.name for c in node.channels.values() if not needs_address(c))
         self._node, self._tenure, self._group = node, tenure, group
         self._ledger = Ledger(database, node.catalogue, tenure)
-        seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless)
+        seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
         actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock)

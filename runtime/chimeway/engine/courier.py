@@ -16,14 +16,23 @@ IN_APP: Final = "in_app"
 class Courier:
     """Answers the core's question for one evaluation of one run, and keeps what was rendered.
 
-    Channels that need no address (such as `log`) are named by whoever configures the channels.
+    Channels that need no address (such as `log`) are named by whoever configures the channels. Of one that
+    is not among the `known` nobody here can say whether it needs one: its message is planned, and who is to
+    send it finds that the channel is another node's, or nobody's. None: all are known.
     """
 
-    def __init__(self, loaded: Loaded, renderers: Renderers, addressless: Collection[str]) -> None:
-        """Take the run and what messages are made of."""
+    def __init__(
+        self,
+        loaded: Loaded,
+        renderers: Renderers,
+        addressless: Collection[str],
+        known: Collection[str] | None = None,
+    ) -> None:
+        """Take the run, what messages are made of, and what is known of channels."""
         self._loaded = loaded
         self._renderers = renderers
         self._addressless = addressless
+        self._known = known
         self.messages: dict[int, Rendered] = {}
 
     def __call__(self, step: Step, visit: int) -> Birth:
@@ -33,12 +42,14 @@ class Courier:
             raise AssertionError(f"step {step.id} plans no delivery")
         if action.channel == IN_APP:
             return self._in_app(step, action, visit)
-        if (
-            action.channel in self._addressless
-            or self._loaded.recipient.addresses.get(action.channel) is not None
-        ):
+        if self._may_be_sent(action.channel):
             return Birth("pending")
         return Birth("suppressed", "no_address")
+
+    def _may_be_sent(self, channel: str) -> bool:
+        if channel in self._addressless or self._loaded.recipient.addresses.get(channel) is not None:
+            return True
+        return self._known is not None and channel not in self._known
 
     def _in_app(self, step: Step, action: NotifyAction, visit: int) -> Birth:
         context = context_of(self._loaded, step)

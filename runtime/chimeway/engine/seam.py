@@ -58,13 +58,19 @@ class Seam:
     """Evaluates runs, by a way to load and a way to commit (batched or not)."""
 
     def __init__(
-        self, load: Load, commit: Commit, renderers: Renderers, addressless: Collection[str]
+        self,
+        load: Load,
+        commit: Commit,
+        renderers: Renderers,
+        addressless: Collection[str],
+        known: Collection[str] | None = None,
     ) -> None:
         """Take the store's verbs, and what messages are made of."""
         self._load = load
         self._commit = commit
         self._renderers = renderers
         self._addressless = addressless
+        self._known = known
 
     async def evaluate(self, run_id: UUID, now: Callable[[], datetime]) -> Evaluation:
         """Evaluate a run once.
@@ -82,7 +88,7 @@ class Seam:
             return Refused("gone")
         if loaded.snapshot is None:
             return NotUnderstood(loaded)
-        courier = Courier(loaded, self._renderers, self._addressless)
+        courier = Courier(loaded, self._renderers, self._addressless, self._known)
         decision = decide(loaded.snapshot, now(), courier)
         if isinstance(decision, Noop):
             return Rested(decision, loaded)
