@@ -38,8 +38,9 @@ def imported(wanted: str | None = None) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as fault:
-        package = (fault.name or "").partition(".")[0]
-        if package not in EXTRA_OF:
+        # A module that is missing *in* a package is no package that is not installed, but one too old.
+        package = fault.name
+        if package is None or package not in EXTRA_OF:
             raise
         extra = wanted or EXTRA_OF[package]
         command = f"pip install 'chimeway[{extra}]'"

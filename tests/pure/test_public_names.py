@@ -55,7 +55,7 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(package: str, extra: str) -> None:
     """The import of a package of an extra that is not installed says what to type."""
     with pytest.raises(MissingExtra) as caught, imported():
-        raise ModuleNotFoundError(f"No module named '{package}.part'", name=f"{package}.part")
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
     assert str(caught.value) == (
         f"missing_extra: this needs the package {package}, which is not installed: "
         f"pip install 'chimeway[{extra}]'"
@@ -74,3 +74,10 @@ def test_a_package_of_nobodys_extra_is_missing_as_python_says() -> None:
     """An unknown module that is not found is none of our business."""
     with pytest.raises(ModuleNotFoundError, match="nothing_of_ours"), imported():
         raise ModuleNotFoundError("No module named 'nothing_of_ours'", name="nothing_of_ours")
+
+
+def test_a_package_too_old_is_not_said_to_be_missing() -> None:
+    """What a package that is installed lacks is told as Python tells it."""
+    with pytest.raises(ModuleNotFoundError) as caught, imported():
+        raise ModuleNotFoundError("No module named 'typer.exceptions'", name="typer.exceptions")
+    assert not isinstance(caught.value, MissingExtra)
