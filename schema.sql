@@ -22,7 +22,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (2, 1);
+insert into chimeway.schema_version (version, serves_from) values (3, 2);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -228,6 +228,7 @@ create table chimeway.delivery_attempts (
     snapshot    pg_snapshot not null,               -- what the guard could see
     xid         xid8        not null default pg_current_xact_id(),
     started_at  timestamptz not null,
+    provider    text,                               -- which of its channel's was called
     primary key (delivery_id, attempt_no, shard),
     foreign key (delivery_id, shard) references chimeway.deliveries (id, shard)
 );
@@ -294,6 +295,8 @@ create table chimeway.inbox_items (
     seen_at      timestamptz,
     read_at      timestamptz,
     archived_at  timestamptz,
+    interacted_at timestamptz,
+    told         text[]      not null default '{}',  -- the marks of which its run has heard: each is told once
     primary key (id, shard),
     foreign key (id, shard) references chimeway.deliveries (id, shard)
 );

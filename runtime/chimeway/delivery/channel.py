@@ -12,12 +12,14 @@ may be cancelled while it sends. What it raises becomes the attempt's error clas
 |-----------------------------------------|---------------|---------------------------------------|
 | `TransientFailure`, OSError             | transient     | tried again, later and later          |
 | TimeoutError                            | timeout       | the same                              |
-| `RateLimited`                           | rate_limited  | the same, not before `retry_after`    |
+| `RateLimited`                           | rate_limited  | the same, however often               |
 | `UnknownOutcome`, any other exception,  | unknown       | the same: it may have been sent       |
 | something returned that is not a `Sent` |               |                                       |
 | `PermanentFailure`                      | permanent     | not tried again                       |
 | `Bounced`                               | bounced       | not tried again: the address is wrong |
 | `ConfigurationFailure`                  | configuration | not tried again: we are set up wrong  |
+
+Where a `TransientFailure` or a `RateLimited` says `retry_after`, it is not tried again before.
 
 An exception nobody foresaw is `unknown`, not `transient`: it says nothing of whether the provider
 has the message, and the trace should not claim that it does.
@@ -56,6 +58,14 @@ class Message:
     """The plain alternative to an HTML body."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """The trigger's data."""
+    workflow: str = ""
+    """The workflow's key."""
+    step: str = ""
+    """The id of the step that sends it."""
+    render_key: str = ""
+    """By what it was rendered."""
+    unsubscribe_url: str | None = None
+    """Where the recipient says that they want no more of these; None where nothing is set up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +88,13 @@ class TransientFailure(SendFailure):
 
     code = "transient_failure"
     error_class = "transient"
+
+    def __init__(
+        self, message: str | None = None, /, *, retry_after: float | None = None, **details: Any
+    ) -> None:
+        """Take the seconds to wait, where the provider named them."""
+        super().__init__(message, **details)
+        self.retry_after = retry_after
 
 
 class UnknownOutcome(SendFailure):

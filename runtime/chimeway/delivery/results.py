@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from chimeway.clock import Clock, jittered
-from chimeway.delivery.channel import RateLimited, Sent, classify
+from chimeway.delivery.channel import RateLimited, Sent, TransientFailure, classify
 from chimeway.limits import MAX_NOTE_CHARS
 from chimeway.progression.listens import outcome_moves
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
@@ -56,7 +56,9 @@ class Results:
                 error_class,
                 attempts=delivery.counted_attempts + (0 if rate_limited else 1),
                 first_attempt_at=delivery.first_attempt_at or now,
-                retry_after_s=error.retry_after if isinstance(error, RateLimited) else None,
+                retry_after_s=error.retry_after
+                if isinstance(error, RateLimited | TransientFailure)
+                else None,
             ),
             now=now,
             jitter=self._draw(),

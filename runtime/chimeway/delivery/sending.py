@@ -261,4 +261,7 @@ def _message_of(sending: Sending, address: str | None, message: Mapping[str, Any
         body=message["body"],
         text=message.get("text"),
         data=dict(snapshot.data) if snapshot else {},
+        workflow=snapshot.definition.key if snapshot else "",
+        step=delivery.step_id,
+        render_key=delivery.render_key,
     )

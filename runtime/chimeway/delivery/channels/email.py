@@ -36,7 +36,7 @@ from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from types import TracebackType
-from typing import ClassVar, Final, Literal, Self
+from typing import Any, ClassVar, Final, Literal, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import aiosmtplib
@@ -316,7 +316,7 @@ def _refusal(stage: Stage, code: int, text: str) -> SendFailure:
     """Turn the server's answer into ours."""
     found = _ENHANCED.match(text)
     subject = found[1] if found else None
-    told = {"stage": stage, "smtp_code": code, "smtp_text": text[:200]}
+    told: dict[str, Any] = {"stage": stage, "smtp_code": code, "smtp_text": text[:200]}
     said = f"the server answered {code} at {stage}"
     if code < 0:
         return (UnknownOutcome if stage == "data" else TransientFailure)(said, **told)
