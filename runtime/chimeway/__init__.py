@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         Sent,
         TransientFailure,
     )
+    from chimeway.delivery.pacing import ChannelLimits
     from chimeway.engine.progress import (
         Advanced,
         Completed,
@@ -113,6 +114,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "Sent",
             "TransientFailure",
         ),
+        "chimeway.delivery.pacing": ("ChannelLimits",),
         "chimeway.engine.progress": (
             "Advanced",
             "Completed",
@@ -172,6 +174,7 @@ __all__ = [
     "Bounced",
     "Cancellation",
     "Channel",
+    "ChannelLimits",
     "Chimeway",
     "ChimewayError",
     "Completed",

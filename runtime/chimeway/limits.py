@@ -74,8 +74,17 @@ SIGNAL_RUNS_PER_CALL: Final = 100
 CHANNEL_CALLS: Final = 64
 """Provider calls under way at once on one channel: one that hangs holds no other's places."""
 
+CHANNEL_CALLS_MOST: Final = 1_000
+"""The most that a channel's own limit may say: each call holds a socket, a task and a message."""
+
 CHANNEL_QUEUE: Final = 2_000
 """Deliveries that wait in memory for a place on one channel; what is more waits in the database."""
+
+GATE_ENDPOINTS: Final = 10_000
+"""Endpoints of one provider that failed of late, each with a breaker of its own: 300 bytes each."""
+
+PAUSE_MOST_S: Final = 3_600.0
+"""The longest that a provider's Retry-After keeps others' calls from it: it may be a mistake."""
 
 INTAKE: Final = 2_000
 """Deliveries being loaded, on their way to a channel's queue."""

@@ -74,6 +74,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "delivery.waiting_for_capable_node": "delivery_id, needs: another node has its channel",
         "delivery.logged": "delivery_id, run_id, tenant_id, recipient_id, channel, subject, body",
         "channel.opened": "channel: ready to send",
+        "channel.breaker": "channel, provider, state (open, trial, closed), failures, pause_s, endpoint",
+        "channel.paused": "channel, provider, seconds, endpoint: the provider asked for fewer calls",
         "library.logged": "logger, text: a line of another library",
     }
 )

@@ -1,0 +1,77 @@
+"""How fast, how long and how often a channel's providers may be called: the values, nothing that acts.
+
+A channel may carry one as its attribute `limits`. What acts on them: `lane` (concurrency), `gate` (rate and
+breaker), `sending` (the timeout), `progression.retry` (attempts and age).
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from chimeway.errors import InvalidInput
+from chimeway.limits import CHANNEL_CALLS, CHANNEL_CALLS_MOST, SEND_TIMEOUT_S
+
+_WHOLE: Final = {"concurrency": 1, "burst": 1, "max_attempts": 1, "breaker_failures": 0}
+_POSITIVE: Final = ("timeout_s", "rate", "max_age_s", "breaker_pause_s")
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelLimits:
+    """The limits of one channel; in the settings the durations are ISO 8601 and their names lack the `_s`.
+
+    Raises:
+        InvalidInput: a value cannot be; it names the field.
+    """
+
+    concurrency: int = CHANNEL_CALLS
+    """Calls under way at once, of the whole channel: few enough for any provider, and at a tenth of a second
+    a call enough for hundreds of messages a second."""
+    timeout_s: float = SEND_TIMEOUT_S
+    """Of one call: above any channel's own, which says more about what went wrong."""
+    rate: float | None = None
+    """Calls a second, of each provider; None: no limit, for only the provider's contract can name one."""
+    burst: int | None = None
+    """Calls at once after a rest; None: what the rate gives in a second, at least one."""
+    max_attempts: int = 8
+    """Attempts that count, of one delivery: with the pauses between them they outlast a restart."""
+    max_age_s: float = 86_400.0
+    """After the first attempt no other begins later: a day after, the message is news no more."""
+    breaker_failures: int = 10
+    """Failures in a row that open the breaker: a few are chance, ten are an outage. 0: no breaker."""
+    breaker_pause_s: float = 30.0
+    """How long it stays open before one call is tried: an end of the outage is noticed within that."""
+
+    def __post_init__(self) -> None:
+        """Check every value."""
+        for name, least in _WHOLE.items():
+            _check_whole(name, getattr(self, name), least)
+        for name in _POSITIVE:
+            _check_positive(name, getattr(self, name))
+        if self.concurrency > CHANNEL_CALLS_MOST:
+            raise _refused("concurrency", self.concurrency, f"at most {CHANNEL_CALLS_MOST}")
+        if self.burst is not None and self.rate is None:
+            raise _refused("burst", self.burst, "a rate beside it: alone it limits nothing")
+
+    @property
+    def burst_of_rate(self) -> int:
+        """The burst that holds: as given, or what the rate gives in a second."""
+        return self.burst or max(1, math.ceil(self.rate or 1))
+
+
+def _check_whole(name: str, given: object, least: int) -> None:
+    if given is None and name == "burst":
+        return
+    if not isinstance(given, int) or isinstance(given, bool) or given < least:
+        raise _refused(name, given, f"a whole number, at least {least}")
+
+
+def _check_positive(name: str, given: object) -> None:
+    if given is None and name == "rate":
+        return
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    if not (number and math.isfinite(given) and given > 0):  # type: ignore[operator,arg-type]
+        raise _refused(name, given, "a number above 0")
+
+
+def _refused(name: str, given: object, wanted: str) -> InvalidInput:
+    return InvalidInput(f"{name}: given {given!r}, wanted {wanted}", field=name, given=given)
