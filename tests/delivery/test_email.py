@@ -18,12 +18,14 @@ from chimeway.delivery.channel import (
     ConfigurationFailure,
     Message,
     PermanentFailure,
+    RateLimited,
     Sent,
     TransientFailure,
     UnknownOutcome,
     classify,
 )
-from chimeway.delivery.channels.email import EmailChannel, SmtpServer, smtp_server
+from chimeway.delivery.channels.email import EmailChannel
+from chimeway.delivery.channels.smtp_server import SmtpServer, smtp_server
 from chimeway.errors import InvalidSettings
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -219,6 +221,21 @@ async def test_stale_connection_is_replaced() -> None:
     assert len(servers) == 2
 
 
+async def test_connections_have_a_life() -> None:
+    """After so many messages, or so long idle, a connection is closed and the next message gets another."""
+    sink, clock = Sink(), ManualClock(NOW)
+    async with listening(lambda: SMTP(sink, enable_SMTPUTF8=False, hostname="sink")) as port:
+        url = f"smtp://127.0.0.1:{port}"
+        async with EmailChannel(
+            url, SENDER, 10, messages_per_connection=2, idle_s=30, clock=clock
+        ) as channel:
+            for seconds in (0, 0, 0, 29, 31):
+                clock.advance(seconds)
+                await channel.send(message())
+    sessions = [id(session) for session in sink.sessions]
+    assert [sessions.index(session) for session in sessions] == [0, 0, 2, 2, 4]
+
+
 @pytest.mark.parametrize(
     ("answers", "failure"),
     [
@@ -236,6 +253,14 @@ async def test_stale_connection_is_replaced() -> None:
         ({"data": "554 5.6.0 spam"}, PermanentFailure),
         ({"data": "550 5.1.1 no such user after all"}, Bounced),
         ({"data": "451 4.3.0 disk full"}, TransientFailure),
+        ({"mail": "421 4.7.0 too many connections from you"}, RateLimited),
+        ({"rcpt": "450 4.7.1 Error: too much mail from 192.0.2.1"}, RateLimited),
+        ({"data": "421-4.7.28 unusual rate of mail\r\n421 4.7.28 from you"}, RateLimited),
+        ({"data": "454 Throttling failure: Maximum sending rate exceeded."}, RateLimited),
+        ({"rcpt": "450 4.7.1 greylisted, try again in five minutes"}, TransientFailure),
+        ({"rcpt": "450 4.2.1 that mailbox is receiving mail too quickly"}, TransientFailure),
+        ({"rcpt": "452 4.2.2 too many messages in the mailbox"}, TransientFailure),
+        ({"rcpt": "550 5.7.1 too many messages, go away"}, PermanentFailure),
     ],
 )
 async def test_refusals(answers: dict[str, str], failure: type[Exception]) -> None:

@@ -1,0 +1,101 @@
+"""A message as it goes over the wire of e-mail: headers that no value can break, and its parts.
+
+Where there is HTML and text it is `multipart/alternative`, the text first; where there is no text,
+HTML alone: an empty text would be what some people are shown. Everything is 7 bit.
+
+`List-Unsubscribe` stands there only when the message names an URL for it, and the header by which a
+mailbox unsubscribes with one click (RFC 8058) only when that URL is https, as the RFC wants.
+"""
+
+import re
+from datetime import datetime
+from email.errors import MessageError
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime
+from typing import Final, NamedTuple
+
+from chimeway.delivery.channel import ConfigurationFailure, Message, PermanentFailure
+
+_POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")  # not every server takes 8 bits
+_UNSUBSCRIBE: Final = re.compile(r"(?P<scheme>https?://|mailto:)[!-;=?-~]{1,900}", re.IGNORECASE)
+
+
+class Mail(NamedTuple):
+    """What is handed in: both sides of the envelope, and the content."""
+
+    sender: str
+    recipient: str
+    content: bytes
+
+
+def composed(message: Message, from_address: str, now: datetime, *, reply_to: str | None = None) -> Mail:
+    """Return a message as mail.
+
+    No value can become a header of its own: the policy refuses line ends, and addresses are parsed.
+
+    Raises:
+        ConfigurationFailure: `from_address` is not one address, or `reply_to` none.
+        PermanentFailure: the recipient's address, or what is to be a header, cannot be one.
+    """
+    mail = EmailMessage(policy=_POLICY)
+    sender = _put_sender(mail, from_address, reply_to)
+    try:
+        recipient = _ascii(Address(addr_spec=message.address or ""))
+        mail["To"] = recipient
+        mail["Subject"] = message.subject
+        mail["Date"] = format_datetime(now)
+        mail["Message-ID"] = f"<{message.delivery_id}@chimeway>"
+        mail["X-Chimeway-Delivery"] = message.delivery_id
+        _put_parts(mail, message)
+        return Mail(
+            sender.addr_spec, recipient.addr_spec, _unsubscribing(message.unsubscribe_url) + mail.as_bytes()
+        )
+    except (ValueError, MessageError, IndexError) as error:
+        # Not chained: these errors quote the address. (IndexError: the parser's own, for "".)
+        raise PermanentFailure(f"address or headers are not valid ({type(error).__name__})") from None
+
+
+def _put_parts(mail: EmailMessage, message: Message) -> None:
+    if message.text is None:
+        mail.set_content(message.body, subtype="html")
+        return
+    mail.set_content(message.text)
+    mail.add_alternative(message.body, subtype="html")
+
+
+def _put_sender(mail: EmailMessage, from_address: str, reply_to: str | None) -> Address:
+    """Write From and Reply-To; return the address in From, of which there must be one."""
+    try:
+        mail["From"] = from_address
+        (sender,) = mail["From"].addresses
+        if reply_to is not None:
+            mail["Reply-To"] = reply_to
+            for one in mail["Reply-To"].addresses or [Address()]:
+                _ascii(one)
+        return _ascii(sender)
+    except (ValueError, MessageError, IndexError) as error:
+        raise ConfigurationFailure("the sender is not one e-mail address") from error
+
+
+def _ascii(address: Address) -> Address:
+    """Return the address as every server understands it; a local part beyond ASCII has no such."""
+    if not address.username or not address.domain:
+        raise ValueError("an address has two sides")
+    address.username.encode("ascii")
+    domain = address.domain if address.domain.isascii() else address.domain.encode("idna").decode()
+    return Address(address.display_name, address.username, domain)
+
+
+def _unsubscribing(url: str | None) -> bytes:
+    """Return the headers, as lines of their own: the library would fold a long URL and so break it."""
+    if url is None:
+        return b""
+    found = _UNSUBSCRIBE.fullmatch(url)
+    if found is None:
+        raise ValueError("no URL that can stand in a header")
+    lines = f"List-Unsubscribe: <{url}>\r\n"
+    if found["scheme"].lower() == "https://":
+        lines += "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    return lines.encode("ascii")
