@@ -13,7 +13,8 @@ import asyncpg
 
 TABLES = (
     "workflow_definitions", "events", "workflow_runs", "workflow_transitions", "deliveries",
-    "delivery_attempts", "delivery_attempt_results", "signals", "run_mailbox", "inbox_items", "recipients",
+    "delivery_attempts", "delivery_attempt_results", "delivery_feedback", "signals", "run_mailbox",
+    "inbox_items", "recipients",
 )  # fmt: skip
 
 MENTION: dict[str, Any] = {

@@ -21,13 +21,14 @@ MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
     "deployer": {"register_workflow", "register_workflow_and_schema"},
     "reader": READ,
-    "operator": READ | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery"},
+    "operator": READ
+    | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"},
     "inbox": {"shard_of", "mark_inbox"},
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
 DEFINERS = set().union(*MAY_CALL.values()) - READ
 """Functions that run with the rights of the schema's owner."""
-APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results")
+APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results", "delivery_feedback")
 
 
 @pytest.fixture(scope="module")

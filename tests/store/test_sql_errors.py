@@ -38,6 +38,10 @@ def _trigger(rest: str) -> str:
     return f"select chimeway.trigger('mention_escalation', recipient_id => 'ada', {rest})"
 
 
+def _feedback(inside: str) -> str:
+    return f"select * from chimeway.record_feedback('postmark', '[{{{inside}}}]')"
+
+
 CALLS = (
     # trigger, trigger_many
     "select chimeway.trigger(null, recipient_id => 'ada')",
@@ -140,6 +144,22 @@ CALLS = (
     "select chimeway.pause_workflow('nobody', true)",
     "select chimeway.pause_workflow('mention_escalation', null)",
     "select chimeway.pause_workflow(null, true)",
+    # feedback
+    "select * from chimeway.record_feedback('', '[]')",
+    "select * from chimeway.record_feedback('postmark', '[]', '')",
+    "select * from chimeway.record_feedback('postmark', null)",
+    "select * from chimeway.record_feedback('postmark', '{}')",
+    """select * from chimeway.record_feedback('postmark',
+        (select jsonb_agg(n) from generate_series(1, 1001) n))""",
+    "select * from chimeway.record_feedback('postmark', '[7]')",
+    _feedback('"id": "1", "event": "x"'),
+    _feedback('"id": 1'),
+    _feedback('"id": "1", "type": "opened"'),
+    _feedback('"id": "1", "type": "bounced", "delivery_id": "7"'),
+    _feedback('"id": "1", "type": "bounced"'),
+    _feedback('"id": "1", "type": "bounced", "provider_reference": 7'),
+    _feedback('"id": "1", "type": "bounced", "provider_reference": "r", "at": "soon"'),
+    _feedback('"id": "1", "type": "bounced", "provider_reference": "r", "detail": {}'),
     # what is append-only
     "update chimeway.workflow_transitions set note = 'x'",
     "delete from chimeway.workflow_transitions",
