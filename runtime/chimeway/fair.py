@@ -1,18 +1,27 @@
-"""A queue that is fair between owners by construction: whoever has much waiting delays only himself.
+"""A queue, and places, that are fair between owners by construction: who has much delays only himself.
 
-Pure: it keeps no task, reads no clock and knows not what an item is. Owners (tenants) stand in a ring;
+Pure: nothing here keeps a task, reads a clock or knows what an item is.
+
+**The queue.** Owners (tenants) stand in a ring;
 each turn gives the next owner's oldest item, so an owner with one item waits for at most one item of
 each other owner, however many those have. The bound is on the whole. When it is reached, room is made at
 the end of the longest line: its newest item is pushed out and given back to whoever put something in.
 What is pushed out must stand elsewhere (here: in the database), where it will be found again. So one
 who floods the queue cannot keep the others out of it, either.
+
+**The places.** An owner may hold no more of them than three times those left free. Alone he fills three
+quarters, who comes next three quarters of the rest, and so on; as places come free the shares become even,
+and one stays free for whoever comes new while at most a third as many owners as places hold on to theirs.
+(Known from switches as dynamic thresholds.) Below four places one may hold all.
 """
 
-from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterator
-from typing import Generic, TypeVar
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Hashable, Iterator
+from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
+_SHARE: Final = 3
+"""What an owner may hold, to what is free."""
 
 
 class FairQueue(Generic[Item]):
@@ -71,6 +80,34 @@ class FairQueue(Generic[Item]):
             self._lines[owner] = line  # to the end of the ring
         return item
 
+    def take_least(self, burden: Callable[[Hashable], int | None]) -> tuple[Hashable, Item] | None:
+        """Give an item of the owner with the least burden; in turn where several have as little.
+
+        An owner whose burden is None is passed over; nobody's is below zero. Returns the owner too.
+        """
+        least: tuple[int, Hashable] | None = None
+        for owner in self._lines:
+            weight = burden(owner)
+            if weight is not None and (least is None or weight < least[0]):
+                least = (weight, owner)
+                if weight == 0:
+                    break
+        if least is None:
+            return None
+        owner = least[1]
+        line = self._lines.pop(owner)
+        item = line.popleft()
+        self._many -= 1
+        if line:
+            self._lines[owner] = line  # to the end of the ring
+        return owner, item
+
+    def put_back(self, owner: Hashable, item: Item) -> None:
+        """Put an item that was taken back to the front: it had its room, and nothing is pushed out for it."""
+        self._lines.setdefault(owner, deque()).appendleft(item)
+        self._lines.move_to_end(owner, last=False)
+        self._many += 1
+
     def clear(self) -> list[Item]:
         """Give back all that waits."""
         left = list(self)
@@ -86,3 +123,39 @@ class FairQueue(Generic[Item]):
         """Only a full queue asks, of as many owners as it holds."""
         owner = max(self._lines, key=lambda each: len(self._lines[each]))
         return owner, len(self._lines[owner])
+
+
+class Places:
+    """So many places, and who holds how many of them."""
+
+    def __init__(self, many: int) -> None:
+        """Take how many there are: at least one."""
+        assert many >= 1, "no place at all"
+        self._free = many
+        self._held: Counter[Hashable] = Counter()
+        self.taken = 0
+
+    def burden(self, owner: Hashable) -> int | None:
+        """Return how many places an owner holds; None: he may have no more for now."""
+        held = self._held.get(owner, 0)
+        return held if held < _SHARE * self._free else None
+
+    @property
+    def free(self) -> int:
+        """How many nobody holds."""
+        return self._free
+
+    def take(self, owner: Hashable) -> None:
+        """Give an owner a place: one is free."""
+        assert self._free > 0, "all places are taken"
+        self._free -= 1
+        self.taken += 1
+        self._held[owner] += 1
+
+    def leave(self, owner: Hashable) -> None:
+        """An owner leaves a place."""
+        self._free += 1
+        self.taken -= 1
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]

@@ -75,6 +75,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "delivery.logged": "delivery_id, run_id, tenant_id, recipient_id, channel, subject, body",
         "channel.opened": "channel: ready to send",
         "channel.breaker": "channel, provider, state (open, trial, closed), failures, pause_s, endpoint",
+        "channel.full": "channel, waiting, under_way, shut_s: what finds no room waits in the database",
+        "channel.caught_up": "channel: nothing waits for it here any more",
         "channel.paused": "channel, provider, seconds, endpoint: the provider asked for fewer calls",
         "library.logged": "logger, text: a line of another library",
     }

@@ -14,12 +14,15 @@ from chimeway.delivery.channel import (
     TransientFailure,
     UnknownOutcome,
 )
-from chimeway.limits import CHANNEL_CALLS
+from chimeway.delivery.pacing import ChannelLimits
 from chimeway.store.pool import Database
 from kit.home import workflow
 from kit.machine import Provider, Running, running_machine
 from kit.rows import Row
 from kit.waiting import Gate, wait_for
+
+PLACES = 3
+"""All of which one tenant may fill."""
 
 
 def notify(
@@ -61,16 +64,17 @@ async def test_a_planned_message_is_sent_once(database_url: str) -> None:
 
 async def test_a_hanging_channel_stops_no_other(database_url: str) -> None:
     """While one channel hangs on all its places, with more waiting, another sends as if nothing were."""
-    hung = [Gate() for _ in range(CHANNEL_CALLS)]
+    hung = [Gate() for _ in range(PLACES)]
     push, sms = Provider("push", *hung), Provider("sms")
-    people = [f"user_{n}" for n in range(CHANNEL_CALLS + 20)]
+    push.limits = ChannelLimits(concurrency=PLACES)
+    people = [f"user_{n}" for n in range(PLACES + 20)]
     async with running_machine(database_url, push, sms, definitions=(one("push"), one("sms"))) as on:
         for person in people:
             await on.start(person, "push")
-        await wait_for(lambda: len(push.messages) == CHANNEL_CALLS, "all places are taken")
+        await wait_for(lambda: len(push.messages) == PLACES, "all places are taken")
         delivery = await _ended(on, await on.start(workflow="sms"))
         assert delivery["status"] == "succeeded"
-        assert len(push.messages) == CHANNEL_CALLS
+        assert len(push.messages) == PLACES
         for gate in hung:
             gate.release()
         await on.rows.until_none_live()
@@ -190,21 +194,22 @@ async def test_a_channel_of_another_node_is_waited_for(
 
 async def test_drain_waits_for_what_is_under_way(database_url: str) -> None:
     """Asked to end, the dispatcher begins nothing and waits until the last answer is written."""
-    gates = [Gate() for _ in range(CHANNEL_CALLS)]
+    gates = [Gate() for _ in range(PLACES)]
     push = Provider("push", *gates)
+    push.limits = ChannelLimits(concurrency=PLACES)
     async with running_machine(database_url, push, definitions=(one(),)) as on:
-        for number in range(CHANNEL_CALLS + 5):
+        for number in range(PLACES + 5):
             await on.start(f"user_{number}", "push")
-        await wait_for(lambda: len(push.messages) == CHANNEL_CALLS, "all places are taken")
+        await wait_for(lambda: len(push.messages) == PLACES, "all places are taken")
         draining = asyncio.ensure_future(on.machine.drain())
         for gate in gates[1:]:
             gate.release()
         sql = "select count(*) from chimeway.deliveries where status = $1"
-        await wait_for(lambda: on.rows.value(f"select ({sql}) = {CHANNEL_CALLS - 1}", "succeeded"), "answers")
+        await wait_for(lambda: on.rows.value(f"select ({sql}) = {PLACES - 1}", "succeeded"), "answers")
         assert not draining.done()
         gates[0].release()
         await draining
-        assert await on.rows.value(sql, "succeeded") == CHANNEL_CALLS == len(push.messages)
+        assert await on.rows.value(sql, "succeeded") == PLACES == len(push.messages)
         assert await on.rows.value(sql, "dispatched") == 0
 
 

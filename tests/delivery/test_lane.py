@@ -1,11 +1,14 @@
 """Lanes: a channel that is full refuses, is named and passed over, and has its deliveries when it can."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
 from chimeway.delivery.lane import Lane
+from chimeway.delivery.pacing import ChannelLimits
 from chimeway.store.due import Pages
 from kit.home import workflow
 from kit.machine import Provider, Running, running_machine
@@ -18,7 +21,7 @@ SENT = "select count(*) from chimeway.deliveries where channel = $1 and status =
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make lanes of two places, with four waiting before them."""
-    monkeypatch.setattr("chimeway.delivery.lane.CHANNEL_CALLS", CALLS)
+    monkeypatch.setattr(Provider, "limits", ChannelLimits(concurrency=CALLS))
     monkeypatch.setattr("chimeway.delivery.lane.CHANNEL_QUEUE", QUEUE)
 
 
@@ -43,33 +46,201 @@ async def _fill(on: Running, push: Provider, people: list[str]) -> None:
     await wait_for(lambda: on.machine._dispatcher.full_channels() == ["push"], "the channel is full")
 
 
+class Gates:
+    """A way that the test shuts; let through one by one, it has so many calls to give."""
+
+    def __init__(self) -> None:
+        self.shut_s = 0.0
+        self.asked = 0
+        self.tokens: int | None = None
+        self.looks_open = 0
+        """Looks that find it open, whatever it is."""
+
+    @property
+    def one_by_one(self) -> bool:
+        return self.tokens is not None
+
+    def closed_for(self) -> float:
+        self.asked += 1
+        if self.looks_open:
+            self.looks_open -= 1
+            return 0.0
+        return self.shut_s if self.tokens != 0 else 60.0
+
+    def take(self) -> bool:
+        if self.closed_for() > 0:
+            return False
+        if self.tokens is not None:
+            self.tokens -= 1
+        return True
+
+
+class Calls:
+    """What a lane sends by: each call hangs until the test ends it."""
+
+    def __init__(self, way: Gates) -> None:
+        self.way = way
+        self.begun: list[str] = []
+        self.in_vain: list[str] = []
+        self._ends: dict[str, Gate] = {}
+
+    async def send(self, item: str) -> bool:
+        if not self.way.take():
+            self.in_vain.append(item)
+            return False
+        self.begun.append(item)
+        await self._ends.setdefault(item, Gate()).passes()
+        return True
+
+    def end(self, *items: str) -> None:
+        """End calls, also such as have not begun."""
+        for item in items:
+            self._ends.setdefault(item, Gate()).release()
+
+    async def are(self, *items: str) -> None:
+        """Wait until just these have begun, in this order; and no other, as far as the loop knows."""
+        await wait_for(lambda: len(self.begun) >= len(items), f"{items} are begun, not {self.begun}")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert self.begun == list(items)
+
+
+@asynccontextmanager
+async def _lane(places: int = CALLS) -> AsyncIterator[tuple[Lane[str], Calls, asyncio.Event]]:
+    """Run a lane whose items are called `a0`, by owner and number."""
+    told = asyncio.Event()
+    calls = Calls(Gates())
+    try:
+        async with asyncio.TaskGroup() as group:
+            yield Lane("push", calls.way, places, calls.send, group, told.set), calls, told
+            raise _Over
+    except* _Over:
+        pass
+
+
+class _Over(Exception):  # noqa: N818  (no error: the way out of a task group)
+    """The test has ended."""
+
+
+def _put(lane: Lane[str], *items: str) -> list[str | None]:
+    return [lane.put(item[0], item) for item in items]
+
+
 async def test_a_lane_sends_in_order_and_has_room_when_half_empty() -> None:
     """A full lane refuses until half its queue is sent, says then that it has room, and keeps the order."""
-    gates = [Gate() for _ in range(CALLS + QUEUE)]
-    begun: list[int] = []
-    told = asyncio.Event()
+    items = [f"a{number}" for number in range(CALLS + QUEUE)]
+    async with _lane() as (lane, calls, told):
+        assert _put(lane, *items[:CALLS]) == [None] * CALLS
+        await calls.are(*items[:2])
+        assert _put(lane, *items[CALLS:]) == [None] * QUEUE
+        assert not lane.passed_over
+        assert _put(lane, "a9") == ["a9"]
+        assert (lane.passed_over, told.is_set()) == (True, False)
+        calls.end("a0")
+        await calls.are(*items[:3])
+        assert (lane.passed_over, told.is_set()) == (True, False)
+        calls.end("a2")
+        await calls.are(*items[:4])
+        assert (lane.passed_over, told.is_set()) == (False, True)
+        assert _put(lane, "a9") == [None]
+        calls.end(*items, "a9")
+        await calls.are(*items, "a9")
 
-    async def send(number: int) -> None:
-        begun.append(number)
-        await gates[number].passes()
 
-    async with asyncio.TaskGroup() as group:
-        lane = Lane("push", send, group, told.set)
-        assert all(lane.put(number) for number in range(CALLS + QUEUE))
-        assert not lane.full
-        assert not lane.put(99)
-        assert (lane.full, told.is_set()) == (True, False)
-        await wait_for(lambda: begun == [0, 1], "the places are taken")
-        gates[0].release()
-        await wait_for(lambda: begun == [0, 1, 2], "the first of the queue is sent")
-        assert (lane.full, told.is_set()) == (True, False)
-        gates[2].release()
-        await asyncio.wait_for(told.wait(), 5)
-        assert not lane.full
-        assert lane.put(1)
-        for gate in gates:
-            gate.release()
-    assert begun == [*range(CALLS + QUEUE), 1]
+async def test_a_flood_makes_room_for_another_tenant() -> None:
+    """The newest of the longest line is pushed out; it is not lost but left, and the lane counts as full."""
+    async with _lane() as (lane, calls, _):
+        _put(lane, "a0", "a1")
+        await calls.are("a0", "a1")
+        assert _put(lane, "a2", "a3", "a4", "a5", "b0") == [None] * QUEUE + ["a5"]
+        assert (lane.passed_over, lane.would_take("b"), lane.would_take("a")) == (True, True, False)
+        calls.end("a0", "a1")
+        await calls.are("a0", "a1", "a2", "b0")
+
+
+async def test_what_hangs_of_one_tenant_leaves_places_to_others() -> None:
+    """Of four places one tenant's hanging calls take three; others go by the fourth, one after the other."""
+    async with _lane(places=4) as (lane, calls, _):
+        _put(lane, "a0", "a1", "a2", "a3")
+        await calls.are("a0", "a1", "a2")
+        calls.end("b0", "c0", "b1")
+        _put(lane, "b0", "c0", "b1")
+        await calls.are("a0", "a1", "a2", "b0", "c0", "b1")
+        calls.end("a0")
+        await calls.are("a0", "a1", "a2", "b0", "c0", "b1", "a3")
+
+
+async def test_a_free_place_goes_to_who_has_fewest_calls_under_way() -> None:
+    """Turns alone would give each tenant as much: who hangs, once more in each round."""
+    async with _lane(places=3) as (lane, calls, _):
+        _put(lane, "a0", "a1", "b0")
+        await calls.are("a0", "b0", "a1")
+        _put(lane, "a2", "b1", "b2")
+        calls.end("b0", "b1", "b2")
+        await calls.are("a0", "b0", "a1", "b1", "b2", "a2")
+
+
+async def test_nothing_is_begun_while_the_way_is_shut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits waits in the lane, which does not spin, and begins as soon as the way opens."""
+    monkeypatch.setattr("chimeway.delivery.lane.set_within", _rung_only)
+    async with _lane() as (lane, calls, _):
+        calls.way.shut_s = 30.0
+        _put(lane, "a0", "b0")
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert (calls.begun, calls.way.asked) == ([], 1)
+        assert lane.passed_over
+        calls.way.shut_s = 0.0
+        _put(lane, "c0")
+        await calls.are("a0", "b0")
+
+
+async def _rung_only(event: asyncio.Event, _seconds: float) -> bool:
+    return await event.wait()
+
+
+async def test_a_lane_wakes_when_the_way_opens() -> None:
+    """Without anybody ringing."""
+    async with _lane() as (lane, calls, _):
+        calls.way.shut_s = 0.05
+        _put(lane, "a0")
+        await wait_for(lambda: calls.way.asked, "it looks")
+        calls.way.shut_s = 0.0
+        await calls.are("a0")
+
+
+async def test_a_way_let_through_one_by_one_is_looked_at_before_each() -> None:
+    """With one call to be had, one item goes, and no other comes to the gate in vain."""
+    async with _lane(places=8) as (lane, calls, _):
+        calls.way.tokens = 1
+        _put(lane, *(f"a{number}" for number in range(QUEUE)))
+        await calls.are("a0")
+        calls.way.tokens = 2
+        calls.end("a0")
+        await calls.are("a0", "a1", "a2")
+        assert calls.in_vain == []
+
+
+async def test_who_comes_to_a_shut_gate_keeps_his_turn() -> None:
+    """The way shut between the look and the gate: the item is next again, before its tenant's others."""
+    async with _lane() as (lane, calls, _):
+        calls.way.looks_open, calls.way.tokens = 1, 0
+        _put(lane, "a0", "a1")
+        await wait_for(lambda: calls.in_vain, "it comes in vain")
+        calls.way.tokens = 2
+        _put(lane, "b0")
+        await calls.are("a0", "b0")
+
+
+async def test_a_cleared_lane_begins_nothing() -> None:
+    """What nobody began is given back, and what is under way may end."""
+    async with _lane() as (lane, calls, _):
+        _put(lane, "a0", "a1")
+        await calls.are("a0", "a1")
+        _put(lane, "a2", "b0")
+        assert sorted(lane.clear()) == ["a2", "b0"]
+        calls.end("a0", "a1")
+        await calls.are("a0", "a1")
 
 
 async def test_a_full_channel_is_named_and_passed_over(database_url: str) -> None:
@@ -97,7 +268,7 @@ async def test_a_full_channel_costs_no_other_its_intake(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where little may be loaded at once, what a full channel refuses leaves the way in to others."""
-    monkeypatch.setattr("chimeway.delivery.dispatcher.INTAKE", 2)
+    monkeypatch.setattr("chimeway.delivery.intake.INTAKE", 2)
     hung = [Gate() for _ in range(CALLS)]
     push, sms = Provider("push", *hung), Provider("sms")
     people = [f"user_{number}" for number in range(CALLS + QUEUE + 20)]

@@ -15,6 +15,7 @@ import pytest
 from chimeway.clock import SystemClock
 from chimeway.daemon.machine import Machine, Node
 from chimeway.delivery.channel import Channel, Message, Sent, TransientFailure
+from chimeway.delivery.pacing import ChannelLimits
 from chimeway.engine.ownership import Tenure
 from chimeway.progression.retry import RetryPolicy
 from chimeway.render.renderers import Renderers
@@ -37,7 +38,10 @@ TEMPLATES = Templates(
     }
     | {"broken.push.j2": "{% block subject %}x{% endblock %}{% block body %}{{ no.thing }}{% endblock %}"}
 )
-START = "select chimeway.trigger($1::text, recipient_id => $2::text, data => '{\"document\": 7}')"
+START = (
+    "select chimeway.trigger($1::text, recipient_id => $2::text, tenant_id => $3::text,"
+    " data => '{\"document\": 7}')"
+)
 
 
 class Provider:
@@ -47,6 +51,7 @@ class Provider:
     """
 
     needs_address = False
+    limits = ChannelLimits()
 
     def __init__(self, name: str = "push", *answers: object) -> None:
         """Take its name and its first answers."""
@@ -80,9 +85,11 @@ class Running:
     tenure: Tenure
     rows: Rows
 
-    async def start(self, recipient: str = "ada", workflow: str = "mention_escalation") -> UUID:
+    async def start(
+        self, recipient: str = "ada", workflow: str = "mention_escalation", tenant: str = "default"
+    ) -> UUID:
         """Trigger a journey, as a producer would."""
-        run_id: UUID = await self.rows.value(START, workflow, recipient)
+        run_id: UUID = await self.rows.value(START, workflow, recipient, tenant)
         return run_id
 
 

@@ -1,12 +1,13 @@
 """The fair queue: turns between owners, order within one, and who is pushed out when it is full."""
 
 from collections import Counter
+from collections.abc import Hashable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chimeway.fair import FairQueue
+from chimeway.fair import FairQueue, Places
 
 
 def _drained(queue: FairQueue[str]) -> list[str]:
@@ -37,6 +38,33 @@ def test_a_full_queue_pushes_out_the_longest_lines_newest() -> None:
     assert queue.put("b", "b1") == "b1", "both lines would be as long"
     assert _drained(queue) == ["a0", "b0", "a1"]
     assert queue.take() is None
+
+
+def test_the_least_burdened_owner_comes_first() -> None:
+    """Whoever has least under way is next, in turn among equals; who may not be is passed over."""
+    queue: FairQueue[str] = FairQueue(100)
+    for item in ("a0", "a1", "b0", "c0", "c1"):
+        queue.put(item[0], item)
+    burdens: dict[Hashable, int | None] = {"a": 2, "b": None, "c": 1}
+    assert queue.take_least(burdens.get) == ("c", "c0")
+    burdens["c"] = 2
+    assert queue.take_least(burdens.get) == ("a", "a0")
+    assert queue.take_least(burdens.get) == ("c", "c1")
+    assert queue.take_least(burdens.get) == ("a", "a1")
+    assert queue.take_least(burdens.get) is None
+    assert len(queue) == 1
+
+
+def test_what_is_put_back_is_next_again() -> None:
+    """An item that was taken in vain stands before its owner's others, also in a full queue."""
+    queue: FairQueue[str] = FairQueue(3)
+    for item in ("a0", "a1", "b0"):
+        queue.put(item[0], item)
+    assert queue.take() == "a0"
+    queue.put("b", "b1")
+    queue.put_back("a", "a0")
+    assert len(queue) == 4
+    assert _drained(queue) == ["a0", "b0", "a1", "b1"]
 
 
 def test_clearing_gives_everything_back() -> None:
@@ -84,3 +112,69 @@ def test_it_is_fair_whatever_happens(steps: list[tuple[str, bool]], bound: int) 
                     del served_since[key]
         assert sorted(queue) == sorted(inside)
         assert len(queue) == len(inside) <= bound
+
+
+def _fill(places: Places, *owners: str) -> dict[str, int]:
+    """Let owners take places in turn, as long as any may; return who holds how many."""
+    held = dict.fromkeys(owners, 0)
+    while may := [owner for owner in owners if places.free and places.burden(owner) is not None]:
+        least = min(may, key=held.__getitem__)
+        places.take(least)
+        held[least] += 1
+    return held
+
+
+@pytest.mark.parametrize(("many", "alone"), [(1, 1), (2, 2), (3, 3), (4, 3), (8, 6), (64, 48), (1_000, 750)])
+def test_one_owner_alone_leaves_a_quarter(many: int, alone: int) -> None:
+    """From four places on the next owner finds one free."""
+    assert _fill(Places(many), "a") == {"a": alone}
+
+
+def test_who_comes_later_takes_of_the_rest() -> None:
+    """Each who fills what he may leaves something to the next."""
+    places = Places(64)
+    held = [_fill(places, owner)[owner] for owner in ("a", "b", "c", "d")]
+    assert (held, places.free) == ([48, 12, 3, 1], 0)
+
+
+@pytest.mark.parametrize(("many", "owners"), [(64, 2), (64, 10), (64, 21), (8, 2), (4, 1)])
+def test_shares_become_even_and_one_place_stays_free(many: int, owners: int) -> None:
+    """Owners who want ever more come to hold as much each, once what the first had is given back in turn."""
+    places = Places(many)
+    names = [f"owner-{number}" for number in range(owners)]
+    held = {name: _fill(places, name)[name] for name in names}
+    for _ in range(20 * many):
+        most = max(names, key=held.__getitem__)
+        places.leave(most)
+        held[most] -= 1
+        for name, more in _fill(places, *sorted(names, key=held.__getitem__)).items():
+            held[name] += more
+    assert max(held.values()) - min(held.values()) <= 3
+    assert places.free
+
+
+def test_places_left_are_given_anew() -> None:
+    """An owner who leaves is forgotten, and all may be taken again."""
+    places = Places(4)
+    assert [_fill(places, "a"), _fill(places, "b")] == [{"a": 3}, {"b": 1}]
+    assert (places.free, places.taken, places.burden("c")) == (0, 4, None)
+    for owner in "aaab":
+        places.leave(owner)
+    assert (places.free, places.taken, places._held) == (4, 0, {})
+    assert _fill(places, "c") == {"c": 3}
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), max_size=200), st.integers(1, 40))
+def test_nobody_holds_more_than_three_times_what_was_free(steps: list[tuple[str, bool]], many: int) -> None:
+    """Whatever is taken and left, whoever takes a place held at most three times the free ones before."""
+    places, held = Places(many), Counter[str]()
+    for owner, takes in steps:
+        if takes and places.free and places.burden(owner) is not None:
+            assert held[owner] < 3 * places.free
+            places.take(owner)
+            held[owner] += 1
+        elif not takes and held[owner]:
+            places.leave(owner)
+            held[owner] -= 1
+        assert places.taken + places.free == many
+        assert places.taken == held.total()

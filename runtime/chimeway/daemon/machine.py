@@ -18,6 +18,8 @@ from chimeway.clock import Clock
 from chimeway.delivery.abandoned import Foundling
 from chimeway.delivery.channel import Channel, needs_address
 from chimeway.delivery.dispatcher import Dispatcher, Wires
+from chimeway.delivery.lane import OpenWay, Way
+from chimeway.delivery.pacing import ChannelLimits
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Parts, Sender
 from chimeway.engine.actor import Actor
@@ -84,7 +86,9 @@ class Machine:
             arm=self._arm_delivery, put_off=self._put_off_delivery, has_room=self._look_at_deliveries,
             nudge=self._roster.nudge,
         )  # fmt: skip
-        self._dispatcher = Dispatcher(database, node.catalogue, sender, self._results, wires, group)
+        self._dispatcher = Dispatcher(
+            database, node.catalogue, sender, self._results, wires, self._way, group
+        )
         self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
         self._delivery_keeper = self._keeper(
             "delivery", self._dispatcher.admit, self._dispatcher.__contains__
@@ -176,8 +180,13 @@ class Machine:
     def _put_off_delivery(self, delivery_id: UUID, pause_s: float) -> None:
         self._delivery_keeper.put_off(delivery_id, pause_s)
 
-    def _offer(self, delivery_id: UUID) -> None:
-        self._dispatcher.offer(delivery_id)
+    def _offer(self, delivery_id: UUID, tenant: str, channel: str) -> None:
+        self._dispatcher.offer(delivery_id, tenant, channel)
+
+    def _way(self, channel: str) -> tuple[Way, int]:
+        """Return where the lane of a channel leads, and how many calls at once it makes."""
+        limits = getattr(self._node.channels.get(channel), "limits", None) or ChannelLimits()
+        return OpenWay(), limits.concurrency
 
 
 class Ledger:

@@ -6,24 +6,27 @@ is lost: it stands in the database with `next_attempt_at`, and the timekeeper's 
 
 No place waits for another channel, tenant or run. Loading never waits for a lane: what finds no room
 falls out, and the sweep passes its channel over until there is room. A lane's place is free as soon as
-its provider has answered: recording may wait for whoever has the run locked.
+its provider has answered: recording may wait for whoever has the run locked. Wherever there is a queue
+or a bound on the way, each tenant has a share of it (`chimeway.fair`).
 
 Nothing here decides about runs. When the rows say that the run must move first (a signal came, its
 wait's stop condition holds), the run is nudged and the delivery comes again later.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from chimeway.clock import jittered
-from chimeway.delivery.lane import Lane
+from chimeway.delivery.intake import Intake
+from chimeway.delivery.lane import Lane, Way
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending
-from chimeway.limits import INTAKE, LOAD_BATCH, RECORDING
+from chimeway.fair import Places
+from chimeway.limits import LOAD_BATCH, RECORDING
 from chimeway.log import Events
 from chimeway.store import deliveries
 from chimeway.store.batching import Batcher
@@ -56,19 +59,24 @@ class Dispatcher:
         sender: Sender,
         results: Results,
         wires: Wires,
+        ways: Callable[[str], tuple[Way, int]],
         group: asyncio.TaskGroup,
     ) -> None:
-        """Take the parts; all tasks run in `group`."""
+        """Take the parts; all tasks run in `group`.
+
+        `ways` says of a channel, also of one that is not here, where its lane leads and how wide it is.
+        """
         self._sender = sender
         self._results = results
         self._wires = wires
+        self._ways = ways
         self._group = group
         self._loader: Batcher[UUID, Sending | None] = Batcher(
             lambda ids: _load(database, catalogue, ids), told="load_deliveries", limit=LOAD_BATCH
         )
-        self._loading = 0
-        self._loaded = asyncio.Event()
-        self._recording = asyncio.Semaphore(RECORDING)
+        self._intake = Intake(self._bring, group)
+        self._recording = Places(RECORDING)
+        self._recorded = asyncio.Event()
         self._idle = asyncio.Event()
         self._at_work: set[UUID] = set()
         self._lanes: dict[str, Lane[Sending]] = {}
@@ -79,23 +87,28 @@ class Dispatcher:
         return delivery_id in self._at_work
 
     def full_channels(self) -> list[str]:
-        """Return the channels that have no room."""
-        return [channel for channel, lane in self._lanes.items() if lane.full]
+        """Return the channels of which the sweep need bring no more now."""
+        return [channel for channel, lane in self._lanes.items() if lane.passed_over]
 
-    def offer(self, delivery_id: UUID) -> None:
-        """Take a delivery if there is room; if not, it is found to be due later."""
-        if self._closed or delivery_id in self._at_work or self._loading >= INTAKE:
+    def offer(self, delivery_id: UUID, tenant: Hashable, channel: str | None = None) -> None:
+        """Take a delivery if there is room; what finds none, this or another, is found to be due later.
+
+        Where its channel is known already, and has no room for it, it need not even be loaded.
+        """
+        if self._closed or delivery_id in self._at_work:
+            return
+        lane = None if channel is None else self._lanes.get(channel)
+        if lane is not None and not lane.would_take(tenant):
             return
         self._at_work.add(delivery_id)
-        self._loading += 1
-        self._group.create_task(self._bring(delivery_id), name=f"bring-{delivery_id}")
+        out = self._intake.put(tenant, delivery_id)
+        if out is not None:
+            self._leave(out)
 
-    async def admit(self, delivery_id: UUID) -> None:
-        """Take a delivery, as soon as there is room to load it."""
-        while self._loading >= INTAKE:
-            self._loaded.clear()
-            await self._loaded.wait()
-        self.offer(delivery_id)
+    async def admit(self, delivery_id: UUID, tenant: Hashable = None) -> None:
+        """Take a delivery, as soon as there is room to load it; tenant None: the sweeps, as one of many."""
+        await self._intake.room(tenant)
+        self.offer(delivery_id, tenant)
 
     async def serve(self) -> None:
         """Work until cancelled."""
@@ -108,6 +121,8 @@ class Dispatcher:
     def close(self) -> None:
         """Take nothing in any more, and begin nothing: what waits for a place is left to the next node."""
         self._closed = True
+        for delivery_id in self._intake.clear():
+            self._leave(delivery_id)
         for lane in self._lanes.values():
             for sending in lane.clear():
                 self._leave(sending.delivery.id)
@@ -124,36 +139,52 @@ class Dispatcher:
         try:
             sending = await self._loader(delivery_id)
             if sending is not None and not self._closed and self._sender.wanted(sending):
-                taken = self._lane(sending.delivery.channel).put(sending)
+                out = self._lane(sending.delivery.channel).put(sending.delivery.tenant_id, sending)
+                taken = out is not sending
+                if taken and out is not None:
+                    self._leave(out.delivery.id)
         except Exception as error:  # noqa: BLE001  (what one row holds must not end the others)
             _log.error("delivery.failed", delivery_id=str(delivery_id), error=repr(error))
             self._wires.put_off(delivery_id, jittered(_FAULT_AGAIN_S))
         finally:
-            self._loading -= 1
-            self._loaded.set()
             if not taken:
                 self._leave(delivery_id)
 
     def _lane(self, channel: str) -> Lane[Sending]:
         if channel not in self._lanes:
-            self._lanes[channel] = Lane(channel, self._send, self._group, self._wires.has_room)
+            way, places = self._ways(channel)
+            self._lanes[channel] = Lane(channel, way, places, self._send, self._group, self._wires.has_room)
         return self._lanes[channel]
 
-    async def _send(self, sending: Sending) -> None:
-        delivery_id, recorded_by_another = sending.delivery.id, False
+    async def _load_again(self, delivery_id: UUID) -> Sending | None:
+        """Load a delivery whose rows have moved on; once closed nothing is begun any more."""
+        return None if self._closed else await self._loader(delivery_id)
+
+    async def _send(self, sending: Sending) -> bool:
+        delivery, recorded_by_another = sending.delivery, False
         try:
-            answer = await self._sender.send(sending, self.load)
+            answer = await self._sender.send(sending, self._load_again)
             if isinstance(answer, Outcome):
-                await self._recording.acquire()
+                await self._place_to_record(delivery.tenant_id)
                 recorded_by_another = True
-                self._group.create_task(self._record(answer), name=f"record-{delivery_id}")
+                self._group.create_task(
+                    self._record(answer, delivery.tenant_id), name=f"record-{delivery.id}"
+                )
             elif answer is not None:
-                self._wires.put_off(delivery_id, answer)
+                self._wires.put_off(delivery.id, answer)
         finally:
             if not recorded_by_another:
-                self._leave(delivery_id)
+                self._leave(delivery.id)
+        return True
 
-    async def _record(self, outcome: Outcome) -> None:
+    async def _place_to_record(self, tenant: Hashable) -> None:
+        """Take a place among the results that wait to be written; a tenant's own may be too many."""
+        while self._recording.burden(tenant) is None:
+            self._recorded.clear()
+            await self._recorded.wait()
+        self._recording.take(tenant)
+
+    async def _record(self, outcome: Outcome, tenant: Hashable) -> None:
         """Write a result down, and see that what follows from it is looked at."""
         try:
             recorded = await self._results.record(outcome)
@@ -165,7 +196,8 @@ class Dispatcher:
             if outcome.next_attempt_at is not None:
                 self._wires.arm(outcome.delivery_id, outcome.next_attempt_at)
         finally:
-            self._recording.release()
+            self._recording.leave(tenant)
+            self._recorded.set()
             self._leave(outcome.delivery_id)
 
     def _leave(self, delivery_id: UUID) -> None:

@@ -1,67 +1,154 @@
-"""One channel's way out: so many calls at once, and a queue before them."""
+"""One channel's way out: a queue that is fair between tenants, and so many calls at once behind it.
+
+Nothing is begun while the way is shut (no provider may be called): what waits, waits here, where its run can
+still call it back, and the lane wakes when the way opens. While the way is let through one by one (a rate,
+a breaker on trial) the lane looks at it before each item.
+
+**Within the lane.** The addresses of one tenant may hang while those of others work (webhooks of one
+customer). So a free place goes to the waiting tenant with the fewest calls under way, and a tenant holds no
+more places than three times those left free (`chimeway.fair`): one who hangs leaves a quarter to the others.
+"""
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, Final, Generic, Protocol, TypeVar
 
-from chimeway.limits import CHANNEL_CALLS, CHANNEL_QUEUE
+from chimeway.clock import set_within
+from chimeway.fair import FairQueue, Places
+from chimeway.limits import CHANNEL_QUEUE
+from chimeway.log import Events
 
+_log = Events()
 Item = TypeVar("Item")
+_LONG_S: Final = 1.0
+"""A way that is shut for longer is passed over by the sweep: a rate's pauses are shorter."""
+
+
+class Way(Protocol):
+    """What a lane leads to: the providers of a channel, or rather their gates."""
+
+    def closed_for(self) -> float:
+        """Return the seconds until any call may be made; 0.0: now."""
+        ...
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether it must be looked at before each call."""
+        ...
+
+
+class OpenWay:
+    """The way to nowhere: of a channel that is not here its deliveries must only be looked at."""
+
+    one_by_one = False
+
+    def closed_for(self) -> float:
+        """Return 0.0."""
+        return 0.0
 
 
 class Lane(Generic[Item]):
-    """Sends what it is given, in order of arrival; a lane that hangs takes no other's places."""
+    """Sends what it is given; one that hangs takes no other's places."""
 
     def __init__(
         self,
         name: str,
-        send: Callable[[Item], Coroutine[Any, Any, None]],
+        way: Way,
+        places: int,
+        send: Callable[[Item], Coroutine[Any, Any, bool]],
         group: asyncio.TaskGroup,
         has_room: Callable[[], None],
     ) -> None:
-        """Take how one is sent, and whom to tell when a full lane has room again.
+        """Take the way and how many calls may be under way, how one is sent, and whom to tell of room.
 
-        `send` must not raise but for what ends the dispatcher.
+        `send` says whether the item was sent, or came in vain: the way was shut when it got there. It
+        must not raise but for what ends the dispatcher. All tasks run in `group`.
         """
         self._name = name
+        self._way = way
         self._send = send
         self._group = group
         self._has_room = has_room
-        self._queue: deque[Item] = deque()
-        self._under_way = 0
-        self.full = False
+        self._queue: FairQueue[Item] = FairQueue(CHANNEL_QUEUE)
+        self._places = Places(places)
+        self._full = self._told_full = False
+        self._bell = asyncio.Event()
+        group.create_task(self._serve(), name=f"lane-{name}")
 
-    def put(self, item: Item) -> bool:
-        """Take an item, or say that there is no room."""
-        if self._under_way < CHANNEL_CALLS:
-            self._under_way += 1
-            self._group.create_task(self._work(item), name=f"send-{self._name}")
+    @property
+    def passed_over(self) -> bool:
+        """Whether more is not wanted now: there is no room, or what is here must wait for long."""
+        return self._full or (len(self._queue) > 0 and self._way.closed_for() > _LONG_S)
+
+    def would_take(self, owner: Hashable) -> bool:
+        """Say whether an item of this owner would find room now; if not, the lane counts as full."""
+        if self._queue.would_take(owner):
             return True
-        if len(self._queue) < CHANNEL_QUEUE:
-            self._queue.append(item)
-            return True
-        self.full = True
+        self._note_full()
         return False
+
+    def put(self, owner: Hashable, item: Item) -> Item | None:
+        """Take an item; return what found no room, which is it or another in its stead."""
+        out = self._queue.put(owner, item)
+        if out is not None:
+            self._note_full()
+        self._bell.set()
+        return out
 
     def clear(self) -> list[Item]:
         """Give back what nobody has begun to send."""
-        left = list(self._queue)
-        self._queue.clear()
-        return left
+        return self._queue.clear()
 
-    async def _work(self, item: Item) -> None:
+    async def _serve(self) -> None:
+        """Begin what may be begun; then wait for a change, or until the way is said to open."""
+        while True:
+            self._bell.clear()
+            shut_s = await self._begin()
+            self._note_room()
+            if shut_s > 0.0:
+                await set_within(self._bell, shut_s)
+            else:
+                await self._bell.wait()
+
+    async def _begin(self) -> float:
+        """Begin what may be begun now; return how long the way is shut where that keeps something back."""
+        while self._places.free and len(self._queue):
+            if (shut_s := self._way.closed_for()) > 0.0:
+                return shut_s
+            if (found := self._queue.take_least(self._places.burden)) is None:
+                break
+            owner, item = found
+            self._places.take(owner)
+            self._group.create_task(self._work(owner, item), name=f"send-{self._name}")
+            if self._way.one_by_one:
+                await asyncio.sleep(0)  # until it stands at the gate
+        return 0.0
+
+    async def _work(self, owner: Hashable, item: Item) -> None:
+        in_vain = False
         try:
-            await self._send(item)
-            while self._queue:
-                following = self._queue.popleft()
-                self._note_room()
-                await self._send(following)
+            in_vain = not await self._send(item)
         finally:
-            self._under_way -= 1
+            self._places.leave(owner)
+        if in_vain:
+            self._queue.put_back(owner, item)
+        self._bell.set()
 
     def _note_room(self) -> None:
         """A full lane counts as full until it is half empty: else each place would be asked for alone."""
-        if self.full and len(self._queue) <= CHANNEL_QUEUE // 2:
-            self.full = False
+        if self._full and len(self._queue) <= CHANNEL_QUEUE // 2:
+            self._full = False
             self._has_room()
+        if self._told_full and not len(self._queue):
+            self._told_full = False
+            _log.info("channel.caught_up", channel=self._name)
+
+    def _note_full(self) -> None:
+        """Say it once, until nothing waits any more."""
+        self._full = True
+        if not self._told_full:
+            self._told_full = True
+            _log.warning(
+                "channel.full", channel=self._name, waiting=len(self._queue),
+                under_way=self._places.taken, shut_s=round(self._way.closed_for(), 3),
+            )  # fmt: skip

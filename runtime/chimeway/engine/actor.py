@@ -31,7 +31,7 @@ _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever 
 
 class Actor:
     """Plays runs. `arm(run, at)` sets a wake or takes it away, `put_off(run, seconds)` has a due run
-    wait for a while, `offer(delivery)` nudges the dispatcher.
+    wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Actor:
         *,
         arm: Callable[[UUID, datetime | None], None],
         put_off: Callable[[UUID, float], None],
-        offer: Callable[[UUID], None],
+        offer: Callable[[UUID, str, str], None],
     ) -> None:
         """Take the seam and the wires out."""
         self._seam = seam
@@ -101,9 +101,11 @@ class Actor:
             "decision.committed", run_id=str(run_id), workflow=done.loaded.workflow[0],
             kind=decision.kind, reason=after.status_reason, step=after.step,
         )  # fmt: skip
+        snapshot = done.loaded.snapshot
+        tenant = snapshot.run.tenant_id if snapshot else ""
         for plan in decision.planned:
             if plan.birth.status == "pending":
-                self._offer(done.entry.delivery_ids[plan.visit])
+                self._offer(done.entry.delivery_ids[plan.visit], tenant, plan.channel)
         if after.held_reason is not None:
             _log.warning("run.held", run_id=str(run_id), reason=after.held_reason)
             return False
