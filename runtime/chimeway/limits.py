@@ -146,6 +146,18 @@ STRIKES: Final = 3
 MESSAGE_BYTES: Final = 1_048_576
 """A rendered message: most providers refuse more."""
 
+RENDER_CHARS: Final = 16_777_216
+"""Characters that a template may make on the way to one part of a message: bounds its memory and time."""
+
+MAX_TEMPLATE_BYTES: Final = 262_144
+"""One template file: with more, a message could not be under its own bound, or the file is something else."""
+
+MAX_TEMPLATES: Final = 10_000
+"""Files in the templates' folder: all are held in memory; more is another folder."""
+
+MAX_TEMPLATE_DEPTH: Final = 16
+"""Folders in folders there: a link that leads back into itself is found by this at the latest."""
+
 PATIENCE_S: Final = 10.0
 """How long `progress_run` waits for a run that somebody else holds locked."""
 

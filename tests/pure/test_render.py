@@ -146,7 +146,7 @@ def test_fault_missing_block() -> None:
 
 def test_fault_missing_part() -> None:
     """An include that is not among the sources is named."""
-    assert reason(body('{% include "x.j2" %}')) == "k.in_app.j2 needs x.j2, which is not there"
+    assert reason(body('{% include "x.j2" %}')) == "k.in_app.j2 line 1: needs x.j2, which is not there"
 
 
 def test_fault_undefined_name_with_its_line() -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from chimeway.daemon.template_folder import read_sources
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.errors import InvalidDefinition, InvalidSettings
 from chimeway.log import Events
@@ -24,11 +25,7 @@ def read_templates(folder: Path | None) -> Templates:
     Raises:
         InvalidSettings: the folder or a file in it cannot be read.
     """
-    sources: dict[str, str] = {}
-    for path in _files(folder, "CHIMEWAY_TEMPLATES_DIR"):
-        if path.suffix == ".j2":
-            sources[path.relative_to(folder or path).as_posix()] = _text(path).decode("utf-8", "replace")
-    templates = Templates(sources)
+    templates = Templates(read_sources(folder))
     for fault in templates.faults():
         _log.warning("settings.warning", text=f"a template is at fault: {fault.reason}")
     return templates

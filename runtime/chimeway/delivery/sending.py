@@ -231,7 +231,7 @@ class Sender:
         made = self._with.renderers.render(delivery.render_key, delivery.channel, context)
         if isinstance(made, RenderFault):
             return made
-        return {"subject": made.subject, "body": made.body, "text": made.text}
+        return made.as_json()
 
 
 def _is_being_cancelled() -> bool:

@@ -19,6 +19,13 @@ class Rendered:
     subject: str
     body: str
     text: str | None
+    locale: str | None = None
+    """Of the template that was used, as its name has it; None: the plain one, or a function."""
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return the message as it is kept until it is sent, and as programs are shown it."""
+        kept = {"subject": self.subject, "body": self.body, "text": self.text}
+        return kept if self.locale is None else {**kept, "locale": self.locale}
 
 
 @dataclass(frozen=True, slots=True)

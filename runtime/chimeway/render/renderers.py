@@ -1,6 +1,7 @@
 """Which source makes which message: functions of the application, templates, or neither."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from chimeway.render.functions import NO_FUNCTIONS, Renderer, RendererKey, rendered_by
 from chimeway.render.message import RenderContext, Rendered, RenderFault
@@ -20,26 +21,36 @@ class Renderers:
         fallback: Renderer | None = None,
     ) -> None:
         """Take functions by key and channel, templates, and what stands in where nothing is there."""
-        self._functions = dict(functions)
-        self._templates = templates or Templates({})
+        self.functions: Final = dict(functions)
+        self.templates: Final = templates or Templates({})
         self._fallback = fallback
 
     def shadowed(self) -> list[str]:
         """Name the templates that are never used, since a function is there for the same message."""
         return sorted(
             f"{key}.{channel}.j2"
-            for key, channel in self._functions
-            if channel is not None and self._templates.has(key, channel)
+            for key, channel in self.functions
+            if channel is not None and self.templates.has(key, channel)
         )
 
     def render(self, render_key: str, channel: str, context: RenderContext) -> Rendered | RenderFault:
         """Render one message."""
-        function = self._functions.get((render_key, channel))
-        if function is None and self._templates.has(render_key, channel):
-            return self._templates.render(render_key, channel, context.names())
-        function = function or self._functions.get((render_key, None)) or self._fallback
-        if function is None:
-            return RenderFault(
-                f"there is no template {render_key}.{channel}.j2, and no renderer of {render_key}"
-            )
-        return rendered_by(function, render_key, channel, context)
+        locale = context.recipient.locale
+        function = self.functions.get((render_key, channel))
+        if function is None and self.templates.has(render_key, channel, locale):
+            return self.templates.render(render_key, channel, context.names(), locale)
+        function = function or self.functions.get((render_key, None)) or self._fallback
+        if function is not None:
+            return rendered_by(function, render_key, channel, context)
+        missing = self.templates.render(render_key, channel, {}, locale)
+        if isinstance(missing, Rendered):
+            raise AssertionError("a template that is not there was rendered")
+        return RenderFault(f"{missing.reason}, and no renderer of {render_key}")
+
+    def source(self, render_key: str, channel: str, locale: object) -> str | None:
+        """Name what makes this message for a reader of this locale: a template, or a function."""
+        function = self.functions.get((render_key, channel))
+        if function is None and (name := self.templates.name_for(render_key, channel, locale)):
+            return name
+        function = function or self.functions.get((render_key, None)) or self._fallback
+        return None if function is None else getattr(function, "__qualname__", type(function).__name__)

@@ -6,7 +6,8 @@ from html import escape
 from pathlib import Path
 from typing import TypeAlias
 
-from chimeway.errors import InvalidInput
+from chimeway.daemon.template_folder import read_sources
+from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.render.functions import Renderer, RendererKey
 from chimeway.render.message import RenderContext, Rendered, RenderFault
 from chimeway.render.renderers import Renderers
@@ -28,7 +29,7 @@ class Lenient(Renderers):
     def render(self, render_key: str, channel: str, context: RenderContext) -> Rendered | RenderFault:
         """Render one message."""
         functions = {(render_key, channel), (render_key, None)} & self._keys
-        if functions or self._has_template(render_key, channel):
+        if functions or self._has_template(render_key, channel, context.recipient.locale):
             return super().render(render_key, channel, context)
         return _placeholder(render_key, channel, context)
 
@@ -63,6 +64,7 @@ def _sources(source: object) -> dict[str, str]:
     folder = Path(source)
     if not folder.is_dir():
         raise InvalidInput(f"templates: there is no folder {folder.absolute()}", field="templates")
-    return {
-        path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sorted(folder.rglob("*.j2"))
-    }
+    try:
+        return read_sources(folder)
+    except InvalidSettings as fault:
+        raise InvalidInput(f"templates: {fault.message}", field="templates") from None
