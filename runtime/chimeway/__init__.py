@@ -28,11 +28,13 @@ if TYPE_CHECKING:
     from chimeway.delivery.channel import (
         Bounced,
         Channel,
+        ConfigurationFailure,
         Message,
         PermanentFailure,
         RateLimited,
         Sent,
         TransientFailure,
+        UnknownOutcome,
     )
     from chimeway.delivery.pacing import ChannelLimits
     from chimeway.engine.progress import (
@@ -108,11 +110,13 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "chimeway.delivery.channel": (
             "Bounced",
             "Channel",
+            "ConfigurationFailure",
             "Message",
             "PermanentFailure",
             "RateLimited",
             "Sent",
             "TransientFailure",
+            "UnknownOutcome",
         ),
         "chimeway.delivery.pacing": ("ChannelLimits",),
         "chimeway.engine.progress": (
@@ -178,6 +182,7 @@ __all__ = [
     "Chimeway",
     "ChimewayError",
     "Completed",
+    "ConfigurationFailure",
     "Content",
     "DatabaseUnavailable",
     "Definition",
@@ -215,6 +220,7 @@ __all__ = [
     "StoppedRun",
     "TransientFailure",
     "Trigger",
+    "UnknownOutcome",
     "UnknownWorkflow",
     "Wait",
     "Waiting",

@@ -17,6 +17,11 @@ from chimeway.extras import imported
 
 if TYPE_CHECKING:
     from chimeway.progression.retry import RetryPolicy
+    from chimeway.testing.contract import channel_contract
+    from chimeway.testing.contract_report import ContractBroken, ContractReport, Finding
+    from chimeway.testing.faults import Fault, Received, rate_limit
+    from chimeway.testing.faulty_http import FaultyHttp, HttpAnswer
+    from chimeway.testing.faulty_smtp import FaultySmtp
     from chimeway.testing.harness import Harness
     from chimeway.testing.journey import Journey
     from chimeway.testing.recording import RecordingChannel, SentMessage
@@ -25,25 +30,45 @@ if TYPE_CHECKING:
 
 _HOME_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
+        "ContractBroken": "chimeway.testing.contract_report",
+        "ContractReport": "chimeway.testing.contract_report",
+        "Fault": "chimeway.testing.faults",
+        "FaultyHttp": "chimeway.testing.faulty_http",
+        "FaultySmtp": "chimeway.testing.faulty_smtp",
+        "Finding": "chimeway.testing.contract_report",
         "Harness": "chimeway.testing.harness",
+        "HttpAnswer": "chimeway.testing.faulty_http",
         "Journey": "chimeway.testing.journey",
+        "Received": "chimeway.testing.faults",
         "RecordingChannel": "chimeway.testing.recording",
         "RetryPolicy": "chimeway.progression.retry",
         "SentMessage": "chimeway.testing.recording",
         "SyncHarness": "chimeway.testing.synchronous",
         "SyncJourney": "chimeway.testing.synchronous",
+        "channel_contract": "chimeway.testing.contract",
+        "rate_limit": "chimeway.testing.faults",
         "server_url": "chimeway.testing.server",
     }
 )
 
 __all__ = [
+    "ContractBroken",
+    "ContractReport",
+    "Fault",
+    "FaultyHttp",
+    "FaultySmtp",
+    "Finding",
     "Harness",
+    "HttpAnswer",
     "Journey",
+    "Received",
     "RecordingChannel",
     "RetryPolicy",
     "SentMessage",
     "SyncHarness",
     "SyncJourney",
+    "channel_contract",
+    "rate_limit",
     "server_url",
 ]
 
