@@ -5,9 +5,9 @@ right. `RULES` has them by name, with what each is tried with.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from chimeway.delivery.channel import RETRIED, Channel, Message, RateLimited, Sent, TransientFailure
 from chimeway.limits import MAX_IDENTIFIER_CHARS
@@ -19,6 +19,7 @@ _AT_ONCE: Final = 8
 _RETRY_AFTER_S: Final = 7.0
 _PATIENCE: Final = 3
 
+_T = TypeVar("_T")
 Rule: TypeAlias = Callable[[Trial, Channel, str], Awaitable[str]]
 
 
@@ -63,13 +64,14 @@ async def answers(trial: Trial, channel: Channel, fault: str) -> str:
         raise Broken(f"it answered {answered}; right would be {right}")
     if (calls := trial.count - before) > 1:
         raise Broken(f"one send asked the provider {calls} times; right is once, retries are the engine's")
-    _check_retry_after(kind, answered)
+    if kind == "rate_limit" and getattr(trial.provider, "tells_pause", True):
+        _check_retry_after(answered)
     await trial.send_well(channel, "afterwards")
     return answered.answer
 
 
-def _check_retry_after(kind: FaultKind, answered: Answered) -> None:
-    if kind != "rate_limit" or answered.answer != "rate_limited":
+def _check_retry_after(answered: Answered) -> None:
+    if answered.answer != "rate_limited":
         return
     error = answered.error
     told = error.retry_after if isinstance(error, RateLimited | TransientFailure) else None
@@ -128,7 +130,7 @@ async def lets_interrupts_pass(trial: Trial, channel: Channel, _: str) -> str:
     """KeyboardInterrupt and its like go through a send as they are."""
     interrupted = _Interrupted(channel.send(trial.message()))
     sending = await _hanging(trial, interrupted.run())
-    sending.cancel()
+    interrupted.interrupt(sending)
     await asyncio.wait({sending}, timeout=GRACE_S)
     if not sending.done():
         sending.cancel()
@@ -140,7 +142,7 @@ async def lets_interrupts_pass(trial: Trial, channel: Channel, _: str) -> str:
     return ""
 
 
-async def _hanging(trial: Trial, work: Any) -> "asyncio.Task[Any]":
+async def _hanging(trial: Trial, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
     """Begin something that sends, and return when the provider has the message and says nothing."""
     assert trial.provider is not None
     before = trial.count
@@ -160,11 +162,17 @@ async def _send(channel: Channel, message: Message) -> Sent:
 
 
 class _Interrupted:
-    """Runs a coroutine, and puts a KeyboardInterrupt in the place of its cancellation."""
+    """Runs a coroutine, and puts a KeyboardInterrupt in the place of its first cancellation from outside."""
 
-    def __init__(self, work: Any) -> None:
+    def __init__(self, work: Coroutine[Any, Any, object]) -> None:
         self._work = work
+        self._wanted = False
         self.ended: type[BaseException] | None = None
+
+    def interrupt(self, task: "asyncio.Task[None]") -> None:
+        """Interrupt the task that runs it."""
+        self._wanted = True
+        task.cancel()
 
     async def run(self) -> None:
         """Run it; keep what ended it."""
@@ -176,18 +184,18 @@ class _Interrupted:
             self.ended = type(error)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        steps = self._work.__await__()
-        step: Callable[[], Any] = lambda: next(steps)  # noqa: E731
+        thrown: BaseException | None = None
         while True:
             try:
-                waited_for = step()
+                waited_for = self._work.send(None) if thrown is None else self._work.throw(thrown)
             except StopIteration:
                 return
+            thrown = None
             try:
                 yield waited_for
-                step = lambda: next(steps)  # noqa: E731
-            except asyncio.CancelledError:
-                step = lambda: steps.throw(KeyboardInterrupt())  # noqa: E731
+            except asyncio.CancelledError as error:  # libraries cancel within themselves, too
+                thrown = KeyboardInterrupt() if self._wanted else error
+                self._wanted = False
 
 
 async def survives_a_restart(trial: Trial, channel: Channel, _: str) -> str:

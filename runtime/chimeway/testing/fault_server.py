@@ -25,6 +25,8 @@ class FaultServer(Program, ABC):
 
     answers: ClassVar[Mapping[FaultKind, frozenset[Answer]]] = MappingProxyType({})
     """What a channel may answer besides the contract's table: this protocol cannot say all of it."""
+    tells_pause: ClassVar[bool] = True
+    """Whether a client is told for how long the provider wants to be left alone."""
 
     def __init__(self) -> None:
         """Listen once entered."""

@@ -47,6 +47,8 @@ class FaultySmtp(FaultServer):
         {"rate_limit": frozenset({"transient", "rate_limited"})}  # 450 says no more than "later"
     )
 
+    tells_pause: ClassVar[bool] = False
+
     @property
     def url(self) -> str:
         """Where it listens, such as smtp://127.0.0.1:4711."""
