@@ -314,10 +314,34 @@ create table chimeway.inbox_items (
     archived_at  timestamptz,
     interacted_at timestamptz,
     told         text[]      not null default '{}',  -- the marks of which its run has heard: each is told once
+    arrival      bigint      not null default nextval('chimeway.arrival'),  -- orders the items of one instant
     primary key (id, shard),
     foreign key (id, shard) references chimeway.deliveries (id, shard)
 );
+-- The feed with what is put away, without it, that alone; and what counts ask for. Those of one instant are
+-- few, and sorted when they are read. Measured: docs/inbox.md.
 create index inbox_items_feed on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard);
+create index inbox_items_open on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where archived_at is null;
+create index inbox_items_archived on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where archived_at is not null;
+create index inbox_items_unread on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where read_at is null and archived_at is null;
+create index inbox_items_unseen on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where seen_at is null and read_at is null and archived_at is null;
+
+-- Processes that show inboxes live, with their signs of life, and whose inboxes. Who writes into an inbox
+-- notifies only while a living one watches it: NOTIFY takes a lock of the whole database.
+create table chimeway.inbox_watchers (
+    id      uuid        primary key,
+    seen_at timestamptz not null default clock_timestamp()
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+create table chimeway.inbox_watched (
+    watcher uuid not null references chimeway.inbox_watchers (id) on delete cascade,
+    digest  text not null,                          -- chimeway.inbox_digest of tenant and recipient
+    primary key (digest, watcher)
+) with (autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+create index inbox_watched_by on chimeway.inbox_watched (watcher);
 
 create table chimeway.recipients (
     tenant_id    text        not null,
@@ -717,43 +741,292 @@ begin
         updated_at  = excluded.updated_at;
 end $$;
 
--- Marks a recipient's in-app items as seen, read or archived, and says so to the run of each, in the same
--- transaction. Only the first time counts: returns the items that had not borne the mark.
+-- ── in-app items: what front ends ask and say ──
+-- What a filter means, as conditions of inbox_items i whose values are $3 ->> 'key': the text of a query needs
+-- constants, or the partial indexes could not be used. Filters: unseen, unread, uninteracted (true: only such),
+-- archived ("no", "only", "with"), workflow, render_key, step, since, before (an instant, itself not included).
+create function chimeway.inbox_conditions(filter jsonb) returns text
+language plpgsql as $$
+declare k text;
+begin
+    perform chimeway.check_object('filter', filter);
+    for k in select jsonb_object_keys(filter) loop
+        if k in ('unseen','unread','uninteracted') then
+            if jsonb_typeof(filter -> k) <> 'boolean' then
+                perform chimeway.refuse('invalid_input', 'CW001',
+                    format('filter.%s is a JSON %s', k, jsonb_typeof(filter -> k)), 'give true or false');
+            end if;
+        elsif k in ('workflow','render_key','step') then
+            perform chimeway.check_id('filter.' || k, filter ->> k);
+        elsif k in ('since','before') then
+            if not chimeway.is_instant(filter -> k) then
+                perform chimeway.refuse('invalid_input', 'CW001', format('filter.%s is no instant', k),
+                    'give RFC 3339 with its offset, such as "2026-11-27T09:00:00Z"');
+            end if;
+        elsif k = 'archived' then
+            if coalesce(filter ->> k, '') not in ('no','only','with') then
+                perform chimeway.refuse('invalid_input', 'CW001',
+                    format('filter.archived is %s', coalesce('"' || left(filter ->> k, 100) || '"', 'null')),
+                    'give no, only or with');
+            end if;
+        else
+            perform chimeway.refuse('invalid_input', 'CW001', format('filter has the unknown key "%s"', left(k, 100)),
+                'known are unseen, unread, uninteracted, archived, workflow, render_key, step, since, before');
+        end if;
+    end loop;
+    return case coalesce(filter ->> 'archived', 'no') when 'no' then ' and i.archived_at is null'
+                when 'only' then ' and i.archived_at is not null' else '' end
+        || case when (filter ->> 'unseen')::bool then ' and i.seen_at is null and i.read_at is null' else '' end
+        || case when (filter ->> 'unread')::bool then ' and i.read_at is null' else '' end
+        || case when (filter ->> 'uninteracted')::bool then ' and i.interacted_at is null' else '' end
+        || case when filter ? 'render_key' then ' and i.render_key = $3 ->> ''render_key''' else '' end
+        || case when filter ? 'since' then ' and i.created_at >= ($3 ->> ''since'')::timestamptz' else '' end
+        || case when filter ? 'before' then ' and i.created_at < ($3 ->> ''before'')::timestamptz' else '' end
+        || case when filter ? 'workflow' then ' and $3 ->> ''workflow'' = (select r.workflow_key
+            from chimeway.workflow_runs r where r.id = i.run_id and r.shard = i.shard)' else '' end
+        || case when filter ? 'step' then ' and $3 ->> ''step'' = (select d.step_id
+            from chimeway.deliveries d where d.id = i.id and d.shard = i.shard)' else '' end;
+end $$;
+
+-- A page of a recipient's in-app items, the newest first, behind a place (created_at, arrival, id of the last
+-- item of the page before), with where each came from, and the data of its trigger if that is not forgotten
+-- and at most 16384 bytes of JSON.
+create function chimeway.list_inbox(
+    p_tenant_id text, p_recipient_id text, p_filter jsonb default '{}', p_limit int default 50,
+    p_after_at timestamptz default null, p_after_arrival bigint default null, p_after_id uuid default null
+) returns table (
+    id uuid, run_id uuid, workflow_key text, workflow_version int, step_id text, render_key text, subject text,
+    body text, data jsonb, created_at timestamptz, seen_at timestamptz, read_at timestamptz,
+    interacted_at timestamptz, archived_at timestamptz, arrival bigint
+)
+language plpgsql stable security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    if p_limit is null or p_limit not between 1 and 1001 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('p_limit is %s', coalesce(p_limit::text, 'null')),
+            'give a whole number from 1 to 1001');
+    end if;
+    return query execute format($list$
+        select i.id, i.run_id, r.workflow_key, r.workflow_version, d.step_id, i.render_key, i.subject, i.body,
+               case when octet_length(e.data::text) <= 16384 then e.data end, i.created_at, i.seen_at, i.read_at,
+               i.interacted_at, i.archived_at, i.arrival
+          from (select i.* from chimeway.inbox_items i
+                 where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = $4 %s %s
+                 order by i.created_at desc, i.arrival desc, i.id desc limit $5) i
+          left join lateral (select r.workflow_key, r.workflow_version, r.event_id from chimeway.workflow_runs r
+                              where r.id = i.run_id and r.shard = i.shard offset 0) r on true
+          left join lateral (select d.step_id from chimeway.deliveries d
+                              where d.id = i.id and d.shard = i.shard offset 0) d on true
+          left join lateral (select e.data from chimeway.events e where e.id = r.event_id offset 0) e on true
+         order by i.created_at desc, i.arrival desc, i.id desc $list$,
+        chimeway.inbox_conditions(p_filter),
+        case when p_after_at is not null
+             then 'and i.created_at <= $6 and (i.created_at, i.arrival, i.id) < ($6, $7, $8)' end)
+    using p_tenant_id, p_recipient_id, p_filter, chimeway.shard_of(p_tenant_id, p_recipient_id), p_limit,
+          p_after_at, p_after_arrival, p_after_id;
+end $$;
+
+-- How many items of each of these inboxes are unseen and unread (counted up to a bound), which is the newest,
+-- and what the newest twenty look like: another text, another look.
+create function chimeway.inbox_states(p_tenant_ids text[], p_recipient_ids text[], p_at_most int)
+returns table (place int, unseen int, unread int, newest uuid, look text)
+language sql stable security definer set search_path = chimeway, pg_temp as $$
+    select w.place::int,
+           (select count(*) from (
+                select from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.seen_at is null and i.read_at is null and i.archived_at is null limit p_at_most) c)::int,
+           (select count(*) from (
+                select from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.read_at is null and i.archived_at is null limit p_at_most) c)::int,
+           n.newest, n.look
+      from (select u.tenant, u.recipient, u.place, chimeway.shard_of(u.tenant, u.recipient) as shard
+              from unnest(p_tenant_ids, p_recipient_ids) with ordinality u(tenant, recipient, place) offset 0) w
+     cross join lateral (
+        select (array_agg(i.id order by i.created_at desc, i.arrival desc, i.id desc))[1] as newest,
+               md5(string_agg(concat_ws(' ', i.id, i.seen_at is null, i.read_at is null, i.interacted_at is null),
+                   ',' order by i.created_at desc, i.arrival desc, i.id desc)) as look
+          from (select i.* from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.archived_at is null
+                 order by i.created_at desc, i.arrival desc, i.id desc limit 20) i) n
+     order by w.place
+$$;
+
+-- By what name an inbox is called when it changes: anybody may listen, so it tells nobody's name.
+create function chimeway.inbox_digest(tenant_id text, recipient_id text) returns text
+language sql immutable strict parallel safe as $$
+    select left(encode(sha256(convert_to('inbox' || chr(31) || $1 || chr(31) || $2, 'UTF8')), 'hex'), 32)
+$$;
+
+-- Says at commit, to those who watch one of these inboxes, that it has changed.
+create function chimeway.tell_inboxes(p_tenant_ids text[], p_recipient_ids text[]) returns void
+language plpgsql as $$
+begin
+    if exists (select from chimeway.inbox_watched) then
+        perform pg_notify('chimeway_inbox', d.digest)
+           from (select distinct chimeway.inbox_digest(u.tenant, u.recipient) as digest
+                   from unnest(p_tenant_ids, p_recipient_ids) u(tenant, recipient)) d
+          where exists (select from chimeway.inbox_watched w join chimeway.inbox_watchers l on l.id = w.watcher
+                         where w.digest = d.digest and l.seen_at > clock_timestamp() - interval '30 seconds');
+    end if;
+end $$;
+
+-- Has a process watch inboxes, a thousand a call at the most, and is its sign of life. Returns by what name each
+-- is called on the channel chimeway_inbox. Processes that gave none for two minutes are taken off the list.
+create function chimeway.watch_inboxes(p_watcher uuid, p_tenant_ids text[], p_recipient_ids text[])
+returns table (place int, digest text)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    if p_watcher is null or cardinality(p_tenant_ids) is distinct from cardinality(p_recipient_ids)
+       or cardinality(p_tenant_ids) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001', 'watcher is null, or tenants and recipients do not pair',
+            'give an id of your own, and two arrays of equal length, at most 1000 long');
+    end if;
+    insert into chimeway.inbox_watchers as w (id) values (p_watcher)
+        on conflict (id) do update set seen_at = clock_timestamp();
+    delete from chimeway.inbox_watchers w where w.id in (
+        select o.id from chimeway.inbox_watchers o where o.seen_at < clock_timestamp() - interval '2 minutes'
+         order by o.id for update skip locked);
+    return query
+        with asked as (
+            select u.place::int, chimeway.inbox_digest(u.tenant, u.recipient) as digest
+              from unnest(p_tenant_ids, p_recipient_ids) with ordinality u(tenant, recipient, place)
+        ), put as (
+            insert into chimeway.inbox_watched (watcher, digest) select distinct p_watcher, a.digest from asked a
+            order by 2 on conflict do nothing
+        )
+        select a.place, a.digest from asked a order by a.place;
+end $$;
+
+-- Has a process watch these inboxes no longer; without a list, it goes.
+create function chimeway.unwatch_inboxes(p_watcher uuid, p_digests text[] default null) returns void
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+begin
+    if p_digests is null then
+        delete from chimeway.inbox_watchers w where w.id = p_watcher;
+    else
+        delete from chimeway.inbox_watched w where w.watcher = p_watcher and w.digest = any(p_digests);
+    end if;
+end $$;
+
+-- Puts a mark on a recipient's items, or takes one away, and says so to their runs, in the same transaction.
+-- Who interacted has read, who has read has seen: those marks are set and told along. Each is told once in an
+-- item's life (`told`), also when it was taken away in between; the strongest first, so that a wait which
+-- listens to several goes by it. Taking away is told to nobody. Returns the items that were changed.
+create function chimeway.put_marks(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text) returns uuid[]
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    now_    timestamptz := chimeway.clock();
+    marks   text[] := case p_mark when 'interacted' then '{interacted,read,seen}' when 'read' then '{read,seen}'
+                                  when 'seen' then '{seen}' when 'archived' then '{archived}' else '{}' end;
+    lost    text[] := case p_mark when 'unseen' then '{seen,read}' when 'unread' then '{read}'
+                                  when 'unarchived' then '{archived}' else '{}' end;
+    changed uuid[];
+    news    boolean;
+begin
+    perform 1 from (
+        select i.id from chimeway.inbox_items i
+         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
+         order by i.id for update) l;
+    with found as (
+        select i.id, i.shard, i.run_id, i.arrival, i.told, b.borne
+          from chimeway.inbox_items i
+         cross join lateral (select array_remove(array[
+                case when i.seen_at is not null then 'seen' end, case when i.read_at is not null then 'read' end,
+                case when i.interacted_at is not null then 'interacted' end,
+                case when i.archived_at is not null then 'archived' end], null) as borne) b
+         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
+           and (not marks <@ b.borne or lost && b.borne)
+    ), written as (
+        update chimeway.inbox_items i
+           set seen_at = case when 'seen' = any(marks) then coalesce(i.seen_at, now_)
+                              when not 'seen' = any(lost) then i.seen_at end,
+               read_at = case when 'read' = any(marks) then coalesce(i.read_at, now_)
+                              when not 'read' = any(lost) then i.read_at end,
+               interacted_at = case when 'interacted' = any(marks) then coalesce(i.interacted_at, now_)
+                                    else i.interacted_at end,
+               archived_at = case when 'archived' = any(marks) then coalesce(i.archived_at, now_)
+                                  when not 'archived' = any(lost) then i.archived_at end,
+               told = array(select distinct m from unnest(f.told || f.borne || marks) m order by m)
+          from found f where i.id = f.id and i.shard = f.shard
+    ), said as (
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
+        select chimeway.new_id(f.shard), f.shard, p_tenant_id, p_recipient_id, 'chimeway.notification.' || m.mark,
+               jsonb_build_object('notification_id', f.id), f.run_id, now_
+          from found f cross join unnest(marks) with ordinality m(mark, place)
+         where not m.mark = any(f.told || f.borne)
+         order by f.arrival, f.id, m.place
+        returning 1
+    )
+    select coalesce(array_agg(f.id order by f.id), '{}'), exists (select from said) into changed, news from found f;
+    if news then perform chimeway.hint(); end if;
+    if changed <> '{}' then perform chimeway.tell_inboxes(array[p_tenant_id], array[p_recipient_id]); end if;
+    return changed;
+end $$;
+
+-- Marks a recipient's in-app items as seen, read, interacted or archived, or takes a mark away (unseen, unread,
+-- unarchived); see put_marks. Returns the items that were changed.
 create function chimeway.mark_inbox(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text)
 returns table (id uuid)
 language plpgsql security definer set search_path = chimeway, pg_temp as $$
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    if p_mark is null or p_mark not in ('seen','read','interacted','archived','unseen','unread','unarchived') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
+            'give seen, read, interacted, archived, unseen, unread or unarchived');
+    end if;
+    return query select u.id from unnest(chimeway.put_marks(p_tenant_id, p_recipient_id, p_ids, p_mark)) u(id);
+end $$;
+
+-- Marks what lies in an inbox (not put away, not yet marked so) as seen, read or archived: what a filter lets
+-- through, down from an item (itself included) if one is given, and nothing that arrived after `upto`, which is
+-- the present where none is given. p_limit bounds a call: it returns whom it marked, and with which `p_through`
+-- and `p_upto` to go on, if `further` is not null.
+create function chimeway.mark_all_inbox(
+    p_tenant_id text, p_recipient_id text, p_mark text, p_filter jsonb default '{}', p_through uuid default null,
+    p_upto bigint default null, p_limit int default null
+) returns table (marked uuid[], further uuid, upto bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
 #variable_conflict use_column
 declare
-    now_  timestamptz := chimeway.clock();
-    fresh uuid[];
+    top    chimeway.inbox_items;
+    found_ uuid[];
 begin
     perform chimeway.check_id('tenant_id', p_tenant_id);
     perform chimeway.check_id('recipient_id', p_recipient_id);
     if p_mark is null or p_mark not in ('seen','read','archived') then
         perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
-            'give seen, read or archived');
+            'all can be marked as seen, read or archived');
     end if;
-    perform 1 from (
-        select i.id from chimeway.inbox_items i
-         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
-         order by i.id for update) l;
-    with marked as (
-        update chimeway.inbox_items i
-           set seen_at     = case when p_mark = 'seen' then now_ else i.seen_at end,
-               read_at     = case when p_mark = 'read' then now_ else i.read_at end,
-               archived_at = case when p_mark = 'archived' then now_ else i.archived_at end
-         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
-           and case p_mark when 'seen' then i.seen_at when 'read' then i.read_at else i.archived_at end is null
-        returning i.id, i.shard, i.run_id
-    ), told as (
-        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
-        select chimeway.new_id(m.shard), m.shard, p_tenant_id, p_recipient_id, 'chimeway.notification.' || p_mark,
-               jsonb_build_object('notification_id', m.id), m.run_id, now_
-          from marked m
-    )
-    select coalesce(array_agg(m.id order by m.id), '{}') into fresh from marked m;
-    if fresh <> '{}' then perform chimeway.hint(); end if;
-    return query select u.id from unnest(fresh) u(id);
+    if p_limit < 1 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('p_limit is %s', p_limit), 'give a whole number from 1 on');
+    end if;
+    upto := coalesce(p_upto, (select a.last_value from chimeway.arrival a));
+    select i.* into top from chimeway.inbox_items i
+     where i.id = p_through and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id;
+    execute format($all$
+        select array_agg(x.id order by x.created_at desc, x.arrival desc, x.id desc) from (
+            select i.id, i.created_at, i.arrival from chimeway.inbox_items i
+             where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = $4 and i.arrival <= $5 %s %s %s
+             order by i.created_at desc, i.arrival desc, i.id desc limit $6) x $all$,
+        chimeway.inbox_conditions(p_filter || '{"archived": "no"}'),
+        case p_mark when 'seen' then 'and i.seen_at is null and i.read_at is null'
+                    when 'read' then 'and i.read_at is null' end,
+        case when p_through is not null
+             then 'and i.created_at <= $7 and (i.created_at, i.arrival, i.id) <= ($7, $8, $9)' end)
+    into found_ using p_tenant_id, p_recipient_id, p_filter, chimeway.shard_of(p_tenant_id, p_recipient_id), upto,
+        p_limit, top.created_at, top.arrival, top.id;
+    marked := case when found_ is null then '{}'
+                   else chimeway.put_marks(p_tenant_id, p_recipient_id, found_, p_mark) end;
+    further := case when cardinality(found_) = p_limit then found_[p_limit] end;
+    return next;
 end $$;
 
 -- Refuses a definition that SQL itself cannot work with: its frame, the conditions that routing reads, the
@@ -1331,9 +1604,16 @@ begin
      where n.run = any(v_passed);
     insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body, created_at)
     select n.id, r.shard, r.tenant_id, r.recipient_id, r.id, n.render_key, n.subject, n.body, v_clock
-      from unnest(d_id, d_run, d_render_key, d_subject, d_body) n(id, run, render_key, subject, body)
+      from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
+           n(id, run, render_key, subject, body, place)
       join chimeway.workflow_runs r on r.id = n.run
-     where n.run = any(v_passed) and n.body is not null;
+     where n.run = any(v_passed) and n.body is not null
+     order by n.place;  -- arrival numbers follow the order in which they were planned
+    if found and exists (select from chimeway.inbox_watched) then
+        perform chimeway.tell_inboxes(array_agg(r.tenant_id), array_agg(r.recipient_id))
+           from unnest(d_run, d_body) n(run, body) join chimeway.workflow_runs r on r.id = n.run
+          where n.run = any(v_passed) and n.body is not null;
+    end if;
 
     select coalesce(array_agg(p.id), '{}') into v_stopped
       from unnest(p_run, p_state) p(id, state) where p.state = 'stopped' and p.id = any(v_passed);
@@ -1842,13 +2122,16 @@ begin
             ('deployer', 'execute', 'function', '{register_workflow,register_workflow_and_schema}'),
             ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
             ('reader',   'select', 'all tables', '{}'),
-            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),
+            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states}'),
             ('operator', 'select', 'all tables', '{}'),
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
                                                   retry_delivery,record_feedback}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
-            ('inbox',    'execute', 'function', '{shard_of,mark_inbox}'),
+            ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
+                                                  watch_inboxes,unwatch_inboxes}'),
             ('daemon',   'execute', 'all functions', '{}'),
             ('daemon',   'usage', 'sequence', '{arrival}'),
             ('daemon',   'select', 'all tables', '{}'),

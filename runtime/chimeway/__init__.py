@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from chimeway.render.functions import Content
     from chimeway.render.message import RenderContext
     from chimeway.store.views import (
+        InboxChange,
+        InboxCounts,
         InboxItem,
         ListedRun,
         Page,
@@ -148,6 +150,8 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "chimeway.render.functions": ("Content",),
         "chimeway.render.message": ("RenderContext",),
         "chimeway.store.views": (
+            "InboxChange",
+            "InboxCounts",
             "InboxItem",
             "ListedRun",
             "Page",
@@ -191,6 +195,8 @@ __all__ = [
     "Explanation",
     "IdempotencyConflict",
     "Inbox",
+    "InboxChange",
+    "InboxCounts",
     "InboxItem",
     "InvalidDataReference",
     "InvalidDefinition",

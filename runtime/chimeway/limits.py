@@ -166,3 +166,24 @@ MAX_PAGE: Final = 1_000
 
 MAX_DUE: Final = 1_000
 """Runs that one `progress_due_runs` takes."""
+
+INBOX_MARKED_AT_ONCE: Final = 500
+"""Items that one transaction of a marking of all marks: nobody else waits long for their locks."""
+
+INBOX_COUNTED: Final = 10_000
+"""Up to where a live count is counted: nobody reads more, and it is counted at every change."""
+
+INBOX_READ_AT_ONCE: Final = 1_000
+"""Watched inboxes read, or put on the list of watched ones, in one query."""
+
+INBOX_BEAT_S: Final = 10.0
+"""Between signs of life of a client that watches inboxes: for thirty seconds they are notified."""
+
+INBOX_LOOK_S: Final = 30.0
+"""Between looks at all watched inboxes while the database calls: finds changes whose call was lost."""
+
+INBOX_POLL_S: Final = 2.0
+"""The same while it does not call; it is a millisecond longer for each watched inbox."""
+
+INBOX_BLOCKING_POLL_S: Final = 1.0
+"""Between looks of a client without an event loop."""

@@ -55,6 +55,9 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "timekeeper.behind": "lateness_s, of (run, delivery): it is progressed later than allowed",
         "timekeeper.clock_set_back": "by_s: the database's clock; timers are armed anew",
         "timekeeper.caught_up": "seconds, of (run, delivery): it is in time again, after so long",
+        # Live changes of inboxes
+        "inbox.mode": "mode (hinted, polling), reason: how a client learns of changes from now on",
+        "inbox.silent": "seconds: its connection answers no probe and is replaced",
         # Decisions
         "decision.committed": "run_id, workflow, kind, reason, step: a decision is durable",
         "decision.put_off": "run_id, answer (busy: locked elsewhere; refused: our clock is ahead)",

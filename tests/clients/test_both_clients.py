@@ -103,6 +103,12 @@ def test_both_clients_do_and_say_the_same(database_url: str, second_url: str) ->
     assert {"events", "workflow_runs", "workflow_transitions", "signals", "recipients"} <= filled
 
 
+def _shape(name: str, verb: Any) -> object:
+    """Return what must be equal in both; `changes` returns what is awaited there, and what blocks here."""
+    shape = inspect.signature(verb)
+    return shape.parameters if name == "changes" else shape
+
+
 def test_both_clients_offer_the_same() -> None:
     """Each verb has the same parameters, defaults and types in both, and a docstring that lists them."""
     pairs: list[tuple[type, type]] = [
@@ -118,6 +124,6 @@ def test_both_clients_offer_the_same() -> None:
             ours, theirs = getattr(one, name), getattr(other, name)
             if not callable(ours) or name in ("for_tenant", "inbox"):
                 continue
-            assert inspect.signature(ours) == inspect.signature(theirs), name
+            assert _shape(name, ours) == _shape(name, theirs), name
             assert ours.__doc__, name
             assert theirs.__doc__, name

@@ -16,14 +16,16 @@ from store.mention import mention
 from store.plain_sql import plain, put_into_inbox, refused, register, trigger
 
 PRODUCERS = {"trigger", "trigger_many", "signal", "identify", "cancel"}
+LISTS = {"list_inbox", "inbox_states"}
 READ = {"clock", "shard_of", "shard_of_id", "is_instant", "is_stuck", "wake_again"}
 MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
     "deployer": {"register_workflow", "register_workflow_and_schema"},
-    "reader": READ,
+    "reader": READ | LISTS,
     "operator": READ
+    | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"},
-    "inbox": {"shard_of", "mark_inbox"},
+    "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"} | LISTS,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
 DEFINERS = set().union(*MAY_CALL.values()) - READ

@@ -172,7 +172,7 @@ REFUSALS = [
     # mark_inbox
     (
         "select * from chimeway.mark_inbox('default', 'ada', '{}', 'liked')",
-        "CW001", 'mark is "liked"', "seen, read or archived",
+        "CW001", 'mark is "liked"', "unseen, unread or unarchived",
     ),
     # register_workflow
     ("select chimeway.register_workflow('{}', digest => 'd')", "CW001", "definition.key is null", "255"),

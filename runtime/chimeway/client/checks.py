@@ -3,12 +3,14 @@
 Pure. The SQL functions check again, by the same rules.
 """
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 from uuid import UUID
 
 from chimeway.client.json_values import json_object, quoted, refused
+from chimeway.database_url import read as read_url
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_NOTE_CHARS, MAX_PAGE
 from chimeway.progression.snapshot import RunState
@@ -18,8 +20,8 @@ from chimeway.workflow.problems import nearest
 from chimeway.workflow.soundness import string_fault
 
 __all__ = (
-    "address", "identifier", "instant", "json_object", "note", "opening", "optional_identifier", "page_size",
-    "quoted", "refused", "run_state", "span", "time_zone", "uuid", "version",
+    "address", "archived", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
+    "page_size", "quoted", "refused", "run_state", "seconds", "span", "time_zone", "uuid", "version",
 )  # fmt: skip
 _STATES: Final = get_args(RunState)
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -100,6 +102,13 @@ def span(field: str, value: object) -> timedelta:
     return value
 
 
+def seconds(field: str, value: object) -> float:
+    """Return a number of seconds that is not negative, or raise InvalidInput."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise refused(field, quoted(value), "give a number of seconds, 0 or more")
+    return float(value)
+
+
 def uuid(field: str, value: object) -> UUID:
     """Return an id, given as UUID or as its text, or raise InvalidInput."""
     if isinstance(value, UUID):
@@ -111,17 +120,35 @@ def uuid(field: str, value: object) -> UUID:
         raise refused(field, quoted(value), hint) from None
 
 
+def archived(value: object) -> str:
+    """Return which items are meant, by what is put away: no, only, with; or raise InvalidInput."""
+    match value:
+        case bool():
+            return "with" if value else "no"
+        case "no" | "only" | "with":
+            return str(value)
+        case _:
+            raise refused("archived", quoted(value), 'give "no", "only" or "with"')
+
+
 def page_size(value: object) -> int:
     """Return how many rows a page may have, or raise InvalidInput."""
     return _whole("limit", value, MAX_PAGE)
 
 
-def opening(dsn: object, pool_size: object) -> None:
+def opening(dsn: object, pool_size: object, direct_dsn: object = None) -> None:
     """Raise InvalidInput for what is no text, or no number of connections; a dsn is never shown."""
-    if not isinstance(dsn, str) or string_fault(dsn):
-        given = "no text" if not isinstance(dsn, str) else f"a text that {string_fault(dsn)}"
-        raise refused("dsn", given, "give postgresql://user:password@host:port/name")
+    _database("dsn", dsn)
+    if direct_dsn is not None:
+        read_url(_database("direct_dsn", direct_dsn))  # it is used much later, where nobody would look
     _whole("pool_size", pool_size, MAX_PAGE)
+
+
+def _database(field: str, value: object) -> str:
+    if isinstance(value, str) and not string_fault(value):
+        return value
+    given = "no text" if not isinstance(value, str) else f"a text that {string_fault(value)}"
+    raise refused(field, given, "give postgresql://user:password@host:port/name")
 
 
 def version(field: str, value: object) -> int | None:

@@ -46,15 +46,18 @@ class Chimeway(Reading):
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, dsn: str, *, tenant: str | None = None, pool_size: int = 8
+        cls, dsn: str, *, tenant: str | None = None, pool_size: int = 8, direct_dsn: str | None = None
     ) -> AsyncIterator["Chimeway"]:
         """Open a client on a PostgreSQL, with at most `pool_size` connections.
 
+        Where `dsn` leads through a pooler, `direct_dsn` leads past it: `inbox(...).changes()` then has one
+        connection of its own, on which the database calls. Without it, it is asked from time to time.
+
         Raises:
             DatabaseUnavailable: nothing answers there, or it lets this role not in.
-            InvalidInput: `dsn` cannot be read.
+            InvalidInput: `dsn` or `direct_dsn` cannot be read.
         """
-        async with opening.pool(dsn, pool_size) as database:
+        async with opening.pool(dsn, pool_size, direct_dsn) as database:
             client = cls(database, tenant=tenant)
             with opening.as_newest(client):
                 yield client

@@ -1,16 +1,23 @@
-"""A recipient's in-app items: list, count, mark."""
+"""A recipient's in-app items: list, count, mark, and be told of changes."""
 
+from collections.abc import AsyncGenerator
+from datetime import datetime
 from uuid import UUID
 
-from chimeway.client import verbs
-from chimeway.client.verbs import Items, Mark
-from chimeway.store import callers
+from chimeway.client import changes, checks, inbox_calls
+from chimeway.client.inbox_calls import LISTS, Archived, Chosen, Items, Mark, MarkOfAll
+from chimeway.store import callers, inbox
+from chimeway.store.call import Call
+from chimeway.store.inbox import Progress
 from chimeway.store.pool import Database
-from chimeway.store.views import InboxItem, Page
+from chimeway.store.views import InboxChange, InboxCounts, InboxItem, Page
 
 
 class Inbox:
-    """The inbox of one recipient of one tenant; `Chimeway.inbox` gives it."""
+    """The inbox of one recipient of one tenant; `Chimeway.inbox` gives it.
+
+    An item that is put away (archived) is in no count, and in lists only when asked for.
+    """
 
     def __init__(self, database: Database, tenant: str, recipient: str) -> None:
         """Take whose it is, checked."""
@@ -18,22 +25,53 @@ class Inbox:
         self._tenant = tenant
         self._recipient = recipient
 
-    async def list(
+    async def list(  # noqa: PLR0913  (all but the first by name)
         self,
         cursor: str | None = None,
         *,
         limit: int = 50,
-        archived: bool = False,
+        unseen: bool = False,
+        unread: bool = False,
+        uninteracted: bool = False,
+        archived: Archived | bool = "no",
+        workflow: str | None = None,
+        render_key: str | None = None,
+        step: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
         connection: object | None = None,
     ) -> Page[InboxItem]:
-        """Return a page of items, the newest first; `archived`: with those put away."""
-        call = verbs.list_inbox(self._tenant, self._recipient, archived=archived, cursor=cursor, limit=limit)
+        """Return a page of items, the newest first; of one instant those planned last.
+
+        Args:
+            cursor: of the page before.
+            limit: how many, at most 1,000.
+            unseen, unread, uninteracted: only those that lack this mark.
+            archived: `no`, `only` or `with` those put away (True: with).
+            workflow, render_key, step: only those of this workflow, render key, step.
+            since, before: only those that arrived from this instant on, before this one.
+            connection: see `Chimeway`.
+        """
+        chosen = Chosen(unseen, unread, uninteracted, archived, workflow, render_key, step, since, before)
+        whose = self._tenant, self._recipient
+        call = inbox_calls.list_items(*whose, chosen, cursor, limit)
+        if not await self._has_lists(connection):
+            call = inbox_calls.list_items_before(*whose, chosen, cursor, limit)
         return await callers.run(self._database, call, connection)
 
     async def unseen_count(self, *, connection: object | None = None) -> int:
         """Return how many items are neither seen nor read nor archived."""
-        call = verbs.unseen_count(self._tenant, self._recipient)
+        call = inbox.count_unseen(self._tenant, self._recipient)
         return await callers.run(self._database, call, connection)
+
+    async def unread_count(self, *, connection: object | None = None) -> int:
+        """Return how many items are neither read nor archived."""
+        call = inbox.count_unread(self._tenant, self._recipient)
+        return await callers.run(self._database, call, connection)
+
+    async def counts(self, *, connection: object | None = None) -> InboxCounts:
+        """Return both counts, of one moment."""
+        return await callers.run(self._database, inbox.count(self._tenant, self._recipient), connection)
 
     async def mark_seen(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
         """Mark items as seen; the run of each hears `chimeway.notification.seen`, the first time only.
@@ -44,13 +82,126 @@ class Inbox:
         return await self._mark("seen", items, connection)
 
     async def mark_read(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
-        """Mark items as read, as `mark_seen` does; the signal is `chimeway.notification.read`."""
+        """Mark items as read, and so as seen; runs hear `chimeway.notification.read`, and then `.seen`."""
         return await self._mark("read", items, connection)
+
+    async def mark_interacted(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
+        """Mark items as clicked or acted upon, and so as read and seen; the first signal is `.interacted`."""
+        return await self._mark("interacted", items, connection)
 
     async def mark_archived(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
         """Put items away, as `mark_seen` does; the signal is `chimeway.notification.archived`."""
         return await self._mark("archived", items, connection)
 
+    async def mark_unseen(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
+        """Take the marks seen and read away; no run hears of it, nor of the next time they are put."""
+        return await self._mark("unseen", items, connection)
+
+    async def mark_unread(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
+        """Take the mark read away, as `mark_unseen` does; they stay seen."""
+        return await self._mark("unread", items, connection)
+
+    async def mark_unarchived(self, items: Items, *, connection: object | None = None) -> tuple[UUID, ...]:
+        """Bring items back that were put away, as `mark_unseen` does; other marks stay."""
+        return await self._mark("unarchived", items, connection)
+
+    async def mark_all_seen(
+        self,
+        *,
+        through: UUID | str | InboxItem | None = None,
+        workflow: str | None = None,
+        render_key: str | None = None,
+        step: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        connection: object | None = None,
+    ) -> tuple[UUID, ...]:
+        """Mark as seen what lies in the inbox, as `mark_seen` does, and nothing that arrives meanwhile.
+
+        In transactions of 500 items; on a lent connection in the caller's one.
+
+        Args:
+            through: the newest item that the person had before their eyes: nothing newer is marked.
+            workflow, render_key, step, since, before: as for `list`.
+            connection: see `Chimeway`.
+
+        Returns:
+            the items that had not borne the mark.
+        """
+        chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
+        return await self._mark_all("seen", chosen, through, connection)
+
+    async def mark_all_read(
+        self,
+        *,
+        through: UUID | str | InboxItem | None = None,
+        workflow: str | None = None,
+        render_key: str | None = None,
+        step: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        connection: object | None = None,
+    ) -> tuple[UUID, ...]:
+        """Mark as read what lies in the inbox; as `mark_all_seen`."""
+        chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
+        return await self._mark_all("read", chosen, through, connection)
+
+    async def mark_all_archived(
+        self,
+        *,
+        through: UUID | str | InboxItem | None = None,
+        workflow: str | None = None,
+        render_key: str | None = None,
+        step: str | None = None,
+        since: datetime | None = None,
+        before: datetime | None = None,
+        connection: object | None = None,
+    ) -> tuple[UUID, ...]:
+        """Put away what lies in the inbox; as `mark_all_seen`."""
+        chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
+        return await self._mark_all("archived", chosen, through, connection)
+
+    def changes(self, *, timeout: float | None = None) -> AsyncGenerator[InboxChange, None]:
+        """Yield the inbox as it is, at once and after every change; who is slow gets the last state only.
+
+        What was lost with a connection, or while the database was away, is made up for: each state is whole,
+        none is a difference. A state may come twice. It ends when the client is closed, and costs nothing
+        any more when nobody iterates.
+
+        Args:
+            timeout: it ends when nothing has changed for so many seconds; without it, never.
+
+        Raises:
+            DatabaseUnavailable: the client is closed already.
+            NotPermitted, SchemaMismatch: as any verb; an unreachable database is waited for.
+        """
+        longest = None if timeout is None else checks.seconds("timeout", timeout)
+        return changes.follow(self._database, self._tenant, self._recipient, longest)
+
     async def _mark(self, mark: Mark, items: Items, connection: object | None) -> tuple[UUID, ...]:
-        call = verbs.mark(self._tenant, self._recipient, items, mark)
+        call = inbox_calls.mark(self._tenant, self._recipient, items, mark)
         return await callers.run(self._database, call, connection)
+
+    async def _mark_all(
+        self,
+        mark: MarkOfAll,
+        chosen: Chosen,
+        through: UUID | str | InboxItem | None,
+        connection: object | None,
+    ) -> tuple[UUID, ...]:
+        everything = inbox_calls.mark_all(self._tenant, self._recipient, mark, chosen, through)
+        call: Call[Progress] | None = everything.begin(whole=connection is not None)
+        marked: list[UUID] = []
+        while call is not None:
+            progress = await callers.run(self._database, call, connection)
+            marked += progress.marked
+            call = everything.go_on(progress)
+        return tuple(marked)
+
+    async def _has_lists(self, connection: object | None) -> bool:
+        """Say whether the schema has what the version before lacks; once it has, it is not asked again."""
+        if LISTS not in self._database.known and await callers.run(
+            self._database, inbox.is_known(), connection
+        ):
+            self._database.known.add(LISTS)
+        return LISTS in self._database.known

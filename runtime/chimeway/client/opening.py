@@ -15,15 +15,15 @@ _open: list[tuple[asyncio.AbstractEventLoop, object]] = []
 
 
 @asynccontextmanager
-async def pool(dsn: str, size: int) -> AsyncIterator[Database]:
+async def pool(dsn: str, size: int, direct_dsn: str | None = None) -> AsyncIterator[Database]:
     """Open a pool.
 
     Raises:
         DatabaseUnavailable: nothing answers there, or it lets this role not in.
-        InvalidInput: `dsn` cannot be read, or `size` is no number of connections.
+        InvalidInput: a dsn cannot be read, or `size` is no number of connections.
     """
-    checks.opening(dsn, size)
-    opened = open_database(dsn, name="chimeway-client", size=size)
+    checks.opening(dsn, size, direct_dsn)
+    opened = open_database(dsn, name="chimeway-client", size=size, direct_url=direct_dsn)
     try:
         with in_our_words():
             database = await opened.__aenter__()

@@ -5,8 +5,7 @@ Everything is checked here, before any SQL is sent.
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
-from itertools import islice
-from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 from chimeway.client import bulk, checks
@@ -15,20 +14,16 @@ from chimeway.client.recipient import Recipient, Recipients, people
 from chimeway.client.registry import AnyWorkflow, Registrable, meant
 from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
 from chimeway.errors import InvalidInput
-from chimeway.limits import MAX_PAGE
 from chimeway.progression.snapshot import RunState
 from chimeway.store import reads, statements
 from chimeway.store.call import Call, known, one, uuid
 from chimeway.store.statements import Fact, Order
-from chimeway.store.views import InboxItem, ListedRun, Page, RunView, WaitingRun
+from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
 
 _T = TypeVar("_T")
 DEFAULT_TENANT: Final = "default"
 MAX_LATENESS: Final = timedelta(seconds=5)
 """Past its wake by more than this a run is overdue (CHIMEWAY_MAX_LATENESS, by default)."""
-
-Mark = Literal["seen", "read", "archived"]
-Items = UUID | str | Iterable[UUID | str]
 
 
 class Asked(NamedTuple, Generic[_T]):
@@ -126,20 +121,6 @@ def cancel(
     return one(statement, cancellation)
 
 
-def mark(tenant: str, recipient: str, items: Items, word: Mark) -> Call[tuple[UUID, ...]]:
-    """Ask for a mark on in-app items; the answer names those that had not borne it."""
-    given = [items] if isinstance(items, UUID | str) else items
-    if isinstance(given, bytes | Mapping) or not isinstance(given, Iterable):
-        raise checks.refused("items", checks.quoted(given), "give one id, or a list of them")
-    ids = [checks.uuid(f"items[{place}]", item) for place, item in enumerate(islice(given, MAX_PAGE + 1))]
-    if len(ids) > MAX_PAGE:
-        raise checks.refused(
-            "items", f"a list of more than {MAX_PAGE} ids", f"at most {MAX_PAGE} in one call"
-        )
-    statement = statements.mark_inbox(tenant, recipient, ids, word)
-    return one(statement, lambda rows: tuple(uuid(row["id"]) for row in rows))
-
-
 def get_run(tenant: str, run_id: UUID | str) -> Call[RunView]:
     """Ask for a run's row."""
     return reads.get_run(tenant, checks.uuid("run_id", run_id))
@@ -184,17 +165,3 @@ def overdue(tenant: str | None, max_lateness: timedelta) -> Call[list[ListedRun]
 def stuck(tenant: str | None) -> Call[list[ListedRun]]:
     """Ask for live runs that cannot move by themselves, of one tenant or of all."""
     return reads.list_stuck(checks.optional_identifier("tenant", tenant))
-
-
-def list_inbox(
-    tenant: str, recipient: str, *, archived: bool, cursor: str | None, limit: int
-) -> Call[Page[InboxItem]]:
-    """Ask for a page of in-app items."""
-    return reads.list_inbox(
-        tenant, recipient, archived=bool(archived), cursor=cursor, limit=checks.page_size(limit)
-    )
-
-
-def unseen_count(tenant: str, recipient: str) -> Call[int]:
-    """Ask how many items are neither seen nor read nor archived."""
-    return reads.count_unseen(tenant, recipient)

@@ -8,10 +8,14 @@ from uuid import UUID
 import asyncpg
 
 from chimeway.store.pool import Connection, connect
+from chimeway.store.pooler import is_pooled
 from chimeway.store.queries import SQL
 
 HINTS = "chimeway"
 """The one NOTIFY channel of producers; its payload is empty."""
+
+INBOXES = "chimeway_inbox"
+"""The NOTIFY channel of who writes into inboxes; its payload is the digest of tenant and recipient."""
 
 
 class HintLine:
@@ -31,21 +35,28 @@ class HintLine:
         Raises:
             DatabaseUnavailable: nothing answers there.
         """
-        line = cls(await connect(url, name), f"chimeway_probe_{node.hex}")
+        return await cls.begin(await connect(url, name), node, HINTS, lambda _: on_hint())
 
-        def hinted(*_: Any) -> None:
-            on_hint()
+    @classmethod
+    async def begin(
+        cls, connection: Connection, owner: UUID, channel: str, on_hint: Callable[[str], None]
+    ) -> "HintLine":
+        """Listen on an open connection; `on_hint` is called with each payload, and with "" at the end."""
+        line = cls(connection, f"chimeway_probe_{owner.hex}")
+
+        def hinted(_connection: object, _pid: object, _channel: object, payload: Any) -> None:
+            on_hint(str(payload))
 
         def echoed(*_: Any) -> None:
             line._echo.set()
 
         def ended(*_: Any) -> None:
             line.lost.set()
-            on_hint()
+            on_hint("")
 
         line._connection.add_termination_listener(ended)
         try:
-            await line._connection.add_listener(HINTS, hinted)
+            await line._connection.add_listener(channel, hinted)
             await line._connection.add_listener(line._probe_channel, echoed)
         except BaseException:
             await line.close()
@@ -73,3 +84,18 @@ class HintLine:
             await self._connection.close(timeout=2)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             self._connection.terminate()
+
+
+async def open_inbox_line(url: str, owner: UUID, on_change: Callable[[str], None]) -> HintLine | None:
+    """Connect and listen for changes of inboxes; `on_change` is called with the digest of each.
+
+    None where a pooler stands between: what listens there is a session that is soon somebody else's.
+
+    Raises:
+        DatabaseUnavailable: nothing answers there.
+    """
+    connection = await connect(url, "chimeway-inbox")
+    if is_pooled(connection):
+        await connection.close(timeout=2)
+        return None
+    return await HintLine.begin(connection, owner, INBOXES, on_change)

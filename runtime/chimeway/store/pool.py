@@ -91,9 +91,14 @@ async def _open(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connec
 class Database:
     """A pool and its statements. Every public verb of the store is a function that takes one."""
 
-    def __init__(self, url: str, pool: Pool) -> None:
-        """Take an open pool; use `open_database`."""
+    def __init__(self, url: str, pool: Pool, direct_url: str | None = None) -> None:
+        """Take an open pool; use `open_database`. `direct_url` goes past a pooler, for LISTEN."""
         self.url = url
+        self.direct_url = url if direct_url is None else direct_url
+        self.known: set[str] = set()
+        """What the schema was found to have that the version before lacks."""
+        self.closing: list[Callable[[], Awaitable[None]]] = []
+        """What ends before the pool does."""
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._closed = False
@@ -122,7 +127,7 @@ class Database:
             DatabaseUnavailable: it is closed.
             RuntimeError: it was opened on another event loop.
         """
-        self._check_usable()
+        self.check_usable()
         async with self._pool.acquire() as connection:
             yield connection  # type: ignore[misc]  # a proxy of the pool, with the same verbs
 
@@ -136,7 +141,8 @@ class Database:
                 raise (translate(error) or error) from error
             raise
 
-    def _check_usable(self) -> None:
+    def check_usable(self) -> None:
+        """Raise DatabaseUnavailable when it is closed, RuntimeError on another loop than its own."""
         # The driver would say it in its own words, and spoil a connection for the loop that owns it.
         if self._loop is not asyncio.get_running_loop():
             hint = "open one in each loop, or use chimeway.sync, which serves any thread"
@@ -146,6 +152,8 @@ class Database:
 
     async def close(self) -> None:
         """Close the pool, at once when it does not close in time."""
+        while self.closing:
+            await self.closing.pop()()
         self._closed = True
         try:
             async with asyncio.timeout(_CLOSE_S):
@@ -155,8 +163,10 @@ class Database:
 
 
 @asynccontextmanager
-async def open_database(url: str, *, name: str = "chimeway", size: int = 8) -> AsyncIterator[Database]:
-    """Open a pool of at most `size` connections on a PostgreSQL.
+async def open_database(
+    url: str, *, name: str = "chimeway", size: int = 8, direct_url: str | None = None
+) -> AsyncIterator[Database]:
+    """Open a pool of at most `size` connections on a PostgreSQL; `direct_url` goes past a pooler, for LISTEN.
 
     Raises:
         DatabaseUnavailable: nothing answers there.
@@ -172,7 +182,7 @@ async def open_database(url: str, *, name: str = "chimeway", size: int = 8) -> A
         )
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as e:
         raise (translate(e) or e) from e
-    database = Database(url, pool)
+    database = Database(url, pool, direct_url)
     try:
         yield database
     finally:

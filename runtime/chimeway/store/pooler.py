@@ -72,3 +72,8 @@ async def open_connection(**arguments: Any) -> "asyncpg.Connection[Any]":
     through = {**arguments, "connection_class": PooledConnection, "statement_cache_size": 0}
     pooled: PooledConnection = await asyncpg.connect(**through)
     return pooled
+
+
+def is_pooled(connection: "asyncpg.Connection[Any]") -> bool:
+    """Say whether a pooler stands between. (To `isinstance` the driver says yes for any connection.)"""
+    return type(connection) is PooledConnection

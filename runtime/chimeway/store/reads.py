@@ -1,22 +1,19 @@
-"""What can be asked: runs, explanations, the waiting room, what is late, the inbox. Nothing here writes.
+"""What can be asked: runs, explanations, the waiting room, what is late. Nothing here writes.
 
 Pure: each function returns the question with the reading of its answer; `callers` and `sync_callers` ask.
 """
 
-import base64
-import binascii
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final, TypeVar
 from uuid import UUID
 
-from chimeway.errors import InvalidInput, WorkflowRunNotFound
+from chimeway.errors import WorkflowRunNotFound
 from chimeway.limits import MAX_PAGE
-from chimeway.store import rows
+from chimeway.store import cursors, rows
 from chimeway.store.call import Answers, Call, Row, one, statement
 from chimeway.store.queries import SQL
-from chimeway.store.views import DeliveryView, InboxItem, ListedRun, Page, RunView, Story, WaitingRun
-from chimeway.workflow.problems import shown
+from chimeway.store.views import DeliveryView, ListedRun, Page, RunView, Story, WaitingRun
 
 _T = TypeVar("_T")
 _NEVER: Final = "9999-12-31T00:00:00+00:00"
@@ -75,9 +72,9 @@ def list_runs(
     limit: int,
 ) -> Call[Page[RunView]]:
     """Ask for a page of a tenant's runs, the newest first."""
-    after = None if cursor is None else _read_cursor(cursor)[1]
+    after = None if cursor is None else cursors.read(cursor)[1]
     asked = statement(SQL["list_runs"], tenant, state, workflow, recipient, after, limit + 1)
-    return one(asked, _page(limit, rows.run, lambda row: _cursor(row["created_at"], row["id"])))
+    return one(asked, _page(limit, rows.run, lambda row: cursors.written(row["created_at"], row["id"])))
 
 
 def read_story(tenant: str, run_id: UUID) -> Call[Story]:
@@ -101,10 +98,10 @@ def read_story(tenant: str, run_id: UUID) -> Call[Story]:
 
 def list_waiting(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[WaitingRun]]:
     """Ask for a page of the waiting room, who goes on first."""
-    after = (None, None) if cursor is None else _read_cursor(cursor)
+    after = (None, None) if cursor is None else cursors.read(cursor)
     return one(
         statement(SQL["waiting_runs"], tenant, *after, limit + 1),
-        _page(limit, rows.waiting, lambda row: _cursor(row["wake_at"] or _NEVER, row["id"])),
+        _page(limit, rows.waiting, lambda row: cursors.written(row["wake_at"] or _NEVER, row["id"])),
     )
 
 
@@ -124,22 +121,6 @@ def list_stuck(tenant: str | None = None) -> Call[list[ListedRun]]:
     )
 
 
-def list_inbox(
-    tenant: str, recipient: str, *, archived: bool, cursor: str | None, limit: int
-) -> Call[Page[InboxItem]]:
-    """Ask for a page of a recipient's in-app items, the newest first."""
-    after = (None, None) if cursor is None else _read_cursor(cursor)
-    return one(
-        statement(SQL["inbox_items"], tenant, recipient, *after, archived, limit + 1),
-        _page(limit, rows.item, lambda row: _cursor(row["created_at"], row["id"])),
-    )
-
-
-def count_unseen(tenant: str, recipient: str) -> Call[int]:
-    """Ask how many items a recipient has neither seen nor read nor put away."""
-    return one(statement(SQL["inbox_unseen"], tenant, recipient), lambda found: int(found[0]["count"]))
-
-
 def _page(
     limit: int, view: Callable[[Row], _T], cursor: Callable[[Row], str]
 ) -> Callable[[Sequence[Row]], Page[_T]]:
@@ -148,25 +129,6 @@ def _page(
         return Page(tuple(view(row) for row in found[:limit]), more)
 
     return read
-
-
-def _cursor(at: str, row_id: str) -> str:
-    text = f"{rows.moment(at).isoformat()} {row_id}"
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_cursor(cursor: str) -> tuple[datetime, UUID]:
-    try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        at, _, row_id = text.partition(" ")
-        moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
-            raise ValueError(at)
-        return moment.astimezone(UTC), UUID(row_id)
-    except (ValueError, TypeError, OverflowError, binascii.Error):
-        hint = "give the cursor of the page before, as it stands"
-        told = f"cursor is {shown(cursor)}, which no page has given: {hint}"
-        raise InvalidInput(told, field="cursor", hint=hint) from None
 
 
 def _not_found(tenant: str, run_id: UUID) -> WorkflowRunNotFound:

@@ -23,7 +23,7 @@ from chimeway.workflow.parse import parse
 
 _RUN_INSTANTS: Final = ("wake_at", "held_at", "created_at", "ended_at")
 _DELIVERY_INSTANTS: Final = ("next_attempt_at", "created_at", "terminal_at")
-_ITEM_INSTANTS: Final = ("created_at", "seen_at", "read_at", "archived_at")
+_ITEM_INSTANTS: Final = ("created_at", "seen_at", "read_at", "interacted_at", "archived_at")
 
 
 def instant(value: str | None) -> datetime | None:
@@ -150,4 +150,5 @@ def listed(row: Row, kind: Literal["overdue", "stuck", "held", "waiting_for_node
 
 def item(row: Row) -> InboxItem:
     """Return an in-app item."""
-    return InboxItem(**_typed(row, ids=("id", "run_id"), instants=_ITEM_INSTANTS))
+    named = {name: value for name, value in row.items() if name != "arrival"}
+    return InboxItem(**_typed(named, ids=("id", "run_id"), instants=_ITEM_INSTANTS))

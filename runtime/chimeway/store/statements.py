@@ -72,12 +72,6 @@ _REGISTER_WITH_SCHEMA: Final = """
 select chimeway.register_workflow_and_schema($1::text::jsonb, $2::text, $3::text::jsonb) as registered
 """
 
-_MARK_INBOX: Final = """
-select m.id
-  from chimeway.mark_inbox($1::text, $2::text, array(select jsonb_array_elements_text($3::text::jsonb)::uuid),
-                           $4::text) m
-"""
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -176,8 +170,3 @@ def register(
     if data_schema is None:
         return statement(_REGISTER, json_text(definition), digest)
     return statement(_REGISTER_WITH_SCHEMA, json_text(definition), digest, json_text(data_schema))
-
-
-def mark_inbox(tenant: str, recipient: str, ids: Sequence[UUID], mark: str) -> Statement:
-    """Return the marking of in-app items; rows are those that had not borne the mark."""
-    return statement(_MARK_INBOX, tenant, recipient, list(ids), mark)

@@ -1,7 +1,7 @@
 """What readers get: runs, deliveries, attempts, mail, items, as frozen values. No SQL here."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 from uuid import UUID
@@ -185,7 +185,11 @@ class ListedRun:
 
 @dataclass(frozen=True, slots=True)
 class InboxItem:
-    """An in-app item."""
+    """An in-app item: what it says, which marks it bears, where it came from.
+
+    `data` is the data of the trigger, whole: absent when that is forgotten, or longer than 16 KiB of JSON.
+    Until the schema is migrated to version 3, the fields from `interacted_at` on are absent.
+    """
 
     id: UUID
     run_id: UUID
@@ -196,3 +200,30 @@ class InboxItem:
     seen_at: datetime | None
     read_at: datetime | None
     archived_at: datetime | None
+    interacted_at: datetime | None = None
+    workflow_key: str | None = None
+    workflow_version: int | None = None
+    step_id: str | None = None
+    data: Mapping[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InboxCounts:
+    """How many items are unseen, and unread, at one moment; what is put away counts as neither."""
+
+    unseen: int
+    unread: int
+
+
+@dataclass(frozen=True, slots=True)
+class InboxChange:
+    """An inbox as it is now: its counts (up to 10,000) and its newest item that is not put away.
+
+    `mode` is `hinted` while the database calls when something changes, `polling` while it is asked from
+    time to time.
+    """
+
+    unseen: int
+    unread: int
+    newest: UUID | None
+    mode: Literal["hinted", "polling"]

@@ -4,8 +4,9 @@ from collections.abc import Awaitable, Callable
 from uuid import UUID
 
 from chimeway.client.inbox import Inbox
-from chimeway.client.verbs import Items, Mark
+from chimeway.client.inbox_calls import Chosen, Items, Mark, MarkOfAll
 from chimeway.store.pool import Database
+from chimeway.store.views import InboxItem
 
 
 class SettlingInbox(Inbox):
@@ -20,5 +21,16 @@ class SettlingInbox(Inbox):
 
     async def _mark(self, mark: Mark, items: Items, connection: object | None) -> tuple[UUID, ...]:
         marked = await super()._mark(mark, items, connection)
+        await self._settle()
+        return marked
+
+    async def _mark_all(
+        self,
+        mark: MarkOfAll,
+        chosen: Chosen,
+        through: UUID | str | InboxItem | None,
+        connection: object | None,
+    ) -> tuple[UUID, ...]:
+        marked = await super()._mark_all(mark, chosen, through, connection)
         await self._settle()
         return marked

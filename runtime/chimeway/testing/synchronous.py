@@ -10,12 +10,11 @@ from contextlib import AbstractAsyncContextManager, ExitStack, contextmanager
 from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
-from uuid import UUID
 
-from chimeway.client.verbs import DEFAULT_TENANT, Items
+from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.extras import imported
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, RetryPolicy
-from chimeway.store.views import DeliveryView, InboxItem, Page, RunView
+from chimeway.store.views import DeliveryView, RunView
 from chimeway.testing.databases import databases
 from chimeway.testing.forms import Playable
 from chimeway.testing.harness import ChannelChoice, Harness
@@ -44,33 +43,39 @@ def _waiting(
     return functools.update_wrapper(wait, verb)
 
 
+def _of_inbox(
+    verb: Callable[Concatenate[SettlingInbox, _P], Coroutine[Any, Any, _T]],
+) -> Callable[Concatenate["SyncInbox", _P], _T]:
+    """Return a verb of an inbox that returns when it is done."""
+
+    def wait(self: "SyncInbox", /, *args: _P.args, **named: _P.kwargs) -> _T:
+        return self._thread.run(verb(self._inbox, *args, **named))
+
+    return functools.update_wrapper(wait, verb)
+
+
 class SyncInbox:
-    """An inbox, as of a journey."""
+    """An inbox, as of a journey; what follows from a mark is played at once."""
 
     def __init__(self, thread: LoopThread, inbox: SettlingInbox) -> None:
         """Take the inbox, and the thread of its loop."""
         self._thread = thread
         self._inbox = inbox
 
-    def list(self, cursor: str | None = None, *, limit: int = 50, archived: bool = False) -> Page[InboxItem]:
-        """Return a page of items, the newest first; `archived`: with those put away."""
-        return self._thread.run(self._inbox.list(cursor, limit=limit, archived=archived))
-
-    def unseen_count(self) -> int:
-        """Return how many items are neither seen nor read nor archived."""
-        return self._thread.run(self._inbox.unseen_count())
-
-    def mark_seen(self, items: Items) -> tuple[UUID, ...]:
-        """Mark items as seen, and play what follows."""
-        return self._thread.run(self._inbox.mark_seen(items))
-
-    def mark_read(self, items: Items) -> tuple[UUID, ...]:
-        """Mark items as read, and play what follows."""
-        return self._thread.run(self._inbox.mark_read(items))
-
-    def mark_archived(self, items: Items) -> tuple[UUID, ...]:
-        """Put items away, and play what follows."""
-        return self._thread.run(self._inbox.mark_archived(items))
+    list = _of_inbox(SettlingInbox.list)
+    unseen_count = _of_inbox(SettlingInbox.unseen_count)
+    unread_count = _of_inbox(SettlingInbox.unread_count)
+    counts = _of_inbox(SettlingInbox.counts)
+    mark_seen = _of_inbox(SettlingInbox.mark_seen)
+    mark_read = _of_inbox(SettlingInbox.mark_read)
+    mark_interacted = _of_inbox(SettlingInbox.mark_interacted)
+    mark_archived = _of_inbox(SettlingInbox.mark_archived)
+    mark_unseen = _of_inbox(SettlingInbox.mark_unseen)
+    mark_unread = _of_inbox(SettlingInbox.mark_unread)
+    mark_unarchived = _of_inbox(SettlingInbox.mark_unarchived)
+    mark_all_seen = _of_inbox(SettlingInbox.mark_all_seen)
+    mark_all_read = _of_inbox(SettlingInbox.mark_all_read)
+    mark_all_archived = _of_inbox(SettlingInbox.mark_all_archived)
 
 
 class SyncJourney:

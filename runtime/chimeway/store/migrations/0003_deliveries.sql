@@ -4,6 +4,15 @@
 create index concurrently if not exists delivery_attempt_results_reference on chimeway.delivery_attempt_results (provider_reference)
     where provider_reference is not null;
 
+create index concurrently if not exists inbox_items_open on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where archived_at is null;
+create index concurrently if not exists inbox_items_archived on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where archived_at is not null;
+create index concurrently if not exists inbox_items_unread on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where read_at is null and archived_at is null;
+create index concurrently if not exists inbox_items_unseen on chimeway.inbox_items (tenant_id, recipient_id, created_at desc, id desc, shard)
+    where seen_at is null and read_at is null and archived_at is null;
+
 -- transaction
 
 alter table chimeway.delivery_attempts add column provider text;
@@ -267,13 +276,16 @@ begin
             ('deployer', 'execute', 'function', '{register_workflow,register_workflow_and_schema}'),
             ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
             ('reader',   'select', 'all tables', '{}'),
-            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again}'),
+            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states}'),
             ('operator', 'select', 'all tables', '{}'),
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
                                                   retry_delivery,record_feedback}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
-            ('inbox',    'execute', 'function', '{shard_of,mark_inbox}'),
+            ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
+                                                  watch_inboxes,unwatch_inboxes}'),
             ('daemon',   'execute', 'all functions', '{}'),
             ('daemon',   'usage', 'sequence', '{arrival}'),
             ('daemon',   'select', 'all tables', '{}'),
@@ -299,6 +311,468 @@ begin
         grant select on chimeway.test_clock to public;
     end if;
     return roles;
+end $$;
+
+-- The inbox: an order within one instant, marks, counts, who watches.
+alter table chimeway.inbox_items add column arrival bigint not null default 0;
+alter table chimeway.inbox_items alter column arrival set default nextval('chimeway.arrival');
+
+-- Processes that show inboxes live, with their signs of life, and whose inboxes. Who writes into an inbox
+-- notifies only while a living one watches it: NOTIFY takes a lock of the whole database.
+create table chimeway.inbox_watchers (
+    id      uuid        primary key,
+    seen_at timestamptz not null default clock_timestamp()
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+create table chimeway.inbox_watched (
+    watcher uuid not null references chimeway.inbox_watchers (id) on delete cascade,
+    digest  text not null,                          -- chimeway.inbox_digest of tenant and recipient
+    primary key (digest, watcher)
+) with (autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+create index inbox_watched_by on chimeway.inbox_watched (watcher);
+
+-- What a filter means, as conditions of inbox_items i whose values are $3 ->> 'key': the text of a query needs
+-- constants, or the partial indexes could not be used. Filters: unseen, unread, uninteracted (true: only such),
+-- archived ("no", "only", "with"), workflow, render_key, step, since, before (an instant, itself not included).
+create function chimeway.inbox_conditions(filter jsonb) returns text
+language plpgsql as $$
+declare k text;
+begin
+    perform chimeway.check_object('filter', filter);
+    for k in select jsonb_object_keys(filter) loop
+        if k in ('unseen','unread','uninteracted') then
+            if jsonb_typeof(filter -> k) <> 'boolean' then
+                perform chimeway.refuse('invalid_input', 'CW001',
+                    format('filter.%s is a JSON %s', k, jsonb_typeof(filter -> k)), 'give true or false');
+            end if;
+        elsif k in ('workflow','render_key','step') then
+            perform chimeway.check_id('filter.' || k, filter ->> k);
+        elsif k in ('since','before') then
+            if not chimeway.is_instant(filter -> k) then
+                perform chimeway.refuse('invalid_input', 'CW001', format('filter.%s is no instant', k),
+                    'give RFC 3339 with its offset, such as "2026-11-27T09:00:00Z"');
+            end if;
+        elsif k = 'archived' then
+            if coalesce(filter ->> k, '') not in ('no','only','with') then
+                perform chimeway.refuse('invalid_input', 'CW001',
+                    format('filter.archived is %s', coalesce('"' || left(filter ->> k, 100) || '"', 'null')),
+                    'give no, only or with');
+            end if;
+        else
+            perform chimeway.refuse('invalid_input', 'CW001', format('filter has the unknown key "%s"', left(k, 100)),
+                'known are unseen, unread, uninteracted, archived, workflow, render_key, step, since, before');
+        end if;
+    end loop;
+    return case coalesce(filter ->> 'archived', 'no') when 'no' then ' and i.archived_at is null'
+                when 'only' then ' and i.archived_at is not null' else '' end
+        || case when (filter ->> 'unseen')::bool then ' and i.seen_at is null and i.read_at is null' else '' end
+        || case when (filter ->> 'unread')::bool then ' and i.read_at is null' else '' end
+        || case when (filter ->> 'uninteracted')::bool then ' and i.interacted_at is null' else '' end
+        || case when filter ? 'render_key' then ' and i.render_key = $3 ->> ''render_key''' else '' end
+        || case when filter ? 'since' then ' and i.created_at >= ($3 ->> ''since'')::timestamptz' else '' end
+        || case when filter ? 'before' then ' and i.created_at < ($3 ->> ''before'')::timestamptz' else '' end
+        || case when filter ? 'workflow' then ' and $3 ->> ''workflow'' = (select r.workflow_key
+            from chimeway.workflow_runs r where r.id = i.run_id and r.shard = i.shard)' else '' end
+        || case when filter ? 'step' then ' and $3 ->> ''step'' = (select d.step_id
+            from chimeway.deliveries d where d.id = i.id and d.shard = i.shard)' else '' end;
+end $$;
+
+-- A page of a recipient's in-app items, the newest first, behind a place (created_at, arrival, id of the last
+-- item of the page before), with where each came from, and the data of its trigger if that is not forgotten
+-- and at most 16384 bytes of JSON.
+create function chimeway.list_inbox(
+    p_tenant_id text, p_recipient_id text, p_filter jsonb default '{}', p_limit int default 50,
+    p_after_at timestamptz default null, p_after_arrival bigint default null, p_after_id uuid default null
+) returns table (
+    id uuid, run_id uuid, workflow_key text, workflow_version int, step_id text, render_key text, subject text,
+    body text, data jsonb, created_at timestamptz, seen_at timestamptz, read_at timestamptz,
+    interacted_at timestamptz, archived_at timestamptz, arrival bigint
+)
+language plpgsql stable security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    if p_limit is null or p_limit not between 1 and 1001 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('p_limit is %s', coalesce(p_limit::text, 'null')),
+            'give a whole number from 1 to 1001');
+    end if;
+    return query execute format($list$
+        select i.id, i.run_id, r.workflow_key, r.workflow_version, d.step_id, i.render_key, i.subject, i.body,
+               case when octet_length(e.data::text) <= 16384 then e.data end, i.created_at, i.seen_at, i.read_at,
+               i.interacted_at, i.archived_at, i.arrival
+          from (select i.* from chimeway.inbox_items i
+                 where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = $4 %s %s
+                 order by i.created_at desc, i.arrival desc, i.id desc limit $5) i
+          left join lateral (select r.workflow_key, r.workflow_version, r.event_id from chimeway.workflow_runs r
+                              where r.id = i.run_id and r.shard = i.shard offset 0) r on true
+          left join lateral (select d.step_id from chimeway.deliveries d
+                              where d.id = i.id and d.shard = i.shard offset 0) d on true
+          left join lateral (select e.data from chimeway.events e where e.id = r.event_id offset 0) e on true
+         order by i.created_at desc, i.arrival desc, i.id desc $list$,
+        chimeway.inbox_conditions(p_filter),
+        case when p_after_at is not null
+             then 'and i.created_at <= $6 and (i.created_at, i.arrival, i.id) < ($6, $7, $8)' end)
+    using p_tenant_id, p_recipient_id, p_filter, chimeway.shard_of(p_tenant_id, p_recipient_id), p_limit,
+          p_after_at, p_after_arrival, p_after_id;
+end $$;
+
+-- How many items of each of these inboxes are unseen and unread (counted up to a bound), which is the newest,
+-- and what the newest twenty look like: another text, another look.
+create function chimeway.inbox_states(p_tenant_ids text[], p_recipient_ids text[], p_at_most int)
+returns table (place int, unseen int, unread int, newest uuid, look text)
+language sql stable security definer set search_path = chimeway, pg_temp as $$
+    select w.place::int,
+           (select count(*) from (
+                select from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.seen_at is null and i.read_at is null and i.archived_at is null limit p_at_most) c)::int,
+           (select count(*) from (
+                select from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.read_at is null and i.archived_at is null limit p_at_most) c)::int,
+           n.newest, n.look
+      from (select u.tenant, u.recipient, u.place, chimeway.shard_of(u.tenant, u.recipient) as shard
+              from unnest(p_tenant_ids, p_recipient_ids) with ordinality u(tenant, recipient, place) offset 0) w
+     cross join lateral (
+        select (array_agg(i.id order by i.created_at desc, i.arrival desc, i.id desc))[1] as newest,
+               md5(string_agg(concat_ws(' ', i.id, i.seen_at is null, i.read_at is null, i.interacted_at is null),
+                   ',' order by i.created_at desc, i.arrival desc, i.id desc)) as look
+          from (select i.* from chimeway.inbox_items i
+                 where i.tenant_id = w.tenant and i.recipient_id = w.recipient and i.shard = w.shard
+                   and i.archived_at is null
+                 order by i.created_at desc, i.arrival desc, i.id desc limit 20) i) n
+     order by w.place
+$$;
+
+-- By what name an inbox is called when it changes: anybody may listen, so it tells nobody's name.
+create function chimeway.inbox_digest(tenant_id text, recipient_id text) returns text
+language sql immutable strict parallel safe as $$
+    select left(encode(sha256(convert_to('inbox' || chr(31) || $1 || chr(31) || $2, 'UTF8')), 'hex'), 32)
+$$;
+
+-- Says at commit, to those who watch one of these inboxes, that it has changed.
+create function chimeway.tell_inboxes(p_tenant_ids text[], p_recipient_ids text[]) returns void
+language plpgsql as $$
+begin
+    if exists (select from chimeway.inbox_watched) then
+        perform pg_notify('chimeway_inbox', d.digest)
+           from (select distinct chimeway.inbox_digest(u.tenant, u.recipient) as digest
+                   from unnest(p_tenant_ids, p_recipient_ids) u(tenant, recipient)) d
+          where exists (select from chimeway.inbox_watched w join chimeway.inbox_watchers l on l.id = w.watcher
+                         where w.digest = d.digest and l.seen_at > clock_timestamp() - interval '30 seconds');
+    end if;
+end $$;
+
+-- Has a process watch inboxes, a thousand a call at the most, and is its sign of life. Returns by what name each
+-- is called on the channel chimeway_inbox. Processes that gave none for two minutes are taken off the list.
+create function chimeway.watch_inboxes(p_watcher uuid, p_tenant_ids text[], p_recipient_ids text[])
+returns table (place int, digest text)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    if p_watcher is null or cardinality(p_tenant_ids) is distinct from cardinality(p_recipient_ids)
+       or cardinality(p_tenant_ids) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001', 'watcher is null, or tenants and recipients do not pair',
+            'give an id of your own, and two arrays of equal length, at most 1000 long');
+    end if;
+    insert into chimeway.inbox_watchers as w (id) values (p_watcher)
+        on conflict (id) do update set seen_at = clock_timestamp();
+    delete from chimeway.inbox_watchers w where w.id in (
+        select o.id from chimeway.inbox_watchers o where o.seen_at < clock_timestamp() - interval '2 minutes'
+         order by o.id for update skip locked);
+    return query
+        with asked as (
+            select u.place::int, chimeway.inbox_digest(u.tenant, u.recipient) as digest
+              from unnest(p_tenant_ids, p_recipient_ids) with ordinality u(tenant, recipient, place)
+        ), put as (
+            insert into chimeway.inbox_watched (watcher, digest) select distinct p_watcher, a.digest from asked a
+            order by 2 on conflict do nothing
+        )
+        select a.place, a.digest from asked a order by a.place;
+end $$;
+
+-- Has a process watch these inboxes no longer; without a list, it goes.
+create function chimeway.unwatch_inboxes(p_watcher uuid, p_digests text[] default null) returns void
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+begin
+    if p_digests is null then
+        delete from chimeway.inbox_watchers w where w.id = p_watcher;
+    else
+        delete from chimeway.inbox_watched w where w.watcher = p_watcher and w.digest = any(p_digests);
+    end if;
+end $$;
+
+-- Puts a mark on a recipient's items, or takes one away, and says so to their runs, in the same transaction.
+-- Who interacted has read, who has read has seen: those marks are set and told along. Each is told once in an
+-- item's life (`told`), also when it was taken away in between; the strongest first, so that a wait which
+-- listens to several goes by it. Taking away is told to nobody. Returns the items that were changed.
+create function chimeway.put_marks(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text) returns uuid[]
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    now_    timestamptz := chimeway.clock();
+    marks   text[] := case p_mark when 'interacted' then '{interacted,read,seen}' when 'read' then '{read,seen}'
+                                  when 'seen' then '{seen}' when 'archived' then '{archived}' else '{}' end;
+    lost    text[] := case p_mark when 'unseen' then '{seen,read}' when 'unread' then '{read}'
+                                  when 'unarchived' then '{archived}' else '{}' end;
+    changed uuid[];
+    news    boolean;
+begin
+    perform 1 from (
+        select i.id from chimeway.inbox_items i
+         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
+         order by i.id for update) l;
+    with found as (
+        select i.id, i.shard, i.run_id, i.arrival, i.told, b.borne
+          from chimeway.inbox_items i
+         cross join lateral (select array_remove(array[
+                case when i.seen_at is not null then 'seen' end, case when i.read_at is not null then 'read' end,
+                case when i.interacted_at is not null then 'interacted' end,
+                case when i.archived_at is not null then 'archived' end], null) as borne) b
+         where i.id = any(p_ids) and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id
+           and (not marks <@ b.borne or lost && b.borne)
+    ), written as (
+        update chimeway.inbox_items i
+           set seen_at = case when 'seen' = any(marks) then coalesce(i.seen_at, now_)
+                              when not 'seen' = any(lost) then i.seen_at end,
+               read_at = case when 'read' = any(marks) then coalesce(i.read_at, now_)
+                              when not 'read' = any(lost) then i.read_at end,
+               interacted_at = case when 'interacted' = any(marks) then coalesce(i.interacted_at, now_)
+                                    else i.interacted_at end,
+               archived_at = case when 'archived' = any(marks) then coalesce(i.archived_at, now_)
+                                  when not 'archived' = any(lost) then i.archived_at end,
+               told = array(select distinct m from unnest(f.told || f.borne || marks) m order by m)
+          from found f where i.id = f.id and i.shard = f.shard
+    ), said as (
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
+        select chimeway.new_id(f.shard), f.shard, p_tenant_id, p_recipient_id, 'chimeway.notification.' || m.mark,
+               jsonb_build_object('notification_id', f.id), f.run_id, now_
+          from found f cross join unnest(marks) with ordinality m(mark, place)
+         where not m.mark = any(f.told || f.borne)
+         order by f.arrival, f.id, m.place
+        returning 1
+    )
+    select coalesce(array_agg(f.id order by f.id), '{}'), exists (select from said) into changed, news from found f;
+    if news then perform chimeway.hint(); end if;
+    if changed <> '{}' then perform chimeway.tell_inboxes(array[p_tenant_id], array[p_recipient_id]); end if;
+    return changed;
+end $$;
+
+-- Marks a recipient's in-app items as seen, read, interacted or archived, or takes a mark away (unseen, unread,
+-- unarchived); see put_marks. Returns the items that were changed.
+create or replace function chimeway.mark_inbox(p_tenant_id text, p_recipient_id text, p_ids uuid[], p_mark text)
+returns table (id uuid)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    if p_mark is null or p_mark not in ('seen','read','interacted','archived','unseen','unread','unarchived') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
+            'give seen, read, interacted, archived, unseen, unread or unarchived');
+    end if;
+    return query select u.id from unnest(chimeway.put_marks(p_tenant_id, p_recipient_id, p_ids, p_mark)) u(id);
+end $$;
+
+-- Marks what lies in an inbox (not put away, not yet marked so) as seen, read or archived: what a filter lets
+-- through, down from an item (itself included) if one is given, and nothing that arrived after `upto`, which is
+-- the present where none is given. p_limit bounds a call: it returns whom it marked, and with which `p_through`
+-- and `p_upto` to go on, if `further` is not null.
+create function chimeway.mark_all_inbox(
+    p_tenant_id text, p_recipient_id text, p_mark text, p_filter jsonb default '{}', p_through uuid default null,
+    p_upto bigint default null, p_limit int default null
+) returns table (marked uuid[], further uuid, upto bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    top    chimeway.inbox_items;
+    found_ uuid[];
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    if p_mark is null or p_mark not in ('seen','read','archived') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('mark is %s', coalesce('"' || left(p_mark, 100) || '"', 'null')),
+            'all can be marked as seen, read or archived');
+    end if;
+    if p_limit < 1 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('p_limit is %s', p_limit), 'give a whole number from 1 on');
+    end if;
+    upto := coalesce(p_upto, (select a.last_value from chimeway.arrival a));
+    select i.* into top from chimeway.inbox_items i
+     where i.id = p_through and i.tenant_id = p_tenant_id and i.recipient_id = p_recipient_id;
+    execute format($all$
+        select array_agg(x.id order by x.created_at desc, x.arrival desc, x.id desc) from (
+            select i.id, i.created_at, i.arrival from chimeway.inbox_items i
+             where i.tenant_id = $1 and i.recipient_id = $2 and i.shard = $4 and i.arrival <= $5 %s %s %s
+             order by i.created_at desc, i.arrival desc, i.id desc limit $6) x $all$,
+        chimeway.inbox_conditions(p_filter || '{"archived": "no"}'),
+        case p_mark when 'seen' then 'and i.seen_at is null and i.read_at is null'
+                    when 'read' then 'and i.read_at is null' end,
+        case when p_through is not null
+             then 'and i.created_at <= $7 and (i.created_at, i.arrival, i.id) <= ($7, $8, $9)' end)
+    into found_ using p_tenant_id, p_recipient_id, p_filter, chimeway.shard_of(p_tenant_id, p_recipient_id), upto,
+        p_limit, top.created_at, top.arrival, top.id;
+    marked := case when found_ is null then '{}'
+                   else chimeway.put_marks(p_tenant_id, p_recipient_id, found_, p_mark) end;
+    further := case when cardinality(found_) = p_limit then found_[p_limit] end;
+    return next;
+end $$;
+-- (So much for the inbox.)
+
+create or replace function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[]
+) returns table (run_id uuid, answer text)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked  uuid[];
+    v_passed  uuid[];
+    v_stopped uuid[];
+    v_seen    pg_snapshot;
+    v_clock   timestamptz;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
+
+    -- (1) lock the runs, in id order, then their current deliveries
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.workflow_runs r
+          join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
+         where r.id = any(v_locked) order by d.id for update of d) l;
+
+    -- (2) route
+    v_seen := chimeway.route_for_runs(v_locked);
+
+    -- (3) guard
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(r.id), '{}') into v_passed
+      from unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now)
+           p(id, revision, mailbox, delivery, delivery_revision, now)
+      join chimeway.workflow_runs r on r.id = p.id
+      join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+      left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
+     where r.id = any(v_locked) and r.state in ('active','waiting') and r.held_reason is null
+       and w.paused_at is null
+       and r.revision = p.revision and r.mailbox_count = p.mailbox
+       and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
+       and p.now <= v_clock + interval '50 milliseconds';
+
+    -- (4) write what passed
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+            from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
+    select r.id, r.shard, r.transition_count + t.pos, p.decision, t.reason, t.from_state, t.to_state,
+           t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
+           case when t.pos = 1 then p.inputs end,
+           case when t.reason = 'reactivated_from_wait' then v_seen end, v_clock
+      from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
+                  t_status_reason, t_context, t_signal_id, t_signal_type)
+           t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
+             signal_id, signal_type)
+      join chimeway.workflow_runs r on r.id = t.run
+      join unnest(p_run, p_decision, p_inputs) p(id, decision, inputs) on p.id = t.run
+     where t.run = any(v_passed);
+
+    update chimeway.workflow_runs r
+       set revision = r.revision + 1,
+           transition_count = r.transition_count + coalesce(n.many, 0),
+           mailbox_seen = p.mailbox,
+           state = case when p.state = 'stopped' then coalesce(n.last_state, r.state) else p.state end,  -- stop_run ends it
+           step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
+           pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
+           armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
+           held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
+           ended_at = case when p.state = 'completed' then v_clock end
+      from unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
+                  p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
+           p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
+             armed_entered_at, held_reason)
+      left join (select t.run, count(*)::int as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
+                   from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = p.id
+     where r.id = p.id and r.id = any(v_passed);
+
+    update chimeway.run_mailbox b set consumed_by = p.decision
+      from unnest(p_run, p_decision, p_consumed) p(id, decision, consumed)
+     where p.consumed <> '{}' and p.id = any(v_passed)
+       and b.run_id = p.id and b.number = any(p.consumed::int[]) and b.consumed_by is null;
+
+    update chimeway.deliveries d
+       set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
+           revision = d.revision + 1
+      from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
+     where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
+       and d.status not in ('succeeded','suppressed','cancelled');
+
+    insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
+            status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at)
+    select n.id, r.shard, r.id, n.visit, n.step, r.tenant_id, r.recipient_id, n.channel, n.render_key, n.status,
+           n.reason, case when n.status = 'pending' then v_clock end, n.error_class, n.note, v_clock, n.terminal_at
+      from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
+                  d_terminal_at)
+           n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at)
+      join chimeway.workflow_runs r on r.id = n.run
+     where n.run = any(v_passed);
+    insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body, created_at)
+    select n.id, r.shard, r.tenant_id, r.recipient_id, r.id, n.render_key, n.subject, n.body, v_clock
+      from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
+           n(id, run, render_key, subject, body, place)
+      join chimeway.workflow_runs r on r.id = n.run
+     where n.run = any(v_passed) and n.body is not null
+     order by n.place;  -- arrival numbers follow the order in which they were planned
+    if found and exists (select from chimeway.inbox_watched) then
+        perform chimeway.tell_inboxes(array_agg(r.tenant_id), array_agg(r.recipient_id))
+           from unnest(d_run, d_body) n(run, body) join chimeway.workflow_runs r on r.id = n.run
+          where n.run = any(v_passed) and n.body is not null;
+    end if;
+
+    select coalesce(array_agg(p.id), '{}') into v_stopped
+      from unnest(p_run, p_state) p(id, state) where p.state = 'stopped' and p.id = any(v_passed);
+    if v_stopped <> '{}' then
+        perform 1 from (
+            select array_agg(p.id order by p.id) as ids, array_agg(p.decision order by p.id) as decisions,
+                   array_agg('stopped'::text) as states, array_agg('workflow_stopped'::text) as reasons,
+                   array_agg(p.status_reason order by p.id) as status_reasons,
+                   array_agg(p.context order by p.id) as contexts, array_agg(null::text) as notes,
+                   array_agg(case when p.id = any(t_run) then null else p.inputs end order by p.id) as inputs
+              from unnest(p_run, p_decision, p_status_reason, p_context, p_inputs)
+                   p(id, decision, status_reason, context, inputs)
+             where p.id = any(v_stopped)) s,
+            chimeway.stop_run(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
+                s.inputs, 'run_stopped');
+    end if;
+
+    -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
+    if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'applied'
+            when r.id is null then 'gone'
+            when not p.id = any(v_locked) then 'busy'
+            when p.now > v_clock + interval '50 milliseconds' then 'refused'
+            when exists (select from chimeway.workflow_transitions t
+                          where t.run_id = p.id and t.decision_id = p.decision) then 'applied'
+            else 'stale' end
+      from unnest(p_run, p_decision, p_now) p(id, decision, now)
+      left join chimeway.workflow_runs r on r.id = p.id;
 end $$;
 
 select chimeway.grant_roles();

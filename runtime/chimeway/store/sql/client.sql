@@ -139,22 +139,6 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  order by r.id
  limit $2::text::int;
 
--- name: inbox_items
--- A page of a recipient's in-app items, the newest first, behind the cursor.
-select i.id, i.run_id, i.render_key, i.subject, i.body, i.created_at, i.seen_at, i.read_at, i.archived_at
-  from chimeway.inbox_items i
- where i.tenant_id = $1::text and i.recipient_id = $2::text and i.shard = chimeway.shard_of($1::text, $2::text)
-   and ($3::text::timestamptz is null or (i.created_at, i.id) < ($3::text::timestamptz, $4::text::uuid))
-   and ($5::text::bool or i.archived_at is null)
- order by i.created_at desc, i.id desc
- limit $6::text::int;
-
--- name: inbox_unseen
--- How many items a recipient has neither seen nor read nor put away.
-select count(*) from chimeway.inbox_items i
- where i.tenant_id = $1::text and i.recipient_id = $2::text and i.shard = chimeway.shard_of($1::text, $2::text)
-   and i.seen_at is null and i.read_at is null and i.archived_at is null;
-
 -- name: list_definitions
 -- The registered definitions, the newest version of each key first, and which of them a trigger starts.
 select d.key, d.version, d.digest, d.activated, d.paused_at, d.registered_at,
