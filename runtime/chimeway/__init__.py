@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         TransientFailure,
         UnknownOutcome,
     )
+    from chimeway.delivery.channels.webhook_signing import webhook_secret
     from chimeway.delivery.pacing import ChannelLimits
     from chimeway.engine.progress import (
         Advanced,
@@ -120,6 +121,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "TransientFailure",
             "UnknownOutcome",
         ),
+        "chimeway.delivery.channels.webhook_signing": ("webhook_secret",),
         "chimeway.delivery.pacing": ("ChannelLimits",),
         "chimeway.engine.progress": (
             "Advanced",
@@ -242,6 +244,7 @@ __all__ = [
     "signal_received",
     "stop_on",
     "wait_until",
+    "webhook_secret",
 ]
 
 

@@ -11,6 +11,8 @@ EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
         "aiosmtpd": "embedded",
         "aiosmtplib": "daemon",
+        "httpcore2": "daemon",
+        "idna": "daemon",
         "jinja2": "daemon",
         "pydantic_settings": "daemon",
         "rich": "daemon",

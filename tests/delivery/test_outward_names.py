@@ -1,0 +1,73 @@
+"""Asking for addresses in threads of our own. The system's answers stand in for name servers."""
+
+import asyncio
+import socket
+import threading
+from typing import Any
+
+import pytest
+
+from chimeway.delivery.outward.names import Names, NoSuchName
+from kit.waiting import wait_for
+
+
+async def test_the_system_is_asked() -> None:
+    """A name of the machine itself is known without any name server."""
+    names = Names()
+    try:
+        assert "127.0.0.1" in await names.addresses("localhost")
+    finally:
+        names.close()
+
+
+@pytest.mark.parametrize(
+    ("errno", "failure"),
+    [
+        (socket.EAI_NONAME, NoSuchName),
+        (-5, NoSuchName),
+        (socket.EAI_AGAIN, OSError),
+        (socket.EAI_FAIL, OSError),
+    ],
+)
+async def test_why_there_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, errno: int, failure: type[Exception]
+) -> None:
+    """That a name does not exist is one thing, that nobody could say another."""
+
+    def ask(*_: Any, **__: Any) -> Any:
+        raise socket.gaierror(errno, "no")
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    names = Names()
+    try:
+        with pytest.raises(failure):
+            await names.addresses("gone.example")
+    finally:
+        names.close()
+
+
+async def test_who_waits_for_one_name_holds_no_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many want one silent name, one thread asks; others are answered; closing does not wait."""
+    go, asked = threading.Event(), []
+
+    def ask(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        if host == "silent.example":
+            go.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    names = Names()
+    waiting = [asyncio.ensure_future(names.addresses("silent.example")) for _ in range(50)]
+    try:
+        await wait_for(lambda: asked, "the first question")
+        assert await names.addresses("other.example") == ["192.0.2.1"]
+        assert asked == ["silent.example", "other.example"]
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        assert not any(one.done() for one in waiting[1:])
+    finally:
+        names.close()
+        go.set()
+    await asyncio.wait(waiting)
+    assert all(one.cancelled() for one in waiting)
