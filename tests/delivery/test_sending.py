@@ -33,7 +33,7 @@ async def _planned(
 ) -> UUID:
     """Play a journey by hand until its message is planned, while nobody sends."""
     await install(database, workflow(PAUSE, message))
-    run_id: UUID = await rows.value(START, "mention_escalation", recipient)
+    run_id: UUID = await rows.value(START, "mention_escalation", recipient, "default")
     async with Engine.connect(url, templates=TEMPLATES, addressless=("push",)) as engine:
         assert isinstance(await engine.progress_run(run_id), Waiting)
 
@@ -303,7 +303,7 @@ async def test_a_late_wake_sends_nothing_early(database_url: str) -> None:
         run_id = await on.start(workflow="push")
         sql = "select id from chimeway.deliveries where status = 'failed'"
         delivery = await wait_for(lambda: on.rows.value(sql), "the first attempt failed")
-        on.machine._dispatcher.offer(delivery)
+        on.machine._dispatcher.offer(delivery, "default")
         await wait_for(lambda: delivery not in on.machine._dispatcher, "the dispatcher has looked")
         assert len(push.messages) == 1
         moved = "update chimeway.deliveries set next_attempt_at = chimeway.clock() + $1"

@@ -103,11 +103,11 @@ async def test_a_trigger_wakes_a_sleeping_node(database: Database) -> None:
     await install(database, workflow(email()))
     async with watching(database) as watch:
         looks = await watch.at_rest()
-        await watch.rows.value(START, "mention_escalation", "ada")
+        await watch.rows.value(START, "mention_escalation", "ada", "default")
         await wait_for(lambda: watch.looks > looks, "it has looked", deadline_s=5)
         looks = await watch.at_rest()
         async with watch.rows.connection.transaction():
-            await watch.rows.value(START, "mention_escalation", "bob")
+            await watch.rows.value(START, "mention_escalation", "bob", "default")
             await asyncio.sleep(0.05)
             assert watch.looks == looks, "nobody is told of what is not committed"
         await wait_for(lambda: watch.looks > looks, "it has looked", deadline_s=5)

@@ -46,7 +46,7 @@ async def test_who_was_followed_ends_and_holds_nothing(database_url: str, databa
     ):
         await _at_rest(rows)
         await lease(database)
-        runs = [await rows.value(START, JOURNEY, f"user_{number}") for number in range(5)]
+        runs = [await rows.value(START, JOURNEY, f"user_{number}", "default") for number in range(5)]
         held = "select exists (select from chimeway.workflow_runs where held_reason is not null)"
 
         async def over() -> bool:
@@ -68,7 +68,7 @@ async def test_who_was_followed_while_sending_leaves_the_attempt(
     async with rows_of(database_url) as rows:
         former = await lease(database)
         async with working(database, former, Provider("push", gate)) as (task, _):
-            run_id = await rows.value(START, JOURNEY, "ada")
+            run_id = await rows.value(START, JOURNEY, "ada", "default")
             await asyncio.wait_for(gate.reached.wait(), 10)
             now = await lease(database, clean=False)
             former.lost.set()
@@ -86,7 +86,7 @@ async def test_who_is_asked_to_end_finishes_what_is_under_way(database_url: str,
     gate = Gate()
     async with rows_of(database_url) as rows:
         async with working(database, await lease(database), Provider("push", gate)) as (task, stop):
-            run_id = await rows.value(START, JOURNEY, "ada")
+            run_id = await rows.value(START, JOURNEY, "ada", "default")
             await asyncio.wait_for(gate.reached.wait(), 10)
             stop.set()
             await asyncio.sleep(0)
