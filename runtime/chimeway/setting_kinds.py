@@ -3,9 +3,10 @@
 A fault is a ValueError whose text goes on after "right would be".
 """
 
+import json
 import re
 from datetime import timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
@@ -84,9 +85,34 @@ def _name(value: str) -> str:
     return value
 
 
+def _table(value: object) -> object:
+    """Read JSON where a text is given; a name given twice is a mistake, and so is what JSON does not know."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = json.loads(value, object_pairs_hook=_once_each, parse_constant=_no_number)
+    except json.JSONDecodeError as fault:
+        raise ValueError(f'JSON, like {{"email": {{...}}}} ({fault.msg} at character {fault.pos + 1})') from None
+    except RecursionError:
+        raise ValueError("JSON that is not nested so deep") from None
+    return found
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("JSON whose objects have each name once")
+    return found
+
+
+def _no_number(_: str) -> float:
+    raise ValueError("JSON, which has no NaN and no Infinity")
+
+
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Sender = Annotated[str, AfterValidator(_sender)]
 NodeName = Annotated[str, AfterValidator(_name)]
+Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

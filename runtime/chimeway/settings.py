@@ -3,14 +3,14 @@
 A setting is looked for in this order, and the first that has it wins: the command line, the
 environment (`CHIMEWAY_LEASE_TTL`), a file that the environment names (`CHIMEWAY_SMTP_URL_FILE`), a
 systemd credential (`$CREDENTIALS_DIRECTORY/chimeway_smtp_url`), `chimeway.toml` (in the working
-directory, or where `CHIMEWAY_CONFIG` says; keys without the prefix, in small letters), the default.
+directory, or where `CHIMEWAY_CONFIG` says; keys without the prefix, in small letters), the default. A
+setting that is a table (`channels`) is JSON everywhere but in `chimeway.toml`.
 
 An empty variable counts as not set, except `CHIMEWAY_HTTP_BIND`, where empty means off. A name in
 `chimeway.toml` that is no setting is refused; an unknown `CHIMEWAY_...` variable is a warning only,
 since the environment is not ours alone. Nothing here connects to anything.
 """
 
-import difflib
 import os
 import re
 import socket
@@ -18,7 +18,7 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import (
     Field,
@@ -29,29 +29,20 @@ from pydantic import (
 )
 from pydantic.fields import FieldInfo
 from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chimeway.errors import InvalidSettings
-from chimeway.setting_kinds import BIND, Bind, DatabaseUrl, Duration, NodeName, Sender, SmtpUrl
+from chimeway.setting_kinds import BIND, Bind, DatabaseUrl, Duration, NodeName, Sender, SmtpUrl, Table
+from chimeway.setting_tables import Place, Setting
+from chimeway.setting_words import bare, content, near, quoted, right, unshown
 
 PREFIX: Final = "CHIMEWAY_"
 _NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
-_CONTENT_BYTES: Final = 65_536
-"""A file of settings, or of a secret: more is some other file, or no end."""
-_SHOWN_CHARS: Final = 60
-_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://")
+_TABLES: Final = ("channels",)
+"""The settings that are tables; what is in them is read by `setting_tables`, where it is used."""
 _BLANK: Final = re.compile(r"[\x01-\x20\x7f]")
 _UNREADABLE: Final = re.compile(r"[\0\ud800-\udfff]")
 _URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
-
-
-class Setting(NamedTuple):
-    """A row of `--print-settings`: what holds, secrets masked, and who said so."""
-
-    name: str
-    value: str
-    origin: str
 
 
 class _Given(NamedTuple):
@@ -100,6 +91,7 @@ class Settings(BaseSettings):
     retention_signals: Duration = timedelta(days=30)
     idempotency_retention: Duration = timedelta(days=30)
     keep_bodies: Duration = timedelta(days=7)
+    channels: Annotated[Table, NoDecode] = Field(default_factory=dict)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -150,6 +142,10 @@ class Settings(BaseSettings):
         found = BIND.fullmatch(self.http_bind)
         return (found["six"] or found["host"], int(found["port"])) if found else None
 
+    def table(self, name: str) -> tuple[Table, Place]:
+        """Return a setting that is a table as it was given, and how faults in it name their place."""
+        return getattr(self, name), Place(name, self._origins.get(name, "default"))
+
     def describe(self) -> list[Setting]:
         """List every setting by name: what holds, with secrets masked, and where it came from."""
         shown = self.model_dump(mode="json")
@@ -167,7 +163,7 @@ class Settings(BaseSettings):
         known = {PREFIX + name.upper() for name in type(self).model_fields} | _NOT_SETTINGS
         known |= {f"{name}_FILE" for name in known - _NOT_SETTINGS}
         unknown = sorted(n for n in os.environ if n.startswith(PREFIX) and n not in known)
-        return [f"{name} is not a setting{_near(name, known)}" for name in unknown]
+        return [f"{name} is not a setting{near(name, known)}" for name in unknown]
 
 
 class _Source(PydanticBaseSettingsSource):
@@ -208,7 +204,7 @@ def _from_named_files(names: list[str]) -> dict[str, _Given]:
                 f"{variable} and {variable}_FILE are both set: one of them, please",
                 variable=variable,
             )
-        found[name] = _Given(_content(Path(path), f"{variable}_FILE"), f"file {path}")
+        found[name] = _Given(content(Path(path), f"{variable}_FILE"), f"file {path}")
     return found
 
 
@@ -219,7 +215,7 @@ def _from_credentials(names: list[str]) -> dict[str, _Given]:
         return {}
     paths = {name: Path(directory) / f"{PREFIX}{name}".lower() for name in names}
     return {
-        name: _Given(_content(path, "CREDENTIALS_DIRECTORY"), f"credential {path.name}")
+        name: _Given(content(path, "CREDENTIALS_DIRECTORY"), f"credential {path.name}")
         for name, path in paths.items()
         if path.is_file()
     }
@@ -232,38 +228,16 @@ def _from_toml(names: list[str]) -> dict[str, _Given]:
     if not asked and not path.is_file():
         return {}
     try:
-        content = tomllib.loads(_content(path, "CHIMEWAY_CONFIG"))
+        found = tomllib.loads(content(path, "CHIMEWAY_CONFIG"))
     except tomllib.TOMLDecodeError as error:
         raise InvalidSettings(f"{path} is not TOML: {str(error)[:200]}", path=str(path)) from None
     except (RecursionError, ValueError):  # what the reader's own language cannot hold
         told = "it is nested too deep, or holds a number too long"
         raise InvalidSettings(f"{path} is not TOML: {told}", path=str(path)) from None
-    for name in content:
+    for name in found:
         if name not in names:
-            near = _near(name, names)
-            raise InvalidSettings(f"{_bare(name)} in {path} is not a setting{near}", name=name)
-    return {name: _Given(value, str(path)) for name, value in content.items()}
-
-
-def _content(path: Path, variable: str) -> str:
-    """Read a file without the line's end that editors leave."""
-    try:
-        with path.open("rb") as file:
-            found = file.read(_CONTENT_BYTES + 1)
-        if len(found) > _CONTENT_BYTES:
-            raise OSError(0, f"it is longer than {_CONTENT_BYTES} bytes")
-        return found.decode("utf-8-sig").rstrip("\r\n")
-    except OSError as error:
-        told = error.strerror or type(error).__name__
-    except ValueError:  # UnicodeDecodeError quotes bytes of a secret
-        told = "it is not UTF-8"
-    raise InvalidSettings(f"{variable}: {path} cannot be read ({told})", variable=variable)
-
-
-def _near(name: str, known: Mapping[str, Any] | set[str] | list[str]) -> str:
-    """Say what may have been meant."""
-    near = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.75)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+            raise InvalidSettings(f"{bare(name)} in {path} is not a setting{near(name, names)}", name=name)
+    return {name: _Given(value, str(path)) for name, value in found.items()}
 
 
 def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSettings:
@@ -273,11 +247,11 @@ def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSett
         name = str(fault["loc"][0])
         one = given[name]
         if fault["type"] == "extra_forbidden":
-            near = _near(name, list(Settings.model_fields))
-            sentences.append(f"{_bare(name)} is not a setting{near}")
+            sentences.append(f"{bare(name)} is not a setting{near(name, Settings.model_fields)}")
             continue
-        value = _unshown(one.value) if name.endswith("_url") else _quoted(one.value)
-        sentences.append(f"{PREFIX}{name.upper()} is {value} ({one.origin}); right would be {_right(fault)}")
+        secret = name.endswith("_url") or name in _TABLES
+        value = unshown(one.value) if secret else quoted(one.value)
+        sentences.append(f"{PREFIX}{name.upper()} is {value} ({one.origin}); right would be {right(fault)}")
     variables = [f"{PREFIX}{str(fault['loc'][0]).upper()}" for fault in error.errors()]
     return InvalidSettings(". ".join(sentences), variables=variables)
 
@@ -297,38 +271,13 @@ def _refuse_unreadable(given: Mapping[str, _Given]) -> None:
             )
 
 
-def _quoted(value: Any) -> str:
-    """Return what was given, short and printable."""
-    if isinstance(value, int) and value.bit_length() > 64:  # Python itself refuses to write long ones
-        return f"an integer of {value.bit_length()} bits"
-    text = repr(value[: _SHOWN_CHARS + 1] if isinstance(value, str) else value)
-    return text if len(text) <= _SHOWN_CHARS + 2 else f"{text[:_SHOWN_CHARS]}..."
-
-
-def _bare(name: str) -> str:
-    """Return a name as it was written, where it is one."""
-    return name if name.isidentifier() and len(name) <= _SHOWN_CHARS else _quoted(name)
-
-
-def _unshown(value: Any) -> str:
-    """Say of what may hold a password how it begins, and no more."""
-    if not isinstance(value, str):
-        return "no text"
-    scheme = _SCHEME.match(value)
-    return f"'{scheme[0]}...'" if scheme else f"a text of {len(value)} characters, not shown for its password"
-
-
-def _right(fault: ErrorDetails) -> str:
-    """Turn pydantic's words, or our own, into what would be right."""
-    if fault["type"] == "value_error":
-        return str(fault["ctx"]["error"])
-    if fault["type"] in {"string_type", "path_type"}:
-        return "a text"
-    return fault["msg"].removeprefix("Input should be ")
-
-
 def _shown(value: Any, dumped: Any) -> str:
-    """Return the text of a value as one would write it, a secret without its password."""
+    """Return the text of a value as one would write it, a secret without its password.
+
+    Of a table only the names in it: which of its values are secrets is known where they are read.
+    """
+    if isinstance(value, dict):
+        return ", ".join(bare(name) for name in value)
     if isinstance(value, SecretStr):
         return _URL_PASSWORD.sub(r"\1\2***", value.get_secret_value())
     return "" if dumped is None else str(dumped)

@@ -26,15 +26,33 @@ attempt, so that mailboxes which drop doubles can, and a person who gets two see
 """
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field
 
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Message, SendFailure, Sent
 from chimeway.delivery.channels.mail import composed
 from chimeway.delivery.channels.smtp_connections import Connections, Keeping, hand_over
 from chimeway.delivery.channels.smtp_server import smtp_server, trusting
+from chimeway.setting_kinds import Duration, Sender, SmtpUrl
+from chimeway.setting_tables import Options as TableOptions
+from chimeway.setting_tables import ShownUrl
+
+
+class Options(TableOptions):
+    """`kind = "smtp"`; see `EmailChannel`."""
+
+    url: Annotated[SmtpUrl, ShownUrl()]
+    sender: Sender = Field(alias="from")
+    reply_to: Sender | None = None
+    ca_file: str | None = None
+    connections: int = Field(default=4, ge=1, le=100)
+    idle: Duration = timedelta(seconds=60)
+    messages_per_connection: int = Field(default=100, ge=1)
 
 
 class EmailChannel:
@@ -68,7 +86,7 @@ class EmailChannel:
             timeout_s: of one send.
             name: the channel's name in definitions.
             reply_to: where answers go; if left out, to the sender.
-            ca_file: a PEM file of authorities to trust besides the system's.
+            ca_file: a PEM file of ca_file to trust besides the system's.
             connections: how many are open at most.
             idle_s: after so long without a message a connection is closed.
             messages_per_connection: after so many it is closed: some servers like it so.
@@ -121,3 +139,18 @@ class EmailChannel:
             # Out of the deadline: the message is taken, whatever becomes of the connection.
             await self._connections.give_back(line)
         return Sent(provider_reference=reply[:200])
+
+
+def build(options: Options, name: str, clock: Clock) -> EmailChannel:
+    """Make the channel."""
+    return EmailChannel(
+        options.url.get_secret_value(),
+        options.sender,
+        name=name,
+        reply_to=options.reply_to,
+        ca_file=None if options.ca_file is None else Path(options.ca_file),
+        connections=options.connections,
+        idle_s=options.idle.total_seconds(),
+        messages_per_connection=options.messages_per_connection,
+        clock=clock,
+    )

@@ -2,8 +2,10 @@
 
 from typing import ClassVar
 
+from chimeway.clock import Clock
 from chimeway.delivery.channel import Message, Sent
 from chimeway.log import Events
+from chimeway.setting_tables import Options as TableOptions
 
 _log = Events()
 
@@ -34,3 +36,12 @@ class LogChannel:
             body=message.text if message.text is not None else message.body,
         )
         return Sent()
+
+
+class Options(TableOptions):
+    """`kind = "log"`: nothing is to be set."""
+
+
+def build(_options: Options, name: str, _clock: Clock) -> LogChannel:
+    """Make the channel."""
+    return LogChannel(name)

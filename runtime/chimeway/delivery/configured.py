@@ -1,0 +1,176 @@
+"""Channels as the settings have them: `[channels.email]`, its limits and its providers.
+
+    [channels.email]
+    concurrency = 8
+    [[channels.email.providers]]
+    kind = "smtp"
+    url = "smtp://mail.example.org"
+
+The limits of a channel hold for all its providers; a provider's own go before them. Limits may be set for any
+channel, also for one that an app declares; providers for none that an app declares. Nothing here connects.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any, Final
+
+from chimeway.clock import Clock
+from chimeway.delivery.channel import Channel
+from chimeway.delivery.kinds import KINDS, kind_called
+from chimeway.delivery.pacing import ChannelLimits
+from chimeway.errors import InvalidInput, InvalidSettings
+from chimeway.limits import MAX_IDENTIFIER_CHARS
+from chimeway.setting_kinds import Duration
+from chimeway.setting_tables import Options, Place, Setting, read_table
+from chimeway.setting_words import quoted
+
+_NO_PROVIDERS: Final = {
+    "in_app": "in_app is the inbox, which the engine writes itself",
+    "log": "log is built in; take another name for the channel",
+}
+
+
+class ProviderLimits(Options):
+    """What can be said of each provider by itself."""
+
+    timeout: Duration | None = None
+    rate: float | None = None
+    burst: int | None = None
+    breaker_failures: int | None = None
+    breaker_pause: Duration | None = None
+
+    def over(self, limits: ChannelLimits) -> ChannelLimits:
+        """Return the limits with what is set here in their place.
+
+        Raises:
+            InvalidSettings: a value cannot be.
+        """
+        given: dict[str, Any] = {}
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if name in ChannelLimits.__slots__:
+                given[name] = value
+            elif isinstance(value, timedelta):
+                given[f"{name}_s"] = value.total_seconds()
+        try:
+            return replace(limits, **given)
+        except InvalidInput as fault:
+            place = self._place.of(str(fault.details["field"]).removesuffix("_s"))
+            raise place.fault(f"cannot be ({self._place.origin}): {fault}") from None
+
+
+class ChannelTable(ProviderLimits):
+    """`[channels.<name>]`."""
+
+    concurrency: int | None = None
+    max_attempts: int | None = None
+    max_age: Duration | None = None
+    providers: list[Any] = []
+
+
+class ProviderTable(ProviderLimits):
+    """What `[[channels.<name>.providers]]` has in common, whatever its kind."""
+
+    kind: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredProvider:
+    """One provider: its name, and all there is to build it of."""
+
+    name: str
+    table: ProviderTable
+    options: Options
+    place: Place
+
+    def build(self, channel: str, clock: Clock) -> Channel:
+        """Make it; nothing is connected to yet."""
+        try:
+            return kind_called(self.table.kind).build(self.options, channel, clock)
+        except (InvalidSettings, InvalidInput) as fault:
+            raise self.place.fault(f"cannot be used ({self.place.origin}): {fault}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredChannel:
+    """One channel's limits, as far as they are set, and its providers in the order of failover."""
+
+    name: str
+    table: ChannelTable
+    providers: tuple[ConfiguredProvider, ...]
+    place: Place
+
+    def describe(self) -> Iterator[Setting]:
+        """Go through all that is set, secrets masked."""
+        yield from (row for row in self.table.describe() if not row.name.endswith(".providers"))
+        for one in self.providers:
+            yield from one.table.describe()
+            yield from one.options.describe()
+
+
+Configured = Mapping[str, ConfiguredChannel]
+
+
+def read_channels(given: Mapping[str, Any], place: Place, sender: str | None = None) -> Configured:
+    """Read the table of all channels.
+
+    Args:
+        given: channel's name → its table.
+        place: how faults name it.
+        sender: who sends e-mails, where an smtp provider does not say it.
+
+    Raises:
+        InvalidSettings: a fault, with its path.
+        MissingExtra: a provider's package is not installed.
+    """
+    return {name: _channel(name, table, place, sender) for name, table in given.items()}
+
+
+def _channel(name: str, given: object, places: Place, sender: str | None) -> ConfiguredChannel:
+    place = places.of(name)
+    if name == "in_app" or not _is_name(name):
+        why = _NO_PROVIDERS.get(name, f"a channel's name is a text of 1 to {MAX_IDENTIFIER_CHARS} characters")
+        raise place.fault(f"({place.origin}) cannot be set up: {why}")
+    table = read_table(ChannelTable, given, place)
+    table.over(ChannelLimits())
+    if table.providers and name in _NO_PROVIDERS:
+        raise place.fault(f"({place.origin}) cannot have providers: {_NO_PROVIDERS[name]}")
+    providers: list[ConfiguredProvider] = []
+    for position, one in enumerate(table.providers):
+        made = _provider(one, place.of("providers").of(position), sender, _count(table.providers[:position]))
+        if made.name in {other.name for other in providers}:
+            raise made.place.of("name").fault(f"is {quoted(made.name)} ({place.origin}), as another's before it")
+        made.table.over(table.over(ChannelLimits()))
+        providers.append(made)
+    return ConfiguredChannel(name, table, tuple(providers), place)
+
+
+def _provider(given: object, place: Place, sender: str | None, before: Mapping[str, int]) -> ConfiguredProvider:
+    if not isinstance(given, Mapping):
+        read_table(ProviderTable, given, place)
+    own = {key: value for key, value in dict(given).items() if key in ProviderTable.model_fields}  # type: ignore[call-overload]
+    table = read_table(ProviderTable, own, place)
+    if table.kind not in KINDS:
+        told = f"is {quoted(table.kind)} ({place.origin}); right would be one of {', '.join(KINDS)}"
+        raise place.of("kind").fault(told)
+    if table.name is not None and not _is_name(table.name):
+        told = f"a text of 1 to {MAX_IDENTIFIER_CHARS} characters, without control characters"
+        raise place.of("name").fault(f"is {quoted(table.name)} ({place.origin}); right would be {told}")
+    rest = {key: value for key, value in given.items() if key not in own}  # type: ignore[attr-defined]
+    if table.kind == "smtp" and sender is not None:
+        rest.setdefault("from", sender)
+    options = read_table(kind_called(table.kind).Options, rest, place)
+    name = table.name or f"{table.kind}-{before.get(table.kind, 0) + 1}"
+    return ConfiguredProvider(name, table, options, place)
+
+
+def _count(tables: list[Any]) -> dict[str, int]:
+    """Count the providers of each kind: the second smtp one is called smtp-2."""
+    kinds = [table.get("kind") for table in tables if isinstance(table, Mapping)]
+    return {kind: kinds.count(kind) for kind in kinds if isinstance(kind, str)}
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MAX_IDENTIFIER_CHARS and name.isprintable()
