@@ -1654,7 +1654,8 @@ end $$;
 -- Answers: begun (with its number) | unseen | stale | busy | gone.
 create function chimeway.begin_attempts(
     p_owner uuid, p_epoch bigint, p_node uuid,
-    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[]
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[]
 ) returns table (delivery_id uuid, answer text, attempt_no int)
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -1690,9 +1691,11 @@ begin
        and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
        and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox);
 
-    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at)
-    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock
-      from chimeway.deliveries d where d.id = any(v_passed);
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
+            provider)
+    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
+      from unnest(p_delivery, p_provider) p(id, provider) join chimeway.deliveries d on d.id = p.id
+     where d.id = any(v_passed);
     update chimeway.deliveries d
        set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
            next_attempt_at = null, address = coalesce(d.address, p.address), message = coalesce(d.message, p.message)
@@ -1712,6 +1715,16 @@ begin
       left join chimeway.deliveries d on d.id = p.id
       left join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard;
 end $$;
+
+-- The same of programs of schema version 2, which do not say which provider they call.
+create function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language sql as $$
+    select b.delivery_id, b.answer, b.attempt_no from chimeway.begin_attempts(
+        p_owner, p_epoch, p_node, p_delivery, p_run, p_revision, p_mailbox, p_address, p_message, null::text[]) b
+$$;
 
 -- Records what became of attempts (attempt_no null: of a delivery that never reached a provider, such
 -- as one whose template is at fault), and wakes runs that can now move.

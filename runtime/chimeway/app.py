@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from chimeway.client.checks import identifier
 from chimeway.client.chimeway import Chimeway
 from chimeway.delivery.channel import Channel, Message, Sent
-from chimeway.delivery.declared import Declared, FunctionChannel
+from chimeway.delivery.declared import Declared, FunctionChannel, Offer
+from chimeway.delivery.pacing import ChannelLimits
 from chimeway.errors import InvalidInput, WorkflowDefinitionVersionConflict
 from chimeway.extras import imported
 from chimeway.render.functions import Renderer, RendererKey
@@ -39,7 +40,7 @@ class App:
         """Take workflows, each in any of its forms; see `add`."""
         self._workflows: dict[tuple[str, int], Definition] = {}
         self._models: dict[tuple[str, int], type[BaseModel]] = {}
-        self._channels: dict[str, Channel] = {}
+        self._offers: dict[tuple[str, str], Offer] = {}
         self._renderers: dict[RendererKey, Renderer] = {}
         for workflow in workflows:
             self.add(workflow)
@@ -47,16 +48,15 @@ class App:
     def __repr__(self) -> str:
         """Name what is declared."""
         workflows = ", ".join(f"{key} version {version}" for key, version in self._workflows)
-        return (
-            f"<chimeway.App: {workflows or 'no workflow'}; channels: {', '.join(self._channels) or 'none'}>"
-        )
+        channels = ", ".join(dict.fromkeys(channel for channel, _ in self._offers))
+        return f"<chimeway.App: {workflows or 'no workflow'}; channels: {channels or 'none'}>"
 
     @property
     def declared(self) -> Declared:
         """What is declared so far, as a value."""
         return Declared(
             tuple(self._workflows.values()),
-            tuple(self._channels.values()),
+            tuple(self._offers.values()),
             dict(self._renderers),
             dict(self._models),
         )
@@ -92,7 +92,15 @@ class App:
         if isinstance(workflow, Workflow) and workflow.data_model is not None:
             self._models[name] = workflow.data_model
 
-    def channel(self, name: str, /, *, needs_address: bool | None = None) -> Callable[[_Sends], _Sends]:
+    def channel(
+        self,
+        name: str,
+        /,
+        *,
+        needs_address: bool | None = None,
+        provider: str | None = None,
+        limits: ChannelLimits | None = None,
+    ) -> Callable[[_Sends], _Sends]:
         """Declare the channel `name`: an async function, or a class or an object with `name` and `send`.
 
             @app.channel("sms")
@@ -102,31 +110,41 @@ class App:
 
         See `chimeway.Channel` for what it may raise. A function that returns None has sent the message.
         A class is called without arguments, here; what must be opened, it opens as an async context
-        manager, which a node enters at its start and leaves at its end. A send may take 60 seconds.
+        manager, which a node enters at its start and leaves at its end. A send may take 60 seconds,
+        where its limits say nothing else.
+
+        The same channel may be declared again with another provider, which is asked when those before
+        it fail: in the order of declaration, by the rules of failover.
 
         Args:
             name: the channel's name in definitions.
+            provider: what attempts and logs call this way out of the channel; if left out, its name.
+            limits: how fast, how often and how long; those that a class or an object carries as `limits`, if
+                left out. What holds for the whole channel (concurrency, attempts, age) is said by the first.
             needs_address: whether a recipient must have an address on this channel, which is so where
                 nothing is said; False for one that needs only the recipient's id. A class or an object
                 says it by an attribute of this name instead.
 
         Raises:
-            InvalidInput: the name is no name, is taken, or is another than the object's own.
+            InvalidInput: a name is no name, is taken, or is another than the object's own.
             TypeError: what is decorated is none of these.
         """
         taken = identifier("channel", name)
+        way = taken if provider is None else identifier("provider", provider)
+        if limits is not None and not isinstance(limits, ChannelLimits):
+            raise TypeError(f"limits: given {_called(limits)}, wanted a ChannelLimits")
         if taken in _BUILT_IN:
             raise InvalidInput(f"no channel can be called {taken}: {_BUILT_IN[taken]}", field="channel")
 
         def declare(thing: _Sends) -> _Sends:
             channel = _channel_of(taken, thing, needs_address)
-            if taken in self._channels:
+            if (other := self._offers.get((taken, way))) is not None:
                 raise InvalidInput(
-                    f"the channel {taken} is declared twice: by {_source(self._channels[taken])} and by "
-                    f"{_source(channel)}",
+                    f"the channel {taken} is declared twice: by {_source(other.channel)} and by "
+                    f"{_source(channel)}; for failover give each a provider= of its own",
                     field="channel",
                 )
-            self._channels[taken] = channel
+            self._offers[taken, way] = Offer(channel, way, limits)
             return thing
 
         return declare

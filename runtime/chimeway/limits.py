@@ -89,6 +89,9 @@ PAUSE_MOST_S: Final = 3_600.0
 INTAKE: Final = 2_000
 """Deliveries being loaded, on their way to a channel's queue."""
 
+HISTORY: Final = 20
+"""Attempts of a delivery that are looked back at: more than enough for any round of failover."""
+
 RECORDING: Final = 2_000
 """Results waiting to be written: of runs that somebody else has locked, and for so long."""
 

@@ -76,7 +76,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "delivery.failed": "delivery_id, run_id, error: a fault of ours kept it from being sent; again soon",
         "delivery.waiting_for_capable_node": "delivery_id, needs: another node has its channel",
         "delivery.logged": "delivery_id, run_id, tenant_id, recipient_id, channel, subject, body",
-        "channel.opened": "channel: ready to send",
+        "channel.opened": "channel, provider: ready to send",
         "channel.breaker": "channel, provider, state (open, trial, closed), failures, pause_s, endpoint",
         "channel.full": "channel, waiting, under_way, shut_s: what finds no room waits in the database",
         "channel.caught_up": "channel: nothing waits for it here any more",

@@ -92,7 +92,9 @@ def _table(value: object) -> object:
     try:
         found = json.loads(value, object_pairs_hook=_once_each, parse_constant=_no_number)
     except json.JSONDecodeError as fault:
-        raise ValueError(f'JSON, like {{"email": {{...}}}} ({fault.msg} at character {fault.pos + 1})') from None
+        raise ValueError(
+            f'JSON, like {{"email": {{...}}}} ({fault.msg} at character {fault.pos + 1})'
+        ) from None
     except RecursionError:
         raise ValueError("JSON that is not nested so deep") from None
     return found

@@ -3,14 +3,14 @@
 Whoever owns a table says what is in it by a subclass of `Options`, and reads it by `read_table`. Values have
 the types of TOML and JSON, and none is made to fit: `"8"` is no number. A field whose type is `SecretStr`
 is a secret: what stands in it is never shown, neither in a fault nor by `describe` (but for a URL of a
-server, which is shown without its password: `ShownUrl`). A secret X can always be given as `X_file` instead, the
-path of a file whose content it is; a path may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts what
+server, which is shown without its password: `ShownUrl`). A secret X can always be given as `X_file` instead:
+the path of a file whose content it is; it may begin with `$CREDENTIALS_DIRECTORY/`, where systemd puts what
 `LoadCredential=` names.
 """
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple, TypeVar, get_args
@@ -78,13 +78,14 @@ class Options(BaseModel):
         return self.model_dump(mode="json", include={name})[name]
 
 
-def read_table(model: type[Model], given: object, place: Place) -> Model:
+def read_table(model: type[Model], given: object, place: Place, *, also: Iterable[str] = ()) -> Model:
     """Return a table as its model; nothing but its shape is looked at.
 
     Args:
         model: what may be in it.
         given: what was.
         place: how faults name it.
+        also: names that the whole table knows, though this model does not: a misspelt one is told.
 
     Raises:
         InvalidSettings: all that is wrong with it, each fault with its path, what was given and what would
@@ -101,7 +102,7 @@ def read_table(model: type[Model], given: object, place: Place) -> Model:
     except ValidationError as error:
         # Not chained: the original shows what was given, passwords too.
         faults = error.errors(include_url=False, include_input=False)
-        said = [_said(model, values, fault, place) for fault in faults]
+        said = [_said(model, values, fault, place, also) for fault in faults]
         paths = [place.path + "".join(_step(key) for key in fault["loc"]) for fault in faults]
         raise InvalidSettings(". ".join(said), settings=paths) from None
     table._place = place  # noqa: SLF001  (our own class)
@@ -142,12 +143,14 @@ def _expanded(path: str, place: Place) -> Path:
     return Path(directory) / path.removeprefix(_CREDENTIALS)
 
 
-def _said(model: type[Options], values: Mapping[str, Any], fault: ErrorDetails, place: Place) -> str:
+def _said(
+    model: type[Options], values: Mapping[str, Any], fault: ErrorDetails, place: Place, also: Iterable[str]
+) -> str:
     """Say of a fault where it is, what was given and what would be right."""
     keys = fault["loc"]
     where = place.path + "".join(_step(key) for key in keys)
     if fault["type"] == "extra_forbidden":
-        known = _names(model) if len(keys) == 1 else []
+        known = [*_names(model), *also] if len(keys) == 1 else []
         return f"{where} ({place.origin}) is not a setting{near(str(keys[-1]), known)}"
     if fault["type"] == "missing":
         return f"{where} is not set ({place.origin}), and must be"

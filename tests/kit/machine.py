@@ -16,6 +16,7 @@ from chimeway.clock import SystemClock
 from chimeway.daemon.machine import Machine, Node
 from chimeway.delivery.channel import Channel, Message, Sent, TransientFailure
 from chimeway.delivery.pacing import ChannelLimits
+from chimeway.delivery.route import single
 from chimeway.engine.ownership import Tenure
 from chimeway.progression.retry import RetryPolicy
 from chimeway.render.renderers import Renderers
@@ -24,6 +25,7 @@ from chimeway.store import nodes
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.definitions import register
 from chimeway.store.ledger import Fence
+from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database, open_database
 from chimeway.workflow.parse import parse
 from kit.rows import Rows, rows_of
@@ -113,7 +115,7 @@ async def node_on(database: Database, *channels: Channel, name: str = "node") ->
     clock = SystemClock()
     for _ in range(3):
         await nodes.synchronise(database, clock)
-    node_id, names = uuid4(), {channel.name: channel for channel in channels}
+    node_id, names = uuid4(), {channel.name: single(channel, clock) for channel in channels}
     await nodes.enrol(database, node_id, name, "0", sorted(names))
     return Node(
         id=node_id,
@@ -126,6 +128,7 @@ async def node_on(database: Database, *channels: Channel, name: str = "node") ->
         renderers=Renderers(templates=TEMPLATES),
         channels=names,
         max_lateness_s=5.0,
+        schema_version=VERSION,
     )
 
 

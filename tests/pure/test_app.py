@@ -151,7 +151,10 @@ WRONG: dict[str, tuple[Callable[[App], object], type[Exception], str]] = {
     "channel twice": (
         _twice(lambda app: app.channel("sms")(send_sms)),
         InvalidInput,
-        "invalid_input: the channel sms is declared twice: by {m}.send_sms and by {m}.send_sms",
+        (
+            "invalid_input: the channel sms is declared twice: by {m}.send_sms and by {m}.send_sms; "
+            "for failover give each a provider= of its own"
+        ),
     ),
     "channel of another name": (
         lambda app: app.channel("text")(Sms),

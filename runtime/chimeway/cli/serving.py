@@ -12,6 +12,7 @@ from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json
 from chimeway.cli.tables import print_table
 from chimeway.daemon import serve as run_node
+from chimeway.daemon.channels import described
 from chimeway.delivery.declared import NOTHING_DECLARED
 from chimeway.settings import Settings
 
@@ -57,7 +58,7 @@ def serve(
 
 
 def _print(settings: Settings, as_json: AsJson) -> None:
-    rows = settings.describe()
+    rows = [*settings.describe(), *described(settings)]
     if as_json:
         print_json({"settings": [row._asdict() for row in rows], "warnings": settings.warnings()})
         return

@@ -16,11 +16,11 @@ from uuid import UUID
 
 from chimeway.clock import Clock
 from chimeway.delivery.abandoned import Foundling
-from chimeway.delivery.channel import Channel, needs_address
 from chimeway.delivery.dispatcher import Dispatcher, Wires
 from chimeway.delivery.lane import OpenWay, Way
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.delivery.results import Results
+from chimeway.delivery.route import Route
 from chimeway.delivery.sending import Parts, Sender
 from chimeway.engine.actor import Actor
 from chimeway.engine.listener import Listener
@@ -59,8 +59,10 @@ class Node:
     clock: Clock
     catalogue: Catalogue
     renderers: Renderers
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, Route]
     max_lateness_s: float
+    schema_version: int
+    """As it was at the start: a program works on the version before its own, too."""
 
 
 class Machine:
@@ -69,13 +71,13 @@ class Machine:
     def __init__(self, node: Node, tenure: Tenure, group: asyncio.TaskGroup) -> None:
         """Build and wire; nothing runs yet."""
         database, clock = node.database, node.clock
-        addressless = frozenset(c.name for c in node.channels.values() if not needs_address(c))
+        addressless = frozenset(r.name for r in node.channels.values() if not r.needs_address)
         self._node, self._tenure, self._group = node, tenure, group
-        self._ledger = Ledger(database, node.catalogue, tenure)
+        self._ledger = Ledger(database, node.catalogue, tenure, node.schema_version)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
         actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
         self._roster = Roster(actor.play, group, clock)
-        self._results = Results(self._ledger.record, clock)
+        self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
@@ -185,14 +187,16 @@ class Machine:
 
     def _way(self, channel: str) -> tuple[Way, int]:
         """Return where the lane of a channel leads, and how many calls at once it makes."""
-        limits = getattr(self._node.channels.get(channel), "limits", None) or ChannelLimits()
-        return OpenWay(), limits.concurrency
+        route = self._node.channels.get(channel)
+        return (
+            (OpenWay(), ChannelLimits().concurrency) if route is None else (route, route.limits.concurrency)
+        )
 
 
 class Ledger:
     """The batched doors to the store: load, commit, begin, record."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, schema_version: int) -> None:
         """Take the tenure under whose fence decisions and attempts are written."""
         fence = tenure.fence
         self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
@@ -203,7 +207,7 @@ class Ledger:
             told="commit_decisions", limit=LEDGER_BATCH, lanes=2,
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
-            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
+            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows, schema_version),
             told="begin_attempts", limit=LEDGER_BATCH,
         )  # fmt: skip
         self.record: Batcher[deliveries.Outcome, deliveries.Recorded] = Batcher(

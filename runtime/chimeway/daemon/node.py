@@ -7,7 +7,7 @@ again. Nothing of a tenure outlives it.
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Final
@@ -15,14 +15,12 @@ from uuid import uuid4
 
 from chimeway import log
 from chimeway.clock import SystemClock
+from chimeway.daemon.channels import configured, routes
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
-from chimeway.delivery.channel import Channel, opened
-from chimeway.delivery.channels.email import EmailChannel
-from chimeway.delivery.channels.log import LogChannel
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership
-from chimeway.errors import ChimewayError, InvalidSettings, SchemaMismatch
+from chimeway.errors import ChimewayError, SchemaMismatch
 from chimeway.limits import BEAT_S
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
@@ -94,18 +92,19 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     _log.info("daemon.starting", version=package, node=settings.node_name, node_id=str(node_id))
     for text in settings.warnings():
         _log.warning("settings.warning", text=text)
+    found = configured(settings)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_meant(settings))
         database = await stack.enter_async_context(
             open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL)
         )
-        await _check(database)
+        there = await _check(database)
         clock = await _clock(database)
         renderers = Renderers(declared.renderers, read_templates(settings.templates_dir))
         for name in renderers.shadowed():
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
-        channels = await _channels(settings, clock, declared.channels, stack)
+        channels = await stack.enter_async_context(routes(found, declared.offers, clock))
         node = Node(
             id=node_id,
             name=settings.node_name,
@@ -117,6 +116,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             renderers=renderers,
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
+            schema_version=there,
         )
         await _enrol(node)
         stack.push_async_callback(_leave, node)
@@ -154,12 +154,14 @@ def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:
     return None
 
 
-async def _check(database: Database) -> None:
+async def _check(database: Database) -> int:
+    """Return the schema's version, or raise why this node cannot work on it."""
     there = await schema.require(database)
     if there.number != schema.VERSION:
         _log.warning("schema.other", version=there.number, known=schema.VERSION)
     if await schema.has_test_clock(database):
         raise SchemaMismatch("time stands still in this database: its schema was installed for tests")
+    return there.number
 
 
 async def _clock(database: Database) -> SystemClock:
@@ -168,28 +170,6 @@ async def _clock(database: Database) -> SystemClock:
     for _ in range(_MEASURES):
         await nodes.synchronise(database, clock)
     return clock
-
-
-async def _channels(
-    settings: Settings, clock: SystemClock, declared: Sequence[Channel], stack: AsyncExitStack
-) -> Mapping[str, Channel]:
-    channels: list[Channel] = [LogChannel(), *declared]
-    if settings.smtp_url is not None:
-        if settings.email_from is None:
-            raise InvalidSettings(
-                "CHIMEWAY_EMAIL_FROM is not set, and CHIMEWAY_SMTP_URL is: who sends the e-mails?",
-                variable="CHIMEWAY_EMAIL_FROM",
-            )
-        channels.append(EmailChannel(settings.smtp_url.get_secret_value(), settings.email_from, clock=clock))
-        if "email" in {channel.name for channel in declared}:
-            raise InvalidSettings(
-                "CHIMEWAY_SMTP_URL is set, and the app declares a channel email too: one of them, please",
-                variable="CHIMEWAY_SMTP_URL",
-            )
-    for channel in channels:
-        await stack.enter_async_context(opened(channel))
-        _log.info("channel.opened", channel=channel.name)
-    return {channel.name: channel for channel in channels}
 
 
 async def _enrol(node: Node) -> None:

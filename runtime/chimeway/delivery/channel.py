@@ -165,6 +165,11 @@ def classify(error: Exception) -> ErrorClass:
             return "unknown"
 
 
+def retry_after(error: Exception) -> float | None:
+    """Return the seconds that the provider asked to wait, if it did."""
+    return error.retry_after if isinstance(error, RateLimited | TransientFailure) else None
+
+
 def checked(answer: object) -> Sent:
     """Return the answer of a send; anything but a `Sent` raises `UnknownOutcome`."""
     if not isinstance(answer, Sent):

@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
+from pydantic import Field
+
 from chimeway.clock import Clock
 from chimeway.delivery.channel import Channel
 from chimeway.delivery.kinds import KINDS, kind_called
@@ -57,7 +59,9 @@ class ProviderLimits(Options):
             return replace(limits, **given)
         except InvalidInput as fault:
             place = self._place.of(str(fault.details["field"]).removesuffix("_s"))
-            raise place.fault(f"cannot be ({self._place.origin}): {fault}") from None
+            wanted = str(fault).partition("wanted ")[2]
+            told = f"is {quoted(fault.details['given'])} ({place.origin}); right would be {wanted}"
+            raise place.fault(told) from None
 
 
 class ChannelTable(ProviderLimits):
@@ -66,7 +70,7 @@ class ChannelTable(ProviderLimits):
     concurrency: int | None = None
     max_attempts: int | None = None
     max_age: Duration | None = None
-    providers: list[Any] = []
+    providers: list[Any] = Field(default=[], repr=False)  # read one by one, each as its kind says
 
 
 class ProviderTable(ProviderLimits):
@@ -141,13 +145,16 @@ def _channel(name: str, given: object, places: Place, sender: str | None) -> Con
     for position, one in enumerate(table.providers):
         made = _provider(one, place.of("providers").of(position), sender, _count(table.providers[:position]))
         if made.name in {other.name for other in providers}:
-            raise made.place.of("name").fault(f"is {quoted(made.name)} ({place.origin}), as another's before it")
+            told = f"is {quoted(made.name)} ({place.origin}), as another's before it: give it another"
+            raise made.place.of("name").fault(told)
         made.table.over(table.over(ChannelLimits()))
         providers.append(made)
     return ConfiguredChannel(name, table, tuple(providers), place)
 
 
-def _provider(given: object, place: Place, sender: str | None, before: Mapping[str, int]) -> ConfiguredProvider:
+def _provider(
+    given: object, place: Place, sender: str | None, before: Mapping[str, int]
+) -> ConfiguredProvider:
     if not isinstance(given, Mapping):
         read_table(ProviderTable, given, place)
     own = {key: value for key, value in dict(given).items() if key in ProviderTable.model_fields}  # type: ignore[call-overload]
@@ -161,7 +168,7 @@ def _provider(given: object, place: Place, sender: str | None, before: Mapping[s
     rest = {key: value for key, value in given.items() if key not in own}  # type: ignore[attr-defined]
     if table.kind == "smtp" and sender is not None:
         rest.setdefault("from", sender)
-    options = read_table(kind_called(table.kind).Options, rest, place)
+    options = read_table(kind_called(table.kind).Options, rest, place, also=ProviderTable.model_fields)
     name = table.name or f"{table.kind}-{before.get(table.kind, 0) + 1}"
     return ConfiguredProvider(name, table, options, place)
 

@@ -24,7 +24,7 @@ from chimeway.clock import jittered
 from chimeway.delivery.intake import Intake
 from chimeway.delivery.lane import Lane, Way
 from chimeway.delivery.results import Results
-from chimeway.delivery.sending import Sender, Sending
+from chimeway.delivery.sending import Sender, Sending, Shut
 from chimeway.fair import Places
 from chimeway.limits import LOAD_BATCH, RECORDING
 from chimeway.log import Events
@@ -161,19 +161,24 @@ class Dispatcher:
         return None if self._closed else await self._loader(delivery_id)
 
     async def _send(self, sending: Sending) -> bool:
-        delivery, recorded_by_another = sending.delivery, False
+        delivery, kept = sending.delivery, False
         try:
             answer = await self._sender.send(sending, self._load_again)
             if isinstance(answer, Outcome):
                 await self._place_to_record(delivery.tenant_id)
-                recorded_by_another = True
+                kept = True
                 self._group.create_task(
                     self._record(answer, delivery.tenant_id), name=f"record-{delivery.id}"
                 )
+            elif isinstance(answer, Shut):
+                kept = not self._closed and self._ways(delivery.channel)[0].closed_for() > 0.0
+                if not kept:  # the way is open to others: this one must wait for its own provider
+                    self._wires.put_off(delivery.id, answer.for_s)
+                return not kept
             elif answer is not None:
                 self._wires.put_off(delivery.id, answer)
         finally:
-            if not recorded_by_another:
+            if not kept:
                 self._leave(delivery.id)
         return True
 

@@ -75,3 +75,9 @@ def _check_positive(name: str, given: object) -> None:
 
 def _refused(name: str, given: object, wanted: str) -> InvalidInput:
     return InvalidInput(f"{name}: given {given!r}, wanted {wanted}", field=name, given=given)
+
+
+def limits_of(channel: object) -> ChannelLimits:
+    """Return the limits that a channel carries, or the usual ones."""
+    own = getattr(channel, "limits", None)
+    return own if isinstance(own, ChannelLimits) else ChannelLimits()

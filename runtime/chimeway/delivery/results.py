@@ -2,11 +2,14 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 from typing import Final, Literal
 
 from chimeway.clock import Clock, jittered
-from chimeway.delivery.channel import RateLimited, Sent, TransientFailure, classify
+from chimeway.delivery.channel import Sent, classify, retry_after
+from chimeway.delivery.route import Route, Tried, tried
 from chimeway.limits import MAX_NOTE_CHARS
 from chimeway.progression.listens import outcome_moves
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
@@ -25,14 +28,29 @@ class Results:
         self,
         write: Callable[[Outcome], Awaitable[Recorded]],
         clock: Clock,
+        channels: Mapping[str, Route],
         policy: RetryPolicy = DEFAULT_RETRY_POLICY,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take how results are written, in batches, the rules of retrying, and what draws their jitter."""
+        """Take how results are written, in batches, and what says when to try again.
+
+        Args:
+            write: writes one.
+            clock: tells when.
+            channels: their limits go before those of `policy`, and they know whom else to ask.
+            policy: the pauses between attempts.
+            draw: draws their jitter.
+        """
         self._write = write
         self._clock = clock
+        self._channels = channels
         self._policy = policy
         self._draw = draw
+
+    def too_old(self, delivery: Sendable) -> bool:
+        """Say whether no further attempt may begin: its first was too long ago (nothing ran meanwhile)."""
+        first, policy = delivery.first_attempt_at, self._policy_of(delivery)
+        return first is not None and self._clock.now() > first + timedelta(seconds=policy.max_age_s)
 
     def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:
         """The provider took it."""
@@ -45,20 +63,36 @@ class Results:
             provider_reference=None if sent.provider_reference is None else said(sent.provider_reference),
         )
 
-    def failure(self, delivery: Sendable, run: Loaded, attempt: int, error: Exception) -> Outcome:
-        """Say whether, and when, it is tried again."""
+    def failure(
+        self,
+        delivery: Sendable,
+        run: Loaded,
+        attempt: int,
+        error: Exception,
+        *,
+        provider: str | None = None,
+        address: str | None = None,
+    ) -> Outcome:
+        """Say whether, and when, it is tried again.
+
+        Args:
+            delivery: as it was loaded before this attempt was begun.
+            run: its run.
+            attempt: which one failed.
+            error: what was raised.
+            provider: who was asked, where that is known.
+            address: for whom.
+        """
         error_class = classify(error)
         now = self._clock.now()
-        rate_limited = error_class == "rate_limited"
         follows = after_failure(
-            self._policy,
+            self._policy_of(delivery),
             Failure(
                 error_class,
-                attempts=delivery.counted_attempts + (0 if rate_limited else 1),
+                attempts=delivery.counted_attempts + (0 if error_class == "rate_limited" else 1),
                 first_attempt_at=delivery.first_attempt_at or now,
-                retry_after_s=error.retry_after
-                if isinstance(error, RateLimited | TransientFailure)
-                else None,
+                retry_after_s=retry_after(error),
+                another=self._another(delivery, Tried(provider, error_class), address),
             ),
             now=now,
             jitter=self._draw(),
@@ -73,6 +107,20 @@ class Results:
             delivery.id, delivery.run_id, attempt, outcome, "failed", None, error_class, note,
             next_attempt_at=follows.at, nudge=_moves(delivery, run),
         )  # fmt: skip
+
+    def _policy_of(self, delivery: Sendable) -> RetryPolicy:
+        """Return the pauses that hold for all, with the limits of the delivery's channel."""
+        route = self._channels.get(delivery.channel)
+        if route is None:
+            return self._policy
+        limits = route.limits
+        return replace(self._policy, max_attempts=limits.max_attempts, max_age_s=limits.max_age_s)
+
+    def _another(
+        self, delivery: Sendable, last: Tried, address: str | None
+    ) -> Literal["at_once", "later", "none"]:
+        route = self._channels.get(delivery.channel)
+        return "none" if route is None else route.another([*tried(delivery), last], address)
 
     async def try_record(self, outcome: Outcome) -> Recorded:
         """Write a result once; the answer may be `busy`."""

@@ -13,16 +13,10 @@ from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
-from chimeway.delivery.channel import (
-    Channel,
-    Message,
-    TransientFailure,
-    UnknownOutcome,
-    checked,
-    needs_address,
-)
+from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
 from chimeway.delivery.results import Results, ended_unsent
-from chimeway.limits import CLOCK_AHEAD_MS, SEND_TIMEOUT_S
+from chimeway.delivery.route import Provider, Route, tried
+from chimeway.limits import CLOCK_AHEAD_MS
 from chimeway.log import Events
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Noop
@@ -56,6 +50,13 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
+class Shut:
+    """Nobody by whom it may be sent can be called now; the first of them can in so many seconds."""
+
+    for_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """What a sender works with; `begin` makes attempts durable, in batches."""
 
@@ -63,7 +64,7 @@ class Parts:
     clock: Clock
     node: UUID
     renderers: Renderers
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, Route]
     begin: Callable[[Beginning], Awaitable[Begun]]
     results: Results
     trusted: Callable[[], bool]
@@ -91,7 +92,7 @@ class Sender:
         # While a workflow is paused nobody listens: a retry goes on unless something was said since.
         return delivery.attempt_count > 0 and snapshot.run.mailbox_count == sending.run.mailbox_seen
 
-    async def send(self, sending: Sending, load: Load) -> Outcome | float | None:
+    async def send(self, sending: Sending, load: Load) -> Outcome | Shut | float | None:
         """Try to send once.
 
         Args:
@@ -99,8 +100,8 @@ class Sender:
             load: loads it again, when the rows have moved on.
 
         Returns:
-            What became of it, to be recorded; or in how many seconds to come again; None: nothing is left to
-            do, or others will say when.
+            What became of it, to be recorded; or that the way is shut; or in how many seconds to come again;
+            None: nothing is left to do, or others will say when.
 
         Raises:
             LeaseLost: another node has taken over.
@@ -127,41 +128,53 @@ class Sender:
             return jittered(_FAULT_AGAIN_S)
         return jittered(_BUSY_AGAIN_S)
 
-    async def _once(self, sending: Sending) -> "Outcome | float | _Again | None":
+    async def _once(self, sending: Sending) -> "Outcome | Shut | float | _Again | None":
         delivery = sending.delivery
         if not self.wanted(sending):
             return None
         if self._run_goes_first(sending.run):
             self._with.nudge(delivery.run_id)
             return jittered(_RUN_FIRST_S)
-        channel = self._with.channels.get(delivery.channel)
-        if channel is None:
+        route = self._with.channels.get(delivery.channel)
+        if route is None:
             return await self._lacking(delivery)
         if not self._with.trusted():
             return jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
-        address, message = self._address(sending, channel), self._message(sending)
+        if self._with.results.too_old(delivery):
+            note = "the first attempt was longer ago than the channel's max_age"
+            return ended_unsent(delivery, "cancelled", "retries_exhausted", None, note)
+        address = self._address(sending, route)
+        if address is None and route.needs_address:
+            return ended_unsent(delivery, "suppressed", "no_address")
+        provider = route.choose(tried(delivery), address)
+        if not isinstance(provider, Provider):
+            return Shut(provider)
+        message = self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
                 "delivery.render_failed", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
                 render_key=delivery.render_key, channel=delivery.channel, fault=message.reason,
             )  # fmt: skip
             return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
-        if address is None and needs_address(channel):
-            return ended_unsent(delivery, "suppressed", "no_address")
-        return await self._attempt(sending, channel, address, message)
+        wait_s = provider.take(address)
+        if wait_s > 0:
+            return Shut(wait_s)
+        return await self._attempt(sending, provider, address, message)
 
     async def _attempt(
-        self, sending: Sending, channel: Channel, address: str | None, message: Mapping[str, Any]
+        self, sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]
     ) -> "Outcome | float | _Again | None":
-        delivery, run = sending.delivery, sending.run
-        mailbox = run.snapshot.run.mailbox_count if run.snapshot else 0
-        begun = await self._with.begin(
-            Beginning(delivery.id, delivery.run_id, delivery.revision, mailbox, address, dict(message))
-        )
+        """Begin an attempt. Its place at the provider's gate is taken; it is given back if none begins."""
+        begun = None
+        try:
+            begun = await self._with.begin(_beginning(sending, provider, address, message))
+        finally:
+            if begun is None or begun.answer != "begun":
+                provider.give_back(address)
         match begun.answer:
             case "begun":
                 made = _message_of(sending, address, message)
-                return await self._call(sending, channel, made, begun.attempt_no or 0)
+                return await self._call(sending, provider, made, begun.attempt_no or 0)
             case "unseen" | "stale":
                 return _Again()
             case "busy":
@@ -169,30 +182,44 @@ class Sender:
             case "gone":
                 return None
 
-    async def _call(self, sending: Sending, channel: Channel, message: Message, attempt: int) -> Outcome:
+    async def _call(self, sending: Sending, provider: Provider, message: Message, attempt: int) -> Outcome:
         delivery = sending.delivery
-        told = {"delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel}
-        _log.info("delivery.attempt", **told, attempt=attempt)
+        told = {
+            "delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel,
+            "provider": provider.name, "attempt": attempt,
+        }  # fmt: skip
+        _log.info("delivery.attempt", **told)
         began = self._with.clock.monotonic()
+        answer = await self._answer(provider, message)
+        if isinstance(answer, Exception):
+            outcome = self._with.results.failure(
+                delivery, sending.run, attempt, answer, provider=provider.name, address=message.address
+            )
+        else:
+            outcome = self._with.results.success(delivery, attempt, answer)
+        _log.info(
+            "delivery.outcome", **told, outcome=outcome.outcome, error_class=outcome.error_class,
+            seconds=round(self._with.clock.monotonic() - began, 4),
+        )  # fmt: skip
+        return outcome
+
+    async def _answer(self, provider: Provider, message: Message) -> Sent | Exception:
+        """Call the provider; tell its gate how that ended, before anybody asks the gate again."""
+        if not self._with.trusted():
+            provider.give_back(message.address)
+            return TransientFailure("the lease was in doubt right before the call")
+        answer: Sent | Exception
         try:
-            if not self._with.trusted():
-                raise TransientFailure("the lease was in doubt right before the call")
-            async with asyncio.timeout(SEND_TIMEOUT_S):
-                sent = checked(await channel.send(message))
+            async with asyncio.timeout(provider.limits.timeout_s):
+                answer = checked(await provider.channel.send(message))
         except asyncio.CancelledError:
             if _is_being_cancelled():
                 raise
-            error = UnknownOutcome("the channel cancelled its own send")
-            outcome = self._with.results.failure(delivery, sending.run, attempt, error)
+            answer = UnknownOutcome("the channel cancelled its own send")
         except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
-            outcome = self._with.results.failure(delivery, sending.run, attempt, error)
-        else:
-            outcome = self._with.results.success(delivery, attempt, sent)
-        _log.info(
-            "delivery.outcome", **told, attempt=attempt, outcome=outcome.outcome,
-            error_class=outcome.error_class, seconds=round(self._with.clock.monotonic() - began, 4),
-        )  # fmt: skip
-        return outcome
+            answer = error
+        provider.record(answer, message.address)
+        return answer
 
     def _run_goes_first(self, run: Loaded) -> bool:
         """Say whether the run has a decision to make: then what it planned may no longer hold."""
@@ -212,11 +239,11 @@ class Sender:
         _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
         return None
 
-    def _address(self, sending: Sending, channel: Channel) -> str | None:
+    def _address(self, sending: Sending, route: Route) -> str | None:
         """The address of the first attempt stays: all attempts of a delivery are one message."""
         if sending.delivery.address is not None:
             return sending.delivery.address
-        known = sending.run.recipient.addresses.get(channel.name)
+        known = sending.run.recipient.addresses.get(route.name)
         return None if known is None else str(known)
 
     def _message(self, sending: Sending) -> Mapping[str, Any] | RenderFault:
@@ -246,6 +273,16 @@ class _Again:
 def _unborn(_step: Step, _visit: int) -> Birth:
     """Answer for deliveries of a decision that is only asked about, never written."""
     return Birth("pending")
+
+
+def _beginning(
+    sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]
+) -> Beginning:
+    delivery, snapshot = sending.delivery, sending.run.snapshot
+    mailbox = snapshot.run.mailbox_count if snapshot else 0
+    return Beginning(
+        delivery.id, delivery.run_id, delivery.revision, mailbox, address, dict(message), provider.name
+    )
 
 
 def _message_of(sending: Sending, address: str | None, message: Mapping[str, Any]) -> Message:

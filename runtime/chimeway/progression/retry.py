@@ -61,13 +61,15 @@ class Failure:
     """One failed attempt, and the history that counts.
 
     `attempts` counts the attempts so far, this one included, those that were rate-limited left out
-    (an `unknown` one counts). `retry_after_s` is what the provider asked for, as it stands.
+    (an `unknown` one counts). `retry_after_s` is what the provider asked for, as it stands. `another` says
+    whether another provider of the channel may be asked: at once, later, or none.
     """
 
     error_class: FailureClass
     attempts: int
     first_attempt_at: datetime
     retry_after_s: float | None = None
+    another: Literal["at_once", "later", "none"] = "none"
 
 
 def after_failure(policy: RetryPolicy, failure: Failure, *, now: datetime, jitter: float) -> Retry | GiveUp:
@@ -80,7 +82,9 @@ def after_failure(policy: RetryPolicy, failure: Failure, *, now: datetime, jitte
         jitter: the draw, evenly from [0, 1).
 
     Returns:
-        when to try again, never before the provider's Retry-After; or why not to.
+        when to try again, never before the provider's Retry-After (another provider did not ask for it); or
+        why not to. A delivery whose next try would be later than its age allows ends now, and not at
+        that later time: what a rule does then, it does while it matters.
 
     Raises:
         AssertionError: `jitter` is no such draw.
@@ -88,7 +92,9 @@ def after_failure(policy: RetryPolicy, failure: Failure, *, now: datetime, jitte
     if not 0 <= jitter < 1:
         raise AssertionError(f"jitter must be in [0, 1): {jitter}")
     match failure.error_class:
-        case "permanent" | "configuration":
+        case "permanent":
+            return GiveUp("permanent_failure")
+        case "configuration" if failure.another == "none":
             return GiveUp("permanent_failure")
         case "bounced":
             return GiveUp("bounced")
@@ -97,7 +103,7 @@ def after_failure(policy: RetryPolicy, failure: Failure, *, now: datetime, jitte
             # wait about as long as one has waited already, which doubles as well.
             spent_s = (now - failure.first_attempt_at).total_seconds()
             return _retry(policy, failure, now, jitter * _ceiling(policy, spent_s))
-        case "transient" | "timeout" | "unknown":
+        case "transient" | "timeout" | "unknown" | "configuration":
             if failure.attempts >= policy.max_attempts:
                 return GiveUp("retries_exhausted")
             doublings = min(max(failure.attempts - 1, 0), 62)
@@ -113,7 +119,7 @@ def _ceiling(policy: RetryPolicy, seconds: float) -> float:
 def _retry(policy: RetryPolicy, failure: Failure, now: datetime, delay_s: float) -> Retry | GiveUp:
     """Retry-After is added to the draw, not taken instead: else a herd returns at one instant."""
     delay_s += _asked_for(failure.retry_after_s, policy.max_age_s)
-    at = now + timedelta(seconds=delay_s)
+    at = now + timedelta(seconds=0 if failure.another == "at_once" else delay_s)
     if at > failure.first_attempt_at + timedelta(seconds=policy.max_age_s):
         return GiveUp("retries_exhausted")
     return Retry(at)

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from chimeway.limits import HISTORY
 from chimeway.store.ledger import Fence
+from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database, column
 
 BeginAnswer: TypeAlias = Literal["begun", "unseen", "stale", "busy", "gone"]
@@ -33,6 +35,8 @@ class Sendable:
     first_attempt_at: datetime | None
     address: str | None
     message: dict[str, Any] | None
+    history: list[list[Any]]
+    """[provider, error class] of failed attempts, the oldest first; None where no provider is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,7 @@ class Beginning:
     mailbox: int
     address: str | None
     message: dict[str, Any]
+    provider: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +90,29 @@ class Recorded:
 
 async def load_sendables(database: Database, ids: Sequence[UUID]) -> dict[UUID, Sendable]:
     """Return deliveries by id."""
-    rows = await database.fetch("load_deliveries", list(ids))
+    rows = await database.fetch("load_deliveries", list(ids), HISTORY)
     names = Sendable.__slots__
     return {row["id"]: Sendable(**{name: row[name] for name in names}) for row in rows}
 
 
 async def begin_attempts(
-    database: Database, fence: Fence | None, node: UUID, rows: Sequence[Beginning]
+    database: Database,
+    fence: Fence | None,
+    node: UUID,
+    rows: Sequence[Beginning],
+    schema_version: int = VERSION,
 ) -> list[Begun]:
-    """Write attempt rows, each guarded by its delivery's revision and its run's mailbox."""
+    """Write attempt rows, each guarded by its delivery's revision and its run's mailbox.
+
+    On schema version 2 they cannot name their provider.
+    """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    names = ("delivery_id", "run_id", "revision", "mailbox", "address", "message")
-    found = await database.fetch(
-        "begin_attempts", owner, epoch, node, *(column(rows, name) for name in names)
-    )
+    names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message"]
+    statement = "begin_attempts_2"
+    if schema_version > 2:
+        names.append("provider")
+        statement = "begin_attempts"
+    found = await database.fetch(statement, owner, epoch, node, *(column(rows, name) for name in names))
     answers = {row["delivery_id"]: Begun(row["answer"], row["attempt_no"]) for row in found}
     return [answers[row.delivery_id] for row in rows]
 

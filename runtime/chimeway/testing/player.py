@@ -18,7 +18,7 @@ from uuid import UUID, uuid4
 
 from chimeway.delivery.channel import Channel, UnknownOutcome
 from chimeway.delivery.results import Results
-from chimeway.delivery.sending import Parts, Sender, Sending
+from chimeway.delivery.sending import Parts, Sender, Sending, Shut
 from chimeway.engine.courier import IN_APP
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, RunBusy
@@ -33,6 +33,7 @@ from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.store.runs import NO_ID, Loaded
 from chimeway.store.text import fault_note
+from chimeway.testing.routes import Routes
 from chimeway.testing.times import JourneyTime
 from chimeway.workflow.definition import Definition, NotifyAction
 from chimeway.workflow.encode import conditions_of
@@ -74,10 +75,11 @@ class Player:
         self._node = uuid4()
         self._seam = Seam(self._load, self._commit, cast.renderers, cast.addressless)
         draw = random.Random(cast.seed).random  # noqa: S311  (jitter, no secret)
-        self._results = Results(self._record, self._clock, cast.retry, draw)
+        routes = Routes(cast.channels, self._clock, cast.retry)
+        self._results = Results(self._record, self._clock, routes, cast.retry, draw)
         self._sender = Sender(
             Parts(
-                cast.database, self._clock, self._node, cast.renderers, cast.channels, self._begin,
+                cast.database, self._clock, self._node, cast.renderers, routes, self._begin,
                 self._results, trusted=lambda: True, nudge=self._nudge,
             )
         )  # fmt: skip
@@ -188,6 +190,7 @@ class Player:
                 self._owed.append(answer)
                 await self._write_down()
                 return True
+            assert not isinstance(answer, Shut), "the gates of a played journey are always open"
             if answer is None or self._nudged:
                 return False  # nothing is left to do, or the run goes first
             await patience.wait()

@@ -86,7 +86,7 @@ class EmailChannel:
             timeout_s: of one send.
             name: the channel's name in definitions.
             reply_to: where answers go; if left out, to the sender.
-            ca_file: a PEM file of ca_file to trust besides the system's.
+            ca_file: a PEM file of authorities to trust besides the system's.
             connections: how many are open at most.
             idle_s: after so long without a message a connection is closed.
             messages_per_connection: after so many it is closed: some servers like it so.

@@ -641,6 +641,20 @@ declare
     v_stopped uuid[];
     v_seen    pg_snapshot;
     v_clock   timestamptz;
+
+-- Attempts name their provider.
+create function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked uuid[];
+    v_passed uuid[];
+    v_seen   pg_snapshot;
+    v_clock  timestamptz;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
@@ -774,5 +788,59 @@ begin
       from unnest(p_run, p_decision, p_now) p(id, decision, now)
       left join chimeway.workflow_runs r on r.id = p.id;
 end $$;
+
+
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    v_seen := chimeway.route_for_runs(v_locked);
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(d.id), '{}') into v_passed
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      join chimeway.deliveries d on d.id = p.id
+      join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
+      join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+     where d.run_id = any(v_locked) and d.status in ('pending','failed') and d.revision = p.revision
+       and r.held_reason is null
+       -- While a workflow is paused nobody listens: a retry may go on unless something was said since.
+       and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+       and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox);
+
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
+            provider)
+    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
+      from unnest(p_delivery, p_provider) p(id, provider) join chimeway.deliveries d on d.id = p.id
+     where d.id = any(v_passed);
+    update chimeway.deliveries d
+       set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
+           next_attempt_at = null, address = coalesce(d.address, p.address), message = coalesce(d.message, p.message)
+      from unnest(p_delivery, p_address, p_message) p(id, address, message)
+     where d.id = p.id and d.id = any(v_passed);
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'begun'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            when d.status in ('pending','failed') and d.revision = p.revision
+                 and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
+            else 'stale' end,
+           case when p.id = any(v_passed) then d.attempt_count end
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      left join chimeway.deliveries d on d.id = p.id
+      left join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard;
+end $$;
+
+-- The same of programs of schema version 2, which do not say which provider they call.
+create or replace function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language sql as $$
+    select b.delivery_id, b.answer, b.attempt_no from chimeway.begin_attempts(
+        p_owner, p_epoch, p_node, p_delivery, p_run, p_revision, p_mailbox, p_address, p_message, null::text[]) b
+$$;
 
 select chimeway.grant_roles();

@@ -1,12 +1,20 @@
 -- name: load_deliveries
--- What sending depends on, besides the run.
+-- What sending depends on, besides the run. Of its history: what failed in the last $2 attempts, and all that
+-- failed without it being sure that nothing was sent.
 select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id, d.channel, d.render_key, d.status,
        d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.next_attempt_at,
        (select min(a.started_at) from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard) as first_attempt_at,
        (select count(*) from chimeway.delivery_attempt_results a
          where a.delivery_id = d.id and a.shard = d.shard
-           and a.error_class is distinct from 'rate_limited')::int as counted_attempts
+           and a.error_class is distinct from 'rate_limited')::int as counted_attempts,
+       (select coalesce(jsonb_agg(jsonb_build_array(to_jsonb(a) ->> 'provider', x.error_class) order by x.attempt_no),
+                        '[]')
+          from chimeway.delivery_attempt_results x
+          join chimeway.delivery_attempts a on a.delivery_id = x.delivery_id and a.attempt_no = x.attempt_no
+                                           and a.shard = x.shard
+         where x.delivery_id = d.id and x.shard = d.shard and x.error_class is not null
+           and (x.attempt_no > d.attempt_count - $2 or x.error_class in ('unknown','timeout'))) as history
   from chimeway.deliveries d where d.id = any($1::uuid[]);
 
 -- name: due_deliveries
@@ -28,6 +36,11 @@ select q.id, q.next_attempt_at, q.shard,
 
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.
+select b.delivery_id, b.answer, b.attempt_no
+  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) b;
+
+-- name: begin_attempts_2
+-- The same on schema version 2, whose attempts name no provider.
 select b.delivery_id, b.answer, b.attempt_no
   from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9) b;
 
