@@ -7,6 +7,7 @@ real database. What one tells and the other does not is a fault of one of them.
 import asyncio
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -103,8 +104,10 @@ class World(OnPaper):
         return min(due, key=lambda visit: (self.due[visit], visit), default=None)
 
     def _send(self, visit: int) -> None:
+        if self.now > self.first.setdefault(visit, self.now) + timedelta(seconds=POLICY.max_age_s):
+            self._end_unsent(visit)
+            return
         error = self.fates.pop(0) if self.fates else None
-        self.first.setdefault(visit, self.now)
         if error is None:
             self.paper = attempted(self.paper, visit, "delivered", self.now)
             return
@@ -118,6 +121,13 @@ class World(OnPaper):
             return
         self.due[visit] = follows.at
         self.paper = attempted(self.paper, visit, "temporary_failure", self.now)
+
+    def _end_unsent(self, visit: int) -> None:
+        """End a delivery whose first attempt was too long ago: nobody is called for it any more."""
+        before = self.paper.deliveries[visit].attempts
+        self.paper = attempted(self.paper, visit, "retries_exhausted", self.now)
+        ended = replace(self.paper.deliveries[visit], attempts=before)
+        self.paper = replace(self.paper, deliveries={**self.paper.deliveries, visit: ended})
 
 
 @st.composite

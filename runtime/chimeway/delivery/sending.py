@@ -37,6 +37,7 @@ _ABOUT: Final = timedelta(milliseconds=CLOCK_AHEAD_MS)  # our clock is behind th
 _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
 _FAULT_AGAIN_S: Final = 30.0
+_TOO_OLD: Final = "the first attempt was longer ago than the channel's max_age"
 
 Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
 
@@ -141,8 +142,7 @@ class Sender:
         if not self._with.trusted():
             return jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
         if self._with.results.too_old(delivery):
-            note = "the first attempt was longer ago than the channel's max_age"
-            return ended_unsent(delivery, "cancelled", "retries_exhausted", None, note)
+            return ended_unsent(delivery, "cancelled", "retries_exhausted", _last_error(delivery), _TOO_OLD)
         address = self._address(sending, route)
         if address is None and route.needs_address:
             return ended_unsent(delivery, "suppressed", "no_address")
@@ -259,6 +259,11 @@ class Sender:
         if isinstance(made, RenderFault):
             return made
         return made.as_json()
+
+
+def _last_error(delivery: Sendable) -> str | None:
+    failed = tried(delivery)
+    return failed[-1].error_class if failed else None
 
 
 def _is_being_cancelled() -> bool:
