@@ -138,7 +138,9 @@ def scripts(draw: st.DrawFn) -> tuple[Definition, Mapping[str, Any], str, list[A
         name: draw(instants if kind == "instant" else json_values)
         for name, kind in required_data(definition).items()
     }
-    assume("e-" not in repr((definition, data)))  # numbers of 300 digits, as small ones are, the database refuses
+    assume(
+        "e-" not in repr((definition, data))
+    )  # numbers of 300 digits, as small ones are, the database refuses
     spans = st.sampled_from(
         [timedelta(0), TICK, timedelta(minutes=1), timedelta(hours=2), timedelta(days=40)]
     )

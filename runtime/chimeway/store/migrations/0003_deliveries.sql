@@ -641,20 +641,6 @@ declare
     v_stopped uuid[];
     v_seen    pg_snapshot;
     v_clock   timestamptz;
-
--- Attempts name their provider.
-create function chimeway.begin_attempts(
-    p_owner uuid, p_epoch bigint, p_node uuid,
-    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
-    p_provider text[]
-) returns table (delivery_id uuid, answer text, attempt_no int)
-language plpgsql set enable_seqscan = off as $$
-#variable_conflict use_column
-declare
-    v_locked uuid[];
-    v_passed uuid[];
-    v_seen   pg_snapshot;
-    v_clock  timestamptz;
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
         perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
@@ -789,7 +775,28 @@ begin
       left join chimeway.workflow_runs r on r.id = p.id;
 end $$;
 
-
+-- Attempts name their provider.
+create function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked uuid[];
+    v_passed uuid[];
+    v_seen   pg_snapshot;
+    v_clock  timestamptz;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
     select coalesce(array_agg(l.id), '{}') into v_locked from (
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
     perform 1 from (
