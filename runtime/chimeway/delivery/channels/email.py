@@ -37,7 +37,8 @@ from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Message, SendFailure, Sent
 from chimeway.delivery.channels.mail import composed
 from chimeway.delivery.channels.smtp_connections import Connections, Keeping, hand_over
-from chimeway.delivery.channels.smtp_server import smtp_server, trusting
+from chimeway.delivery.channels.smtp_server import smtp_server
+from chimeway.delivery.channels.trust import trusting
 from chimeway.setting_kinds import Duration, Sender, SmtpUrl
 from chimeway.setting_tables import Options as TableOptions
 from chimeway.setting_tables import ShownUrl

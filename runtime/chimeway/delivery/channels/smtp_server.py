@@ -1,8 +1,6 @@
-"""Where mail is handed in, and as whom: what an SMTP URL says, and the TLS that goes with it."""
+"""Where mail is handed in, and as whom: what an SMTP URL says. Pure."""
 
-import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -54,18 +52,3 @@ def smtp_server(url: str) -> SmtpServer:
         username=None if parts.username is None else unquote(parts.username),
         password=None if parts.password is None else unquote(parts.password),
     )
-
-
-def trusting(ca_file: Path | None) -> ssl.SSLContext:
-    """Return TLS that trusts what the system trusts, and the authorities in a PEM file besides."""
-    context = ssl.create_default_context()
-    if ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:  # ssl.SSLError is one
-            told = error.strerror or type(error).__name__
-            raise InvalidSettings(
-                f"ca_file: {ca_file} cannot be read ({told}); right would be a PEM file of certificates",
-                variable="ca_file",
-            ) from None
-    return context

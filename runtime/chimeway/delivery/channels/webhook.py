@@ -32,10 +32,16 @@ and replaced. Each endpoint answers for itself (`endpoint`): a customer's outage
 """
 
 import asyncio
+import json
 import re
+from datetime import timedelta
 from importlib.metadata import version
+from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Annotated, Final, Self
+
+import httpcore2
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import (
@@ -45,15 +51,65 @@ from chimeway.delivery.channel import (
     SendFailure,
     Sent,
 )
+from chimeway.delivery.channels.trust import trusting
 from chimeway.delivery.channels.webhook_answers import REDIRECTS, Reply, at_fault, judged
 from chimeway.delivery.channels.webhook_content import content_of
 from chimeway.delivery.channels.webhook_posting import Bounds, Headers, Poster, Reach
-from chimeway.delivery.channels.webhook_signing import Secrets
+from chimeway.delivery.channels.webhook_signing import Secrets, read_secrets
 from chimeway.delivery.outward.connecting import Resolve
 from chimeway.delivery.outward.names import Names
+from chimeway.delivery.outward.networks import Networks, read_networks
 from chimeway.delivery.outward.targets import Target, follow, read_target
+from chimeway.errors import InvalidInput
+from chimeway.setting_kinds import Duration
+from chimeway.setting_tables import Options as TableOptions
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
+
+
+def _signs(value: SecretStr) -> SecretStr:
+    read_secrets(value.get_secret_value())
+    return value
+
+
+def _table(value: object) -> object:
+    """Read JSON where a text is given: the content of `secrets_file`."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise ValueError('JSON, like {"org_456": "whsec_..."}') from None
+
+
+def _networks(value: list[str]) -> list[str]:
+    read_networks(value)
+    return value
+
+
+SigningSecret = Annotated[SecretStr, AfterValidator(_signs)]
+NetworkList = Annotated[list[str], AfterValidator(_networks)]
+
+
+class Options(TableOptions):
+    """`kind = "webhook"`; see docs/channels.md."""
+
+    url: SecretStr | None = None
+    secret: SigningSecret | None = None
+    secrets: Annotated[dict[str, SigningSecret], BeforeValidator(_table)] = Field(default={}, repr=False)
+    master_key: SigningSecret | None = None
+    connect_timeout: Duration = timedelta(seconds=5)
+    reply_timeout: Duration = timedelta(seconds=15)
+    redirects: int = Field(default=0, ge=0, le=5)
+    allow_http: bool = False
+    ports: list[Annotated[int, Field(ge=1, le=65_535)]] = Field(default=[])
+    allow_networks: NetworkList = Field(default=[])
+    deny_networks: NetworkList = Field(default=[])
+    ca_file: str | None = None
+    connections: int = Field(default=64, ge=1, le=1_000)
+    max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=16_777_216)
+    with_data: bool = True
+    reference_header: str = Field(default="x-request-id", pattern=r"^[A-Za-z0-9-]{1,100}$")
 
 
 class WebhookChannel:
@@ -179,3 +235,59 @@ class WebhookChannel:
         if isinstance(answer, SendFailure):
             raise answer
         return answer
+
+
+def build(options: Options, name: str, clock: Clock) -> WebhookChannel:
+    """Make the channel.
+
+    Raises:
+        InvalidInput: nothing to sign by is set, or too much; the URL cannot be called.
+        InvalidSettings: the file of authorities cannot be read.
+    """
+    if options.secret and options.master_key:
+        raise InvalidInput("secret and master_key are both set: one of them, please")
+    if not (options.secret or options.secrets or options.master_key):
+        raise InvalidInput("secret, secrets or master_key must be set: nothing leaves unsigned")
+    try:
+        return WebhookChannel(
+            _secrets_of(options),
+            name=name,
+            url=None if options.url is None else options.url.get_secret_value(),
+            reach=_reach_of(options),
+            bounds=Bounds(
+                connect_timeout_s=options.connect_timeout.total_seconds(),
+                reply_timeout_s=options.reply_timeout.total_seconds(),
+                body_bytes=options.max_body_bytes,
+                connections=options.connections,
+            ),
+            with_data=options.with_data,
+            reference=options.reference_header,
+            clock=clock,
+        )
+    except ValueError as fault:
+        raise InvalidInput(f"url: it cannot be called: {fault}", field="url") from None
+
+
+def _secrets_of(options: Options) -> Secrets:
+    return Secrets(
+        of_all=_keys(options.secret),
+        of_tenants={tenant: _keys(secret) for tenant, secret in options.secrets.items()},
+        masters=_keys(options.master_key),
+    )
+
+
+def _keys(secret: SecretStr | None) -> tuple[bytes, ...]:
+    return () if secret is None else read_secrets(secret.get_secret_value())
+
+
+def _reach_of(options: Options) -> Reach:
+    tls = None
+    if options.ca_file is not None:
+        tls = trusting(Path(options.ca_file), httpcore2.default_ssl_context())
+    return Reach(
+        networks=Networks(read_networks(options.allow_networks), read_networks(options.deny_networks)),
+        http=options.allow_http,
+        ports=tuple(options.ports),
+        redirects=options.redirects,
+        tls=tls,
+    )

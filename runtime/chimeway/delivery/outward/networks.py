@@ -13,6 +13,7 @@ addresses are the same. 6to4, Teredo and ISATAP are refused whatever they carry:
 carries, too.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import (
     IPv4Address,
@@ -77,7 +78,7 @@ class Networks:
         return any(_within(form, self.allowed) for form in forms) or is_outside(address)
 
 
-def read_networks(given: tuple[str, ...]) -> tuple[Network, ...]:
+def read_networks(given: Iterable[str]) -> tuple[Network, ...]:
     """Read networks such as `10.1.0.0/16`; a lone address is a network of one.
 
     Raises:
