@@ -114,6 +114,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 bounds.checked_percent(left)
         return bounds.weighed(super().call_binop(context, operator, left, right))
 
+    def tree(self, name: str) -> nodes.Template:
+        """Return what a template was parsed to, as it is written.
+
+        Raises:
+            TemplateError: it is not well-formed.
+        """
+        return super()._parse(self._sources[name], name, None)
+
     def _load_template(self, name: str, globals: MutableMapping[str, Any] | None) -> Template:  # noqa: A002
         """Count a part by the length of its source: an include in a loop is text, too."""
         source = self._sources.get(name)

@@ -50,15 +50,23 @@ class Templates:
 
     def faults(self) -> list[RenderFault]:
         """List what can be seen without data: templates that are not well-formed."""
-        found = (self.fault_of(name) for name in sorted(self.sources))
-        return [fault for fault in found if fault is not None]
+        found = ((name, self.malformed(name)) for name in sorted(self.sources))
+        return [
+            RenderFault(f"{name}{'' if fault[0] is None else f' line {fault[0]}'}: {fault[1]}")
+            for name, fault in found
+            if fault is not None
+        ]
 
-    def fault_of(self, name: str) -> RenderFault | None:
-        """Return why a template is not well-formed, or None."""
+    def malformed(self, name: str) -> tuple[int | None, str] | None:
+        """Return the line (where it is known) and the reason why a template is not well-formed, or None."""
         try:
             self.plain.get_template(name)
+        except TemplateSyntaxError as error:
+            return error.lineno, error.message or "it is not well-formed"
+        except RecursionError:
+            return None, _ENDLESS
         except Exception as error:  # noqa: BLE001  (what Python's own compiler says of the code, too)
-            return RenderFault(self._reason(name, error))
+            return None, f"it cannot be compiled ({type(error).__name__}): it may nest too deep"
         return None
 
     def render(
