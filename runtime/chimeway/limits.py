@@ -155,6 +155,12 @@ RENDER_CHARS: Final = 16_777_216
 MAX_TEMPLATE_BYTES: Final = 262_144
 """One template file: with more, a message could not be under its own bound, or the file is something else."""
 
+TEMPLATE_CHECK_S: Final = 5.0
+"""How long a node looks through registered workflows at its start: it must work soon, whatever it finds."""
+
+TEMPLATE_FAULTS_LOGGED: Final = 50
+"""Faults of templates that a node logs one by one: whoever has more has one cause."""
+
 MAX_TEMPLATES: Final = 10_000
 """Files in the templates' folder: all are held in memory; more is another folder."""
 

@@ -66,6 +66,9 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "run.held": "run_id, workflow, reason, error: it waits for an operator",
         "run.stuck": "run_id, workflow, reason: it cannot move by itself",
         "workflow.registered": "workflow, version, digest, known: a definition is in the database",
+        "template.fault": "render_key, channel, template, line, code, workflows, fault: a message of a "
+        "registered workflow cannot be made, or not for all readers; nothing is refused",
+        "template.checked": "workflows, errors, warnings, complete, seconds: `templates check` tells more",
         "workflow.rejected": "file, faults: a definition has faults and is not registered",
         "run.waiting_for_capable_node": "run_id, workflow, needs: this node lacks something",
         # What leaves

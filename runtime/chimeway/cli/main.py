@@ -33,6 +33,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "demo": ("demo", "Play a journey that escalates, on servers of its own."),
         "db": ("db", "Install, migrate and look at the schema; make roles."),
         "workflow": ("workflow", "Check, rehearse, register and steer workflow definitions."),
+        "render": ("rendering", "Show a message as a node would make it."),
+        "templates": ("templating", "Check templates against the messages of workflows."),
         "trigger": ("producing", "Start one run of a workflow for each recipient."),
         "signal": ("producing", "Record that something happened."),
         "identify": ("producing", "Write a recipient's profile."),

@@ -20,15 +20,12 @@ _FORMATS: Final[dict[str, TextFormat]] = {".yaml": "yaml", ".yml": "yaml", ".jso
 
 
 def read_templates(folder: Path | None) -> Templates:
-    """Read and compile all `*.j2` of a folder and those below it.
+    """Read all `*.j2` of a folder and those below it. What is wrong with them `check_templates` finds.
 
     Raises:
         InvalidSettings: the folder or a file in it cannot be read.
     """
-    templates = Templates(read_sources(folder))
-    for fault in templates.faults():
-        _log.warning("settings.warning", text=f"a template is at fault: {fault.reason}")
-    return templates
+    return Templates(read_sources(folder))
 
 
 async def register_workflows(

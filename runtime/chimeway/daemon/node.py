@@ -16,6 +16,7 @@ from uuid import uuid4
 from chimeway import log
 from chimeway.clock import SystemClock
 from chimeway.daemon.channels import configured, routes
+from chimeway.daemon.checking import check_templates
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
@@ -104,6 +105,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
         for name in renderers.shadowed():
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
+        await check_templates(database, renderers)
         channels = await stack.enter_async_context(routes(found, declared.offers, clock))
         node = Node(
             id=node_id,

@@ -43,6 +43,7 @@ class Stored:
     key: str
     version: int
     digest: str
+    """Empty where it was not asked for."""
     raw: Any
     data_schema: Mapping[str, Any] | None = None
 
@@ -139,6 +140,24 @@ async def list_definitions(database: Database) -> list[Registered]:
         )
         for row in rows
     ]
+
+
+async def current_definitions(database: Database, after: str, limit: int) -> list[Stored]:
+    """Return a page of the current versions (those that triggers by key start), by key."""
+    with in_our_words():
+        rows = await database.fetch("current_definitions", after, limit)
+    return [_stored(row) for row in rows]
+
+
+async def definitions_with_live_runs(database: Database) -> list[Stored]:
+    """Return the versions that live runs are pinned to; looks at all live runs."""
+    with in_our_words():
+        rows = await database.fetch("definitions_with_live_runs")
+    return [_stored(row) for row in rows]
+
+
+def _stored(row: Any) -> Stored:
+    return Stored(row["key"], row["version"], "", row["definition"], row["data_schema"])
 
 
 async def activate(database: Database, key: str, version: int | None) -> None:

@@ -155,6 +155,23 @@ select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.reg
  where d.key = $1 and ($2::int is null or d.version = $2)
  order by d.activated desc, d.version desc limit 1;
 
+-- name: current_definitions
+-- What triggers start now: the current version of each key behind the cursor, with its data's schema.
+select distinct on (d.key) d.key, d.version, d.definition, to_jsonb(d) -> 'data_schema' as data_schema
+  from chimeway.workflow_definitions d
+ where d.key > $1
+ order by d.key, d.activated desc, d.version desc
+ limit $2;
+
+-- name: definitions_with_live_runs
+-- Versions that some live run is pinned to, by key and version.
+select d.key, d.version, d.definition, to_jsonb(d) -> 'data_schema' as data_schema
+  from chimeway.workflow_definitions d
+  join (select distinct r.workflow_key, r.workflow_version
+          from chimeway.workflow_runs r where r.state in ('active','waiting')) live
+    on live.workflow_key = d.key and live.workflow_version = d.version
+ order by d.key, d.version;
+
 -- name: deactivate_versions
 -- Lets the highest version of a key be the current one again.
 update chimeway.workflow_definitions d set activated = false where d.key = $1 and d.activated;
