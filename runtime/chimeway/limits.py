@@ -170,6 +170,15 @@ MAX_TEMPLATE_DEPTH: Final = 16
 PATIENCE_S: Final = 10.0
 """How long `progress_run` waits for a run that somebody else holds locked."""
 
+MAX_FEEDBACK_BYTES: Final = 1_048_576
+"""A request with feedback: Amazon's have at most a quarter of it, a bounced message may be included."""
+
+MAX_FEEDBACK_EVENTS: Final = 1_000
+"""Events in one call: each locks a run until it commits."""
+
+FEEDBACK_TOLERANCE_S: Final = 300
+"""How old a signed request may be, or ahead: five minutes, as the standard says."""
+
 MAX_PAGE: Final = 1_000
 """Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
