@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from chimeway.app import App
     from chimeway.client.chimeway import Chimeway
     from chimeway.client.explanation import Explanation, Moment
+    from chimeway.client.feedback import FeedbackReceipt
     from chimeway.client.inbox import Inbox
     from chimeway.client.recipient import Recipient
     from chimeway.client.rehearsing import rehearse
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from chimeway.errors import (
         ChimewayError,
         DatabaseUnavailable,
+        FeedbackRefused,
         IdempotencyConflict,
         InvalidDataReference,
         InvalidDefinition,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
         WorkflowDefinitionVersionConflict,
         WorkflowRunNotFound,
     )
+    from chimeway.feedback.event import FeedbackEvent
     from chimeway.progression.rehearse import Rehearsal
     from chimeway.render.functions import Content
     from chimeway.render.message import RenderContext
@@ -97,6 +100,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "Explanation",
             "Moment",
         ),
+        "chimeway.client.feedback": ("FeedbackReceipt",),
         "chimeway.client.inbox": ("Inbox",),
         "chimeway.client.recipient": ("Recipient",),
         "chimeway.client.rehearsing": ("rehearse",),
@@ -134,6 +138,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "chimeway.errors": (
             "ChimewayError",
             "DatabaseUnavailable",
+            "FeedbackRefused",
             "IdempotencyConflict",
             "InvalidDataReference",
             "InvalidDefinition",
@@ -148,6 +153,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "WorkflowDefinitionVersionConflict",
             "WorkflowRunNotFound",
         ),
+        "chimeway.feedback.event": ("FeedbackEvent",),
         "chimeway.progression.rehearse": ("Rehearsal",),
         "chimeway.render.functions": ("Content",),
         "chimeway.render.message": ("RenderContext",),
@@ -195,6 +201,9 @@ __all__ = [
     "EndedRun",
     "Engine",
     "Explanation",
+    "FeedbackEvent",
+    "FeedbackReceipt",
+    "FeedbackRefused",
     "IdempotencyConflict",
     "Inbox",
     "InboxChange",

@@ -37,6 +37,14 @@ insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, re
 select d.id, d.shard, d.tenant_id, d.recipient_id, d.run_id, d.render_key, 's', 'b', d.created_at from d
 returning id
 """
+_SENT = """
+insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
+            render_key, status, attempt_count, created_at, terminal_at)
+select chimeway.new_id(r.shard), r.shard, r.id, 2, 'mail', r.tenant_id, r.recipient_id, 'email',
+       'hello', 'succeeded', 1, chimeway.clock(), chimeway.clock()
+  from chimeway.workflow_runs r where r.id = %s
+returning id
+"""
 _CONTENTS: Any = " union all ".join(
     f"select '{table}', coalesce(md5(string_agg(t::text, '|' order by t::text)), '') from chimeway.{table} t"
     for table in TABLES
@@ -85,7 +93,7 @@ def prepared(lender: Lender, other: Bystander) -> dict[str, Verb]:
     lender.ask("cancel", lent=False, cancellation_key="old")
     receipt = lender.ask("trigger", lent=False, workflow=HELLO, recipients="ada", cancellation_key="old")
     run: UUID = receipt.run_ids[0]
-    item = other.value(_ITEM, run)
+    item, sent = other.value(_ITEM, run), other.value(_SENT, run)
     tricky = {"text": "100 % ü %s $1 'q' \\ \"", "n": 1e30, "deep": [{"a": None}]}
     people = [Recipient("zoe", email="z@example.org")]
     orders = [{"recipients": ["c"], "data": tricky}, {"recipients": ["d"]}]
@@ -100,6 +108,14 @@ def prepared(lender: Lender, other: Bystander) -> dict[str, Verb]:
         "mark_seen": ("inbox.mark_seen", {"recipient": "ada", "items": item}),
         "mark_read": ("inbox.mark_read", {"recipient": "ada", "items": [str(item)]}),
         "mark_archived": ("inbox.mark_archived", {"recipient": "ada", "items": [item]}),
+        "record_feedback": (
+            "record_feedback",
+            {"delivery_id": sent, "kind": "bounced", "source": "s", "event_id": "1", "detail": "100 % ü"},
+        ),
+        "record_feedback_many": (
+            "record_feedback_many",
+            {"source": "s", "events": [{"id": "2", "delivery_id": sent, "type": "complained"}]},
+        ),
         "cancel": ("cancel", {"run_id": run, "note": "by hand"}),
         "cancel by key": ("cancel", {"cancellation_key": "old"}),
     }

@@ -137,11 +137,31 @@ def _good(t: Transcript) -> None:
     t.step("inbox.list", recipient="ada")
     t.step("inbox.unseen_count", recipient="ada")
     t.step("inbox.mark_read", recipient="ada", items=[uuid4()])
+    event = {"id": "1", "delivery_id": UUID(int=7), "type": "bounced", "at": later, "detail": "ü\0%"}
+    t.step("record_feedback_many", source="s", events=[event, event | {"id": "2", "delivery_id": None,
+           "provider_reference": ["r", "s"]}])  # fmt: skip
+    t.step("record_feedback_many", source="s", events=[], tenant="org")
+    t.step("record_feedback", delivery_id=str(UUID(int=7)), kind="delivered", source="s", event_id="1")
     t.step("cancel", run_id=first.run_ids[0], note="regretted ü")
     t.step("cancel", run_id=first.run_ids[0])
     t.step("cancel", cancellation_key="many")
     t.step("cancel", cancellation_key="nobody has it")
     t.step("explain", run_id=first.run_ids[0])
+
+
+def _bad_feedback(t: Transcript) -> None:
+    event: dict[str, Any] = {"id": "1", "delivery_id": UUID(int=7), "type": "bounced"}
+    bad: list[Any] = [
+        7, "text", event, [7], [event | {"kind": "bounced"}], [event | {"type": "opened"}],
+        [event | {"id": ""}], [event | {"id": NUL}], [event | {"delivery_id": "7"}],
+        [event | {"delivery_id": None}], [event | {"provider_reference": [7]}],
+        [event | {"at": datetime(2026, 1, 1)}], [event | {"detail": 7}], [event] * 1001,  # noqa: DTZ001
+    ]  # fmt: skip
+    for events in bad:
+        t.step("record_feedback_many", source="s", events=events)
+    t.step("record_feedback_many", source="", events=[event])
+    t.step("record_feedback_many", source="s", events=[event], tenant="")
+    t.step("record_feedback", delivery_id="7", kind="bounced", source="s", event_id="1")
 
 
 def _bad(t: Transcript) -> None:
@@ -191,6 +211,7 @@ def _bad(t: Transcript) -> None:
     t.step("identify", recipient="a", email=7)
     t.step("identify", recipient="a", timezone="Mars/Olympus")
     t.step("identify", recipient="a", data={"x": {1}})
+    _bad_feedback(t)
     t.step("cancel")
     t.step("cancel", run_id=nobody, cancellation_key="k")
     t.step("cancel", run_id="not-a-uuid")

@@ -22,6 +22,7 @@ TABLES = {
     "deliveries": ("run_id", "visit"),
     "delivery_attempts": ("delivery_id",),
     "delivery_attempt_results": ("delivery_id",),
+    "delivery_feedback": ("delivery_id", "event_id"),
     "signals": ("arrival",),
     "run_mailbox": ("run_id", "number"),
     "inbox_items": ("run_id",),

@@ -1,6 +1,6 @@
 """The client: the verbs that users type. It needs no daemon in its process, only the database.
 
-The verbs that only read are in `reading`.
+The verbs that only read are in `reading`, what providers tell later is in `recording`.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from chimeway.client import opening, verbs
-from chimeway.client.reading import Reading
 from chimeway.client.recipient import Recipient, Recipients
+from chimeway.client.recording import Recording
 from chimeway.client.registry import AnyWorkflow, Registry, registrable, told_of_the_view
 from chimeway.client.results import Cancellation, Receipt
 from chimeway.client.verbs import Asked
@@ -22,7 +22,7 @@ from chimeway.store.pool import Database
 _T = TypeVar("_T")
 
 
-class Chimeway(Reading):
+class Chimeway(Recording):
     """Trigger, signal, identify, cancel; read runs, explanations, inboxes.
 
     `connection=` on a verb makes it part of the caller's transaction on that connection, which is

@@ -85,5 +85,5 @@ def instant(value: object) -> datetime | None:
 
 
 def refuse(why: str) -> FeedbackRefused:
-    """Return the error for a request that cannot show who sent it; it never says what would have been right."""
+    """Return the error for a request that does not show who sent it; what would be right it never says."""
     return FeedbackRefused(why)

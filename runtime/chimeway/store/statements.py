@@ -72,6 +72,11 @@ _REGISTER_WITH_SCHEMA: Final = """
 select chimeway.register_workflow_and_schema($1::text::jsonb, $2::text, $3::text::jsonb) as registered
 """
 
+_RECORD_FEEDBACK: Final = """
+select f.place, f.event_id, f.delivery_id, f.answer
+  from chimeway.record_feedback($1::text, $2::text::jsonb, $3::text, $4::text::boolean) f
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -170,3 +175,10 @@ def register(
     if data_schema is None:
         return statement(_REGISTER, json_text(definition), digest)
     return statement(_REGISTER_WITH_SCHEMA, json_text(definition), digest, json_text(data_schema))
+
+
+def record_feedback(
+    source: str, events: Sequence[Mapping[str, Any]], tenant: str | None, *, patient: bool
+) -> Statement:
+    """Return the record of what a provider told; rows bear the place of their event."""
+    return statement(_RECORD_FEEDBACK, source, json_text(events), tenant, patient)

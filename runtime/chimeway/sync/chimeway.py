@@ -1,6 +1,6 @@
 """The client without an event loop: the verbs of `chimeway.Chimeway`, word for word.
 
-The verbs that only read are in `reading`.
+The verbs that only read are in `reading`, what providers tell later is in `recording`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ from chimeway.client.verbs import Asked
 from chimeway.store import sync_callers as callers
 from chimeway.store.sync_pool import SyncDatabase
 from chimeway.sync import opening
-from chimeway.sync.reading import Reading
+from chimeway.sync.recording import Recording
 from chimeway.sync.registry import Registry
 
 _T = TypeVar("_T")
 
 
-class Chimeway(Reading):
+class Chimeway(Recording):
     """Trigger, signal, identify, cancel; read runs, explanations, inboxes. For any thread.
 
     `with Chimeway.connect(dsn) as chimeway:`, or one for the life of the process, made where the
