@@ -107,6 +107,8 @@ def prepared(lender: Lender, other: Bystander) -> dict[str, Verb]:
         "identify": ("identify", {"recipient": "ada", "email": "a@example.org", "data": tricky}),
         "mark_seen": ("inbox.mark_seen", {"recipient": "ada", "items": item}),
         "mark_read": ("inbox.mark_read", {"recipient": "ada", "items": [str(item)]}),
+        "mark_unread": ("inbox.mark_unread", {"recipient": "ada", "items": item}),
+        "mark_all_read": ("inbox.mark_all_read", {"recipient": "ada", "workflow": "hello"}),
         "mark_archived": ("inbox.mark_archived", {"recipient": "ada", "items": [item]}),
         "record_feedback": (
             "record_feedback",

@@ -135,7 +135,14 @@ def _good(t: Transcript) -> None:
     t.step("overdue", max_lateness=timedelta(hours=1))
     t.step("stuck")
     t.step("inbox.list", recipient="ada")
+    t.step("inbox.list", recipient="ada", unread=True, archived="with", workflow="mention", step="app")
     t.step("inbox.unseen_count", recipient="ada")
+    t.step("inbox.unread_count", recipient="ada")
+    t.step("inbox.counts", recipient="ada")
+    for verb in ("seen", "interacted", "archived", "unseen", "unread", "unarchived"):
+        t.step(f"inbox.mark_{verb}", recipient="ada", items=[uuid4()])
+    for verb in ("seen", "read", "archived"):
+        t.step(f"inbox.mark_all_{verb}", recipient="ada", render_key="m", before=later)
     t.step("inbox.mark_read", recipient="ada", items=[uuid4()])
     event = {"id": "1", "delivery_id": UUID(int=7), "type": "bounced", "at": later, "detail": "ü\0%"}
     t.step("record_feedback_many", source="s", events=[event, event | {"id": "2", "delivery_id": None,
@@ -228,6 +235,9 @@ def _bad(t: Transcript) -> None:
     t.step("overdue", max_lateness=5)
     t.step("inbox.list", recipient=LONG)
     t.step("inbox.list", recipient="ada", limit="many")
+    t.step("inbox.list", recipient="ada", archived="maybe")
+    t.step("inbox.list", recipient="ada", since=datetime(2026, 1, 1))  # noqa: DTZ001
+    t.step("inbox.mark_all_read", recipient="ada", through="no uuid")
     t.step("inbox.mark_seen", recipient="ada", items=["no uuid"])
     t.step("inbox.mark_seen", recipient="ada", items=[uuid4() for _ in range(1001)])
 

@@ -57,6 +57,7 @@ VERBS: dict[str, Verb] = {
     "identify": lambda s: s.client.identify("ada", email="a@example.org", connection=s.sql),
     "cancel": lambda s: s.client.cancel(s.run, connection=s.sql),
     "cancel_by_key": lambda s: s.client.cancel(cancellation_key="old", connection=s.sql),
+    "mark_all_seen": lambda s: s.client.inbox("ada").mark_all_seen(connection=s.sql),
     "mark_read": lambda s: s.client.inbox("ada").mark_read(s.item, connection=s.sql),
 }
 

@@ -25,7 +25,7 @@ from store.plain_sql import plain
 MANY = 20_000
 BIG = (
     "events", "workflow_runs", "workflow_transitions", "deliveries", "delivery_attempts",
-    "delivery_attempt_results", "signals", "run_mailbox", "recipients",
+    "delivery_attempt_results", "signals", "run_mailbox", "recipients", "inbox_items",
 )  # fmt: skip
 MOST = 5_000
 """Rows that one node of a plan may read: a page of what is due has at most 4,096."""
@@ -95,7 +95,7 @@ class Plans:
         if "plan:" in text:
             self.texts.append(text)
 
-    def costly(self) -> list[str]:
+    def costly(self, most: int = MOST) -> list[str]:
         """Return the statements that went through a big table: by a scan, or by an index to no purpose."""
         return [
             text
@@ -103,7 +103,7 @@ class Plans:
             if OURS not in text
             and (
                 re.search(rf"Seq Scan on (\w+\.)?({'|'.join(BIG)})\b", text)
-                or any(int(rows) > MOST for rows in _READ.findall(text))
+                or any(int(rows) > most for rows in _READ.findall(text))
             )
         ]
 

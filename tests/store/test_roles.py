@@ -1,13 +1,13 @@
 """Roles: what each may do, and that it may do nothing else."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from chimeway import Chimeway, NotPermitted, UnknownWorkflow
+from chimeway import Chimeway, InboxChange, NotPermitted, UnknownWorkflow
 from chimeway.store import definitions, roles, schema, verify
 from chimeway.store.pool import Database, open_database
 from kit.bare import bare_database, run
@@ -316,15 +316,35 @@ async def test_an_operator_acts(url: str, lived: UUID, names: Mapping[str, str])
 
 
 async def test_an_inbox_shows_and_marks(url: str, lived: UUID, names: Mapping[str, str]) -> None:
-    """A recipient's items are read and marked, by a role that sees no other table."""
+    """A recipient's items are read, marked and shown live, by a role that sees no other table."""
     async with Chimeway.connect(as_role(url, names["inbox"])) as client:
-        inbox = client.inbox("ada")
-        (item,) = (await inbox.list()).items
-        assert await inbox.unseen_count() == 1
-        await inbox.mark_read([item.id])
-        assert await inbox.unseen_count() == 0
+        inbox, changes = client.inbox("ada"), client.inbox("ada").changes()
+        (item,) = (await inbox.list(workflow="mention_escalation")).items
+        assert (item.run_id, item.data) == (lived, {})
+        assert (await anext(changes)).unseen == await inbox.unseen_count() == 1
+        await inbox.mark_all_read()
+        while (await anext(changes)).unseen:
+            pass
+        assert await inbox.mark_unread(item) == await inbox.mark_interacted(item) == (item.id,)
+        assert (await inbox.counts()).unread == 0
         with pytest.raises(NotPermitted):
             await client.explain(lived)
+        await changes.aclose()
+
+
+async def test_a_reader_lists_an_inbox(url: str, lived: UUID, names: Mapping[str, str]) -> None:
+    """And marks nothing, and is on no list of watchers."""
+    async with Chimeway.connect(as_role(url, names["reader"])) as client:
+        inbox = client.inbox("ada")
+        assert [item.run_id for item in await inbox.list()] == [lived]
+        assert await inbox.unread_count() == 1
+        for forbidden in (inbox.mark_read([]), inbox.mark_all_read(), _last(inbox.changes())):
+            with pytest.raises(NotPermitted):
+                await forbidden
+
+
+async def _last(changes: AsyncGenerator[InboxChange, None]) -> InboxChange:
+    return [change async for change in changes][-1]
 
 
 async def test_what_a_database_grants_by_default_does_not_open_us(server_url: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chimeway import PermanentFailure
+from chimeway import InboxCounts, PermanentFailure
 from chimeway.errors import InvalidInput
 from chimeway.testing import SyncHarness
 from kit.guide import mention_escalation
@@ -19,6 +19,10 @@ def test_the_guides_journey() -> None:
         journey.trigger(recipients=["ada", "ben"], data=DATA)
         (item,) = journey.inbox("ada").list()
         journey.inbox("ada").mark_seen(item.id)
+        assert journey.inbox("ada").counts() == InboxCounts(unseen=0, unread=1)
+        assert journey.inbox("ada").mark_interacted(item) == (item.id,)
+        assert journey.inbox("ada").mark_unread([item]) == (item.id,)
+        assert len(journey.inbox("ada").list(unread=True, archived="with")) == 1
         journey.signal("notification_read", actor="ada", payload=DATA)
         journey.advance("PT2H")
         assert [sent.recipient_id for sent in journey.sent] == ["ben"]

@@ -117,6 +117,45 @@ async def test_reading_the_item_is_a_signal() -> None:
         assert journey.run.state == "stopped"
 
 
+@pytest.mark.parametrize("verb", ["mark_read", "mark_interacted", "mark_all_read"])
+async def test_who_reads_straight_away_has_seen(verb: str) -> None:
+    """A wait for `seen` ends when the person reads or clicks at once, one for both goes by the stronger."""
+    async with Harness(_waiting("one", seen=None), _waiting("both", seen="sms", read="push")) as journey:
+        await journey.trigger("one", recipients="ada")
+        await journey.trigger("both", recipients="bob")
+        for who in ("ada", "bob"):
+            inbox = journey.inbox(who)
+            items = await inbox.list()
+            await (inbox.mark_all_read() if verb == "mark_all_read" else getattr(inbox, verb)(items))
+            await inbox.mark_unread(items)
+            assert (await inbox.counts()).unread == 1
+        assert journey.run_of("ada").state == "stopped"
+        assert [(sent.recipient_id, sent.channel) for sent in journey.sent] == [("bob", "push")]
+
+
+def _waiting(key: str, **conditions: str | None) -> dict[str, Any]:
+    """Return a journey that waits for marks: each stops it, or leads to a step."""
+    steps = {channel: {"type": "notify", "channel": channel, "render_key": "item"} for channel in CHANNELS}
+    wait = [
+        {"type": "signal_received", "signal_type": f"chimeway.notification.{mark}"}
+        | ({} if to is None else {"then": {"goto": to}})
+        for mark, to in conditions.items()
+    ]
+    return {
+        "key": key,
+        "version": 1,
+        "steps": [
+            {"id": "item", "action": steps["in_app"]},
+            {"id": "wait", "action": {"type": "wait", "duration": "PT1H", "stop_conditions": wait}},
+            {"id": "sms", "action": steps["sms"], "next": "end"},
+            {"id": "push", "action": steps["push"]},
+        ],
+    }
+
+
+CHANNELS = ("in_app", "sms", "push")
+
+
 async def test_an_app_is_played_with_its_renderers_and_channels() -> None:
     """Its renderers make the messages; its channels record, or are really called."""
     app, called = App(workflows=[mention_escalation]), []

@@ -9,6 +9,8 @@ from chimeway import (
     Chimeway,
     Explanation,
     Inbox,
+    InboxChange,
+    InboxCounts,
     InboxItem,
     ListedRun,
     Page,
@@ -63,6 +65,11 @@ async def with_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection
         assert_type(inbox, Inbox)
         assert_type(await inbox.list(), Page[InboxItem])
         assert_type(await inbox.unseen_count(), int)
+        assert_type(await inbox.counts(), InboxCounts)
+        assert_type(await inbox.mark_interacted((await inbox.list(archived="only")).items), tuple[UUID, ...])
+        assert_type(await inbox.mark_all_read(through=run_id, before=at), tuple[UUID, ...])
+        assert_type([change async for change in inbox.changes()], list[InboxChange])
+        await inbox.list(archived="maybe")  # type: ignore[arg-type]  # no, only, with
         assert_type(await inbox.mark_read([run_id, "id"]), tuple[UUID, ...])
         assert_type(await Signal.track("ada", "org", "read", {"a": 1}), UUID)
         assert_type(await Trigger.trigger(Author, {"actor_id": "ada"}, tenant_id="org"), Receipt)
@@ -103,6 +110,8 @@ def without_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection: o
         assert_type(inbox, blocking.Inbox)
         assert_type(inbox.list(), Page[InboxItem])
         assert_type(inbox.unseen_count(), int)
+        assert_type(inbox.counts(), InboxCounts)
+        assert_type(list(inbox.changes(timeout=1)), list[InboxChange])
         assert_type(inbox.mark_read([run_id, "id"]), tuple[UUID, ...])
         assert_type(blocking.Signal.track("ada", "org", "read", {"a": 1}), UUID)
         assert_type(blocking.Trigger.trigger(Author, {"actor_id": "ada"}, tenant_id="org"), Receipt)

@@ -387,7 +387,8 @@ create function chimeway.list_inbox(
     body text, data jsonb, created_at timestamptz, seen_at timestamptz, read_at timestamptz,
     interacted_at timestamptz, archived_at timestamptz, arrival bigint
 )
-language plpgsql stable security definer set search_path = chimeway, pg_temp as $$
+language plpgsql stable security definer set search_path = chimeway, pg_temp
+    set enable_bitmapscan = off set enable_sort = off as $$  -- a page ends early, whatever is thought of its filters
 #variable_conflict use_column
 begin
     perform chimeway.check_id('tenant_id', p_tenant_id);
@@ -581,7 +582,8 @@ create function chimeway.mark_all_inbox(
     p_tenant_id text, p_recipient_id text, p_mark text, p_filter jsonb default '{}', p_through uuid default null,
     p_upto bigint default null, p_limit int default null
 ) returns table (marked uuid[], further uuid, upto bigint)
-language plpgsql security definer set search_path = chimeway, pg_temp as $$
+language plpgsql security definer set search_path = chimeway, pg_temp
+    set enable_bitmapscan = off set enable_sort = off as $$
 #variable_conflict use_column
 declare
     top    chimeway.inbox_items;
