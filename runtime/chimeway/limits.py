@@ -205,3 +205,12 @@ INBOX_POLL_S: Final = 2.0
 
 INBOX_BLOCKING_POLL_S: Final = 1.0
 """Between looks of a client without an event loop."""
+
+MAX_URL_CHARS: Final = 2_048
+"""A URL to call: many servers refuse longer ones."""
+
+WEBHOOK_BODY_BYTES: Final = 1_048_576
+"""A webhook's body: what is rendered is no longer, and receivers expect a fiftieth of it."""
+
+WEBHOOK_REPLY_BYTES: Final = 16_384
+"""What is read of a webhook's answer: its status says all; beyond this another connection costs less."""

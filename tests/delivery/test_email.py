@@ -384,12 +384,20 @@ async def test_no_header_from_a_value(changes: dict[str, Any]) -> None:
     assert sink.sessions == []
 
 
-async def test_international_domain() -> None:
-    """A domain beyond ASCII goes over in its ASCII form."""
+@pytest.mark.parametrize(
+    ("domain", "on_the_wire"),
+    [
+        ("b\u00fccher.example", "xn--bcher-kva.example"),
+        ("B\u00dcCHER.example", "xn--bcher-kva.example"),
+        ("fa\u00df.example", "xn--fa-hia.example"),
+    ],
+)
+async def test_international_domain(domain: str, on_the_wire: str) -> None:
+    """A domain beyond ASCII goes over in its ASCII form, its own, not the one of an older standard."""
     sink = Sink()
     async with sending(sink) as channel:
-        await channel.send(message(address="ada@b\u00fccher.example"))
-    assert sink.envelopes[0].rcpt_tos == ["ada@xn--bcher-kva.example"]
+        await channel.send(message(address=f"ada@{domain}"))
+    assert sink.envelopes[0].rcpt_tos == [f"ada@{on_the_wire}"]
 
 
 @pytest.mark.parametrize("sender", ["", "Chimeway", "a@x, b@x", "a@x\r\nBcc: c@x", "a@"])

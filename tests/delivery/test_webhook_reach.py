@@ -19,7 +19,7 @@ from chimeway.delivery.channels.webhook_posting import Bounds
 from chimeway.delivery.outward.names import NoSuchName
 from chimeway.delivery.outward.networks import Networks
 from kit.certificates import authority, serving
-from kit.receiver import receiving, reply
+from kit.receiver import outside_and_inside, receiving, reply
 from kit.webhooks import LOOPBACK, message, resolving, webhook
 
 PUBLIC = Networks((ip_network("127.0.0.2"),))
@@ -43,7 +43,7 @@ class Changing:
 async def test_a_name_is_asked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was judged is what is connected to: an answer that changes behind the check is not asked for."""
     names = Changing(["127.0.0.2"], ["127.0.0.1"])
-    async with receiving(host="127.0.0.2") as outside, receiving(port=outside.port) as inside:
+    async with outside_and_inside() as (outside, inside):
         monkeypatch.setattr(socket, "getaddrinfo", _nobody_asks)
         reach = {"networks": PUBLIC}
         async with webhook(outside.port, reach, resolve=names) as channel:
@@ -75,7 +75,7 @@ def _nobody_asks(*args: Any, **_: Any) -> Any:
 )  # fmt: skip
 async def test_a_name_that_leads_inside(addresses: list[str]) -> None:
     """One address inside among several is enough: nobody is called."""
-    async with receiving(host="127.0.0.2") as outside, receiving(port=outside.port) as inside:
+    async with outside_and_inside() as (outside, inside):
         names = resolving(evil__example=addresses)
         async with webhook(outside.port, {"networks": PUBLIC}, resolve=names) as channel:
             with pytest.raises(PermanentFailure, match="leads where it must not"):
@@ -238,7 +238,7 @@ async def test_redirects_are_bounded() -> None:
 )  # fmt: skip
 async def test_a_redirect_leads_nowhere_that_an_address_may_not(location: str) -> None:
     """Each hop is judged as the first: name, address, port and scheme."""
-    async with receiving(host="127.0.0.2") as outside, receiving(port=outside.port) as inside:
+    async with outside_and_inside() as (outside, inside):
         outside.answers.append(reply(307, f"Location: {location.format(port=outside.port)}"))
         resolve = resolving(inside__example=["127.0.0.1"])
         reach = {"networks": PUBLIC, "redirects": 3}

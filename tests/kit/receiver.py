@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -95,3 +95,18 @@ async def receiving(
         for writer in receiver.writers:
             writer.transport.abort()
         await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def outside_and_inside(*answers: bytes) -> AsyncIterator[tuple[Receiver, Receiver]]:
+    """Serve on 127.0.0.2, which stands for the world, and on 127.0.0.1, at one port."""
+    for _ in range(20):
+        async with AsyncExitStack() as stack:
+            outside = await stack.enter_async_context(receiving(*answers, host="127.0.0.2"))
+            try:
+                inside = await stack.enter_async_context(receiving(port=outside.port))
+            except OSError:
+                continue  # somebody has that port of the other address
+            yield outside, inside
+            return
+    raise AssertionError("no port is free on both addresses")

@@ -16,6 +16,8 @@ from email.policy import SMTP as SMTP_POLICY
 from email.utils import format_datetime
 from typing import Final, NamedTuple
 
+import idna
+
 from chimeway.delivery.channel import ConfigurationFailure, Message, PermanentFailure
 
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")  # not every server takes 8 bits
@@ -84,7 +86,11 @@ def _ascii(address: Address) -> Address:
     if not address.username or not address.domain:
         raise ValueError("an address has two sides")
     address.username.encode("ascii")
-    domain = address.domain if address.domain.isascii() else address.domain.encode("idna").decode()
+    domain = address.domain
+    if (
+        not domain.isascii()
+    ):  # not by the codec of Python: it makes fass.example of fa\u00df.example, somebody else's
+        domain = idna.encode(domain, uts46=True).decode("ascii")
     return Address(address.display_name, address.username, domain)
 
 

@@ -61,6 +61,7 @@ from chimeway.delivery.outward.names import Names
 from chimeway.delivery.outward.networks import Networks, read_networks
 from chimeway.delivery.outward.targets import Target, follow, read_target
 from chimeway.errors import InvalidInput
+from chimeway.limits import WEBHOOK_BODY_BYTES
 from chimeway.setting_kinds import Duration
 from chimeway.setting_tables import Options as TableOptions
 
@@ -107,7 +108,7 @@ class Options(TableOptions):
     deny_networks: NetworkList = Field(default=[])
     ca_file: str | None = None
     connections: int = Field(default=64, ge=1, le=1_000)
-    max_body_bytes: int = Field(default=1_048_576, ge=1_024, le=16_777_216)
+    max_body_bytes: int = Field(default=WEBHOOK_BODY_BYTES, ge=1_024, le=16_777_216)
     with_data: bool = True
     reference_header: str = Field(default="x-request-id", pattern=r"^[A-Za-z0-9-]{1,100}$")
 

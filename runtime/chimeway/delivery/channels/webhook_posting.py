@@ -21,6 +21,7 @@ from chimeway.delivery.outward.connecting import Inside, OutwardBackend, Resolve
 from chimeway.delivery.outward.names import NoSuchName
 from chimeway.delivery.outward.networks import Networks
 from chimeway.delivery.outward.targets import Target
+from chimeway.limits import WEBHOOK_BODY_BYTES, WEBHOOK_REPLY_BYTES
 
 Headers: TypeAlias = Mapping[str, str]
 
@@ -52,8 +53,8 @@ class Bounds:
 
     connect_timeout_s: float = 5.0
     reply_timeout_s: float = 15.0
-    body_bytes: int = 1_048_576
-    reply_bytes: int = 16_384
+    body_bytes: int = WEBHOOK_BODY_BYTES
+    reply_bytes: int = WEBHOOK_REPLY_BYTES
     connections: int = 64
 
 

@@ -18,8 +18,8 @@ from urllib.parse import urljoin
 
 import idna
 
-_LONGEST: Final = 2_048
-"""Of a URL: more is refused by many servers, too."""
+from chimeway.limits import MAX_URL_CHARS
+
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://(?P<authority>[^/?#]*)(?P<target>[^#]*)(?:#.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -64,8 +64,8 @@ def read_target(url: str, *, http: bool = False, ports: Collection[int] = ()) ->
     Raises:
         ValueError: it is not a URL that may be called; the text says why, without any of it.
     """
-    if len(url) > _LONGEST:
-        raise ValueError(f"the URL is longer than {_LONGEST} characters")
+    if len(url) > MAX_URL_CHARS:
+        raise ValueError(f"the URL is longer than {MAX_URL_CHARS} characters")
     found = _URL.fullmatch(url)
     if found is None:
         raise ValueError("it is no https URL")
