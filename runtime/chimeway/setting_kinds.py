@@ -6,6 +6,7 @@ A fault is a ValueError whose text goes on after "right would be".
 import json
 import re
 from datetime import timedelta
+from string import Formatter
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
@@ -20,6 +21,8 @@ _DURATION: Final = re.compile(
     r"(?:(?P<minutes>[0-9]+)M)?(?:(?P<seconds>[0-9]+(?:\.[0-9]+)?)S)?)?"
 )
 BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
+UNSUBSCRIBE_PLACEHOLDERS: Final = ("delivery_id", "tenant_id", "recipient_id", "workflow")
+_PLACEHOLDERS_TOLD: Final = " ".join(f"{{{name}}}" for name in UNSUBSCRIBE_PLACEHOLDERS)
 _LONGEST: Final = timedelta(days=36_525)
 
 
@@ -85,6 +88,24 @@ def _name(value: str) -> str:
     return value
 
 
+def _unsubscribe_url(value: str) -> str:
+    """Accept a URL whose placeholders are known; what fills them is percent-encoded."""
+    right = f"a URL like https://example.org/out?d={{delivery_id}}, with {_PLACEHOLDERS_TOLD} or none of them"
+    try:
+        found = urlsplit(value)
+        parts = list(Formatter().parse(value))
+    except ValueError:
+        raise ValueError(right) from None
+    names = {name: bool(form or conversion) for _, name, form, conversion in parts if name is not None}
+    if found.scheme not in {"https", "http"} or not found.hostname or "{" in found.netloc:
+        raise ValueError(right)
+    if not value.isascii() or not value.isprintable() or " " in value:
+        raise ValueError(f"{right}, percent-encoded")
+    if any(formed or name not in UNSUBSCRIBE_PLACEHOLDERS for name, formed in names.items()):
+        raise ValueError(right)
+    return value
+
+
 def _table(value: object) -> object:
     """Read JSON where a text is given; a name given twice is a mistake, and so is what JSON does not know."""
     if not isinstance(value, str):
@@ -117,4 +138,5 @@ SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Bind = Annotated[str, AfterValidator(_bind)]
 Sender = Annotated[str, AfterValidator(_sender)]
 NodeName = Annotated[str, AfterValidator(_name)]
+UnsubscribeUrl = Annotated[str, AfterValidator(_unsubscribe_url)]
 Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

@@ -32,7 +32,17 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from chimeway.errors import InvalidSettings
-from chimeway.setting_kinds import BIND, Bind, DatabaseUrl, Duration, NodeName, Sender, SmtpUrl, Table
+from chimeway.setting_kinds import (
+    BIND,
+    Bind,
+    DatabaseUrl,
+    Duration,
+    NodeName,
+    Sender,
+    SmtpUrl,
+    Table,
+    UnsubscribeUrl,
+)
 from chimeway.setting_tables import Place, Setting
 from chimeway.setting_words import bare, content, near, quoted, right, unshown
 
@@ -81,6 +91,7 @@ class Settings(BaseSettings):
     templates_dir: Path | None = None
     smtp_url: SmtpUrl | None = None
     email_from: Sender | None = None
+    unsubscribe_url: UnsubscribeUrl | None = None
     http_bind: Bind = "127.0.0.1:8420"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -119,3 +119,35 @@ def test_the_defaults_are_what_is_promised() -> None:
     assert end == GiveUp("retries_exhausted")
     late = Failure("rate_limited", 0, NOW - timedelta(days=1, seconds=1))
     assert after_failure(DEFAULT_RETRY_POLICY, late, now=NOW, jitter=0) == GiveUp("retries_exhausted")
+
+
+@pytest.mark.parametrize("error_class", ["transient", "rate_limited", "configuration"])
+def test_another_provider_is_asked_at_once(error_class: str) -> None:
+    """Neither the draw nor a Retry-After, which another asked for, delays it; the limits hold."""
+    failure = Failure(error_class, 1, NOW, retry_after_s=600, another="at_once")
+    assert delay(failure, ALMOST) == 0
+    old = replace(failure, first_attempt_at=NOW - timedelta(seconds=3_601))
+    assert after_failure(POLICY, old, now=NOW, jitter=0) == GiveUp("retries_exhausted")
+    if error_class != "rate_limited":
+        last = replace(failure, attempts=4)
+        assert after_failure(POLICY, last, now=NOW, jitter=0) == GiveUp("retries_exhausted")
+
+
+def test_who_is_set_up_wrong_leaves_it_to_those_who_come_later() -> None:
+    """With another provider left, `configuration` is a failure like others; with none it is the end."""
+    assert delay(Failure("configuration", 2, NOW, another="later"), 0.5) == 2
+    assert after_failure(POLICY, Failure("configuration", 2, NOW), now=NOW, jitter=0) == GiveUp(
+        "permanent_failure"
+    )
+
+
+def test_a_delivery_too_old_for_its_next_try_ends_at_once() -> None:
+    """Not when its age is reached: a rule for the end goes on while it matters."""
+    first = NOW - timedelta(seconds=3_590)
+    assert after_failure(POLICY, Failure("transient", 3, first), now=NOW, jitter=ALMOST) == Retry(
+        NOW + timedelta(seconds=8 * ALMOST)
+    )
+    longer = RetryPolicy(max_attempts=9, base_s=2, cap_s=60, max_age_s=3_600)
+    assert after_failure(longer, Failure("transient", 5, first), now=NOW, jitter=0.5) == GiveUp(
+        "retries_exhausted"
+    )

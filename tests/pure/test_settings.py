@@ -228,3 +228,19 @@ def test_unknown_override_is_refused() -> None:
     """A name that is no setting is refused in Python too."""
     with pytest.raises(InvalidSettings, match="leese_ttl is not a setting; did you mean lease_ttl"):
         Settings(leese_ttl="PT3S")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "example.org/out", "ftp://example.org/{delivery_id}", "https://{workflow}.example.org/", "https://h/{email}",
+        "https://h/{}", "https://h/{0}", "https://h/{delivery_id!r}", "https://h/{delivery_id:>9}", "https://h/{",
+        "https://h/}", "https://h/{delivery_id.int}", "https://h/ä",
+    ],
+)  # fmt: skip
+def test_an_unsubscribe_url_that_cannot_be_filled_is_refused(text: str) -> None:
+    """A placeholder that nobody fills, or anything that is no URL, is refused when settings are read."""
+    good = "https://h/out/{delivery_id}?t={tenant_id}&r={recipient_id}&w={workflow}"
+    assert Settings(unsubscribe_url=good).unsubscribe_url == good
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_UNSUBSCRIBE_URL is .* right would be a URL like"):
+        Settings(unsubscribe_url=text)

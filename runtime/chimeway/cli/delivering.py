@@ -49,10 +49,11 @@ def list_failed(
         print_json({"items": found})
         return
     print_table(
-        ("DELIVERY", "TENANT", "RECIPIENT", "STEP", "CHANNEL", "ATTEMPTS", "ERROR", "NEXT", "KEPT BY"),
+        ("DELIVERY", "TENANT", "RECIPIENT", "STEP", "CHANNEL", "PROVIDER", "ATTEMPTS", "ERROR", "NEXT",
+         "KEPT BY"),
         (
-            (row.delivery_id, row.tenant_id, row.recipient_id, row.step, row.channel, row.attempt_count,
-             row.error_class, row.next_attempt_at, row.held_reason or row.waiting_for_node)
+            (row.delivery_id, row.tenant_id, row.recipient_id, row.step, row.channel, row.provider,
+             row.attempt_count, row.error_class, row.next_attempt_at, row.held_reason or row.waiting_for_node)
             for row in found
         ),
         nothing="no message waits for another attempt",

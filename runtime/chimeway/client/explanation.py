@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.client.why import why
+from chimeway.client.words import by
 from chimeway.progression.snapshot import RunState
 from chimeway.store.views import AttemptView, DeliveryView, MailView, RunView, Story, TransitionView
 
@@ -119,7 +120,7 @@ def _deliveries(story: Story) -> Iterator[_Placed]:
 
 
 def _attempt(row: DeliveryView, attempt: AttemptView) -> Iterator[Moment]:
-    label = f"{row.channel} {attempt.number}"
+    label = f"{row.channel} {attempt.number}{by(row, attempt)}"
     yield Moment(attempt.started_at, "attempt", "attempt_started", row.step_id, label)
     if attempt.finished_at is not None and attempt.outcome is not None:
         words = ", ".join(word for word in (attempt.error_class, attempt.note) if word)

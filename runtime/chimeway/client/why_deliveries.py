@@ -2,7 +2,7 @@
 
 from typing import Final, assert_never
 
-from chimeway.client.words import message, moment
+from chimeway.client.words import by, message, moment
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
@@ -43,8 +43,9 @@ def _sent(story: Story, row: DeliveryView) -> str:
         verb = "was put into the inbox" if row.channel == _IN_APP else "was delivered"
         return f"{message(row)} {verb} at {_ended(story, row)}."
     failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
-    number = next((a.number for a in row.attempts if a.outcome == "succeeded"), row.attempt_count)
-    before = f", after {_counted(len(failed))} that failed ({_classes(failed)})" if failed else ""
+    taken = next((a for a in row.attempts if a.outcome == "succeeded"), None)
+    number = row.attempt_count if taken is None else f"{taken.number}{by(row, taken)}"
+    before = f", after {_counted(len(failed))} that failed ({_classes(row, failed)})" if failed else ""
     late = " It was on its way already when the run ended." if row.stop_requested else ""
     sent = f"{message(row)} was sent at {_ended(story, row)}, with attempt {number}{before}."
     return f"{sent}{late}{_maybe(row)}"
@@ -125,15 +126,16 @@ def _failures(row: DeliveryView) -> str:
     """Return "3 attempts failed (timeout, timeout, transient: note)"."""
     failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
     note = f": {row.note}" if row.note else ""
-    return f"{_counted(len(failed))} failed ({_classes(failed)}{note})"
+    return f"{_counted(len(failed))} failed ({_classes(row, failed)}{note})"
 
 
 def _counted(many: int) -> str:
     return f"{many} attempt" if many == 1 else f"{many} attempts"
 
 
-def _classes(failed: list[AttemptView]) -> str:
-    words = [attempt.error_class or "unknown" for attempt in failed]
+def _classes(row: DeliveryView, failed: list[AttemptView]) -> str:
+    several = len({attempt.provider for attempt in row.attempts}) > 1
+    words = [f"{attempt.error_class or 'unknown'}{by(row, attempt) if several else ''}" for attempt in failed]
     if len(words) > 3:
         return f"the last: {words[-1]}"
     return ", ".join(words)

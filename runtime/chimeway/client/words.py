@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chimeway.progression.instants import read
 from chimeway.progression.signals import conditions_of
-from chimeway.store.views import DeliveryView, Story
+from chimeway.store.views import AttemptView, DeliveryView, Story
 from chimeway.workflow.definition import (
     END,
     Condition,
@@ -95,3 +95,8 @@ def listed(parts: Sequence[str], last: str = "and") -> str:
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} {last} {parts[-1]}"
+
+
+def by(row: DeliveryView, attempt: AttemptView) -> str:
+    """Return by which provider, where its channel has one that is called otherwise than itself."""
+    return "" if attempt.provider in {None, row.channel} else f" by {attempt.provider}"

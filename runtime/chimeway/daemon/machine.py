@@ -63,6 +63,7 @@ class Node:
     max_lateness_s: float
     schema_version: int
     """As it was at the start: a program works on the version before its own, too."""
+    unsubscribe_url: str | None = None
 
 
 class Machine:
@@ -81,7 +82,7 @@ class Machine:
         sender = Sender(
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
-                self._results, tenure.trusted, self._roster.nudge,
+                self._results, tenure.trusted, self._roster.nudge, node.unsubscribe_url,
             )
         )  # fmt: skip
         wires = Wires(

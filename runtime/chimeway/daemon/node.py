@@ -119,6 +119,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
             schema_version=there,
+            unsubscribe_url=settings.unsubscribe_url,
         )
         await _enrol(node)
         stack.push_async_callback(_leave, node)

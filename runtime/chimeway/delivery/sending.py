@@ -16,6 +16,7 @@ from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
 from chimeway.delivery.results import Results, ended_unsent
 from chimeway.delivery.route import Provider, Route, tried
+from chimeway.delivery.unsubscribing import unsubscribe_url
 from chimeway.limits import CLOCK_AHEAD_MS
 from chimeway.log import Events
 from chimeway.progression.decide import decide
@@ -70,6 +71,8 @@ class Parts:
     results: Results
     trusted: Callable[[], bool]
     nudge: Callable[[UUID], None]
+    unsubscribe_url: str | None = None
+    """With placeholders, as the settings have it."""
 
 
 class Sender:
@@ -173,7 +176,7 @@ class Sender:
                 provider.give_back(address)
         match begun.answer:
             case "begun":
-                made = _message_of(sending, address, message)
+                made = _message_of(sending, address, message, self._with.unsubscribe_url)
                 return await self._call(sending, provider, made, begun.attempt_no or 0)
             case "unseen" | "stale":
                 return _Again()
@@ -290,8 +293,11 @@ def _beginning(
     )
 
 
-def _message_of(sending: Sending, address: str | None, message: Mapping[str, Any]) -> Message:
+def _message_of(
+    sending: Sending, address: str | None, message: Mapping[str, Any], unsubscribing: str | None
+) -> Message:
     delivery, snapshot = sending.delivery, sending.run.snapshot
+    definition = snapshot.definition if snapshot else None
     return Message(
         delivery_id=str(delivery.id),
         run_id=str(delivery.run_id),
@@ -303,7 +309,8 @@ def _message_of(sending: Sending, address: str | None, message: Mapping[str, Any
         body=message["body"],
         text=message.get("text"),
         data=dict(snapshot.data) if snapshot else {},
-        workflow=snapshot.definition.key if snapshot else "",
+        workflow=definition.key if definition else "",
         step=delivery.step_id,
         render_key=delivery.render_key,
+        unsubscribe_url=unsubscribe_url(unsubscribing, delivery, definition),
     )

@@ -25,6 +25,8 @@ class Failed:
     next_attempt_at: datetime | None
     held_reason: str | None
     waiting_for_node: str | None
+    provider: str | None
+    """Whose failure the last one was."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def _attempt(row: Row) -> AttemptView:
         note=row["note"],
         provider_reference=row["provider_reference"],
         finished_at=instant(row["finished_at"]),
+        provider=row["provider"],
     )
 
 

@@ -89,6 +89,8 @@ class AttemptView:
     note: str | None
     provider_reference: str | None
     finished_at: datetime | None
+    provider: str | None = None
+    """Which of its channel's was called; None: it was not written down (by a program of schema version 2)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppressio
 -- name: explain_attempts
 -- The provider calls of a run, each with its result where one was recorded.
 select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_class, x.note,
-       x.provider_reference, x.finished_at
+       x.provider_reference, x.finished_at, to_jsonb(a) ->> 'provider' as provider
   from chimeway.deliveries d
   join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard
   left join chimeway.delivery_attempt_results x
@@ -195,7 +195,9 @@ select chimeway.resume_run($1, $2);
 -- name: failed_deliveries
 -- Messages that failed and are to be tried again, the next first, with what may keep them.
 select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as step, d.channel, d.attempt_count,
-       d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node
+       d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node,
+       (select to_jsonb(a) ->> 'provider' from chimeway.delivery_attempts a
+         where a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count) as provider
   from chimeway.deliveries d
   join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
  where d.status = 'failed' and d.next_attempt_at is not null

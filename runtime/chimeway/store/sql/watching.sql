@@ -49,7 +49,7 @@ select d.run_id, d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.
 -- name: all_attempts
 -- All provider calls, each with its result where one was recorded.
 select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_class, x.note,
-       x.provider_reference, x.finished_at
+       x.provider_reference, x.finished_at, to_jsonb(a) ->> 'provider' as provider
   from chimeway.delivery_attempts a
   left join chimeway.delivery_attempt_results x
     on x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
