@@ -155,7 +155,7 @@ RENDER_CHARS: Final = 16_777_216
 MAX_TEMPLATE_BYTES: Final = 262_144
 """One template file: with more, a message could not be under its own bound, or the file is something else."""
 
-TEMPLATE_CHECK_S: Final = 5.0
+TEMPLATE_CHECK_S: Final = 3.0
 """How long a node looks through registered workflows at its start: it must work soon, whatever it finds."""
 
 TEMPLATE_FAULTS_LOGGED: Final = 50

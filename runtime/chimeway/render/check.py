@@ -6,7 +6,7 @@ data, a call that fails) is not seen here: `chimeway render` shows it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -55,6 +55,8 @@ class Checked:
 
     findings: list[Finding]
     messages: list[MadeBy]
+    complete: bool = True
+    """Whether all was looked at; else nothing is said of what is missing in comparison, or unused."""
 
     @property
     def errors(self) -> list[Finding]:
@@ -79,7 +81,10 @@ def wanted_by(definition: Definition, schema: Mapping[str, Any] | None = None) -
 
 def check(renderers: Renderers, wanted: Iterable[Wanted]) -> Checked:
     """Find every fault of the templates and functions that these messages are to be made by."""
-    return _Check(renderers).run(wanted)
+    checking = Checking(renderers, wanted)
+    for _ in checking.each():
+        pass
+    return checking.result()
 
 
 @dataclass(slots=True)
@@ -88,31 +93,49 @@ class _Used:
     functions: set[tuple[str, str | None]] = field(default_factory=set)
 
 
-class _Check:
-    def __init__(self, renderers: Renderers) -> None:
+class Checking:
+    """A check in pieces, for whoever has something else to do meanwhile, or no time for all of it."""
+
+    def __init__(self, renderers: Renderers, wanted: Iterable[Wanted]) -> None:
+        """Take what messages are made by, and the messages."""
         self._renderers = renderers
         self._templates = renderers.templates
         self._variants = renderers.templates.variants
         self._found = Findings()
         self._used = _Used()
         self._guessed = False
+        self._complete = False
+        self._messages: list[MadeBy] = []
         self._readings: dict[str, Reading | None] = {}
-        self._closures = Closures(self._variants, self._readings.get)
-
-    def run(self, wanted: Iterable[Wanted]) -> Checked:
-        groups: dict[_MessageKey, list[Wanted]] = defaultdict(list)
+        self._closures = Closures(self._variants, self._reading_of)
+        self._groups: dict[_MessageKey, list[Wanted]] = defaultdict(list)
         for one in wanted:
-            groups[one.render_key, one.channel].append(one)
+            self._groups[one.render_key, one.channel].append(one)
+
+    def each(self) -> Iterator[None]:
+        """Look at one message after the other, then at what no message comes to."""
+        for key, group in sorted(self._groups.items()):
+            self._messages.append(self._message(key, group))
+            yield
         for name in sorted(self._templates.sources):
-            self._readings[name] = self._read(name)
+            self._reading_of(name)
+            yield
         for first, second in self._variants.twice:
             told = f"{first} is for the same locale, and goes before it"
             self._found.add(Finding("two_for_one_locale", told, second))
             self._used.templates.add(second)
-        messages = [self._message(key, group) for key, group in sorted(groups.items())]
-        self._compare_locales(messages, groups)
+        self._compare_locales()
         self._find_unused()
-        return Checked(self._found.all(), messages)
+        self._complete = True
+
+    def result(self) -> Checked:
+        """Return what was found so far."""
+        return Checked(self._found.all(), self._messages, self._complete)
+
+    def _reading_of(self, name: str) -> Reading | None:
+        if name not in self._readings:
+            self._readings[name] = self._read(name)
+        return self._readings[name]
 
     def _read(self, name: str) -> Reading | None:
         if (fault := self._templates.malformed(name)) is not None:
@@ -178,10 +201,10 @@ class _Check:
             for finding in judged[alike]:
                 self._found.add(finding, [one.step])
 
-    def _compare_locales(self, messages: list[MadeBy], groups: Mapping[_MessageKey, list[Wanted]]) -> None:
+    def _compare_locales(self) -> None:
         """Say which messages lack a locale that others have; de covers de-AT, as it would be found."""
-        everywhere = {self._tag(locale) for one in messages for locale in one.locales}
-        for one in messages:
+        everywhere = {self._tag(locale) for one in self._messages for locale in one.locales}
+        for one in self._messages:
             if one.function is not None or not one.templates:
                 continue
             own = {self._tag(locale) for locale in one.locales}
@@ -189,7 +212,7 @@ class _Check:
                 tag for tag in everywhere if not any(f"{tag}-".startswith(f"{mine}-") for mine in own)
             )
             if missing:
-                steps = [each.step for each in groups[one.render_key, one.channel]]
+                steps = [each.step for each in self._groups[one.render_key, one.channel]]
                 plain = template_name(one.render_key, one.channel)
                 told = f"there is none for readers of {', '.join(missing)}, as other messages have"
                 self._found.add(Finding("missing_locale", told, plain), steps)

@@ -46,6 +46,8 @@ class Stored:
     """Empty where it was not asked for."""
     raw: Any
     data_schema: Mapping[str, Any] | None = None
+    required: tuple[str, ...] = ()
+    """Names of the data that it refers to; empty where they were not asked for."""
 
 
 async def register(
@@ -157,7 +159,8 @@ async def definitions_with_live_runs(database: Database) -> list[Stored]:
 
 
 def _stored(row: Any) -> Stored:
-    return Stored(row["key"], row["version"], "", row["definition"], row["data_schema"])
+    required = tuple(row["required_data"])
+    return Stored(row["key"], row["version"], "", row["definition"], row["data_schema"], required)
 
 
 async def activate(database: Database, key: str, version: int | None) -> None:

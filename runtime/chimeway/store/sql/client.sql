@@ -157,7 +157,7 @@ select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.reg
 
 -- name: current_definitions
 -- What triggers start now: the current version of each key behind the cursor, with its data's schema.
-select distinct on (d.key) d.key, d.version, d.definition, to_jsonb(d) -> 'data_schema' as data_schema
+select distinct on (d.key) d.key, d.version, d.definition, d.required_data, to_jsonb(d) -> 'data_schema' as data_schema
   from chimeway.workflow_definitions d
  where d.key > $1
  order by d.key, d.activated desc, d.version desc
@@ -165,7 +165,7 @@ select distinct on (d.key) d.key, d.version, d.definition, to_jsonb(d) -> 'data_
 
 -- name: definitions_with_live_runs
 -- Versions that some live run is pinned to, by key and version.
-select d.key, d.version, d.definition, to_jsonb(d) -> 'data_schema' as data_schema
+select d.key, d.version, d.definition, d.required_data, to_jsonb(d) -> 'data_schema' as data_schema
   from chimeway.workflow_definitions d
   join (select distinct r.workflow_key, r.workflow_version
           from chimeway.workflow_runs r where r.state in ('active','waiting')) live
