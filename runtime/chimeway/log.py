@@ -75,6 +75,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "delivery.attempt": "delivery_id, run_id, channel, attempt: the attempt is durable",
         "delivery.outcome": "delivery_id, run_id, channel, attempt, outcome, error_class, seconds",
         "delivery.unknown": "delivery_id, run_id, channel, attempt: nobody recorded how it ended",
+        "delivery.rendered": "delivery_id, run_id, locale (of its template; null: the plain one)",
         "delivery.render_failed": "delivery_id, run_id, render_key, channel, fault: cancelled",
         "delivery.failed": "delivery_id, run_id, error: a fault of ours kept it from being sent; again soon",
         "delivery.waiting_for_capable_node": "delivery_id, needs: another node has its channel",

@@ -136,6 +136,17 @@ async def test_check_of_files(folder: Path) -> None:
     golden.agrees(GOLDEN, "check of files, warnings only", told.out)
 
 
+async def test_workflow_check_looks_at_templates_too(folder: Path) -> None:
+    """A definition is checked with its messages; templates that others may use are no matter here."""
+    check = ("workflow", "check", "workflows/mention.yaml", "--templates", "templates")
+    told = await inside(*check, cwd=folder)
+    assert told.code == 1
+    golden.agrees(GOLDEN, "workflow check with templates", told.out)
+    told = await inside(*check, "--json", cwd=folder)
+    assert [one["code"] for one in told.json["templates"]] == ["no_template"]
+    assert (told.json["errors"], told.json["warnings"]) == (1, 0)
+
+
 async def test_check_of_an_app(folder: Path) -> None:
     """An app's functions and models count; a name that no model has is an error."""
     path = folder / "templates" / "mention_email.email.de.j2"

@@ -9,6 +9,7 @@ import pytest
 
 import chimeway
 from chimeway.errors import ChimewayError
+from chimeway.render.findings import CODES
 from chimeway.settings import PREFIX, Settings
 from chimeway.store.migrations import schema_sql
 from docs.rooms import PAGE, ROOT, page_with_plan, rings
@@ -58,6 +59,14 @@ def test_each_error_code_is_told_to_users() -> None:
         if module.name not in {"chimeway.__main__", "chimeway.testing.plugin"}:
             import_module(module.name)
     assert told == {kind.code for kind in _kinds(ChimewayError)} - {"chimeway_error"}
+
+
+def test_each_finding_of_templates_is_told() -> None:
+    """The page of templates names every code that their check may give, and how bad it is."""
+    text = (ROOT / "docs" / "templates.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[a-z_`, ]+) \| (error|warning) \|", text, re.MULTILINE)
+    told = {code: severity for codes, severity in rows for code in re.findall(r"\w+", codes)}
+    assert told == {code: severity for code, (severity, _) in CODES.items()}
 
 
 def _kinds(kind: type[ChimewayError]) -> set[type[ChimewayError]]:

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from chimeway import Notify, Workflow, from_data, signal_received
-from chimeway.render.check import Checked, Wanted, check, wanted_by
+from chimeway.render.check import Checked, Checking, Wanted, check, wanted_by
 from chimeway.render.functions import Renderer, RendererKey
 from chimeway.render.names import Given
 from chimeway.render.renderers import Renderers
@@ -201,6 +201,14 @@ def test_one_fault_of_many_workflows_is_told_once() -> None:
     (finding,) = found.findings
     assert len(finding.steps) == 5_000
     assert finding.printed().endswith("(w0 version 1, step s; w1 version 1, step s; and 4998 more)")
+
+
+def test_a_check_that_is_broken_off() -> None:
+    """Who has no time for all of it gets what was found so far, and nothing of what seems unused."""
+    checking = Checking(Renderers({}, Templates(body("{{ run.x }}", **{"z.sms.j2": B}))), wanted("k"))
+    next(checking.each())
+    found = checking.result()
+    assert ([one.code for one in found.findings], found.complete) == (["unknown_attribute"], False)
 
 
 def test_what_makes_what() -> None:

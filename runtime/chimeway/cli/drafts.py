@@ -19,31 +19,49 @@ from chimeway.cli.reading_files import (
     named,
     plain_data,
 )
+from chimeway.cli.rendering import renderers
 from chimeway.cli.tables import print_table
+from chimeway.cli.templating import as_object
 from chimeway.progression.rehearse import Rehearsal
 from chimeway.progression.rehearse import rehearse as play
 from chimeway.progression.snapshot import LIVE
+from chimeway.render.check import check as find
+from chimeway.render.check import wanted_by
+from chimeway.render.findings import Finding
 from chimeway.workflow.encode import digest
 from chimeway.workflow.parse import Checked
 from chimeway.workflow.text import check_text
 
 
-def check(files: Files, as_json: AsJson = False) -> None:
+def check(
+    files: Files,
+    templates: Annotated[
+        Path | None,
+        typer.Option(help="A folder of templates: look whether it makes their messages.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Find every fault of the definitions in files; exit 1 if there is an error.
 
     A fault is told as compilers do: file:line: error[code] path: what is wrong.
     """
     found = {named(path): check_text(content(path), format=format_of(path)) for path in files}
     each = [checked for checks in found.values() for checked in checks]
+    rendering = [] if templates is None else _rendering(templates, each)
     errors = sum(len(checked.errors) for checked in each)
     warnings = sum(len(checked.warnings) for checked in each)
+    errors += sum(1 for one in rendering if one.severity == "error")
+    warnings += sum(1 for one in rendering if one.severity == "warning")
     if as_json:
         definitions = [_checked(name, checked) for name, checks in found.items() for checked in checks]
-        print_json({"definitions": definitions, "errors": errors, "warnings": warnings})
+        told = {} if templates is None else {"templates": [as_object(one) for one in rendering]}
+        print_json({"definitions": definitions, **told, "errors": errors, "warnings": warnings})
     else:
         for name, checks in found.items():
             for problem in (problem for checked in checks for problem in checked.problems):
                 print_line(problem.printed(name))
+        for finding in rendering:
+            print_line(finding.printed())
         print_line(
             f"{_many(len(each), 'definition')}: {_many(errors, 'error')}, {_many(warnings, 'warning')}"
         )
@@ -68,6 +86,13 @@ def rehearse(
         print_json(_rehearsal(played))
     else:
         _tell(played)
+
+
+def _rendering(templates: Path, each: list[Checked]) -> list[Finding]:
+    """Return what is wrong with the messages of these definitions; other workflows may use the rest."""
+    wanted = [one for checked in each if checked.definition for one in wanted_by(checked.definition)]
+    found = find(renderers(templates, None), wanted).findings
+    return [one for one in found if one.code not in {"unused_template", "unused_function"}]
 
 
 def _checked(name: str, checked: Checked) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from chimeway.daemon.checking import wanted_in
 from chimeway.errors import InvalidSettings
 from chimeway.render.check import Checked, Wanted, wanted_by
 from chimeway.render.check import check as find
+from chimeway.render.findings import Finding
 from chimeway.store import definitions
 from chimeway.store.definitions import Stored
 from chimeway.workflow.build import schema_of
@@ -111,13 +112,17 @@ def _registered(database_url: str | None) -> list[Stored]:
 def _for_programs(found: Checked) -> Mapping[str, Any]:
     return {
         "messages": found.messages,
-        "findings": [
-            {"severity": one.severity, "code": one.code, "template": one.template, "line": one.line,
-             "render_key": one.render_key, "channel": one.channel, "message": one.message, "steps": one.steps}
-            for one in found.findings
-        ],
+        "findings": [as_object(one) for one in found.findings],
         "errors": len(found.errors),
         "warnings": len(found.findings) - len(found.errors),
+    }
+
+
+def as_object(one: Finding) -> dict[str, Any]:
+    """Return a finding as programs are told it."""
+    return {
+        "severity": one.severity, "code": one.code, "template": one.template, "line": one.line,
+        "render_key": one.render_key, "channel": one.channel, "message": one.message, "steps": one.steps,
     }  # fmt: skip
 
 

@@ -21,7 +21,8 @@ app = typer.Typer(
 )
 app.command(
     epilog=examples(
-        "chimeway workflow check workflows/*.yaml", "chimeway workflow check - --json < mention.yaml"
+        "chimeway workflow check workflows/*.yaml --templates templates",
+        "chimeway workflow check - --json < mention.yaml",
     )
 )(check)
 app.command(

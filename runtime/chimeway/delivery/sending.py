@@ -261,6 +261,9 @@ class Sender:
         made = self._with.renderers.render(delivery.render_key, delivery.channel, context)
         if isinstance(made, RenderFault):
             return made
+        _log.debug(
+            "delivery.rendered", delivery_id=str(delivery.id), run_id=str(delivery.run_id), locale=made.locale
+        )
         return made.as_json()
 
 
