@@ -1,6 +1,6 @@
 """`make bench`: what Chimeway costs, as ratios within one run. Nothing here passes or fails.
 
-    python -m tests.bench [hints] [journeys] [--seconds S]
+    python -m tests.bench [hints] [journeys] [isolation] [--seconds S]
 
 Each bench starts a PostgreSQL of its own and states the settings that its figures depend on.
 """
@@ -8,9 +8,9 @@ Each bench starts a PostgreSQL of its own and states the settings that its figur
 import argparse
 import asyncio
 
-from tests.bench import hints, journeys
+from tests.bench import hints, isolation, journeys
 
-_BENCHES = {"hints": hints.bench, "journeys": journeys.bench}
+_BENCHES = {"hints": hints.bench, "journeys": journeys.bench, "isolation": isolation.bench}
 
 
 def main() -> None:

@@ -38,14 +38,18 @@ async def prepare(url: str) -> None:
 
 
 @asynccontextmanager
-async def daemon(url: str, workflow: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `chimeway serve` with one workflow and a template for whatever it says."""
-    with _folder(workflow) as folder:
+async def daemon(
+    url: str, workflow: str | None = None, app: str | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run `chimeway serve` with a workflow and a template for whatever it says, or with an app's source."""
+    with _folder(workflow, app) as folder:
         env = dict(
             os.environ, CHIMEWAY_DATABASE_URL=url, CHIMEWAY_WORKFLOWS_DIR=str(folder),
             CHIMEWAY_TEMPLATES_DIR=str(folder), CHIMEWAY_LOG_LEVEL="warning", CHIMEWAY_HTTP_BIND="",
+            PYTHONPATH=str(folder),
         )  # fmt: skip
-        process = await asyncio.create_subprocess_exec(sys.executable, "-m", "chimeway", "serve", env=env)
+        serve = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
+        process = await asyncio.create_subprocess_exec(sys.executable, *serve, env=env)
         try:
             await _owned(url)
             yield process
@@ -55,10 +59,13 @@ async def daemon(url: str, workflow: str) -> AsyncIterator[asyncio.subprocess.Pr
 
 
 @contextmanager
-def _folder(workflow: str) -> Iterator[Path]:
+def _folder(workflow: str | None, app: str | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "bench.yaml").write_text(workflow)
+        if workflow:
+            (folder / "bench.yaml").write_text(workflow)
+        if app:
+            (folder / "bench_app.py").write_text(app)
         for channel in ("in_app", "log"):
             (folder / f"plain.{channel}.j2").write_text(
                 "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
