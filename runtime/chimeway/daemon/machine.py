@@ -87,11 +87,9 @@ class Machine:
         )  # fmt: skip
         wires = Wires(
             arm=self._arm_delivery, put_off=self._put_off_delivery, has_room=self._look_at_deliveries,
-            nudge=self._roster.nudge,
+            nudge=self._roster.nudge, way=self._way,
         )  # fmt: skip
-        self._dispatcher = Dispatcher(
-            database, node.catalogue, sender, self._results, wires, self._way, group
-        )
+        self._dispatcher = Dispatcher(database, clock, node.catalogue, sender, self._results, wires, group)
         self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
         self._delivery_keeper = self._keeper(
             "delivery", self._dispatcher.admit, self._dispatcher.__contains__

@@ -9,6 +9,7 @@ State: TypeAlias = Literal["closed", "open", "trial"]
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
+_TRIAL_LOOK_S: Final = 1.0
 ALMOST_S: Final = 1e-6
 """Less than this is now: no clock of ours counts finer, and a sleep so short would not move it."""
 
@@ -31,8 +32,11 @@ class Breaker:
         self.state: State = "closed"
 
     def closed_for(self, now: float) -> float:
-        """Return how long no call may be made; on trial, the most that it may take to hear."""
-        return 0.0 if self.state == "closed" else _left(self._until, now)
+        """Return how long no call may be made; on trial, when to ask again, for the end is not known."""
+        if self.state == "closed":
+            return 0.0
+        left = _left(self._until, now)
+        return min(left, _TRIAL_LOOK_S) if self.state == "trial" else left
 
     def take(self, now: float) -> None:
         """A call is made, which was free to be."""

@@ -20,9 +20,10 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID
 
-from chimeway.clock import jittered
+from chimeway.clock import Clock, jittered
 from chimeway.delivery.intake import Intake
 from chimeway.delivery.lane import Lane, Way
+from chimeway.delivery.postponing import Postponer
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending, Shut
 from chimeway.fair import Places
@@ -41,12 +42,17 @@ _FAULT_AGAIN_S: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Wires:
-    """What the dispatcher tells others: when to bring a delivery, that there is room, whom to wake."""
+    """What the dispatcher tells others, and asks them.
+
+    When to bring a delivery, that there is room, whom to wake; and of a channel, also of one that is not
+    here, where its lane leads and how many calls it may have under way.
+    """
 
     arm: Callable[[UUID, datetime | None], None]
     put_off: Callable[[UUID, float], None]
     has_room: Callable[[], None]
     nudge: Callable[[UUID], None]
+    way: Callable[[str], tuple[Way, int]]
 
 
 class Dispatcher:
@@ -55,25 +61,22 @@ class Dispatcher:
     def __init__(
         self,
         database: Database,
+        clock: Clock,
         catalogue: Catalogue,
         sender: Sender,
         results: Results,
         wires: Wires,
-        ways: Callable[[str], tuple[Way, int]],
         group: asyncio.TaskGroup,
     ) -> None:
-        """Take the parts; all tasks run in `group`.
-
-        `ways` says of a channel, also of one that is not here, where its lane leads and how wide it is.
-        """
+        """Take the parts; all tasks run in `group`."""
         self._sender = sender
         self._results = results
         self._wires = wires
-        self._ways = ways
         self._group = group
         self._loader: Batcher[UUID, Sending | None] = Batcher(
             lambda ids: _load(database, catalogue, ids), told="load_deliveries", limit=LOAD_BATCH
         )
+        self._postponer = Postponer(database, clock, wires.put_off, wires.arm)
         self._intake = Intake(self._bring, group)
         self._recording = Places(RECORDING)
         self._recorded = asyncio.Event()
@@ -112,7 +115,9 @@ class Dispatcher:
 
     async def serve(self) -> None:
         """Work until cancelled."""
-        await self._loader.serve()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._loader.serve(), name="load-deliveries")
+            group.create_task(self._postponer.serve(), name="postpone-deliveries")
 
     async def load(self, delivery_id: UUID) -> Sending | None:
         """Return a delivery with its run, or None when there is none."""
@@ -152,7 +157,7 @@ class Dispatcher:
 
     def _lane(self, channel: str) -> Lane[Sending]:
         if channel not in self._lanes:
-            way, places = self._ways(channel)
+            way, places = self._wires.way(channel)
             self._lanes[channel] = Lane(channel, way, places, self._send, self._group, self._wires.has_room)
         return self._lanes[channel]
 
@@ -171,9 +176,10 @@ class Dispatcher:
                     self._record(answer, delivery.tenant_id), name=f"record-{delivery.id}"
                 )
             elif isinstance(answer, Shut):
-                kept = not self._closed and self._ways(delivery.channel)[0].closed_for() > 0.0
-                if not kept:  # the way is open to others: this one must wait for its own provider
-                    self._wires.put_off(delivery.id, answer.for_s)
+                kept = not self._closed and self._wires.way(delivery.channel)[0].closed_for() > 0.0
+                if not kept:  # the way is open to others: this one must wait by itself
+                    owner = (delivery.channel, delivery.tenant_id)
+                    await self._postponer.turn_away(delivery.id, owner, answer.for_s)
                 return not kept
             elif answer is not None:
                 self._wires.put_off(delivery.id, answer)

@@ -52,6 +52,12 @@ class Results:
         first, policy = delivery.first_attempt_at, self._policy_of(delivery)
         return first is not None and self._clock.now() > first + timedelta(seconds=policy.max_age_s)
 
+    def waited_out(self, delivery: Sendable) -> bool:
+        """Say whether a delivery stands at a shut gate for longer than the age at which others end."""
+        return self._clock.now() > delivery.created_at + timedelta(
+            seconds=self._policy_of(delivery).max_age_s
+        )
+
     def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:
         """The provider took it."""
         return Outcome(

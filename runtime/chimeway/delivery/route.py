@@ -19,11 +19,11 @@ first declared one stands in.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from chimeway.clock import Clock
 from chimeway.delivery.channel import Channel, ErrorClass, Sent, classify, needs_address, retry_after
-from chimeway.delivery.gate import Gate
+from chimeway.delivery.gate import Gate, endpoint_of
 from chimeway.delivery.pacing import ChannelLimits, limits_of
 from chimeway.store.deliveries import Sendable
 
@@ -108,10 +108,7 @@ class Provider:
 
     def endpoint(self, address: str | None) -> str | None:
         """Return whose answer a call for this address gives, where the channel tells its servers apart."""
-        if address is None:
-            return None
-        say: Any = getattr(self.channel, "endpoint", None)
-        return None if say is None else say(address)
+        return endpoint_of(self.channel, address)
 
     def take(self, address: str | None) -> float:
         """Take the right to make one call now: 0.0; else return in how many seconds to come again."""

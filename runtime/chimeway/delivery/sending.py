@@ -38,6 +38,7 @@ _ABOUT: Final = timedelta(milliseconds=CLOCK_AHEAD_MS)  # our clock is behind th
 _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
 _FAULT_AGAIN_S: Final = 30.0
+_WAITED_OUT: Final = "whom it is for could not be called for longer than the channel's max_age"
 _TOO_OLD: Final = "the first attempt was longer ago than the channel's max_age"
 
 Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
@@ -151,7 +152,7 @@ class Sender:
             return ended_unsent(delivery, "suppressed", "no_address")
         provider = route.choose(tried(delivery), address)
         if not isinstance(provider, Provider):
-            return Shut(provider)
+            return self._shut(delivery, route, provider)
         message = self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
@@ -161,8 +162,16 @@ class Sender:
             return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
         wait_s = provider.take(address)
         if wait_s > 0:
-            return Shut(wait_s)
+            return self._shut(delivery, route, wait_s)
         return await self._attempt(sending, provider, address, message)
+
+    def _shut(self, delivery: Sendable, route: Route, for_s: float) -> Outcome | Shut:
+        """Wait; but not for ever, where it is not the channel that is shut but the way of this one alone."""
+        if route.closed_for() == 0.0 and self._with.results.waited_out(delivery):
+            return ended_unsent(
+                delivery, "cancelled", "retries_exhausted", _last_error(delivery), _WAITED_OUT
+            )
+        return Shut(for_s)
 
     async def _attempt(
         self, sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]

@@ -33,6 +33,7 @@ class Sendable:
     counted_attempts: int
     next_attempt_at: datetime | None
     first_attempt_at: datetime | None
+    created_at: datetime
     address: str | None
     message: dict[str, Any] | None
     history: list[list[Any]]
@@ -132,6 +133,13 @@ async def abandoned(database: Database, node: UUID, after: UUID, limit: int) -> 
     """Return (delivery, run, attempt) of attempts whose sender is gone, behind the cursor."""
     rows = await database.fetch("abandoned_attempts", node, after, limit)
     return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
+
+
+async def postpone(database: Database, rows: Sequence[tuple[UUID, datetime]]) -> list[bool]:
+    """Have deliveries be due later, which are not being sent; False for one that somebody else has locked."""
+    ids, instants = [row[0] for row in rows], [row[1] for row in rows]
+    done = {row["id"] for row in await database.fetch("postpone_deliveries", ids, instants)}
+    return [delivery_id in done for delivery_id in ids]
 
 
 async def mark_incapable(database: Database, delivery_id: UUID, lacks: str) -> bool:

@@ -2,7 +2,7 @@
 -- What sending depends on, besides the run. Of its history: what failed in the last $2 attempts, and all that
 -- failed without it being sure that nothing was sent.
 select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id, d.channel, d.render_key, d.status,
-       d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.next_attempt_at,
+       d.revision, d.attempt_count, d.failed_count, d.address, d.message, d.next_attempt_at, d.created_at,
        (select min(a.started_at) from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard) as first_attempt_at,
        (select count(*) from chimeway.delivery_attempt_results a
@@ -59,6 +59,16 @@ select a.delivery_id, a.run_id, a.attempt_no
    and not exists (select from chimeway.delivery_attempt_results x
                     where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
  order by d.id limit $3;
+
+-- name: postpone_deliveries
+-- Deliveries that nobody can be called for now are due later ($2 each). Nothing is decided by that: no revision.
+update chimeway.deliveries d set next_attempt_at = p.at
+  from unnest($1::uuid[], $2::timestamptz[]) p(id, at)
+ where d.id = p.id and d.id in (
+        select l.id from chimeway.deliveries l
+         where l.id = any($1::uuid[]) and l.status in ('pending','failed') and l.next_attempt_at is not null
+         order by l.id for update skip locked)
+returning d.id;
 
 -- name: mark_delivery_incapable
 -- Says of a delivery which channel this node lacks; it waits for a node that has it.

@@ -1,0 +1,258 @@
+"""Gates and lanes in a running engine: what a provider's failures cost its own deliveries, and no others."""
+
+import asyncio
+import json
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from chimeway.delivery.channel import Message, Sent
+from chimeway.delivery.gate import Gate as ProvidersGate
+from chimeway.delivery.pacing import ChannelLimits
+from chimeway.testing import FaultyHttp
+from chimeway.testing.faults import Fault, rate_limit
+from kit.home import READ, workflow
+from kit.machine import Provider, Running, running_machine
+from kit.plain_channel import PlainChannel
+from kit.waiting import Gate, wait_for
+
+ATTEMPTS = "select count(*) from chimeway.delivery_attempts"
+STATES = "select status, count(*)::int from chimeway.deliveries group by status"
+STOPPABLE = {"stop_conditions": [READ]}
+ENDED = "select count(*) filter (where state = 'completed') from chimeway.workflow_runs where tenant_id = $1"
+
+
+class Push(PlainChannel):
+    """Posts to a real server on loopback, which fails as it is told; keeps when."""
+
+    name = "push"
+    needs_address = False
+
+    def __init__(self, url: str, **limits: Any) -> None:
+        super().__init__(url)
+        self.limits = ChannelLimits(**limits)
+        self.called_at: list[float] = []
+
+    async def send(self, message: Message) -> Sent:
+        self.called_at.append(asyncio.get_running_loop().time())
+        return await super().send(replace(message, address=message.address or "here"))
+
+
+class Hook(Push):
+    """Sends to a server of each customer's own; those that are `dead` do not answer."""
+
+    name = "push"
+    needs_address = True
+
+    def __init__(self, url: str, **limits: Any) -> None:
+        super().__init__(url, **limits)
+        self.calls: Counter[str] = Counter()
+
+    def endpoint(self, address: str) -> str:
+        return address
+
+    async def send(self, message: Message) -> Sent:
+        self.calls[message.address or ""] += 1
+        return await super().send(message)
+
+
+def _one(channel: str = "push", **more: Any) -> dict[str, object]:
+    action = {"type": "notify", "channel": channel, "render_key": "mention"}
+    return workflow({"id": channel, "action": action}, key=channel, **more)
+
+
+def _gate(on: Running) -> ProvidersGate:
+    return on.node.channels["push"].providers[0].gate
+
+
+async def _states(on: Running) -> dict[str, int]:
+    return {row["status"]: row["count"] for row in await on.rows.all(STATES)}
+
+
+async def _live_at(on: Running, **addresses: str) -> None:
+    for person, address in addresses.items():
+        profile = json.dumps({"addresses": {"push": address}})
+        await on.rows.value("select chimeway.identify('default', $1, $2::text::jsonb)", person, profile)
+
+
+async def _waiting_in_lane(on: Running, many: int) -> None:
+    lane = await wait_for(lambda: on.machine._dispatcher._lanes.get("push"), "there is a lane")
+    await wait_for(lambda: len(lane._queue) == many, f"{many} wait in the lane")
+
+
+async def test_a_failing_provider_is_left_alone_until_it_works(database_url: str) -> None:
+    """Three failures open the breaker, one call is tried after each pause; no attempt is made in vain."""
+    async with FaultyHttp() as server:
+        push = Push(server.url, concurrency=1, breaker_failures=3, breaker_pause_s=0.4)
+        server.fail_next(*["error_500"] * 4)
+        with capture_logs() as told:
+            async with running_machine(database_url, push, definitions=(_one(),)) as on:
+                for number in range(5):
+                    await on.start(f"user_{number}", "push")
+                await on.rows.until_none_live()
+                assert await on.rows.value(ATTEMPTS) == len(server.received) == 4 + 5
+        states = [line["state"] for line in told if line["event"] == "channel.breaker"]
+        assert states == ["open", "trial", "open", "trial", "closed"]
+        for before, after in ((2, 3), (3, 4)):
+            assert push.called_at[after] - push.called_at[before] >= 0.4
+
+
+async def test_a_signal_calls_back_what_waits_at_a_shut_gate(database_url: str) -> None:
+    """A run that stops meanwhile takes its delivery with it: no provider is called when the gate opens."""
+    push = Provider()
+    push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=0.7)
+    async with running_machine(database_url, push, definitions=(_one(**STOPPABLE),)) as on:
+        _gate(on).record("transient")
+        stopped, sent = await on.start("ada", "push"), await on.start("bob", "push")
+        await _waiting_in_lane(on, 2)
+        await on.rows.value("select chimeway.signal('notification_read', actor_id => 'ada')")
+        await on.rows.until(stopped, "stopped")
+        await on.rows.until(sent, "completed")
+        assert [message.recipient_id for message in push.messages] == ["bob"]
+        assert await on.rows.value(ATTEMPTS) == 1
+
+
+async def test_a_rate_is_kept(database_url: str) -> None:
+    """A burst, then one call each interval, whatever waits and however many places there are."""
+    async with FaultyHttp() as server:
+        push = Push(server.url, rate=20.0, burst=2)
+        async with running_machine(database_url, push, definitions=(_one(),)) as on:
+            for number in range(12):
+                await on.start(f"user_{number}", "push")
+            await on.rows.until_none_live()
+        assert push.called_at[-1] - push.called_at[0] >= (12 - 2) / 20 - 0.1
+        assert len(server.received) == 12
+
+
+async def test_a_provider_that_asks_for_fewer_calls_gets_none(database_url: str) -> None:
+    """After a 429 its Retry-After holds for all of its deliveries, which keep their attempts."""
+    async with FaultyHttp() as server:
+        push = Push(server.url, concurrency=1)
+        server.fail_next(rate_limit(1))
+        async with running_machine(database_url, push, definitions=(_one(),)) as on:
+            for number in range(3):
+                await on.start(f"user_{number}", "push")
+            await on.rows.until_none_live()
+            assert await on.rows.value(ATTEMPTS) == len(server.received) == 4
+        assert push.called_at[1] - push.called_at[0] >= 1.0
+
+
+async def test_one_tenants_hanging_calls_leave_the_channel_to_others(database_url: str) -> None:
+    """Where one tenant's calls hang on all that it may have, another's on the same channel go on."""
+    hung = [Gate() for _ in range(3)]
+    push = Provider("push", *hung)
+    push.limits = ChannelLimits(concurrency=4)
+    async with running_machine(database_url, push, definitions=(_one(),)) as on:
+        for number in range(20):
+            await on.start(f"user_{number}", "push", "hanging")
+        await wait_for(lambda: len(push.messages) == 3, "three hang")
+        for number in range(10):
+            await on.start(f"user_{number}", "push", "working")
+        await wait_for(lambda: on.rows.value(f"select ({ENDED}) = 10", "working"), "the others are sent")
+        assert len([message for message in push.messages if message.tenant_id == "hanging"]) == 3
+        for gate in hung:
+            gate.release()
+        await on.rows.until_none_live()
+
+
+async def test_one_customers_dead_server_closes_no_other_way(database_url: str) -> None:
+    """Each endpoint has a breaker of its own; what is for the dead one waits, and is sent when it lives."""
+    async with FaultyHttp() as server:
+        push = Hook(server.url, breaker_failures=2, breaker_pause_s=0.5)
+        server.fail_if(lambda received: '"dead"' in received.text, Fault("error_500"))
+        async with running_machine(database_url, push, definitions=(_one(),)) as on:
+            for person, address in (("ada", "dead"), ("bob", "good")):
+                profile = json.dumps({"addresses": {"push": address}})
+                await on.rows.value(
+                    "select chimeway.identify('default', $1, $2::text::jsonb)", person, profile
+                )
+            dead = [await on.start("ada", "push") for _ in range(3)]
+            await wait_for(lambda: _gate(on).closed_for("dead") > 0, "the breaker of the dead one is open")
+            good = [await on.start("bob", "push") for _ in range(12)]
+            for run_id in good:
+                await on.rows.until(run_id, "completed")
+            assert _gate(on).closed_for() == 0.0
+            server.heal()
+            for run_id in dead:
+                await on.rows.until(run_id, "completed")
+            assert push.calls["good"] == 12
+            assert await on.rows.value(ATTEMPTS) == len(server.received)
+
+
+@pytest.mark.parametrize("age", ["PT1H", "P2D"])
+async def test_what_waits_for_a_dead_endpoint_is_out_of_the_way(database_url: str, age: str) -> None:
+    """Its row says when it comes again, so that no sweep goes through it; and nobody waits for ever."""
+    push = Provider()
+    push.endpoint = lambda _address: "dead"  # type: ignore[attr-defined]
+    push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=20)
+    due = "select next_attempt_at - chimeway.clock() from chimeway.deliveries"
+    older = (
+        f"update chimeway.deliveries set created_at = created_at - interval '{age}', next_attempt_at = now()"
+    )
+    async with running_machine(database_url, push, definitions=(_one(),)) as on:
+        await _live_at(on, ada="here")
+        _gate(on).record("transient", endpoint="dead")
+        run_id = await on.start("ada", "push")
+        await wait_for(lambda: on.rows.value(f"select ({due}) > interval '15 s'"), "it is due later")
+        await on.rows.value(older)
+        if age == "PT1H":
+            await wait_for(lambda: on.rows.value(f"select ({due}) > interval '5 s'"), "it waits again")
+            _gate(on).record(None, endpoint="dead")
+            await on.rows.value(older)
+        await on.rows.until(run_id, "completed")
+        delivery = (await on.rows.deliveries(run_id))[0]
+        assert (delivery["status"], delivery["suppression_reason"], delivery["attempt_count"]) == (
+            ("succeeded", None, 1) if age == "PT1H" else ("cancelled", "retries_exhausted", 0)
+        )
+
+
+async def test_a_drain_leaves_what_waits_at_a_shut_gate(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that ends waits for a hanging call for as long as it may, begins nothing, and loses nothing."""
+    monkeypatch.setattr("chimeway.daemon.machine.DRAIN_S", 0.3)
+    gate = Gate()
+    push = Provider("push", gate)
+    push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=600)
+    async with running_machine(database_url, push, definitions=(_one(),)) as on:
+        await on.start("hanging", "push")
+        await gate.reached.wait()
+        _gate(on).record("transient")
+        for number in range(5):
+            await on.start(f"user_{number}", "push")
+        await _waiting_in_lane(on, 5)
+        await on.machine.drain()
+        _gate(on).record(None)
+        assert await _states(on) == {"dispatched": 1, "pending": 5}
+        assert len(push.messages) == 1
+    push.limits = ChannelLimits()
+    async with running_machine(database_url, push) as on:
+        await on.rows.until_none_live()
+        assert Counter(message.recipient_id for message in push.messages)["hanging"] == 2
+        assert len(push.messages) == 2 + 5
+
+
+async def test_results_of_locked_runs_hold_up_only_their_tenant(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one tenant's results wait for runs that somebody has locked, another's are written."""
+    monkeypatch.setattr("chimeway.delivery.dispatcher.RECORDING", 4)
+    gates = [Gate() for _ in range(5)]
+    push = Provider("push", *gates)
+    push.limits = ChannelLimits(concurrency=8)
+    async with running_machine(database_url, push, definitions=(_one(),)) as on:
+        held = [await on.start(f"user_{number}", "push", "locked") for number in range(5)]
+        await wait_for(lambda: len(push.messages) == 5, "all are on their way")
+        async with on.rows.connection.transaction():
+            await on.rows.all("select 1 from chimeway.workflow_runs where id = any($1) for update", held)
+            for gate in gates:
+                gate.release()
+            async with on.node.database.acquire() as producer:
+                for number in range(8):
+                    start = "select chimeway.trigger('push', 'free', $1, '{\"document\": 7}')"
+                    await producer.fetchval(start, f"user_{number}")
+            await wait_for(lambda: on.rows.value(f"select ({ENDED}) = 8", "free"), "the others are recorded")
+        await on.rows.until_none_live()
