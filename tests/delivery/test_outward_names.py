@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chimeway.delivery.outward.names import Names, NoSuchName
+from chimeway.delivery.outward.names import THREADS_OF_A_DOMAIN, Names, NoSuchName
 from kit.waiting import wait_for
 
 
@@ -71,3 +71,30 @@ async def test_who_waits_for_one_name_holds_no_thread_each(monkeypatch: pytest.M
         go.set()
     await asyncio.wait(waiting)
     assert all(one.cancelled() for one in waiting)
+
+
+async def test_one_silent_domain_leaves_threads_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many names of one domain are silent, names of another are answered at once."""
+    go, asked = threading.Event(), []
+
+    def ask(host: str, *_: Any, **__: Any) -> Any:
+        asked.append(host)
+        if host.endswith("silent.example"):
+            go.wait(10)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    names = Names()
+    waiting = [asyncio.ensure_future(names.addresses(f"n{n}.silent.example")) for n in range(200)]
+    try:
+        await wait_for(lambda: len(asked) == THREADS_OF_A_DOMAIN, "as many ask as may")
+        assert await names.addresses("other.example.org") == ["192.0.2.1"]
+        assert len(asked) == THREADS_OF_A_DOMAIN + 1
+        for one in waiting[-100:]:
+            one.cancel()
+        go.set()
+        assert await asyncio.gather(*waiting[:100]) == [["192.0.2.1"]] * 100
+    finally:
+        names.close()
+        go.set()
+    await asyncio.wait(waiting)

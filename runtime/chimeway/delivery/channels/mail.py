@@ -87,9 +87,7 @@ def _ascii(address: Address) -> Address:
         raise ValueError("an address has two sides")
     address.username.encode("ascii")
     domain = address.domain
-    if (
-        not domain.isascii()
-    ):  # not by the codec of Python: it makes fass.example of fa\u00df.example, somebody else's
+    if not domain.isascii():  # not by Python's codec: to it a sharp s is ss, which is another's domain
         domain = idna.encode(domain, uts46=True).decode("ascii")
     return Address(address.display_name, address.username, domain)
 

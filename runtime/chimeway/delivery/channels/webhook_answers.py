@@ -4,8 +4,9 @@ Whose fault a refusal of the whole endpoint is depends on whose URL it is: one o
 wrong; a recipient's is a wrong address, and the next recipient's may be right.
 """
 
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -26,9 +27,12 @@ REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REFERENCE_CHARS: Final = 200
 _NOTE_CHARS: Final = 200
 _ECHO_CHARS: Final = 16
+_TELLING_CHARS: Final = 3
+_KEPT_KINDS: Final = frozenset({"text/plain", "application/json", "application/problem+json"})
 _SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _SECRET: Final = re.compile(
     r"whsec_[\w+/=-]*|v1a?,[\w+/=-]*|[a-z][a-z0-9+.-]*://\S*"
+    r"|[^\s@<>]+@[^\s@<>]+"
     r"|\b(?:bearer|basic|token|key|secret|password)\b\W{0,4}\S+",
     re.IGNORECASE,
 )
@@ -80,8 +84,9 @@ def judged(reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: s
         if not reply.whole:
             return UnknownOutcome(f"the connection was lost in the answer, which began with {status}")
         return Sent(provider_reference=(reply.header(reference) or "")[:_REFERENCE_CHARS] or None)
-    said = f"the endpoint answered {status}"
-    told = {"status": status, "note": note_of(reply, sent)}
+    note = note_of(reply, sent)
+    said = f"the endpoint answered {status}" + (f": {note}" if note else "")
+    told = {"status": status}
     match status:
         case 404 | 410:
             return nobody_there(ours=ours)(said, **told)
@@ -96,7 +101,7 @@ def judged(reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: s
         case _ if 400 <= status < 500:
             return PermanentFailure(said, **told)
         case _ if 300 <= status < 400:
-            return at_fault(ours=ours)(f"{said}, and redirects are not followed", **told)
+            return at_fault(ours=ours)(f"redirects are not followed: {said}", **told)
         case _:
             return UnknownOutcome(said, **told)
 
@@ -119,17 +124,34 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
 def note_of(reply: Reply, sent: bytes) -> str | None:
     """Return the beginning of what the receiver said, for people; None: nothing that may be kept.
 
-    What is packed, or repeats what was sent, is left out; what looks like a secret is masked.
+    Of an answer that is no plain text or JSON, is packed, or repeats what was sent, nothing is kept; values
+    of the message, and what looks like a secret or an address, are masked.
     """
-    if reply.header("content-encoding") not in {None, "identity"}:
+    kind = (reply.header("content-type") or "text/plain").partition(";")[0].strip().lower()
+    if kind not in _KEPT_KINDS or reply.header("content-encoding") not in {None, "identity"}:
         return None
     text = " ".join(reply.body[: 4 * _NOTE_CHARS].decode("utf-8", "replace").split())
     text = "".join(char if char.isprintable() else "\ufffd" for char in text)[:_NOTE_CHARS]
     if not text or _echoes(text, sent.decode("utf-8", "replace")):
         return None
+    for value in sorted(_values(json.loads(sent)), key=len, reverse=True):
+        text = text.replace(value, "***")
     return _SECRET.sub("***", text)
 
 
 def _echoes(text: str, sent: str) -> bool:
     pieces = range(0, max(len(text) - _ECHO_CHARS, 0) + 1, _ECHO_CHARS)
     return any(text[at : at + _ECHO_CHARS] in sent for at in pieces)
+
+
+def _values(found: object) -> Iterator[str]:
+    """Go through the texts and numbers of a message that are long enough to say something."""
+    match found:
+        case dict():
+            yield from (value for inner in found.values() for value in _values(inner))
+        case list():
+            yield from (value for inner in found for value in _values(inner))
+        case str() | int() | float() if len(str(found)) >= _TELLING_CHARS:
+            yield str(found)
+        case _:
+            return
