@@ -200,7 +200,10 @@ async def test_a_journey_by_hand(database_url: str, tmp_path: Path) -> None:
 
         inbox = await ask("inbox", "ada")
         assert (inbox["unseen"], len(inbox["items"])) == (1, 1)
+        assert inbox["items"][0]["workflow_key"] == "mention_escalation"
         assert (await ask("inbox", "ada", "--read", inbox["items"][0]["id"]))["unseen"] == 0
+        assert (await ask("inbox", "ada", "--undo-read", inbox["items"][0]["id"], "--unseen"))["items"] == []
+        assert (await ask("inbox", "ada", "--mark-all", "archived", "--archived"))["unread"] == 0
 
         await ask("signal", "notification_read", "--actor", "ada", "--payload", '{"document_id": "d"}')
         await rows.until(ada, "stopped")

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import pytest
 
 import chimeway.sync
-from chimeway import Chimeway, DatabaseUnavailable, InboxChange, InvalidInput
+from chimeway import Chimeway, DatabaseUnavailable, InboxChange, InvalidInput, Notify, Workflow
 from chimeway.client import watching
+from chimeway.testing import Harness
 from kit.proxy import proxy_to
 from kit.waiting import DEADLINE_S, wait_for
 from store.inboxes import Place, place_on
@@ -75,6 +76,32 @@ async def test_a_state_comes_at_once_and_after_every_change(place: Place) -> Non
         await _until(stream, 0)
         await place.inbox.mark_archived(first)
         assert (await _next(stream)).newest is None
+
+
+async def test_a_decision_that_delivers_calls(place: Place) -> None:
+    """Once for a transaction; what it plans at one instant stands in the order in which it was planned."""
+    steps = [Notify(f"step_{n}", channel="in_app", render_key="r") for n in range(5)]
+    heard: list[Any] = []
+    async with (
+        Harness(Workflow(key="five", version=1, steps=steps)) as journey,
+        plain(journey.url) as listener,
+        aclosing(journey.inbox("ada").changes()) as stream,
+    ):
+        await listener.add_listener("chimeway_inbox", lambda *told: heard.append(told))
+        await _next(stream)
+
+        async def watched() -> bool:
+            return bool(await listener.fetchval("select count(*) from chimeway.inbox_watched"))
+
+        await wait_for(watched, "the inbox is watched")
+        await journey.trigger("five", recipients=["ada", "bob"])
+        await _until(stream, 5)
+        for who in ("ada", "bob"):
+            items = await journey.inbox(who).list()
+            assert [item.step_id for item in items] == [f"step_{n}" for n in reversed(range(5))]
+            assert len({item.created_at for item in items}) == 1
+        await wait_for(lambda: heard, "the call is heard")
+        assert len(heard) == 1
 
 
 async def test_only_those_who_watch_an_inbox_hear_of_it(place: Place) -> None:

@@ -1,4 +1,4 @@
-"""`chimeway runs`, `explain`, `waiting`, `overdue`, `inbox`: what can be seen."""
+"""`chimeway runs`, `explain`: what can be seen."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -20,7 +20,7 @@ from chimeway.cli.tables import print_table, tell_more
 from chimeway.cli.watching import tell_stuck
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.explanation import Explanation
-from chimeway.store.views import InboxItem, Page, RunView
+from chimeway.store.views import Page, RunView
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -130,44 +130,6 @@ def explain(
         _tell(found)
 
 
-@app.command(
-    epilog=examples(
-        "chimeway inbox user_123 --tenant org_456",
-        "chimeway inbox user_123 --read 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21",
-    )
-)
-def inbox(
-    recipient: Annotated[str, typer.Argument(help="Whose.", show_default=False)],
-    *,
-    seen: Annotated[list[str] | None, typer.Option(help="Mark this item; may be repeated.")] = None,
-    read: Annotated[list[str] | None, typer.Option(help="Likewise.")] = None,
-    archive: Annotated[list[str] | None, typer.Option(help="Likewise.")] = None,
-    archived: Annotated[bool, typer.Option("--archived", help="List those put away, too.")] = False,
-    tenant: Tenant = None,
-    cursor: Cursor = None,
-    limit: Limit = 50,
-    database_url: DatabaseUrl = None,
-    as_json: AsJson = False,
-) -> None:
-    """List a recipient's in-app items, and mark them."""
-
-    async def ask(client: Chimeway) -> tuple[int, Page[InboxItem]]:
-        box = client.inbox(recipient, tenant=tenant)
-        await box.mark_seen(seen or [])
-        await box.mark_read(read or [])
-        await box.mark_archived(archive or [])
-        return await box.unseen_count(), await box.list(cursor, limit=limit, archived=archived)
-
-    unseen, page = session.run(database_url, ask)
-    if as_json:
-        print_json({"unseen": unseen, "items": page.items, "cursor": page.cursor})
-        return
-    print_line(f"{unseen} unseen")
-    rows = ((item.id, item.created_at, _mark(item), item.subject) for item in page)
-    print_table(("ITEM", "AT", "MARK", "SUBJECT"), rows)
-    tell_more(page)
-
-
 def _tell(found: Explanation) -> None:
     run = found.run
     print_sentence(
@@ -184,8 +146,3 @@ def _tell(found: Explanation) -> None:
 
 def _state(run: RunView) -> str:
     return run.state if run.held_reason is None else f"{run.state}, held"
-
-
-def _mark(item: InboxItem) -> str | None:
-    marks = (("archived", item.archived_at), ("read", item.read_at), ("seen", item.seen_at))
-    return next((word for word, at in marks if at is not None), None)
