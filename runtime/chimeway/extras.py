@@ -10,6 +10,7 @@ from chimeway.errors import MissingExtra
 EXTRA_OF: Final[Mapping[str, str]] = MappingProxyType(
     {
         "aiosmtpd": "embedded",
+        "apprise": "apprise",
         "aiosmtplib": "daemon",
         "httpcore2": "daemon",
         "idna": "daemon",

@@ -15,7 +15,9 @@ from chimeway.delivery.channel import Channel
 from chimeway.extras import imported
 from chimeway.setting_tables import Options
 
-_HOMES: Final[Mapping[str, str]] = MappingProxyType({"smtp": "email", "webhook": "webhook", "log": "log"})
+_HOMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"smtp": "email", "webhook": "webhook", "apprise": "apprise", "log": "log"}
+)
 """Kind → its module in `channels/`."""
 
 KINDS: Final = tuple(_HOMES)

@@ -1,0 +1,322 @@
+"""The apprise channel: where it may go, what a call may do, and that one which hangs holds nobody else."""
+
+import asyncio
+import inspect
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from apprise.manager_plugins import NotificationManager
+
+from chimeway.clock import ManualClock
+from chimeway.delivery.channel import (
+    Bounced,
+    ConfigurationFailure,
+    Message,
+    PermanentFailure,
+    RateLimited,
+    Sent,
+    TransientFailure,
+    UnknownOutcome,
+)
+from chimeway.delivery.channels.apprise import AppriseChannel, Options, build
+from chimeway.delivery.channels.apprise_url import HOSTED
+from chimeway.delivery.channels.apprise_watch import install
+from chimeway.delivery.kinds import kind_called
+from chimeway.errors import InvalidInput, InvalidSettings
+from chimeway.setting_tables import Place, read_table
+from chimeway.testing import Fault, FaultyHttp, HttpAnswer, rate_limit
+
+NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+LOOPBACK = ["127.0.0.0/8"]
+TOKEN = "s3cr3tt0ken4711"
+
+
+def message(address: str | None, **changes: Any) -> Message:
+    """Make a message."""
+    parts: dict[str, Any] = {
+        "delivery_id": "d1",
+        "run_id": "r1",
+        "tenant_id": "org_456",
+        "recipient_id": "user_123",
+        "channel": "chat",
+        "address": address,
+        "subject": "You were mentioned",
+        "body": "<p>Look</p>",
+        "text": "Look",
+    }
+    return Message(**(parts | changes))
+
+
+@asynccontextmanager
+async def ready(**options: Any) -> AsyncIterator[AppriseChannel]:
+    """Open a channel that may call loopback, with JSON."""
+    usual = {"schemes": ["json"], "networks": LOOPBACK, "timeout_s": 2, "clock": ManualClock(NOW)}
+    async with AppriseChannel("chat", **(usual | options)) as channel:
+        yield channel
+
+
+def test_what_is_allowed_unnamed_is_hosted() -> None:
+    """The URL of such a service names no host, and its plugin reads no key files."""
+    install()
+    plugins = NotificationManager()
+    for scheme in HOSTED:
+        plugin: Any = plugins[scheme]
+        assert not [one for one in plugin.templates if "{host}" in one], scheme
+        assert "hostname" not in inspect.getsource(plugin.__init__), scheme
+        assert "keyfile" not in plugin.template_args, scheme
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "json://127.0.0.1/", "xml://127.0.0.1/", "form://127.0.0.1/", "apprise://127.0.0.1/token",
+        "syslog://", "dbus://", "gnome://", "windows://", "macosx://", "ntfy://127.0.0.1/topic",
+        "mailto://a:b@127.0.0.1", "fcm://project/device?keyfile=/etc/passwd", "https://127.0.0.1/hook",
+    ],
+)  # fmt: skip
+async def test_what_could_do_harm_must_be_named(url: str) -> None:
+    """Whatever calls a host of the URL, reads files or acts on this machine is refused."""
+    async with ready(schemes=[]) as channel:
+        with pytest.raises(PermanentFailure):
+            await channel.send(message(url))
+
+
+async def test_nothing_inside_is_called() -> None:
+    """A recipient's URL may lead anywhere: to no private address, whatever name it has."""
+    async with FaultyHttp() as inside, ready(networks=[]) as channel:
+        for host in ("127.0.0.1", "localhost"):
+            with pytest.raises(PermanentFailure, match="an address inside"):
+                await channel.send(message(f"json://{host}:{inside.port}/hook"))
+        assert inside.connections == 0
+        assert not inside.received
+
+
+async def test_no_redirect_is_followed() -> None:
+    """Neither where a service says so, nor where the URL wants it."""
+
+    def elsewhere(_request: object) -> HttpAnswer:
+        return HttpAnswer(b"", 307, {"Location": f"{target.url}/stolen"})
+
+    async with FaultyHttp() as target, FaultyHttp(answer=elsewhere) as service, ready() as channel:
+        with pytest.raises(PermanentFailure, match="redirects are not followed"):
+            await channel.send(message(f"json://127.0.0.1:{service.port}/hook?redirect=yes"))
+        assert not target.received
+
+
+@pytest.mark.parametrize("scheme", ["workflows", "slack"])
+async def test_no_file_is_read(scheme: str, tmp_path: Path) -> None:
+    """A plugin that wants a file gets none: a recipient's URL could have it sent anywhere."""
+    card = tmp_path / "card.json"
+    card.write_text('{"type": "message", "text": "{{app_body}}"}')
+    async with FaultyHttp() as service:
+        urls = {
+            "workflows": f"workflows://127.0.0.1:{service.port}/WORKFLOW/SIGNATURE/?template={card}",
+            "slack": f"slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7F/?blocks=yes&template={card}",
+        }
+        async with ready(schemes=["workflows"]) as channel:
+            with pytest.raises(PermanentFailure, match="wanted to read a file"):
+                await channel.send(message(urls[scheme]))
+        async with ready(schemes=["workflows"], files=True, networks=[]) as channel:
+            with pytest.raises(PermanentFailure) as allowed:
+                await channel.send(message(urls["workflows"]))
+        assert "file" not in str(allowed.value)
+        assert not service.received
+
+
+async def test_the_answer_of_a_service_is_seen() -> None:
+    """The library says yes or no; what was answered says why."""
+    async with FaultyHttp() as service, ready() as channel:
+        url = f"json://127.0.0.1:{service.port}/hook"
+        service.fail_next(rate_limit("Mon, 04 May 2026 12:00:30 GMT"))
+        with pytest.raises(RateLimited) as limited:
+            await channel.send(message(url))
+        assert limited.value.retry_after == 30
+        service.fail_next(Fault("error_500", status=503, retry_after=5))
+        with pytest.raises(TransientFailure) as failed:
+            await channel.send(message(url))
+        assert failed.value.retry_after == 5
+        service.fail_next(Fault("permanent", status=401))
+        with pytest.raises(PermanentFailure):
+            await channel.send(message(url))
+        service.fail_next("bounce")
+        with pytest.raises(Bounced):
+            await channel.send(message(url))
+        assert await channel.send(message(url)) == Sent()
+
+
+async def test_the_settings_url_is_our_own_fault() -> None:
+    """A wrong token there is no recipient's; the address goes into it as one value."""
+    async with FaultyHttp() as service:
+        url = f"json://u:{TOKEN}@127.0.0.1:{service.port}/to/{{address}}"
+        async with ready(url=url, schemes=[]) as channel:
+            service.fail_next(Fault("permanent", status=401), "bounce")
+            for _ in range(2):
+                with pytest.raises(ConfigurationFailure):
+                    await channel.send(message("+44 7700".replace(" ", "")))
+            for several in ("a,b", "a b", "a/../b", "a;b", "", None):
+                with pytest.raises(PermanentFailure):
+                    await channel.send(message(several))
+            await channel.send(message("a?b=c&d"))
+    assert service.received[0].path.startswith("/to/+447700") or "%2B447700" in service.received[0].path
+    assert "d" not in service.received[-1].path.partition("?")[2]
+
+
+async def test_a_part_that_arrived_is_not_sent_again_elsewhere() -> None:
+    """Where one URL has several targets and the second fails, nobody can say that nothing was sent."""
+    install()
+    async with FaultyHttp() as service, ready(schemes=["mmost"]) as channel:
+        service.fail_next("ok", "error_500")
+        with pytest.raises(UnknownOutcome, match="several parts"):
+            await channel.send(message(f"mmost://127.0.0.1:{service.port}/{TOKEN}/?channels=one,two"))
+        assert len(service.received) == 2
+
+
+async def test_each_request_has_its_key() -> None:
+    """The key is the delivery's, the same in each attempt, and another for another URL."""
+    async with FaultyHttp() as service, ready() as channel:
+        for path in ("a", "a?x=1", "b"):
+            await channel.send(message(f"json://127.0.0.1:{service.port}/{path}"))
+    first, second, third = (one.key or "" for one in service.received)
+    assert first == second != third
+    assert all(key.startswith("d1-") for key in (first, third))
+
+
+@pytest.mark.parametrize(
+    ("options", "changes", "told"),
+    [
+        ({}, {}, "Look"),
+        ({}, {"text": None, "body": "plain"}, "plain"),
+        ({}, {"text": "", "body": ""}, "You were mentioned"),
+        ({"format": "html"}, {}, "Look"),
+        ({"format": "markdown"}, {"body": "*Look*"}, "*Look*"),
+    ],
+)
+async def test_what_is_sent(options: dict[str, Any], changes: dict[str, Any], told: str) -> None:
+    """The text where there is one; what the settings say it is; the subject where there is nothing else."""
+    async with FaultyHttp() as service, ready(**options) as channel:
+        await channel.send(message(f"json://127.0.0.1:{service.port}/", **changes))
+        assert service.received[0].says(told)
+
+
+async def test_nothing_at_all_is_refused_for_good() -> None:
+    """A message without a word cannot be sent, today or tomorrow."""
+    async with FaultyHttp() as service, ready() as channel:
+        with pytest.raises(PermanentFailure):
+            await channel.send(message(f"json://127.0.0.1:{service.port}/", subject=" ", body="", text=None))
+
+
+async def test_a_call_that_hangs_gives_its_thread_back() -> None:
+    """When its time is over its connection is cut; until then others are told that nothing was sent."""
+    async with FaultyHttp() as service, ready(threads=2, timeout_s=0.4) as channel:
+        url = message(f"json://127.0.0.1:{service.port}/")
+        async with service.failing("hang"):
+            answers = await asyncio.gather(*(channel.send(url) for _ in range(3)), return_exceptions=True)
+        kinds = sorted(type(one).__name__ for one in answers)
+        assert kinds == ["TimeoutError", "TimeoutError", "TransientFailure"]
+        assert "nothing was sent" in next(str(one) for one in answers if isinstance(one, TransientFailure))
+        assert len(service.received) == 2
+        assert await channel.send(url) == Sent()
+
+
+async def test_what_was_given_up_is_not_begun_later() -> None:
+    """A channel that closes cuts what is under way, and does not wait for it."""
+    async with FaultyHttp() as service:
+        async with ready(timeout_s=30) as channel:
+            service.fail_all("hang")
+            address = message(f"json://127.0.0.1:{service.port}/")
+            sending = asyncio.get_running_loop().create_task(channel.send(address))
+            await service.wait_until(lambda: len(service.received) == 1)
+            began = time.monotonic()
+        assert time.monotonic() - began < 5
+        with pytest.raises(UnknownOutcome):
+            await sending
+
+
+HANGS = """
+import asyncio, threading
+from chimeway.delivery.daemon_threads import DaemonThreads
+
+async def main():
+    threads = DaemonThreads(2, "hanging")
+    await threads.take()
+    started = threading.Event()
+    def hang():
+        started.set()
+        threading.Event().wait()
+    task = asyncio.ensure_future(threads.run(hang))
+    await asyncio.to_thread(started.wait)
+    task.cancel()
+    assert not await threads.leave(0.01)
+
+asyncio.run(main())
+print("ended")
+"""
+
+
+def test_a_thread_that_hangs_keeps_no_program_from_ending() -> None:
+    """Nobody joins it."""
+    done = subprocess.run(
+        [sys.executable, "-c", HANGS], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "ended"), done.stderr
+
+
+async def test_the_librarys_own_log_is_not_heard(caplog: pytest.LogCaptureFixture) -> None:
+    """Its lines, down to the chattiest, may hold tokens; but in other threads it speaks as ever."""
+    caplog.set_level(logging.DEBUG)
+    async with FaultyHttp() as service, ready() as channel:
+        service.fail_next("error_500")
+        with pytest.raises(TransientFailure):
+            await channel.send(message(f"json://u:{TOKEN}@127.0.0.1:{service.port}/{TOKEN}"))
+        with pytest.raises(PermanentFailure):
+            await channel.send(message(f"nonsense://{TOKEN}"))
+    assert TOKEN not in caplog.text
+    assert not [one for one in caplog.records if one.name.startswith(("apprise", "urllib3"))]
+    logging.getLogger("apprise").warning("by somebody else")
+    assert "by somebody else" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"url": "no url"}, "no apprise URL"),
+        ({"url": f"ntfy://{{address}}/{TOKEN}"}, "before the host's end"),
+        ({"url": f"json://{TOKEN}\n/"}, "no apprise URL"),
+        ({"networks": ["here"]}, "networks"),
+    ],
+)
+def test_settings_are_checked(options: dict[str, Any], told: str) -> None:
+    """What is wrong is said, and nothing of a secret with it."""
+    with pytest.raises(InvalidSettings, match=told) as fault:
+        AppriseChannel("chat", **options)
+    assert TOKEN not in str(fault.value)
+
+
+def test_numbers_are_checked() -> None:
+    """No threads, or no time, are no channel."""
+    with pytest.raises(InvalidInput):
+        AppriseChannel("chat", threads=0)
+    with pytest.raises(InvalidInput):
+        AppriseChannel("chat", timeout_s=0)
+
+
+def test_what_settings_say() -> None:
+    """The kind is known by its name; the URL is a secret."""
+    given = {
+        "url": f"tgram://{TOKEN}/{{address}}", "schemes": ["json"], "networks": ["10.0.0.0/8"],
+        "threads": 3, "answer_within": "PT5S", "format": "markdown",
+    }  # fmt: skip
+    options = read_table(Options, given, Place("channels.chat", "test"))
+    assert TOKEN not in " ".join(str(row) for row in options.describe())
+    assert kind_called("apprise").Options is Options
+    channel = build(options, "chat", ManualClock(NOW))
+    assert (channel.name, channel.needs_address, channel.limits.concurrency) == ("chat", True, 3)
+    assert not AppriseChannel("ops", url="slack://a/b/c").needs_address
