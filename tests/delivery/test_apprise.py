@@ -58,7 +58,7 @@ def message(address: str | None, **changes: Any) -> Message:
 @asynccontextmanager
 async def ready(**options: Any) -> AsyncIterator[AppriseChannel]:
     """Open a channel that may call loopback, with JSON."""
-    usual = {"schemes": ["json"], "networks": LOOPBACK, "timeout_s": 2, "clock": ManualClock(NOW)}
+    usual = {"schemes": ["json"], "allow_networks": LOOPBACK, "timeout_s": 2, "clock": ManualClock(NOW)}
     async with AppriseChannel("chat", **(usual | options)) as channel:
         yield channel
 
@@ -91,7 +91,7 @@ async def test_what_could_do_harm_must_be_named(url: str) -> None:
 
 async def test_nothing_inside_is_called() -> None:
     """A recipient's URL may lead anywhere: to no private address, whatever name it has."""
-    async with FaultyHttp() as inside, ready(networks=[]) as channel:
+    async with FaultyHttp() as inside, ready(allow_networks=[]) as channel:
         for host in ("127.0.0.1", "localhost"):
             with pytest.raises(PermanentFailure, match="an address inside"):
                 await channel.send(message(f"json://{host}:{inside.port}/hook"))
@@ -124,7 +124,7 @@ async def test_no_file_is_read(scheme: str, tmp_path: Path) -> None:
         async with ready(schemes=["workflows"]) as channel:
             with pytest.raises(PermanentFailure, match="wanted to read a file"):
                 await channel.send(message(urls[scheme]))
-        async with ready(schemes=["workflows"], files=True, networks=[]) as channel:
+        async with ready(schemes=["workflows"], files=True, allow_networks=[]) as channel:
             with pytest.raises(PermanentFailure) as allowed:
                 await channel.send(message(urls["workflows"]))
         assert "file" not in str(allowed.value)
@@ -290,7 +290,7 @@ async def test_the_librarys_own_log_is_not_heard(caplog: pytest.LogCaptureFixtur
         ({"url": "no url"}, "no apprise URL"),
         ({"url": f"ntfy://{{address}}/{TOKEN}"}, "before the host's end"),
         ({"url": f"json://{TOKEN}\n/"}, "no apprise URL"),
-        ({"networks": ["here"]}, "networks"),
+        ({"allow_networks": ["here"]}, "allow_networks"),
     ],
 )
 def test_settings_are_checked(options: dict[str, Any], told: str) -> None:
@@ -311,7 +311,7 @@ def test_numbers_are_checked() -> None:
 def test_what_settings_say() -> None:
     """The kind is known by its name; the URL is a secret."""
     given = {
-        "url": f"tgram://{TOKEN}/{{address}}", "schemes": ["json"], "networks": ["10.0.0.0/8"],
+        "url": f"tgram://{TOKEN}/{{address}}", "schemes": ["json"], "allow_networks": ["10.0.0.0/8"],
         "threads": 3, "answer_within": "PT5S", "format": "markdown",
     }  # fmt: skip
     options = read_table(Options, given, Place("channels.chat", "test"))

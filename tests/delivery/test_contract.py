@@ -35,7 +35,7 @@ async def test_recipients_apprise_urls(kind: str) -> None:
     async with FaultyHttp() as provider:
 
         def channel() -> AppriseChannel:
-            return AppriseChannel("chat", schemes=[kind], networks=LOOPBACK, timeout_s=0.5)
+            return AppriseChannel("chat", schemes=[kind], allow_networks=LOOPBACK, timeout_s=0.5)
 
         address = URLS[kind].format(place=f"127.0.0.1:{provider.port}")
         await channel_contract(channel, provider, address=address, secrets=[SECRET], timeout_s=3)
@@ -48,7 +48,7 @@ async def test_one_apprise_url_for_all() -> None:
 
         def channel() -> AppriseChannel:
             url = f"json://user:{SECRET}@127.0.0.1:{provider.port}/to/{{address}}"
-            return AppriseChannel("chat", url=url, networks=LOOPBACK, timeout_s=0.5)
+            return AppriseChannel("chat", url=url, allow_networks=LOOPBACK, timeout_s=0.5)
 
         report = await channel_contract(
             channel, provider, address="+447700900123", secrets=[SECRET], timeout_s=3,
@@ -65,11 +65,11 @@ async def test_a_service_that_does_not_speak_http() -> None:
         def channel() -> AppriseChannel:
             place = f"user:{SECRET}@127.0.0.1:{provider.port}"
             url = f"mailto://{place}/?from=me@example.org&mode=insecure&to={{address}}"
-            return AppriseChannel("mail", url=url, networks=LOOPBACK, timeout_s=0.5)
+            return AppriseChannel("mail", url=url, allow_networks=LOOPBACK, timeout_s=2)
 
         unknown = ("rate_limit", "permanent", "bounce")
         report = await channel_contract(
-            channel, provider, secrets=[SECRET], timeout_s=3,
+            channel, provider, secrets=[SECRET], timeout_s=6,
             answers={fault: {"unknown"} for fault in unknown},  # type: ignore[misc]
             without={
                 "gives its key": "apprise writes the Message-ID by itself",

@@ -42,7 +42,7 @@ class AppriseChannel:
         *,
         url: str | None = None,
         schemes: Collection[str] = (),
-        networks: Collection[str] | None = (),
+        allow_networks: Collection[str] | None = (),
         files: bool = False,
         threads: int = 8,
         timeout_s: float = 20,
@@ -56,7 +56,7 @@ class AppriseChannel:
             url: an apprise URL for all, with `{address}` where the recipient's address goes; without one,
                 the recipient's address is the URL.
             schemes: kinds of URL that may be used besides the hosted services.
-            networks: private networks that may be called, such as 10.1.0.0/16; None: any address.
+            allow_networks: networks inside that may be called, such as 10.1.0.0/16; None: any address.
             files: whether plugins may read files and start programs.
             threads: calls at once.
             timeout_s: of one call.
@@ -74,7 +74,7 @@ class AppriseChannel:
         self.limits = ChannelLimits(concurrency=threads, timeout_s=2 * timeout_s)
         self._url = url
         self._allowed = _allowed(url, schemes)
-        self._networks = _networks(networks)
+        self._networks = _networks(allow_networks)
         self._files = files
         self._format: Format = format
         self._timeout_s = timeout_s
@@ -143,7 +143,7 @@ def _networks(networks: Collection[str] | None) -> Networks | None:
     try:
         return None if networks is None else Networks(allowed=read_networks(tuple(networks)))
     except ValueError as fault:
-        raise InvalidSettings(f"networks: right would be {fault}") from None
+        raise InvalidSettings(f"allow_networks: right would be {fault}") from None
 
 
 class Options(TableOptions):
@@ -151,7 +151,7 @@ class Options(TableOptions):
 
     url: SecretStr | None = None
     schemes: Annotated[list[str], Field(default_factory=list)]
-    networks: Annotated[list[str], Field(default_factory=list)]
+    allow_networks: Annotated[list[str], Field(default_factory=list)]
     files: bool = False
     threads: Annotated[int, Field(ge=1, le=256)] = 8
     answer_within: Duration = timedelta(seconds=20)
@@ -164,7 +164,7 @@ def build(options: Options, name: str, clock: Clock) -> AppriseChannel:
         name,
         url=None if options.url is None else options.url.get_secret_value(),
         schemes=options.schemes,
-        networks=options.networks,
+        allow_networks=options.allow_networks,
         files=options.files,
         threads=options.threads,
         timeout_s=options.answer_within.total_seconds(),

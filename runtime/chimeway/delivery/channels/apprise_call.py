@@ -47,7 +47,7 @@ _FORMATS: Final = {
     "markdown": apprise.NotifyFormat.MARKDOWN,
 }
 _REFUSED: Final[dict[Refused, str]] = {
-    "network": "it leads to an address inside, where nothing is sent unless `networks` allows it",
+    "network": "it leads to an address inside, where nothing is sent unless `allow_networks` says so",
     "file": "it wanted to read a file, which `files` would have to allow",
     "program": "it wanted to start a program, which `files` would have to allow",
 }
