@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all bench format serve docs lock clean
+.PHONY: demo check test test-all faults bench format serve docs lock clean
 export PYTHONDONTWRITEBYTECODE = 1
 
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -28,6 +28,9 @@ test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
 
 test-all: $(STAMP)  ## the big ones too: at most forty-five minutes
 	$(BIN)/python -m pytest -n 2 --timeout 2400 $(ARGS)
+
+faults: $(STAMP)  ## the long fault runs alone, with their figures: ARGS="-k agree" for one of them
+	$(BIN)/python -m pytest -s -m big --timeout 2400 tests/fault $(ARGS)
 
 bench: $(STAMP)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.bench $(ARGS)
