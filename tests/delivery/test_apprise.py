@@ -3,10 +3,13 @@
 import asyncio
 import inspect
 import logging
+import os
+import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +31,9 @@ from chimeway.delivery.channel import (
 )
 from chimeway.delivery.channels.apprise import AppriseChannel, Options, build
 from chimeway.delivery.channels.apprise_url import HOSTED
-from chimeway.delivery.channels.apprise_watch import install
+from chimeway.delivery.channels.apprise_watch import Watch, install
 from chimeway.delivery.kinds import kind_called
+from chimeway.delivery.outward.networks import Networks
 from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.setting_tables import Place, read_table
 from chimeway.testing import Fault, FaultyHttp, HttpAnswer, rate_limit
@@ -129,6 +133,69 @@ async def test_no_file_is_read(scheme: str, tmp_path: Path) -> None:
                 await channel.send(message(urls["workflows"]))
         assert "file" not in str(allowed.value)
         assert not service.received
+
+
+def _in_a_thread(watch: Watch, work: Callable[[], object]) -> BaseException | None:
+    """Do something under a watch, on a thread of its own as a call is; return what it raised."""
+    ended: list[BaseException | None] = []
+
+    def body() -> None:
+        with watch.watching():
+            try:
+                work()
+            except OSError as error:
+                ended.append(error)
+            else:
+                ended.append(None)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    return ended[0]
+
+
+def _connect_locally(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as one:
+        one.connect(path)
+
+
+def _send_datagram(host: str) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as one:
+        one.sendto(b"x", (host, 514))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "refused"),
+    [
+        (lambda path: subprocess.run(["true"], check=True), "program"),
+        (lambda path: os.system("true"), "program"),  # noqa: S605
+        (lambda path: (path / "x").write_text("x"), "file"),
+        (lambda path: socket.create_connection(("127.0.0.1", 1)), "network"),
+        (lambda path: socket.create_connection(("::1", 1)), "network"),
+        (lambda path: _connect_locally(str(path / "socket")), "network"),
+        (lambda path: _send_datagram("10.0.0.1"), "network"),
+        (lambda path: socket.create_connection(("169.254.169.254", 80), 0.1), "network"),
+    ],
+)
+def test_what_a_call_may_not_do(attempt: Callable[[Path], object], refused: str, tmp_path: Path) -> None:
+    """Programs, files and addresses inside are refused before anything happens; elsewhere they are not."""
+    install()
+    watch = Watch("d1", 1, Networks(), files=False)
+    assert isinstance(_in_a_thread(watch, lambda: attempt(tmp_path)), PermissionError)
+    assert watch.refused == refused
+    assert not watch.asked
+    (tmp_path / "y").write_text("y")
+
+
+def test_what_was_cut_connects_no_more() -> None:
+    """A call that was slow before its first connection (a name server) makes none when nobody waits."""
+    install()
+    watch = Watch("d1", 1, None, files=True)
+    watch.cut()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place = server.getsockname()
+        error = _in_a_thread(watch, lambda: socket.create_connection(place))
+    assert isinstance(error, PermissionError)
 
 
 async def test_the_answer_of_a_service_is_seen() -> None:

@@ -5,6 +5,7 @@ from typing import Self
 import pytest
 from structlog.testing import capture_logs
 
+from chimeway.clock import SystemClock
 from chimeway.delivery.channel import (
     RETRIED,
     Bounced,
@@ -23,7 +24,7 @@ from chimeway.delivery.channel import (
     needs_address,
     opened,
 )
-from chimeway.delivery.channels.log import LogChannel
+from chimeway.delivery.channels.log import LogChannel, Options, build
 from chimeway.log import EVENTS
 
 MESSAGE = Message(
@@ -141,3 +142,12 @@ async def test_log_channel_writes_one_line() -> None:
         }
     ]
     assert lines[0]["event"] in EVENTS
+
+
+async def test_log_channel_without_content() -> None:
+    """Where people's messages may not be read, the line says only that there was one."""
+    with capture_logs() as lines:
+        assert await build(Options(content=False), "sms", SystemClock()).send(MESSAGE) == Sent()
+    assert lines[0].keys() == {
+        "event", "log_level", "delivery_id", "run_id", "tenant_id", "recipient_id", "channel",
+    }  # fmt: skip
