@@ -179,6 +179,13 @@ MAX_FEEDBACK_EVENTS: Final = 1_000
 FEEDBACK_TOLERANCE_S: Final = 300
 """How old a signed request may be, or ahead: five minutes, as the standard says."""
 
+FEEDBACK_YOUNG_S: Final = 600
+"""How long an event of a delivery that nobody knows is sent away to come again: a send takes a minute at
+most, its recording as long as somebody has its run locked."""
+
+HTTP_AT_ONCE: Final = 128
+"""HTTP connections and requests at once: providers wait and come again, the node's work goes on."""
+
 MAX_PAGE: Final = 1_000
 """Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 

@@ -4,7 +4,7 @@ A setting is looked for in this order, and the first that has it wins: the comma
 environment (`CHIMEWAY_LEASE_TTL`), a file that the environment names (`CHIMEWAY_SMTP_URL_FILE`), a
 systemd credential (`$CREDENTIALS_DIRECTORY/chimeway_smtp_url`), `chimeway.toml` (in the working
 directory, or where `CHIMEWAY_CONFIG` says; keys without the prefix, in small letters), the default. A
-setting that is a table (`channels`) is JSON everywhere but in `chimeway.toml`.
+setting that is a table (`channels`, `feedback`) is JSON everywhere but in `chimeway.toml`.
 
 An empty variable counts as not set, except `CHIMEWAY_HTTP_BIND`, where empty means off. A name in
 `chimeway.toml` that is no setting is refused; an unknown `CHIMEWAY_...` variable is a warning only,
@@ -48,7 +48,7 @@ from chimeway.setting_words import bare, content, near, quoted, right, unshown
 
 PREFIX: Final = "CHIMEWAY_"
 _NOT_SETTINGS: Final = frozenset({"CHIMEWAY_CONFIG"})
-_TABLES: Final = ("channels",)
+_TABLES: Final = ("channels", "feedback")
 """The settings that are tables; what is in them is read by `setting_tables`, where it is used."""
 _BLANK: Final = re.compile(r"[\x01-\x20\x7f]")
 _UNREADABLE: Final = re.compile(r"[\0\ud800-\udfff]")
@@ -103,6 +103,7 @@ class Settings(BaseSettings):
     idempotency_retention: Duration = timedelta(days=30)
     keep_bodies: Duration = timedelta(days=7)
     channels: Annotated[Table, NoDecode] = Field(default_factory=dict)
+    feedback: Annotated[Table, NoDecode] = Field(default_factory=dict)
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

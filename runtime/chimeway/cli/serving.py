@@ -11,6 +11,7 @@ from chimeway.cli.finding_app import find_app
 from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json
 from chimeway.cli.tables import print_table
+from chimeway.daemon import door
 from chimeway.daemon import serve as run_node
 from chimeway.daemon.channels import described
 from chimeway.delivery.declared import NOTHING_DECLARED
@@ -58,7 +59,7 @@ def serve(
 
 
 def _print(settings: Settings, as_json: AsJson) -> None:
-    rows = [*settings.describe(), *described(settings)]
+    rows = [*settings.describe(), *described(settings), *door.described(settings)]
     if as_json:
         print_json({"settings": [row._asdict() for row in rows], "warnings": settings.warnings()})
         return

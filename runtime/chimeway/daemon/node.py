@@ -17,6 +17,7 @@ from chimeway import log
 from chimeway.clock import SystemClock
 from chimeway.daemon.channels import configured, routes
 from chimeway.daemon.checking import check_templates
+from chimeway.daemon.door import heard, http_server
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
@@ -73,11 +74,16 @@ async def live(
     """
     began = time.monotonic()
     async with _node(settings, declared) as node:
+        http = http_server(settings, node.database, node.clock, node.schema_version)
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")
+                if http is not None:
+                    group.create_task(http.serve(), name="http")
                 await _tenures(node, settings, stop, began, lambda: settled(node))
                 beat.cancel()
+                if http is not None:
+                    http.close()
         except BaseExceptionGroup as group:
             for error in group.exceptions:
                 _log.error("daemon.failed", node=node.name, error=repr(error))
@@ -94,6 +100,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     for text in settings.warnings():
         _log.warning("settings.warning", text=text)
     found = configured(settings)
+    heard(settings)
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_meant(settings))
         database = await stack.enter_async_context(

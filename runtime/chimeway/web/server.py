@@ -1,0 +1,151 @@
+"""HTTP inside a node: Starlette on uvicorn, in the node's own loop, on a socket that was bound before.
+
+The process is not the server's: it catches no signal, sets up no logging, and ends when it is told to. A
+connection that has not sent a whole request head in time is closed, or a handful of them would keep everybody
+out. One request more than there may be at once is answered with 503.
+"""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from chimeway.errors import InvalidSettings
+from chimeway.limits import HTTP_AT_ONCE
+from chimeway.log import Events
+from chimeway.web.feedback import FeedbackDoor
+from chimeway.web.problems import of_the_frame
+
+_log = Events()
+_HEAD_S: Final = 10.0
+_KEEP_ALIVE_S: Final = 5
+_GRACE_S: Final = 5
+_HEAD_BYTES: Final = 32_768
+
+
+def application(feedback: FeedbackDoor) -> ASGIApp:
+    """Return what answers requests."""
+    return Starlette(
+        routes=[
+            Route("/healthz", _alive, methods=["GET"]),
+            Route("/v1/feedback/{source}", feedback.told, methods=["POST"]),
+        ],
+        exception_handlers={HTTPException: of_the_frame},
+    )
+
+
+async def _alive(_request: Request) -> Response:
+    return JSONResponse({"status": "alive"})
+
+
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens there.
+
+    Raises:
+        InvalidSettings: that cannot be.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=HTTP_AT_ONCE)
+    except OSError as error:
+        hint = "give a free address in CHIMEWAY_HTTP_BIND, or leave it empty for no HTTP"
+        told = f"CHIMEWAY_HTTP_BIND: nobody can listen on {host}:{port} ({error.strerror or error}): {hint}"
+        raise InvalidSettings(told, variable="CHIMEWAY_HTTP_BIND", hint=hint) from None
+
+
+class HttpServer:
+    """Serves an application on a bound socket until it is closed."""
+
+    def __init__(self, app: ASGIApp, listening: socket.socket) -> None:
+        """Take both; nobody is answered before `serve`."""
+        self._listening = listening
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http=_Hurried,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=_KEEP_ALIVE_S,
+                timeout_graceful_shutdown=_GRACE_S,
+                limit_concurrency=HTTP_AT_ONCE,
+                h11_max_incomplete_event_size=_HEAD_BYTES,
+            )
+        )
+
+    async def serve(self) -> None:
+        """Answer requests until `close`, and then those under way, for a few seconds at most."""
+        host, port = self._listening.getsockname()[:2]
+        _log.info("http.listening", host=host, port=port)
+        try:
+            await self._server.serve(sockets=[self._listening])
+        except asyncio.CancelledError:
+            self._server.force_exit = True
+            await self._server.shutdown(sockets=[self._listening])
+            raise
+        finally:
+            self._listening.close()
+
+    def close(self) -> None:
+        """Take no more requests."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its hands on the process's signals: they are the node's, or the host's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Hurried(H11Protocol):
+    """The protocol of one connection, which closes it when a request's head takes too long to come."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._has_request():
+            self._forget_deadline()
+        elif self._deadline is None:
+            self._await_head()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing() and not self._has_request():
+            self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _has_request(self) -> bool:
+        cycle: Any = self.cycle  # None before the first request, whatever its type says
+        return cycle is not None and not cycle.response_complete
+
+    def _await_head(self) -> None:
+        self._forget_deadline()
+        self._deadline = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None

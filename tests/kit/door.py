@@ -1,0 +1,69 @@
+"""The door for feedback as it is: a real server on loopback, and how a provider speaks to it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import httpx2
+
+from chimeway.clock import SystemClock
+from chimeway.feedback.signed import sign
+from chimeway.setting_tables import Place
+from chimeway.store.pool import Database
+from chimeway.web.feedback import FeedbackDoor
+from chimeway.web.fetching import Fetch
+from chimeway.web.server import HttpServer, application, bound
+from chimeway.web.sources import read_sources
+
+SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+SOURCES: Final[Mapping[str, Any]] = {
+    "own": {"kind": "signed", "secret": SECRET},
+    "theirs": {"kind": "signed", "secret": SECRET, "tenant": "org_456"},
+    "postmark": {"kind": "postmark", "user": "chimeway", "password": "pass"},
+}
+
+
+class Provider:
+    """Somebody who tells what became of deliveries."""
+
+    def __init__(self, client: httpx2.AsyncClient, server: HttpServer | None = None) -> None:
+        """Take a client that knows the address."""
+        self.client = client
+        self.server = server
+
+    async def says(self, *events: Mapping[str, Any], source: str = "own") -> httpx2.Response:
+        """Post signed events."""
+        body = json.dumps({"events": events}).encode()
+        headers = sign(SECRET, "msg-1", datetime.now(UTC), body)
+        return await self.client.post(f"/v1/feedback/{source}", content=body, headers=headers)
+
+    async def answers(self, *events: Mapping[str, Any], source: str = "own") -> list[str]:
+        """Post signed events, and return the answer to each."""
+        answered = await self.says(*events, source=source)
+        assert answered.status_code == 200, answered.text
+        return [each["answer"] for each in answered.json()["events"]]
+
+    async def postmark(self, told: Mapping[str, Any]) -> httpx2.Response:
+        """Post as Postmark does."""
+        return await self.client.post("/v1/feedback/postmark", json=told, auth=("chimeway", "pass"))
+
+
+@asynccontextmanager
+async def door(
+    database: Database, sources: Mapping[str, Any] = SOURCES, fetch: Fetch | None = None
+) -> AsyncIterator[Provider]:
+    """Serve while the block lasts."""
+    read = read_sources(sources, Place("feedback", "a test"))
+    listening = bound("127.0.0.1", 0)
+    address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    server = HttpServer(application(FeedbackDoor(database, SystemClock(), read, fetch)), listening)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.serve())
+        try:
+            async with httpx2.AsyncClient(base_url=address, timeout=20) as client:
+                yield Provider(client, server)
+        finally:
+            server.close()
