@@ -18,6 +18,7 @@ select chimeway.trigger('mention_escalation', recipient_id => u.id)
   from (select $1::text as id) u,
        lateral (select chimeway.identify('default', u.id,
                                          jsonb_build_object('email', u.id || '@example.org'))) i"""
+OUT = "https://example.org/out?d={delivery_id}&t={tenant_id}&r={recipient_id}&w={workflow}"
 ATTEMPTS = """
 select a.provider || ' ' || coalesce(x.error_class, x.outcome) as said, x.finished_at - a.started_at as took
   from chimeway.delivery_attempts a
@@ -56,7 +57,7 @@ async def stage(url: str, folder: Path) -> AsyncIterator[Stage]:
             {"kind": "smtp", "name": "backup", "url": backup.url},
         ]
         table = {"email": {"breaker_failures": 3, "breaker_pause": "PT1H", "providers": providers}}
-        async with running_daemon(url, made, CHANNELS=json.dumps(table)) as daemon:
+        async with running_daemon(url, made, CHANNELS=json.dumps(table), UNSUBSCRIBE_URL=OUT) as daemon:
             yield Stage(url, primary, backup, rows, daemon)
 
 
@@ -82,6 +83,8 @@ async def test_failover(database_url: str, tmp_path: Path) -> None:
         assert (second["started_at"] - first["started_at"]).total_seconds() < 2
         assert len(on.primary.received) == len(on.backup.received) == 1
         assert on.primary.received[0].text == on.backup.received[0].text, "the same message"
+        out = f"<https://example.org/out?d={on.backup.received[0].key}&t=default&r=ada&w=mention_escalation>"
+        assert on.backup.received[0].headers["list-unsubscribe"] == out
 
         on.primary.fail_next("close_before_reply")
         doubtful = await on.sent("ben")

@@ -23,6 +23,7 @@ from chimeway.delivery.channel import (
     classify,
     needs_address,
     opened,
+    retry_after,
 )
 from chimeway.delivery.channels.log import LogChannel, Options, build
 from chimeway.log import EVENTS
@@ -151,3 +152,17 @@ async def test_log_channel_without_content() -> None:
     assert lines[0].keys() == {
         "event", "log_level", "delivery_id", "run_id", "tenant_id", "recipient_id", "channel",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds"),
+    [
+        (None, None), (0, 0), (2.5, 2.5), (31_536_000, 31_536_000), (float("inf"), float("inf")),
+        (-5, None), (float("nan"), None), ("soon", None), (True, None),
+    ],
+)  # fmt: skip
+def test_a_retry_after_that_is_rubbish_was_not_said(asked: object, seconds: float | None) -> None:
+    """Only a number that is not negative is a time to wait, whoever says it."""
+    assert retry_after(RateLimited(asked)) == seconds  # type: ignore[arg-type]
+    assert retry_after(TransientFailure(retry_after=asked)) == seconds  # type: ignore[arg-type]
+    assert retry_after(PermanentFailure(retry_after=asked)) is None

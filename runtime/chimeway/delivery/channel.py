@@ -19,12 +19,14 @@ may be cancelled while it sends. What it raises becomes the attempt's error clas
 | `Bounced`                               | bounced       | not tried again: the address is wrong |
 | `ConfigurationFailure`                  | configuration | not tried again: we are set up wrong  |
 
-Where a `TransientFailure` or a `RateLimited` says `retry_after`, it is not tried again before.
+Where a `TransientFailure` or a `RateLimited` says `retry_after`, it is not tried again before. Another
+provider of the channel may be asked meanwhile; what keeps other messages from this one is a `RateLimited`.
 
 An exception nobody foresaw is `unknown`, not `transient`: it says nothing of whether the provider
 has the message, and the trace should not claim that it does.
 """
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -166,8 +168,11 @@ def classify(error: Exception) -> ErrorClass:
 
 
 def retry_after(error: Exception) -> float | None:
-    """Return the seconds that the provider asked to wait, if it did."""
-    return error.retry_after if isinstance(error, RateLimited | TransientFailure) else None
+    """Return the seconds that the provider asked to wait, if it did; rubbish is as if it had not."""
+    asked: object = error.retry_after if isinstance(error, RateLimited | TransientFailure) else None
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or math.isnan(asked) or asked < 0:
+        return None
+    return asked
 
 
 def checked(answer: object) -> Sent:

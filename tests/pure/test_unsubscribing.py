@@ -1,0 +1,51 @@
+"""Where a recipient unsubscribes: the setting filled in for one message."""
+
+from dataclasses import replace
+from uuid import UUID
+
+from chimeway.delivery.unsubscribing import unsubscribe_url
+from chimeway.store.deliveries import Sendable
+from chimeway.workflow.parse import parse
+
+FORM = "https://h/out/{delivery_id}?t={tenant_id}&r={recipient_id}&w={workflow}"
+ID = UUID("019df2c7-1e00-7b4e-8b2d-6b1f2a0c9d11")
+DEFINITION = parse(
+    {
+        "key": "mention", "version": 1,
+        "steps": [{"id": "mail", "action": {"type": "notify", "channel": "email", "render_key": "mention"}}],
+    }
+)  # fmt: skip
+DELIVERY = Sendable(
+    ID,
+    ID,
+    1,
+    "mail",
+    "org 456",
+    "ä&b/c",
+    "email",
+    "mention",
+    "pending",
+    1,
+    0,
+    0,
+    None,
+    None,
+    None,
+    None,
+    None,
+    [],
+)
+
+
+def test_what_fills_it_is_percent_encoded() -> None:
+    """No id can add a parameter, a path or a host."""
+    assert unsubscribe_url(FORM, DELIVERY, DEFINITION) == (
+        f"https://h/out/{ID}?t=org%20456&r=%C3%A4%26b%2Fc&w=mention"
+    )
+
+
+def test_there_is_none_where_nothing_is_set_or_nobody_may_leave() -> None:
+    """Without the setting, for a critical workflow, and where the definition is not known."""
+    assert unsubscribe_url(None, DELIVERY, DEFINITION) is None
+    assert unsubscribe_url(FORM, DELIVERY, replace(DEFINITION, critical=True)) is None
+    assert unsubscribe_url(FORM, DELIVERY, None) is None
