@@ -1,5 +1,6 @@
 """Rendering: messages of templates, escaping by part, and faults that are values."""
 
+import time
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -90,11 +91,26 @@ def test_email_text_is_made_from_html() -> None:
         ('<a href="https://x"></a>', "https://x"),
         ("</p></a></style>broken <b>not closed", "broken not closed"),
         ("", ""),
+        ("<a title=\"a > b\" href='https://x/?a=1&amp;b'>x</a>", "x (https://x/?a=1&b)"),
+        ('<a title="never closed href=y>x</a> z', "x (y) z"),
+        ("<A HREF=https://x>X<a href=https://y>Y</a></A>", "X (https://x)Y (https://y)"),
+        ("1 < 2 <> 3 <- <!-- no --> 4 <!doctype html><?x?>", "1 < 2 <> 3 <- 4"),
+        ("a<!-- never closed <p>b", "a"),
+        ("<script>if (a < b) '<p>'</SCRIPT>x<style>never closed", "x"),
+        ("a <b", "a <b"),
     ],
 )
 def test_text_from_html(html: str, text: str) -> None:
     """Blocks become lines, links keep their addresses, markup and styles go."""
     assert text_from_html(html) == text
+
+
+@pytest.mark.parametrize("piece", ["<", "<a", "</a", "<!--", "<?", "<a '\"><", "<a href=x>y", "&", "<p> \n"])
+def test_text_of_rubbish_takes_no_time(piece: str) -> None:
+    """Whatever the HTML, its text is made in a time that grows with its length alone."""
+    began = time.perf_counter()
+    text_from_html(piece * (MESSAGE_BYTES // 4 // len(piece)) + "'")
+    assert time.perf_counter() - began < 5
 
 
 def test_extends_includes_imports() -> None:

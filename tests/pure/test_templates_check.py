@@ -118,6 +118,9 @@ CASES: dict[str, Mapping[str, str]] = {
     "near an attribute": body("{{ recipient['time_zone'] }}"),
     "typo in run": body("{{ run.id.x }}"),
     "typo in a part": body("{% include 'p.j2' %}", **{"p.j2": "\n\n{{ step.name }}"}),
+    "a method for a key": body(
+        "{% for i in order.items %}{% endfor %}{{ o['items'] }}{{ o.items() }}{{ o.get('a') }}"
+    ),
     "near a name": body("{{ recipent.id }}"),
     "near what the definition refers to": body("{{ documentid }}"),
     "data in an import": body(

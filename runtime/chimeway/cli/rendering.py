@@ -50,6 +50,8 @@ def renderers(templates: Path | None, app_path: str | None) -> Renderers:
     """
     folder, named = (templates, "--templates") if templates else (None, "CHIMEWAY_TEMPLATES_DIR")
     folder = folder or Settings().templates_dir
+    if folder is None and app_path is None:
+        print("no folder of templates is named: --templates, or CHIMEWAY_TEMPLATES_DIR", file=sys.stderr)
     declared = NOTHING_DECLARED if app_path is None else find_app(app_path).declared
     return Renderers(declared.renderers, Templates(read_sources(folder, named)))
 

@@ -147,6 +147,8 @@ class Checking:
             return None
         for line, told in reading.unknown:
             self._found.add(Finding("malformed", told, name, line))
+        for line, told in reading.uncalled:
+            self._found.add(Finding("method_not_called", told, name, line))
         return reading
 
     def _message(self, key: _MessageKey, group: list[Wanted]) -> MadeBy:

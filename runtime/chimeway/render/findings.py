@@ -19,6 +19,7 @@ CODES: Final[Mapping[str, tuple[Severity, str]]] = MappingProxyType(
         "unknown_part": ("error", "It asks for a template that is not there."),
         "endless": ("error", "It comes to itself again, without a condition."),
         "two_for_one_locale": ("error", "Two files are for the same locale; one is never used."),
+        "method_not_called": ("error", "A key of the data is meant, and the method of that name is named."),
         # Names, judged by what the workflow says of its data.
         "unknown_attribute": ("error", "The recipient, tenant, run or step has no such attribute."),
         "unknown_name": ("error", "Nothing defines the name: the data's schema knows all there are."),

@@ -1,19 +1,28 @@
 """From the HTML of an e-mail to its plain text: the part for those who read no HTML. Pure."""
 
 import re
-from html.parser import HTMLParser
-from typing import Final
+from typing import Final, assert_never
+
+from chimeway.render.markup import Closing, Opening, tokens
 
 
 def text_from_html(html: str) -> str:
     """Return the plain text of an HTML body: paragraphs, lists, and links with their addresses."""
-    reader = _TextReader()
-    reader.feed(html)
-    reader.close()
-    return reader.text()
+    writer = _Writer()
+    for token in tokens(html):
+        match token:
+            case str():
+                writer.write(re.sub(r"\s+", " ", token))
+            case Opening():
+                writer.open(token)
+            case Closing(name):
+                writer.close(name)
+            case _:
+                assert_never(token)
+    return writer.text()
 
 
-class _TextReader(HTMLParser):
+class _Writer:
     """Collects text; a mark of one or two line ends stands where a block begins or ends."""
 
     SILENT: Final = frozenset({"style", "script", "title", "template"})
@@ -21,51 +30,56 @@ class _TextReader(HTMLParser):
     OWN_LINE: Final = frozenset({"div", "tr", "li", "section", "article", "header", "footer"})
 
     def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
         self._pieces: list[str] = []
         self._silent = 0
-        self._links: list[tuple[str, int]] = []
+        self._link: tuple[str, int] | None = None
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        named = dict(attrs)
-        if tag in self.SILENT:
+    def open(self, tag: Opening) -> None:
+        """Begin an element."""
+        if tag.name in self.SILENT:
             self._silent += 1
-        elif tag == "br":
-            self._write("\n")
-        elif tag == "a":
-            self._links.append((named.get("href") or "", len(self._pieces)))
-        elif tag == "img":
-            self._write(named.get("alt") or "")
-        self._break(tag)
-        if tag == "li":
-            self._write("- ")
+        elif tag.name == "br":
+            self.write("\n")
+        elif tag.name == "a":
+            self._end_link()  # no link is within another one
+            self._link = tag.attribute("href"), len(self._pieces)
+        elif tag.name == "img":
+            self.write(tag.attribute("alt"))
+        self._break(tag.name)
+        if tag.name == "li":
+            self.write("- ")
 
-    def handle_endtag(self, tag: str) -> None:
-        if tag in self.SILENT:
+    def close(self, name: str) -> None:
+        """End an element."""
+        if name in self.SILENT:
             self._silent = max(0, self._silent - 1)
-        elif tag == "a" and self._links:
-            address, start = self._links.pop()
-            label = "".join(self._pieces[start:]).strip()
-            if address and address not in {label, f"mailto:{label}"}:
-                self._write(f" ({address})" if label else address)
-        elif tag in {"td", "th"}:
-            self._write(" ")
-        self._break(tag)
+        elif name == "a":
+            self._end_link()
+        elif name in {"td", "th"}:
+            self.write(" ")
+        self._break(name)
 
-    def handle_data(self, data: str) -> None:
-        self._write(re.sub(r"\s+", " ", data))
+    def write(self, piece: str) -> None:
+        """Add text, where it is for readers."""
+        if not self._silent and piece:
+            self._pieces.append(piece)
 
     def text(self) -> str:
         """Return what was collected, without the spaces and lines that only markup had."""
         lines = re.sub(r" *\n *", "\n", re.sub(r" {2,}", " ", "".join(self._pieces)))
         return re.sub(r"\n{3,}", "\n\n", lines).strip()
 
+    def _end_link(self) -> None:
+        if self._link is None:
+            return
+        address, start = self._link
+        self._link = None
+        label = "".join(self._pieces[start:]).strip()
+        if address and address not in {label, f"mailto:{label}"}:
+            self.write(f" ({address})" if label else address)
+
     def _break(self, tag: str) -> None:
         if tag in self.APART:
-            self._write("\n\n")
+            self.write("\n\n")
         elif tag in self.OWN_LINE and "".join(self._pieces[-1:])[-1:] != "\n":
-            self._write("\n")
-
-    def _write(self, piece: str) -> None:
-        if not self._silent and piece:
-            self._pieces.append(piece)
+            self.write("\n")

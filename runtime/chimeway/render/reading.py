@@ -17,6 +17,7 @@ Path: TypeAlias = tuple[str, ...]
 """A name and the attributes asked of it: `recipient.data.name`."""
 _GUARDS: Final = frozenset({"default", "d", "defined", "undefined"})
 _MAYBE: Final = (nodes.If, nodes.For, nodes.CondExpr, nodes.Macro, nodes.CallBlock, nodes.And, nodes.Or)
+_METHODS: Final = frozenset({"items", "keys", "values", "get", "copy", "pop", "update", "clear"})
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -58,6 +59,8 @@ class Reading:
     assigned: set[str] = field(default_factory=set)
     unknown: list[tuple[int, str]] = field(default_factory=list)
     """Filters and tests that are not there."""
+    uncalled: list[tuple[int, str]] = field(default_factory=list)
+    """Methods of objects that are named and not called: a key of the data was meant."""
 
 
 def read(sandbox: Sandbox, name: str) -> Reading:
@@ -77,6 +80,7 @@ class _Reader:
         self.found = Reading()
         self._sandbox = sandbox
         self._free = free
+        self._called: set[int] = set()
 
     def walk(self, node: nodes.Node, blocks: frozenset[str], *, sure: bool) -> None:
         """Read a node and what is in it."""
@@ -101,6 +105,8 @@ class _Reader:
                 self._asked(node)
             case nodes.Call(node=nodes.Name(name="super")):
                 self.found.extending.update(blocks)
+            case nodes.Call():
+                self._called.add(id(node.node))
         inner = sure and not isinstance(node, _MAYBE)
         for child in _below(node):
             self.walk(child, blocks, sure=inner)
@@ -110,6 +116,9 @@ class _Reader:
             self.found.assigned.add(node.name)
         elif (path := _path(node)) and path[0] in self._free:
             self.found.uses.append(Use(path, node.lineno, blocks))
+            if isinstance(node, nodes.Getattr) and id(node) not in self._called and node.attr in _METHODS:
+                told = f"{'.'.join(path)} is the method of an object: a key is {_key(path)}"
+                self.found.uncalled.append((node.lineno, told))
 
     def _asked(self, node: nodes.Filter | nodes.Test) -> None:
         known = self._sandbox.filters if isinstance(node, nodes.Filter) else self._sandbox.tests
@@ -161,6 +170,10 @@ def _path(node: nodes.Node) -> Path:
                 return ()
         node = owner
     return (node.name, *reversed(attributes)) if node.ctx == "load" else ()
+
+
+def _key(path: Path) -> str:
+    return f"{'.'.join(path[:-1])}[{path[-1]!r}]"
 
 
 def _names(template: nodes.Expr) -> tuple[str, ...]:
