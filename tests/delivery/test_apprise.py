@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from apprise.manager_plugins import NotificationManager
 
+from chimeway import App, Notify, Workflow
 from chimeway.clock import ManualClock
 from chimeway.delivery.channel import (
     Bounced,
@@ -36,7 +37,7 @@ from chimeway.delivery.kinds import kind_called
 from chimeway.delivery.outward.networks import Networks
 from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.setting_tables import Place, read_table
-from chimeway.testing import Fault, FaultyHttp, HttpAnswer, rate_limit
+from chimeway.testing import Fault, FaultyHttp, Harness, HttpAnswer, rate_limit
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LOOPBACK = ["127.0.0.0/8"]
@@ -254,6 +255,35 @@ async def test_each_request_has_its_key() -> None:
     first, second, third = (one.key or "" for one in service.received)
     assert first == second != third
     assert all(key.startswith("d1-") for key in (first, third))
+
+
+def test_each_service_answers_for_itself() -> None:
+    """An outage of one service shuts the way to no other; the name of none bears a secret."""
+    channel = AppriseChannel("chat")
+    assert channel.endpoint(f"slack://{TOKEN}/b/c") == channel.endpoint("slack://x/y/z") == "slack"
+    ours, theirs = channel.endpoint(f"ntfy://u:p@{TOKEN}/a"), channel.endpoint("ntfy://other/a")
+    assert ours == channel.endpoint(f"ntfy://{TOKEN}/b") != theirs
+    assert TOKEN not in str(ours)
+    assert channel.endpoint("nonsense") is None
+    assert AppriseChannel("ops", url="slack://a/b/c").endpoint("ada") is None
+
+
+async def test_a_journey_by_apprise() -> None:
+    """The engine sends by it, tries again what failed, under the same key."""
+    steps = [Notify("tell", channel="chat", render_key="alert")]
+    app = App(workflows=[Workflow(key="alert", version=1, steps=steps)])
+    app.channel("chat")(AppriseChannel("chat", schemes=["json"], allow_networks=LOOPBACK))
+    async with FaultyHttp() as service, Harness(app, channels="real") as journey:
+        service.fail_next("error_500", "close_mid_reply")
+        await journey.identify("ada", addresses={"chat": f"json://u:{TOKEN}@127.0.0.1:{service.port}/hook"})
+        await journey.trigger(recipients=["ada"])
+        await journey.advance("P1D")
+        (delivery,) = journey.deliveries
+        assert delivery.status == "succeeded"
+        classes = [attempt.error_class for attempt in delivery.attempts]
+        assert classes == ["transient", "unknown", None]
+        assert TOKEN not in str(delivery.attempts)
+    assert len({one.key for one in service.received}) == 1
 
 
 @pytest.mark.parametrize(

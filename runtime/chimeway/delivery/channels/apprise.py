@@ -20,7 +20,14 @@ from pydantic import Field, SecretStr
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Message, Sent, TransientFailure
 from chimeway.delivery.channels.apprise_call import Called, Format, call, meaning
-from chimeway.delivery.channels.apprise_url import PLACEHOLDER, check_template, filled, own, scheme_of
+from chimeway.delivery.channels.apprise_url import (
+    PLACEHOLDER,
+    check_template,
+    endpoint_of,
+    filled,
+    own,
+    scheme_of,
+)
 from chimeway.delivery.channels.apprise_watch import Watch, install
 from chimeway.delivery.daemon_threads import DaemonThreads
 from chimeway.delivery.outward.networks import Networks, read_networks
@@ -99,6 +106,10 @@ class AppriseChannel:
         for watch in self._under_way:
             watch.cut()
         await self._threads.leave(_FAREWELL_S)
+
+    def endpoint(self, address: str) -> str | None:
+        """Return whose outage it would be: of recipients' URLs each service answers for itself."""
+        return endpoint_of(address) if self._url is None else None
 
     async def send(self, message: Message) -> Sent:
         """Send by what the URL names."""

@@ -11,6 +11,7 @@ not say. What is left out calls any host that stands in the URL (`json`, `xml`, 
 
 import re
 from collections.abc import Collection
+from hashlib import sha256
 from typing import Final
 from urllib.parse import quote
 
@@ -49,6 +50,18 @@ def scheme_of(url: str) -> str | None:
     """Return the scheme of a URL in small letters, or None."""
     found = _SCHEME.match(url)
     return found["scheme"].lower() if found else None
+
+
+def endpoint_of(url: str) -> str | None:
+    """Return by what a service's outage is told from others': its scheme, and where it has one its host.
+
+    Of the host a digest, for it may be a secret (a topic of ntfy), and endpoints are logged.
+    """
+    found = _SCHEME.match(url)
+    if found is None:
+        return None
+    scheme, host = found["scheme"].lower(), found["place"].rpartition("@")[2].lower()
+    return scheme if scheme in HOSTED else f"{scheme}-{sha256(host.encode()).hexdigest()[:8]}"
 
 
 def check_template(url: str) -> None:
