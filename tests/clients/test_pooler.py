@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 from pathlib import Path
+from uuid import UUID
 
 import asyncpg
 import psycopg
@@ -16,9 +18,12 @@ import pytest
 
 import chimeway.sync
 from chimeway import Chimeway, Notify, UnknownWorkflow, Workflow
+from chimeway.client import watching
 from chimeway.database_url import read
 from chimeway.store.pool import open_database
 from kit.waiting import DEADLINE_S
+from store.inboxes import place_on
+from store.plain_sql import plain
 
 pgbouncer = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin:/usr/local/bin")
 pytestmark = pytest.mark.skipif(pgbouncer is None, reason="needs pgbouncer")
@@ -122,3 +127,32 @@ async def test_nothing_is_left_behind_in_its_sessions(database_url: str, pooled_
     with psycopg.connect(pooled_url) as one, psycopg.connect(pooled_url) as other:
         for each in (one, other):  # a session each, as both are in a transaction
             assert each.execute(ISOLATION).fetchone() == ("serializable",)
+
+
+async def test_live_changes_come_through_a_pooler_and_faster_past_it(
+    pooled_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind it the client polls and listens on nobody's session; with a direct way it is told."""
+    monkeypatch.setattr(watching, "INBOX_POLL_S", 0.05)
+    async with (
+        Chimeway.connect(pooled_url) as behind,
+        Chimeway.connect(pooled_url, direct_dsn=database_url) as past,
+    ):
+        item = await _item(database_url)
+        for client, mode, mark in ((behind, "polling", "mark_seen"), (past, "hinted", "mark_unseen")):
+            inbox = client.inbox("ada")
+            async with aclosing(inbox.changes()) as changes, asyncio.timeout(DEADLINE_S):
+                before = (await anext(changes)).unseen
+                await getattr(inbox, mark)(item)
+                async for change in changes:
+                    if change.unseen != before and change.mode == mode:
+                        break
+                    await getattr(inbox, mark)(item)
+    async with plain(database_url) as sql:
+        sql_text = "select count(*) from pg_stat_activity where query ilike 'listen%' and state = 'idle'"
+        assert await sql.fetchval(sql_text) == 0
+
+
+async def _item(url: str) -> UUID:
+    async with place_on(url) as place:
+        return await place.put()

@@ -181,8 +181,10 @@ async def test_on_the_schema_before_an_inbox_works_as_before(server_url: str) ->
                 await box.list(**filters)  # type: ignore[arg-type]
         with pytest.raises(InvalidInput, match="interacted"):
             await box.mark_interacted(items[2])
-        with pytest.raises(SchemaMismatch):
+        with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
             await box.mark_all_read()
+        with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
+            await anext(box.changes())
         await migrating.migrate(url)
         newest = await place.put()
         assert [item.id for item in await box.list(archived="with")] == [newest, *items[::-1]]

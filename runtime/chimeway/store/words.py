@@ -9,7 +9,9 @@ from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, Sc
 from chimeway.store.faults import fault_of, sqlstate_of, told, translate
 
 # Schema, table, function: what a database without ours answers.
-_ABSENT: Final = frozenset({"3F000", "42P01", "42883"})
+_NO_FUNCTION: Final = "42883"
+_BRING_IT_UP: Final = "bring it up: chimeway db migrate"  # what is missing came with a later version
+_ABSENT: Final = frozenset({"3F000", "42P01", _NO_FUNCTION})
 # A wrong password, role or database name, too many connections, a database closed for maintenance: the
 # server is there, and lets nobody in. No statement of ours gives one of these by itself.
 _NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
@@ -53,7 +55,7 @@ def _by_state(error: Exception) -> ChimewayError | None:
     if state in _ABSENT and "chimeway" in message:
         return SchemaMismatch(
             f"the database has no chimeway schema that fits ({message})",
-            hint="install it: chimeway db init",
+            hint=_BRING_IT_UP if state == _NO_FUNCTION else "install it: chimeway db init",
         )
     if state.startswith(_NO_ENTRY):
         return _no_entry(message)
