@@ -32,7 +32,7 @@ select d.id::text as id, d.status, d.suppression_reason, d.attempt_count as atte
   from chimeway.deliveries d left join chimeway.delivery_attempt_results x on x.delivery_id = d.id
  group by d.id, d.shard"""
 CUT = "update chimeway.deliveries set next_attempt_at = clock_timestamp() where status = 'failed'"
-CHANNELS = {"email": {"concurrency": 32, "max_attempts": 6, "breaker_pause": "PT0.5S"}}
+LIMITS = {"concurrency": 32, "max_attempts": 6, "breaker_pause": "PT0.5S"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Failing(FaultySmtp):
 async def _played(storm: Storm, url: str, folder: Path) -> AsyncIterator[tuple[Failing, Rows]]:
     made = home(folder, workflow(email()))
     async with Failing() as server, rows_of(url) as rows:
-        settings = {"SMTP_URL": server.url, "CHANNELS": json.dumps(CHANNELS)}
+        provider = {"kind": "smtp", "url": server.url, "connections": 32}
+        settings = {"CHANNELS": json.dumps({"email": {**LIMITS, "providers": [provider]}})}
         for kill in range(storm.kills):
             async with running_daemon(url, made, **settings) as daemon:
                 if kill == 0:

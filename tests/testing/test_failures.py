@@ -1,14 +1,19 @@
 """Sends that fail in the harness: retries at their own instants, ends, answers that are lost."""
 
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
 from chimeway import (
+    App,
     Bounced,
+    ChannelLimits,
+    Message,
     Notify,
     PermanentFailure,
     RateLimited,
+    Sent,
     TransientFailure,
     Wait,
     Workflow,
@@ -178,3 +183,45 @@ async def test_a_wait_after_a_failure_keeps_its_own_time() -> None:
         pushed, mailed = (next(s for s in journey.sent if s.recipient_id == "ada" and s.channel == c)
                           for c in ("push", "email"))  # fmt: skip
         assert mailed.at - pushed.at == timedelta(seconds=1)
+
+
+def _with_a_backup(*, limits: ChannelLimits | None = None) -> App:
+    app = App(workflows=[mail])
+    for provider in ("primary", "backup"):
+
+        @app.channel("email", provider=provider, limits=limits)
+        async def send(message: Message, provider: str = provider) -> Sent:
+            return Sent(f"{provider} {message.delivery_id}")
+
+    return app
+
+
+@pytest.mark.parametrize("channels", ["recording", "real"])
+async def test_an_apps_providers_stand_in_for_each_other(channels: Literal["recording", "real"]) -> None:
+    """As on a node: at once after a sure failure; after an uncertain one the same provider, later."""
+    async with Harness(_with_a_backup(), channels=channels) as journey:
+        began = journey.now
+        journey.fail_next("email", TransientFailure())
+        await journey.trigger()
+        (sent,) = journey.sent
+        assert (sent.at, sent.attempt) == (began, 2)
+        first, second = journey.deliveries[0].attempts
+        assert (first.provider, second.provider) == ("primary", "backup")
+
+        journey.fail_next("email", TimeoutError())
+        await journey.trigger()
+        await journey.advance("PT1H")
+        assert [one.provider for one in journey.deliveries[-1].attempts] == ["primary", "primary"]
+        assert await verify(journey.client.database) == []
+
+
+async def test_an_apps_limits_hold_unless_the_test_says_others() -> None:
+    """`limits` of a declared channel are those of the journey; `retry` goes before them."""
+    for retry, attempts in (({}, 2), ({"retry": RetryPolicy(max_attempts=4)}, 4)):
+        app = _with_a_backup(limits=ChannelLimits(max_attempts=2))
+        async with Harness(app, **retry) as journey:  # type: ignore[arg-type]
+            journey.fail_next("email", *[TimeoutError] * 9)
+            await journey.trigger()
+            await journey.advance("P1D")
+            (delivery,) = journey.deliveries
+            assert (delivery.suppression_reason, delivery.attempt_count) == ("retries_exhausted", attempts)

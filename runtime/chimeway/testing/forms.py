@@ -7,8 +7,7 @@ from typing import Final, TypeAlias
 
 from chimeway.app import App
 from chimeway.client.registry import AnyWorkflow, Author
-from chimeway.delivery.channel import Channel
-from chimeway.delivery.declared import Declared
+from chimeway.delivery.declared import Declared, Offer
 from chimeway.errors import InvalidInput
 from chimeway.render.functions import Renderer, RendererKey
 from chimeway.workflow.build import Workflow
@@ -29,7 +28,7 @@ class Repertoire:
 
     written: tuple[AnyWorkflow, ...]
     definitions: tuple[Definition, ...]
-    channels: tuple[Channel, ...]
+    offers: tuple[Offer, ...]
     renderers: Mapping[RendererKey, Renderer]
 
     @property
@@ -58,13 +57,13 @@ def repertoire(given: Iterable[object]) -> Repertoire:
         TypeError: something is no workflow in any form.
     """
     written: list[AnyWorkflow] = []
-    channels: list[Channel] = []
+    offers: list[Offer] = []
     renderers: dict[RendererKey, Renderer] = {}
     for one in given:
         declared = one.declared if isinstance(one, App) else one
         if isinstance(declared, Declared):
             written += declared.workflows
-            channels += declared.channels
+            offers += declared.offers
             renderers |= declared.renderers
         elif isinstance(one, Path):
             written += _of_path(one)
@@ -73,7 +72,7 @@ def repertoire(given: Iterable[object]) -> Repertoire:
             raise InvalidInput(f'"{one}" is a key, and nothing is registered yet: {hint}', field="workflows")
         else:
             written.append(_checked(one))
-    return Repertoire(tuple(written), tuple(_definitions(written)), tuple(channels), renderers)
+    return Repertoire(tuple(written), tuple(_definitions(written)), tuple(offers), renderers)
 
 
 def channels_of(definitions: Iterable[Definition]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.client.opening import as_newest
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.delivery.channel import Channel, needs_address, opened
+from chimeway.delivery.declared import Offer
 from chimeway.errors import InvalidInput
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, RetryPolicy
 from chimeway.store.pool import open_database
@@ -83,7 +84,7 @@ class Harness:
         """
         self._repertoire = repertoire(workflows)
         self._options = Options(templates, channels, strict, identifier("tenant", tenant), start, seed, retry)
-        self._channels = _chosen(channels, self._repertoire)
+        self._called = _chosen(channels, self._repertoire)
         self._renderers = renderers_of(self._repertoire.renderers, templates, strict=strict)
         self._start = instant_of("start", start)
         self._stack: AsyncExitStack | None = None
@@ -130,9 +131,10 @@ class Harness:
             stack.enter_context(as_newest(client))
             for definition in self._repertoire.definitions:
                 await client.register(definition)
-            channels = [await stack.enter_async_context(opened(one)) for one in self._channels]
+            for offer in self._called:
+                await stack.enter_async_context(opened(offer.channel))
             addressless = self._addressless()
-            recorders = Recorders(time.clock, channels, addressless)
+            recorders = Recorders(time.clock, self._called, self._repertoire.offers, addressless)
             player = Player(
                 Cast(
                     database=database,
@@ -154,7 +156,7 @@ class Harness:
 
     def _addressless(self) -> frozenset[str]:
         """Return the channels that need no address: as those say that are called, else as the app does."""
-        by_name = {one.name: one for one in (*self._repertoire.channels, *self._channels)}
+        by_name = {o.channel.name: o.channel for o in (*self._repertoire.offers, *self._called)}
         return frozenset({"log"} - set(by_name) | {n for n, one in by_name.items() if not needs_address(one)})
 
 
@@ -178,12 +180,12 @@ def _on_asyncio() -> None:
         raise InvalidInput(told, hint=hint) from None
 
 
-def _chosen(channels: object, given: Repertoire) -> tuple[Channel, ...]:
-    """Return the channels that are called."""
+def _chosen(channels: object, given: Repertoire) -> tuple[Offer, ...]:
+    """Return what is called."""
     if channels == "recording":
         return ()
     if channels == "real":
-        return given.channels
+        return given.offers
     found: tuple[Channel, ...] = (channels,)  # type: ignore[assignment]  # judged below
     if isinstance(channels, Iterable) and not isinstance(channels, str):
         found = tuple(channels)
@@ -191,4 +193,4 @@ def _chosen(channels: object, given: Repertoire) -> tuple[Channel, ...]:
         if not (hasattr(one, "name") and hasattr(one, "send")):
             hint = 'give "recording", "real", or channels, each with `name` and `send`'
             raise InvalidInput(f"channels: given {one!r}; {hint}", field="channels")
-    return found
+    return tuple(Offer(one, one.name) for one in found)

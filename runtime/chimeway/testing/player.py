@@ -10,13 +10,13 @@ Writes go without a lease, as `progress_run`'s do: the guards make a decision ri
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-from chimeway.delivery.channel import Channel, UnknownOutcome
+from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Parts, Sender, Sending, Shut
 from chimeway.engine.courier import IN_APP
@@ -33,6 +33,7 @@ from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.store.runs import NO_ID, Loaded
 from chimeway.store.text import fault_note
+from chimeway.testing.recording import Recorders
 from chimeway.testing.routes import Routes
 from chimeway.testing.times import JourneyTime
 from chimeway.workflow.definition import Definition, NotifyAction
@@ -52,7 +53,7 @@ class Cast:
     database: Database
     time: JourneyTime
     renderers: Renderers
-    channels: Mapping[str, Channel]
+    channels: Recorders
     addressless: Collection[str]
     """The channels that need no address."""
     addresses: bool

@@ -1,13 +1,15 @@
 """Channels that keep what they were given, and fail when they are told to."""
 
 from collections import Counter, deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Channel, Message, Sent, needs_address
+from chimeway.delivery.declared import Offer
+from chimeway.delivery.pacing import limits_of
 
 _ADDRESSLESS: Final = frozenset({"log"})
 
@@ -51,6 +53,7 @@ class RecordingChannel:
         needs_address: bool | None = None,
         clock: Clock | None = None,
         sent: list[SentMessage] | None = None,
+        calls: Counter[str] | None = None,
     ) -> None:
         """Take the channel's name in definitions.
 
@@ -61,6 +64,7 @@ class RecordingChannel:
                 (but for `log`).
             clock: tells when; the machine's if left out.
             sent: the list to keep messages in, for several channels in one; else one of its own.
+            calls: counts the attempts of deliveries, likewise.
         """
         self.name = name
         self.needs_address = _needs_address(name, channel) if needs_address is None else needs_address
@@ -68,7 +72,7 @@ class RecordingChannel:
         self._channel = channel
         self._clock = clock or SystemClock()
         self._failures: deque[_Failure] = deque()
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[str] = Counter() if calls is None else calls
 
     def fail_next(self, *failures: BaseException | type[BaseException], after_send: bool = False) -> None:
         """Have the next sends fail, one by each failure, in order; later ones go well again.
@@ -95,21 +99,40 @@ class RecordingChannel:
         return answer
 
 
-class Recorders(Mapping[str, Channel]):
-    """A recording channel for each name, made when it is first asked for."""
+class Recorders(Mapping[str, RecordingChannel]):
+    """A recording channel for each name, or for each provider of it, made when it is first asked for."""
 
-    def __init__(self, clock: Clock, channels: Collection[Channel], addressless: Collection[str]) -> None:
-        """Take channels to send by as well, and the names of those that need no address."""
+    def __init__(
+        self,
+        clock: Clock,
+        called: Collection[Offer],
+        declared: Collection[Offer],
+        addressless: Collection[str],
+    ) -> None:
+        """Take what is sent by as well, what only records, and the channels that need no address."""
         self.sent: list[SentMessage] = []
         self._clock = clock
         self._addressless = addressless
-        self._made: dict[str, RecordingChannel] = {}
-        for channel in channels:
-            self._make(channel.name, channel)
+        self._calls: Counter[str] = Counter()
+        self._made: dict[str, list[Offer]] = {}
+        real = {offer.channel.name for offer in called}
+        for offer in called:
+            self._make(offer, offer.channel)
+        for offer in declared:
+            if offer.channel.name not in real:
+                self._make(offer, None)
+
+    def ways(self, name: str) -> Sequence[Offer]:
+        """Return the providers of a channel, each with what records for it, in order."""
+        if name not in self._made:
+            self._make(Offer(RecordingChannel(name), name), None)
+        return self._made[name]
 
     def __getitem__(self, name: str) -> RecordingChannel:
-        """Return the channel of a name."""
-        return self._made.get(name) or self._make(name, None)
+        """Return the channel of a name: its first provider."""
+        first = self.ways(name)[0].channel
+        assert isinstance(first, RecordingChannel)
+        return first
 
     def __iter__(self) -> Iterator[str]:
         """Go through the names that were asked for."""
@@ -119,16 +142,18 @@ class Recorders(Mapping[str, Channel]):
         """Count them."""
         return len(self._made)
 
-    def _make(self, name: str, channel: Channel | None) -> RecordingChannel:
+    def _make(self, offer: Offer, channel: Channel | None) -> None:
+        name = offer.channel.name
         made = RecordingChannel(
             name,
             channel=channel,
             needs_address=name not in self._addressless,
             clock=self._clock,
             sent=self.sent,
+            calls=self._calls,
         )
-        self._made[name] = made
-        return made
+        limits = offer.limits or limits_of(offer.channel)
+        self._made.setdefault(name, []).append(Offer(made, offer.provider, limits))
 
 
 def _needs_address(name: str, channel: Channel | None) -> bool:
