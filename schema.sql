@@ -133,6 +133,9 @@ create table chimeway.workflow_runs (
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 create index workflow_runs_due on chimeway.workflow_runs (shard, wake_at, id)
     where wake_at is not null and held_reason is null and waiting_for_node is null and not parked;
+-- The same tenant by tenant, first those that were not decided about yet: each tenant's turn (docs/design.md).
+create index workflow_runs_due_of_tenant on chimeway.workflow_runs (least(visit, 1), tenant_id, wake_at, id)
+    where wake_at is not null and held_reason is null and waiting_for_node is null and not parked;
 -- What people page through: a tenant's runs, the newest first, and who waits, who goes on first. Each decision
 -- writes into them, too: measured 4 percent more WAL for a whole journey (its update of the run is no HOT
 -- update without them either: state and wake_at are indexed), so there are no more.
@@ -214,6 +217,8 @@ create table chimeway.deliveries (
     check (next_attempt_at is null or status in ('pending','failed','deferred','digested'))
 ) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
 create index deliveries_due on chimeway.deliveries (shard, next_attempt_at, id) include (channel)
+    where next_attempt_at is not null and waiting_for_node is null;
+create index deliveries_due_of_tenant on chimeway.deliveries (channel, tenant_id, next_attempt_at, id)
     where next_attempt_at is not null and waiting_for_node is null;
 create index deliveries_dispatched on chimeway.deliveries (shard, id) where status = 'dispatched';
 create index deliveries_incapable on chimeway.deliveries (shard, id) where waiting_for_node is not null;
@@ -2017,28 +2022,17 @@ end $$;
 
 -- ── 8 mailbox ────────────────────────────────────────────────────────────────────────────────────
 
--- Routes waiting signals into the mailboxes of live runs: at most p_limit signals, for each at most p_each
--- runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
--- these signals may be had by asking again.
+-- Routes signals that the caller has locked into the mailboxes of live runs, for each at most p_each runs.
+-- Returns the runs that got mail, and at last whether more runs of these signals may be had by asking again.
 -- A signal whose runs are partly locked keeps its mark and is taken up again; none is passed over.
-create function chimeway.route_signals(p_limit int, p_each int, p_after bigint default 0)
-returns table (run_id uuid, last_arrival bigint, more boolean)
+create function chimeway.route_these(p_signals uuid[], p_each int) returns table (run_id uuid, more boolean)
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
-    v_signals uuid[];
-    v_last    bigint;
-    v_most    bigint;
-    v_locked  uuid[];
-    v_runs    uuid[] := '{}';
+    v_most   bigint;
+    v_locked uuid[];
+    v_runs   uuid[] := '{}';
 begin
-    -- (not FOR UPDATE: the mailbox's foreign key of another caller would have to wait for us)
-    select coalesce(array_agg(l.id), '{}'), max(l.arrival) into v_signals, v_last from (
-        select s.id, s.arrival from chimeway.signals s
-         where s.routed_at is null and s.arrival > p_after
-         order by s.arrival limit p_limit for no key update skip locked) l;
-    if v_signals = '{}' then return; end if;
-
     -- Each signal's next runs, but for those that somebody else has locked: they must not stand before the
     -- others. (Nothing waits here, so the order in which rows are locked does not matter.)
     select coalesce(array_agg(distinct c.run), '{}'), coalesce(max(c.many), 0) into v_locked, v_most
@@ -2052,7 +2046,7 @@ begin
            and not exists (select from chimeway.run_mailbox b
                             where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
          limit p_each for update of r skip locked) l
-     where s.id = any(v_signals)) c;
+     where s.id = any(p_signals)) c;
     if v_locked <> '{}' then
         perform chimeway.route_for_runs(v_locked);
         select coalesce(array_agg(r.id), '{}') into v_runs from chimeway.workflow_runs r
@@ -2061,7 +2055,7 @@ begin
     end if;
 
     update chimeway.signals s set routed_at = chimeway.clock()
-     where s.id = any(v_signals) and not exists (
+     where s.id = any(p_signals) and not exists (
         select from chimeway.workflow_runs r
           join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
          where r.tenant_id = s.tenant_id and r.recipient_id = s.actor_id and r.shard = s.shard
@@ -2069,8 +2063,139 @@ begin
            and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
                             where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard));
-    return query select u.id, v_last, false from unnest(v_runs) u(id)
-        union all select null, v_last, v_most = p_each and v_locked <> '{}';
+    return query select u.id, false from unnest(v_runs) u(id)
+        union all select null, v_most = p_each and v_locked <> '{}';
+end $$;
+
+-- Routes waiting signals in the order in which they came: at most p_limit signals, for each at most p_each
+-- runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
+-- these signals may be had by asking again.
+create function chimeway.route_signals(p_limit int, p_each int, p_after bigint default 0)
+returns table (run_id uuid, last_arrival bigint, more boolean)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_signals uuid[];
+    v_last    bigint;
+begin
+    -- (not FOR UPDATE: the mailbox's foreign key of another caller would have to wait for us)
+    select coalesce(array_agg(l.id), '{}'), max(l.arrival) into v_signals, v_last from (
+        select s.id, s.arrival from chimeway.signals s
+         where s.routed_at is null and s.arrival > p_after
+         order by s.arrival limit p_limit for no key update skip locked) l;
+    if v_signals = '{}' then return; end if;
+    return query select t.run_id, v_last, t.more from chimeway.route_these(v_signals, p_each) t;
+end $$;
+
+-- Routes waiting signals tenant by tenant: of the next p_tenants behind p_after, but for those in p_not, at most
+-- p_of_each, whoever has how many. Returns the runs that got mail, and at last the tenant behind which to go on
+-- (null: all had their turn).
+create function chimeway.route_signals_in_turn(
+    p_tenants int, p_of_each int, p_each int, p_after text, p_not text[]
+) returns table (run_id uuid, last_tenant text)
+language plpgsql set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off as $$
+#variable_conflict use_column
+declare
+    v_signals uuid[];
+    v_last    text := p_after;
+    v_next    text;
+begin
+    v_signals := '{}';
+    for i in 1 .. p_tenants loop
+        select s.tenant_id into v_next from chimeway.signals s
+         where s.routed_at is null and s.tenant_id > v_last
+         order by s.tenant_id, s.actor_id, s.arrival, s.shard limit 1;
+        v_last := v_next;
+        exit when v_last is null;
+        continue when v_last = any(p_not);
+        v_signals := v_signals || array(
+            select s.id from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
+             order by s.tenant_id, s.actor_id, s.arrival, s.shard limit p_of_each for no key update skip locked);
+    end loop;
+    return query select t.run_id, v_last from chimeway.route_these(v_signals, p_each) t;
+end $$;
+
+-- What is due of the next tenants behind p_after, the oldest p_rows of each, whoever has how many: from tenant to
+-- tenant by the index. Looks at p_looks tenants at most, whether anything of theirs is due or not, and at
+-- p_tenants that have something, but for those in p_not. The last row says behind whom to go on (null: all had
+-- their turn). p_entered: 0 for runs that no step was entered in yet, 1 for the others.
+-- (Sorting is off because the planner, without fresh statistics, would rather sort a whole backlog.)
+create function chimeway.due_runs_in_turn(
+    p_entered int, p_after text, p_looks int, p_tenants int, p_until timestamptz, p_rows int, p_not text[]
+) returns table (id uuid, wake_at timestamptz, tenant_id text, paused boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
+#variable_conflict use_column
+declare
+    v_tenant text := p_after;
+    v_first  timestamptz;
+    v_found  int := 0;
+begin
+    for i in 1 .. p_looks loop
+        select r.tenant_id, r.wake_at into v_tenant, v_first from chimeway.workflow_runs r
+         where least(r.visit, 1) = p_entered and r.tenant_id > v_tenant and r.wake_at is not null
+           and r.held_reason is null and r.waiting_for_node is null and not r.parked
+         order by least(r.visit, 1), r.tenant_id, r.wake_at limit 1;
+        exit when v_tenant is null;
+        continue when v_first > p_until or v_tenant = any(p_not);
+        return query
+        select q.id, q.wake_at, v_tenant, w.paused_at is not null
+          from (select r.id, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+                 where least(r.visit, 1) = p_entered and r.tenant_id = v_tenant and r.wake_at <= p_until
+                   and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and not r.parked
+                 order by least(r.visit, 1), r.tenant_id, r.wake_at, r.id limit p_rows) q
+          join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version;
+        v_found := v_found + 1;
+        exit when v_found = p_tenants;
+    end loop;
+    return query select null::uuid, null::timestamptz, v_tenant, false;
+end $$;
+
+-- The same of deliveries, channel by channel: a line is a tenant's on one channel. Channels in p_not are jumped
+-- over, however much waits for them.
+create function chimeway.due_deliveries_in_turn(
+    p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[]
+) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
+#variable_conflict use_column
+declare
+    v_channel text := p_channel;
+    v_tenant  text := p_after;
+    v_before  text;
+    v_first   timestamptz;
+    v_found   int := 0;
+begin
+    for i in 1 .. p_looks loop
+        v_before := v_channel;
+        v_channel := null;
+        if v_before <> all(p_not) then
+            select d.channel, d.tenant_id, d.next_attempt_at into v_channel, v_tenant, v_first from chimeway.deliveries d
+             where d.channel = v_before and d.tenant_id > v_tenant
+               and d.next_attempt_at is not null and d.waiting_for_node is null
+             order by d.channel, d.tenant_id, d.next_attempt_at limit 1;
+        end if;
+        if v_channel is null then
+            select d.channel, d.tenant_id, d.next_attempt_at into v_channel, v_tenant, v_first from chimeway.deliveries d
+             where d.channel > v_before and d.next_attempt_at is not null and d.waiting_for_node is null
+             order by d.channel, d.tenant_id, d.next_attempt_at limit 1;
+        end if;
+        exit when v_channel is null;
+        continue when v_first > p_until or v_channel = any(p_not);
+        return query
+        select q.id, q.next_attempt_at, v_channel, v_tenant,
+               r.held_reason is null
+               and (w.paused_at is null or (q.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+          from (select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
+                 where d.channel = v_channel and d.tenant_id = v_tenant and d.next_attempt_at <= p_until
+                   and d.next_attempt_at is not null and d.waiting_for_node is null
+                 order by d.channel, d.tenant_id, d.next_attempt_at, d.id limit p_rows) q
+          join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version;
+        v_found := v_found + 1;
+        exit when v_found = p_lines;
+    end loop;
+    return query select null::uuid, null::timestamptz, v_channel, v_tenant, false;
 end $$;
 
 -- ── 9 nodes and leases ───────────────────────────────────────────────────────────────────────────

@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
 Item = TypeVar("Item")
-_SHARE: Final = 3
+SHARE: Final = 3
 """What an owner may hold, to what is free."""
 
 
@@ -46,6 +46,10 @@ class FairQueue(Generic[Item]):
     def waiting(self, owner: Hashable) -> int:
         """Count the items of one owner."""
         return len(self._lines.get(owner, ()))
+
+    def owners(self) -> list[Hashable]:
+        """Return who has something waiting."""
+        return list(self._lines)
 
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would stay, should it be put in now."""
@@ -138,7 +142,7 @@ class Places:
     def burden(self, owner: Hashable) -> int | None:
         """Return how many places an owner holds; None: he may have no more for now."""
         held = self._held.get(owner, 0)
-        return held if held < _SHARE * self._free else None
+        return held if held < SHARE * self._free else None
 
     @property
     def free(self) -> int:

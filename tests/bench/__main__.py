@@ -1,6 +1,6 @@
 """`make bench`: what Chimeway costs, as ratios within one run. Nothing here passes or fails.
 
-    python -m tests.bench [hints] [inboxes] [journeys] [isolation] [--seconds S]
+    python -m tests.bench [hints] [inboxes] [journeys] [isolation] [fairness] [--seconds S]
 
 Each bench starts a PostgreSQL of its own and states the settings that its figures depend on.
 """
@@ -8,13 +8,14 @@ Each bench starts a PostgreSQL of its own and states the settings that its figur
 import argparse
 import asyncio
 
-from tests.bench import hints, inboxes, isolation, journeys
+from tests.bench import fairness, hints, inboxes, isolation, journeys
 
 _BENCHES = {
     "hints": hints.bench,
     "inboxes": inboxes.bench,
     "journeys": journeys.bench,
     "isolation": isolation.bench,
+    "fairness": fairness.bench,
 }
 
 

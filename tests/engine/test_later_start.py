@@ -28,8 +28,8 @@ async def test_a_signal_wakes_and_does_not_begin(database_url: str) -> None:
         evaluated: list[UUID] = []
         play = on.machine._roster._play
 
-        async def noted(run_id: UUID) -> Any:
-            await play(run_id)
+        async def noted(run_id: UUID, tenant: str | None) -> Any:
+            await play(run_id, tenant)
             evaluated.append(run_id)
 
         on.machine._roster._play = noted

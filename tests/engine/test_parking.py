@@ -89,9 +89,9 @@ def _note_evaluations(on: Running) -> list[UUID]:
     evaluated: list[UUID] = []
     play = on.machine._roster._play
 
-    async def noted(run_id: UUID) -> Any:
+    async def noted(run_id: UUID, tenant: str | None) -> Any:
         evaluated.append(run_id)
-        await play(run_id)
+        await play(run_id, tenant)
 
     on.machine._roster._play = noted
     return evaluated

@@ -152,6 +152,18 @@ async def test_a_death_marks_its_group_only(rows: Rows, database: Database) -> N
     assert struck == [1] * SUSPECTS_AT_ONCE + [0] * 20
 
 
+async def test_a_small_tenants_run_is_a_suspect_too(
+    rows: Rows, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadly run that had its turn before another tenant's older ones is found out all the same."""
+    monkeypatch.setattr("chimeway.engine.recovery.SUSPECTS", 5)
+    monkeypatch.setattr("chimeway.store.turns.TURN_ROWS", 4)
+    runs = await _due(rows, 20)
+    deadly = await rows.value("select chimeway.trigger('email', tenant_id => 'small', recipient_id => 'x')")
+    await Node(database, [deadly]).dies()
+    assert (await _strikes(rows, [deadly]), await _strikes(rows, runs[10:])) == ([1], [0] * 10)
+
+
 async def test_the_ended_and_the_held_are_no_suspects(rows: Rows, database: Database) -> None:
     """A struck run that was cancelled or held meanwhile is not evaluated; a resumed one begins at nothing."""
     runs = await _due(rows, 3)

@@ -20,7 +20,7 @@ class Stage:
         self.played: Counter[UUID] = Counter()
         self.at_once: Counter[UUID] = Counter()
 
-    async def play(self, run_id: UUID) -> None:
+    async def play(self, run_id: UUID, _tenant: str | None) -> None:
         """Be an actor."""
         self.at_once[run_id] += 1
         assert self.at_once[run_id] == 1, "two actors for one run"
@@ -45,17 +45,17 @@ async def test_a_wake_at_work_is_one_more_look() -> None:
     async with asyncio.TaskGroup() as group:
         roster = Roster(stage.play, group, SystemClock())
         (run,) = stage.held(1)
-        roster.nudge(run)
+        roster.nudge(run, "a")
         await stage.gates[run].reached.wait()
         assert (len(roster), run in roster) == (1, True)
         for _ in range(3):
-            roster.nudge(run)
-            await roster.admit(run)
+            roster.nudge(run, "a")
+            await roster.admit(run, "a")
         stage.gates[run].release()
         await roster.emptied()
         assert stage.played[run] == 2
         assert (len(roster), run in roster) == (0, False)
-        roster.nudge(run)
+        roster.nudge(run, "a")
         await roster.emptied()
         assert stage.played[run] == 3
 
@@ -64,15 +64,15 @@ async def test_a_wake_at_the_last_moment_is_not_lost() -> None:
     """A run that is nudged by its own actor, as the last thing that it does, is evaluated again."""
     played = 0
 
-    async def play(run_id: UUID) -> None:
+    async def play(run_id: UUID, _tenant: str | None) -> None:
         nonlocal played
         played += 1
         if played < 3:
-            roster.nudge(run_id)
+            roster.nudge(run_id, "a")
 
     async with asyncio.TaskGroup() as group:
         roster = Roster(play, group, SystemClock())
-        roster.nudge(uuid4())
+        roster.nudge(uuid4(), "a")
         await roster.emptied()
     assert played == 3
 
@@ -81,15 +81,16 @@ async def test_who_brings_wakes_waits_for_room(monkeypatch: pytest.MonkeyPatch) 
     """At the bound `admit` waits until somebody leaves; `nudge`, for one's own follow-ups, does not."""
     monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 2)
     monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 2)
+    monkeypatch.setattr("chimeway.engine.roster._LINE", 0)
     stage = Stage()
     async with asyncio.TaskGroup() as group:
         roster = Roster(stage.play, group, SystemClock())
         one, two, three, four = stage.held(4)
         for run in (one, two):
-            await roster.admit(run)
-        await asyncio.wait_for(roster.admit(one), 1)
-        waiting = asyncio.ensure_future(roster.admit(three))
-        roster.nudge(four)
+            await roster.admit(run, "a")
+        await asyncio.wait_for(roster.admit(one, "a"), 1)
+        waiting = asyncio.ensure_future(roster.admit(three, "a"))
+        roster.nudge(four, "a")
         await stage.gates[four].reached.wait()
         assert (waiting.done(), len(roster)) == (False, 3)
         for run in (four, one):
@@ -105,11 +106,12 @@ async def test_room_grows_slowly_after_the_start(monkeypatch: pytest.MonkeyPatch
     """The bound begins low and doubles, up to its full height."""
     monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 1)
     monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster._LINE", 0)
     stage = Stage()
     async with asyncio.TaskGroup() as group:
         roster = Roster(stage.play, group, clock)
         runs = stage.held(6)
-        entering = [asyncio.ensure_future(roster.admit(run)) for run in runs]
+        entering = [asyncio.ensure_future(roster.admit(run, str(run))) for run in runs]
         for room in (1, 2, 4, 4):
             await wait_for(lambda room=room: len(roster) == room, f"{room} at work")  # type: ignore[misc]
             clock.advance(0.25)
@@ -132,11 +134,11 @@ async def test_a_closed_roster_takes_nobody_in() -> None:
     async with asyncio.TaskGroup() as group:
         roster = Roster(stage.play, group, SystemClock())
         run, other = stage.held(2)
-        roster.nudge(run)
+        roster.nudge(run, "a")
         await stage.gates[run].reached.wait()
         roster.close()
-        roster.nudge(run)
-        await roster.admit(other)
+        roster.nudge(run, "a")
+        await roster.admit(other, "a")
         emptied = asyncio.ensure_future(roster.emptied())
         await asyncio.sleep(0)
         assert not emptied.done()
@@ -148,12 +150,12 @@ async def test_a_closed_roster_takes_nobody_in() -> None:
 async def test_what_an_actor_raises_ends_the_engine() -> None:
     """An actor raises only what ends everything, and it is not kept from doing so."""
 
-    async def play(_: UUID) -> None:
+    async def play(_: UUID, _tenant: str | None) -> None:
         raise LookupError
 
     with pytest.raises(BaseExceptionGroup) as caught:
         async with asyncio.TaskGroup() as group:
-            Roster(play, group, SystemClock()).nudge(uuid4())
+            Roster(play, group, SystemClock()).nudge(uuid4(), "a")
     assert caught.group_contains(LookupError)
 
 
@@ -164,10 +166,10 @@ async def test_who_settles_a_run_waits_until_it_rests() -> None:
         roster = Roster(stage.play, group, SystemClock())
         run, other, first = stage.held(3)
         for one in (other, first):
-            roster.nudge(one)
+            roster.nudge(one, "a")
         settled = [group.create_task(roster.settle(run)) for _ in range(2)]
         await stage.gates[run].reached.wait()
-        roster.nudge(run)
+        roster.nudge(run, "a")
         stage.gates[first].release()
         await wait_for(lambda: first not in roster, "another has left")
         await asyncio.sleep(0)
@@ -187,3 +189,47 @@ async def test_a_closed_roster_settles_nobody() -> None:
         roster.close()
         await asyncio.wait_for(roster.settle(uuid4()), 5)
     assert not stage.played
+
+
+async def test_a_flood_leaves_places_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One tenant has at most three quarters of the places; who comes new has one at once."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 8)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 8)
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        flood, few = stage.held(20), stage.held(1)
+        for run in flood:
+            roster.offer(run, "a")
+        assert len(roster) == 6
+        roster.offer(few[0], "b")
+        await asyncio.wait_for(stage.gates[few[0]].reached.wait(), 5)
+        assert roster.crowded() == []
+        for run in (*flood, *few):
+            stage.gates[run].release()
+        await roster.emptied()
+    assert stage.played.keys() >= {*few, *flood[:14]}
+
+
+async def test_what_finds_no_room_falls_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tenant's line is short: what is more is not remembered, and may be offered again."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster._LINE", 2)
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock())
+        runs = stage.held(8)
+        for run in runs:
+            roster.offer(run, "a")
+        taken = [run in roster for run in runs]
+        assert taken == [True] * 5 + [False] * 3
+        assert roster.crowded() == ["a"]
+        waiting = asyncio.ensure_future(roster.admit(runs[7], "a"))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for run in runs:
+            stage.gates[run].release()
+        await asyncio.wait_for(waiting, 5)
+        await roster.emptied()
+    assert stage.played == Counter([*runs[:5], runs[7]])

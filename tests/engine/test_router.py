@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from chimeway.engine.router import Router
+from chimeway.engine.taker import Taker
 from chimeway.limits import SIGNAL_RUNS_PER_CALL
 from chimeway.store import mailbox
 from chimeway.store.pool import Database
@@ -27,10 +28,13 @@ async def routing(database: Database) -> AsyncIterator[tuple[Router, list[UUID]]
     """Route while the block lasts; the list is of who got mail, in order."""
     woken: list[UUID] = []
 
-    async def admit(run_id: UUID) -> None:
+    async def admit(run_id: UUID, _tenant: str | None) -> None:
         woken.append(run_id)
 
-    router = Router(database, admit)
+    def offer(run_id: UUID, _tenant: str | None) -> None:
+        woken.append(run_id)
+
+    router = Router(database, Taker(offer, admit, woken.__contains__), list)
     serving = asyncio.ensure_future(router.serve())
     router.look()
     try:

@@ -21,10 +21,13 @@ async def sweeping(world: Door, clock: ManualClock) -> AsyncIterator[list[UUID]]
     """Sweep while the block lasts; the list is of whom was shown mail."""
     shown: list[UUID] = []
 
-    async def admit(run_id: UUID) -> None:
+    async def admit(run_id: UUID, _tenant: str | None) -> None:
         shown.append(run_id)
 
-    sweeper = Sweeper(world.database, Catalogue(world.database), clock, admit)
+    def offer(run_id: UUID, _tenant: str | None) -> None:
+        shown.append(run_id)
+
+    sweeper = Sweeper(world.database, Catalogue(world.database), clock, admit, offer)
     serving = asyncio.ensure_future(sweeper.serve())
     try:
         yield shown

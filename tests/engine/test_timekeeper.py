@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from chimeway.clock import SystemClock
-from chimeway.engine.timekeeper import Timekeeper
+from chimeway.engine.taker import Taker
+from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.store import nodes
 from chimeway.store import runs as runs_of
 from chimeway.store.due import Pages
@@ -38,10 +39,15 @@ class Hands:
     at_work: set[UUID] = field(default_factory=set)
     on_taking: Callable[[UUID], Awaitable[None]] | None = None
 
-    async def take(self, run_id: UUID) -> None:
+    async def take(self, run_id: UUID, _tenant: str | None) -> None:
         """Take a run that is due, and be at work on it."""
         if self.on_taking is not None:
             await self.on_taking(run_id)
+        self.at_work.add(run_id)
+        self.taken.append((run_id, self.clock.now()))
+
+    def offer(self, run_id: UUID, _tenant: str | None) -> None:
+        """Take a run that is due, at once."""
         self.at_work.add(run_id)
         self.taken.append((run_id, self.clock.now()))
 
@@ -75,9 +81,8 @@ async def hands(database: Database) -> AsyncIterator[Hands]:
 async def keeping(database: Database, hands: Hands, page: int = 16) -> AsyncIterator[Timekeeper]:
     """Keep the time of runs while the block lasts."""
     near, far = (Pages(database, "run", range(256), page) for _ in range(2))
-    keeper = Timekeeper(
-        near, far, hands.clock, hands.take, hands.at_work.__contains__, told="run", max_lateness_s=5.0
-    )
+    taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
+    keeper = Timekeeper(Sweeps(near, far), hands.clock, taker, told="run", max_lateness_s=5.0)
     serving = asyncio.ensure_future(keeper.serve())
     try:
         yield keeper
@@ -197,7 +202,7 @@ async def test_a_paused_workflow_is_passed_over(database: Database, hands: Hands
         assert await runs_of.unpark(database, 100) == []
         await hands.rows.value("select chimeway.pause_workflow('mention_escalation', false)")
         assert hands.taken == []
-        assert sorted(await runs_of.unpark(database, 100)) == sorted(runs)
+        assert sorted(run for run, _ in await runs_of.unpark(database, 100)) == sorted(runs)
         keeper.look()
         await hands.has(5)
     assert hands.order() == runs

@@ -131,10 +131,10 @@ async def journey(
     receipt = await client.trigger(workflow, data, recipients="ada", at=at)
     catalogue = Catalogue(database)
 
-    async def load(run_id: UUID) -> runs.Loaded | None:
+    async def load(run_id: UUID, _tenant: str | None) -> runs.Loaded | None:
         return (await runs.load_runs(database, catalogue, [run_id]))[0]
 
-    async def commit(entry: ledger.Entry) -> ledger.Answer:
+    async def commit(entry: ledger.Entry, _tenant: str | None) -> ledger.Answer:
         return (await ledger.commit_decisions(database, None, [entry]))[0]
 
     played = Journey(

@@ -188,3 +188,44 @@ async def test_the_end_reaches_those_under_way() -> None:
         await gate.reached.wait()
     with pytest.raises(asyncio.CancelledError):
         await caller
+
+
+async def test_a_flood_shares_its_batches() -> None:
+    """Of two owners who wait each has half of a batch, in its own order, whoever has how much."""
+    call = Call()
+    gate = call.hold()
+    async with batching(call, limit=4) as batcher:
+        first = [asyncio.ensure_future(batcher(0, "a"))]
+        await gate.reached.wait()
+        flood = [asyncio.ensure_future(batcher(number, "a")) for number in range(1, 9)]
+        await asyncio.sleep(0)
+        other = call.hold()
+        few = [asyncio.ensure_future(batcher(number, "b")) for number in range(11, 15)]
+        await other.reached.wait()
+        gate.release()
+        await asyncio.gather(*first)
+        other.release()
+        await asyncio.gather(*flood, *few)
+    assert call.batches[:2] == [[0], [11]], "nobody new waits for another's batch"
+    assert call.batches[2] == [1, 12, 2, 13]
+
+
+async def test_many_results_come_a_few_at_a_time() -> None:
+    """Who has one result waits for no other owner's many, which come over several turns of the loop."""
+    call, order = Call(), list[int]()
+    gate = call.hold()
+
+    async def ask(number: int, owner: str) -> None:
+        await batcher(number, owner)
+        order.append(number)
+
+    async with batching(call) as batcher:
+        first = asyncio.ensure_future(ask(0, "b"))
+        await gate.reached.wait()
+        flood = [asyncio.ensure_future(ask(number, "a")) for number in range(1, 51)]
+        await asyncio.sleep(0)
+        last = asyncio.ensure_future(ask(99, "b"))
+        await asyncio.sleep(0)
+        gate.release()
+        await asyncio.gather(first, *flood, last)
+    assert order.index(99) < 25

@@ -106,6 +106,6 @@ async def test_parking_passes_over_a_locked_run(world: Door) -> None:
     assert await look() == [True, True]
     await world.sql("select chimeway.pause_workflow('escalation', false)")
     async with locked(world.database, world.runs["bob"]), asyncio.timeout(SOON_S):
-        assert await runs.unpark(world.database, 10) == [world.runs["ada"]]
-    assert await runs.unpark(world.database, 10) == [world.runs["bob"]]
+        assert await runs.unpark(world.database, 10) == [(world.runs["ada"], "default")]
+    assert await runs.unpark(world.database, 10) == [(world.runs["bob"], "default")]
     assert await _column(world, "parked") == [False, False]

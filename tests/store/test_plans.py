@@ -19,6 +19,7 @@ from chimeway.store import deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
 from chimeway.store.pool import Database, connect
+from chimeway.store.turns import Turns
 from store.door import Door, opened
 from store.plain_sql import plain
 
@@ -162,6 +163,14 @@ async def _due(world: Door) -> None:
         assert await Pages(world.database, kind, range(256), 16).next(NOW() + timedelta(minutes=5))
 
 
+async def _in_turn(world: Door) -> None:
+    """Whoever has twenty thousand due, in whatever state the statistics are."""
+    for kind, tenants in (("new run", 1), ("run", 1), ("delivery", 1)):
+        turns = Turns(world.database, kind, tuple)  # type: ignore[arg-type]
+        assert len({due.tenant for due in await turns.next(NOW() + timedelta(days=1))}) <= tenants
+    await mailbox.SignalsInTurn(world.database).next(())
+
+
 async def _oldest(world: Door) -> None:
     assert await runs.oldest_due(world.database, NOW() + timedelta(hours=1), 100)
 
@@ -220,7 +229,7 @@ async def _pages(world: Door) -> None:
         await world.database.fetch("waiting_runs", tenant, None, None, "50")
 
 
-CALLS_OF: tuple[Call, ...] = (_load, _due, _oldest, _sweep, _strike, _journey, _hold, _pages)
+CALLS_OF: tuple[Call, ...] = (_load, _due, _in_turn, _oldest, _sweep, _strike, _journey, _hold, _pages)
 
 
 async def _affordable(world: Door, plans: Plans, call: Call) -> None:
@@ -243,6 +252,37 @@ async def test_a_cancel_reads_no_whole_table(full: Door) -> None:
     """What cancel reads does not grow with the tables."""
     async with explained(full.database.url) as (world, plans):
         await _affordable(world, plans, _cancel)
+
+
+BACKLOG = f"""
+set session_replication_role = replica;
+insert into chimeway.workflow_runs (id, shard, tenant_id, recipient_id, workflow_key, workflow_version,
+        event_id, state, transition_count, status_reason, wake_at, created_at)
+    select chimeway.new_id(0::smallint), 0, case n when 1 then 'b' else 'a' end, 'user_' || n, 'escalation',
+           1, chimeway.new_id(0::smallint), 'active', 1, 'workflow_started', now(), now()
+      from generate_series(1, {MANY}) n;
+set session_replication_role = origin;
+"""
+
+
+async def test_a_turn_reads_nobodys_backlog(uncounted: Door) -> None:
+    """A backlog of which no statistics know yet costs a turn nothing."""
+    async with explained(uncounted.database.url) as (world, plans):
+
+        async def turn(world: Door) -> None:
+            found = await Turns(world.database, "new run", lambda: ["a"]).next(NOW() + timedelta(days=1))
+            assert [due.tenant for due in found] == ["b"]
+
+        await _affordable(world, plans, turn)
+
+
+@pytest.fixture
+async def uncounted(database: Database) -> Door:
+    """A database with a backlog that nobody has counted."""
+    world = await opened(database)
+    async with plain(database.url) as connection:
+        await connection.execute(BACKLOG)
+    return world
 
 
 async def test_a_costly_statement_would_be_seen(full: Door) -> None:

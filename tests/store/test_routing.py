@@ -29,7 +29,7 @@ async def test_a_signal_reaches_each_run_once(clock_database: Database) -> None:
     await world.trigger("bob")
     first, second = await world.say("ada", "read"), await world.say("ada", "skip")
     woken, last = await mailbox.route(clock_database, 0)
-    assert set(woken) == {world.runs["ada"], world.runs["ada again"]}
+    assert {run for run, _ in woken} == {world.runs["ada"], world.runs["ada again"]}
     assert last is not None
     assert await mailbox.route(clock_database, 0) == ([], None)
     assert await _heard(world) == {
@@ -48,9 +48,9 @@ async def test_a_signal_keeps_its_mark_while_a_run_is_locked(clock_database: Dat
     world.runs["ada again"] = await world.sql(TRIGGER)
     await world.say("ada", "read")
     async with locked(clock_database, world.runs["ada"]):
-        assert (await mailbox.route(clock_database, 0))[0] == [world.runs["ada again"]]
+        assert (await mailbox.route(clock_database, 0))[0] == [(world.runs["ada again"], "default")]
         assert await _unrouted(world) == 1
-    assert (await mailbox.route(clock_database, 0))[0] == [world.runs["ada"]]
+    assert (await mailbox.route(clock_database, 0))[0] == [(world.runs["ada"], "default")]
     assert await _unrouted(world) == 0
     assert await _heard(world) == {run: [1] for run in world.runs.values()}
 
@@ -118,7 +118,7 @@ async def test_our_own_signals_reach_their_run_only(clock_database: Database) ->
     items = "select chimeway.mark_inbox('default', 'ada', array[$1::uuid], 'read')"
     item = await world.sql("select id from chimeway.inbox_items where run_id = $1", world.runs["ada"])
     assert await world.all(items, item)
-    assert (await mailbox.route(clock_database, 0))[0] == [world.runs["ada"]]
+    assert (await mailbox.route(clock_database, 0))[0] == [(world.runs["ada"], "default")]
     assert await _heard(world) == {world.runs["ada"]: [1], world.runs["other"]: []}
     await world.progress("ada")
     assert [(await world.row(who))["state"] for who in ("ada", "other")] == ["stopped", "waiting"]

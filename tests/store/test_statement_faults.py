@@ -133,7 +133,7 @@ async def test_a_signal_is_routed_whole(clock_database: Database) -> None:
         await world.say(person, "read")
     async with locked(clock_database, world.runs["bob"]):
         woken, _ = await fail_each(world, lambda: mailbox.route(clock_database, 0), writes=3)
-    assert woken == [world.runs["ada"]]
+    assert woken == [(world.runs["ada"], "default")]
 
 
 @pytest.mark.parametrize("verb", ["hold", "resume", "mark_inbox", "pause", "register"])

@@ -8,7 +8,7 @@ tied here. Both may be lost: what they say stands in rows.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -27,11 +27,12 @@ from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
 from chimeway.engine.recovery import recover
-from chimeway.engine.roster import Roster
+from chimeway.engine.roster import Roster, Tenant
 from chimeway.engine.router import Router
 from chimeway.engine.seam import Seam
 from chimeway.engine.sweeper import Sweeper
-from chimeway.engine.timekeeper import Timekeeper
+from chimeway.engine.taker import Taker
+from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
@@ -41,9 +42,12 @@ from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database
+from chimeway.store.turns import Kind as KindInTurn
+from chimeway.store.turns import Turns
 
 _log = Events()
 _SHARDS: Final = range(256)
+_KINDS_OF_RUNS: Final[tuple[KindInTurn, ...]] = ("new run", "run")
 _DELIVERIES_EVERY_S: Final = 0.25
 
 
@@ -90,11 +94,19 @@ class Machine:
             nudge=self._roster.nudge, way=self._way,
         )  # fmt: skip
         self._dispatcher = Dispatcher(database, clock, node.catalogue, sender, self._results, wires, group)
-        self._run_keeper = self._keeper("run", self._roster.admit, self._roster.__contains__)
-        self._delivery_keeper = self._keeper(
-            "delivery", self._dispatcher.admit, self._dispatcher.__contains__
+        roster, dispatcher = self._roster, self._dispatcher
+        runs_to = Taker(roster.offer, roster.admit, roster.__contains__)
+        self._run_keeper = self._keeper(
+            "run",
+            runs_to,
+            [Turns(database, kind, roster.crowded) for kind in _KINDS_OF_RUNS],
         )
-        self._router = Router(database, self._roster.admit)
+        self._delivery_keeper = self._keeper(
+            "delivery",
+            Taker(dispatcher.offer, dispatcher.admit, dispatcher.__contains__),
+            [Turns(database, "delivery", dispatcher.full_channels)],
+        )
+        self._router = Router(database, runs_to, self._roster.crowded)
         self._foundling = Foundling(
             database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
         )
@@ -130,7 +142,7 @@ class Machine:
         node = self._node
         listener = Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
-        sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit)
+        sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit, self._roster.offer)
         return {
             "listener": listener.serve(),
             "lookout": lookout.serve(),
@@ -141,9 +153,7 @@ class Machine:
             "foundling": self._foundling.serve(sorted(node.channels)),
         }
 
-    def _keeper(
-        self, kind: Kind, sink: Callable[[UUID], Awaitable[None]], at_work: Callable[[object], bool]
-    ) -> Timekeeper:
+    def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
         near, far = (
             Pages(
                 self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD, self._dispatcher.full_channels
@@ -151,7 +161,11 @@ class Machine:
             for _ in range(2)
         )
         return Timekeeper(
-            near, far, self._node.clock, sink, at_work, told=kind, max_lateness_s=self._node.max_lateness_s
+            Sweeps(near, far, turns),
+            self._node.clock,
+            taker,
+            told=kind,
+            max_lateness_s=self._node.max_lateness_s,
         )
 
     def _look(self) -> None:
@@ -166,11 +180,11 @@ class Machine:
     def _found(self) -> int:
         return self._run_keeper.found + self._router.found
 
-    def _arm_run(self, run_id: UUID, at: datetime | None) -> None:
-        self._run_keeper.arm(run_id, at)
+    def _arm_run(self, run_id: UUID, at: datetime | None, tenant: Tenant) -> None:
+        self._run_keeper.arm(run_id, at, tenant)
 
-    def _put_off_run(self, run_id: UUID, pause_s: float) -> None:
-        self._run_keeper.put_off(run_id, pause_s)
+    def _put_off_run(self, run_id: UUID, pause_s: float, tenant: Tenant) -> None:
+        self._run_keeper.put_off(run_id, pause_s, tenant)
 
     def _arm_delivery(self, delivery_id: UUID, at: datetime | None) -> None:
         self._delivery_keeper.arm(delivery_id, at)
@@ -199,11 +213,11 @@ class Ledger:
         """Take the tenure under whose fence decisions and attempts are written."""
         fence = tenure.fence
         self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
-            lambda ids: runs.load_runs(database, catalogue, ids), told="load_runs", limit=LOAD_BATCH, lanes=2
+            lambda ids: runs.load_runs(database, catalogue, ids), told="load_runs", limit=LOAD_BATCH
         )
         self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
             lambda entries: ledger.commit_decisions(database, fence, entries),
-            told="commit_decisions", limit=LEDGER_BATCH, lanes=2,
+            told="commit_decisions", limit=LEDGER_BATCH,
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
             lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows, schema_version),

@@ -30,7 +30,7 @@ class Foundling:
         node: UUID,
         dispatcher: Dispatcher,
         results: Results,
-        nudge: Callable[[UUID], None],
+        nudge: Callable[[UUID, str], None],
     ) -> None:
         """Take the parts."""
         self._database = database
@@ -80,4 +80,4 @@ class Foundling:
                 channel=delivery.channel, attempt=attempt,
             )  # fmt: skip
         if recorded.nudged:
-            self._nudge(delivery.run_id)
+            self._nudge(delivery.run_id, delivery.tenant_id)

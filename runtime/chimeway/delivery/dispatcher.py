@@ -51,7 +51,7 @@ class Wires:
     arm: Callable[[UUID, datetime | None], None]
     put_off: Callable[[UUID, float], None]
     has_room: Callable[[], None]
-    nudge: Callable[[UUID], None]
+    nudge: Callable[[UUID, str], None]
     way: Callable[[str], tuple[Way, int]]
 
 
@@ -195,15 +195,15 @@ class Dispatcher:
             await self._recorded.wait()
         self._recording.take(tenant)
 
-    async def _record(self, outcome: Outcome, tenant: Hashable) -> None:
+    async def _record(self, outcome: Outcome, tenant: str) -> None:
         """Write a result down, and see that what follows from it is looked at."""
         try:
-            recorded = await self._results.record(outcome)
+            recorded = await self._results.record(outcome, tenant)
         except Exception as error:  # noqa: BLE001  (a fault of ours; the attempt becomes unknown)
             _log.error("delivery.failed", delivery_id=str(outcome.delivery_id), error=repr(error))
         else:
             if recorded.nudged:
-                self._wires.nudge(outcome.run_id)
+                self._wires.nudge(outcome.run_id, tenant)
             if outcome.next_attempt_at is not None:
                 self._wires.arm(outcome.delivery_id, outcome.next_attempt_at)
         finally:

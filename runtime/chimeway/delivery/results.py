@@ -26,7 +26,7 @@ class Results:
 
     def __init__(
         self,
-        write: Callable[[Outcome], Awaitable[Recorded]],
+        write: Callable[[Outcome, str | None], Awaitable[Recorded]],
         clock: Clock,
         channels: Mapping[str, Route],
         policy: RetryPolicy = DEFAULT_RETRY_POLICY,
@@ -130,12 +130,12 @@ class Results:
 
     async def try_record(self, outcome: Outcome) -> Recorded:
         """Write a result once; the answer may be `busy`."""
-        return await self._write(outcome)
+        return await self._write(outcome, None)
 
-    async def record(self, outcome: Outcome) -> Recorded:
+    async def record(self, outcome: Outcome, tenant: str | None = None) -> Recorded:
         """Write a result; while somebody holds the run, wait: what happened, happened."""
         pause_s = _BUSY_FIRST_S
-        while (recorded := await self._write(outcome)).answer == "busy":
+        while (recorded := await self._write(outcome, tenant)).answer == "busy":
             await asyncio.sleep(jittered(pause_s))
             pause_s = min(2 * pause_s, _BUSY_MOST_S)
         return recorded

@@ -71,7 +71,7 @@ class Parts:
     begin: Callable[[Beginning], Awaitable[Begun]]
     results: Results
     trusted: Callable[[], bool]
-    nudge: Callable[[UUID], None]
+    nudge: Callable[[UUID, str], None]
     unsubscribe_url: str | None = None
     """With placeholders, as the settings have it."""
 
@@ -138,7 +138,7 @@ class Sender:
         if not self.wanted(sending):
             return None
         if self._run_goes_first(sending.run):
-            self._with.nudge(delivery.run_id)
+            self._with.nudge(delivery.run_id, delivery.tenant_id)
             return jittered(_RUN_FIRST_S)
         route = self._with.channels.get(delivery.channel)
         if route is None:

@@ -11,12 +11,14 @@ from typing import Final
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
+from chimeway.engine.roster import Tenant
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.log import Events
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
 from chimeway.store.faults import LeaseLost, fault_of
 from chimeway.store.pool import Database, persistently
+from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
 
 _log = Events()
@@ -30,8 +32,8 @@ _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever 
 
 
 class Actor:
-    """Plays runs. `arm(run, at)` sets a wake or takes it away, `put_off(run, seconds)` has a due run
-    wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher.
+    """Plays runs. `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a
+    due run wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher.
     """
 
     def __init__(
@@ -40,8 +42,8 @@ class Actor:
         database: Database,
         clock: Clock,
         *,
-        arm: Callable[[UUID, datetime | None], None],
-        put_off: Callable[[UUID, float], None],
+        arm: Callable[[UUID, datetime | None, Tenant], None],
+        put_off: Callable[[UUID, float, Tenant], None],
         offer: Callable[[UUID, str, str], None],
     ) -> None:
         """Take the seam and the wires out."""
@@ -53,25 +55,25 @@ class Actor:
         self._offer = offer
         self._busy: dict[UUID, float] = {}
 
-    async def play(self, run_id: UUID) -> None:
-        """Evaluate a run until it rests.
+    async def play(self, run_id: UUID, tenant: Tenant) -> None:
+        """Evaluate a run until it rests; `tenant`: whose it is, as far as is known.
 
         Raises:
             LeaseLost: another node has taken over; the engine ends.
         """
         try:
             for _ in range(_STALE_ROUNDS):
-                if not await self._once(run_id):
+                if not await self._once(run_id, tenant):
                     return
-            self._later(run_id, _BUSY_MOST_S)
+            self._later(run_id, _BUSY_MOST_S, tenant)
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001  (a run's own fault must not end its neighbours)
-            await self._hold(run_id, error)
+            await self._hold(run_id, error, tenant)
 
-    async def _once(self, run_id: UUID) -> bool:
+    async def _once(self, run_id: UUID, tenant: Tenant) -> bool:
         """Evaluate once; say whether to do so again at once."""
-        match await self._seam.evaluate(run_id, self._clock.now):
+        match await self._seam.evaluate(run_id, self._clock.now, tenant):
             case Committed() as done:
                 self._busy.pop(run_id, None)
                 return self._act(run_id, done)
@@ -85,13 +87,13 @@ class Actor:
             case Refused("busy" | "refused" as answer):
                 _log.debug("decision.put_off", run_id=str(run_id), answer=answer)
                 pause = self._busy[run_id] = min(_BUSY_MOST_S, 2 * self._busy.get(run_id, _BUSY_FIRST_S / 2))
-                self._later(run_id, pause)
+                self._later(run_id, pause, tenant)
                 return False
             case Refused():
                 self._busy.pop(run_id, None)
                 return False
             case NotUnderstood(loaded):
-                await self._not_understood(run_id, loaded.workflow[0])
+                await self._not_understood(loaded)
                 return False
 
     def _act(self, run_id: UUID, done: Committed) -> bool:
@@ -101,8 +103,7 @@ class Actor:
             "decision.committed", run_id=str(run_id), workflow=done.loaded.workflow[0],
             kind=decision.kind, reason=after.status_reason, step=after.step,
         )  # fmt: skip
-        snapshot = done.loaded.snapshot
-        tenant = snapshot.run.tenant_id if snapshot else ""
+        tenant = done.loaded.recipient.tenant_id
         for plan in decision.planned:
             if plan.birth.status == "pending":
                 self._offer(done.entry.delivery_ids[plan.visit], tenant, plan.channel)
@@ -111,37 +112,38 @@ class Actor:
             return False
         if after.wake_at is not None and after.wake_at <= self._clock.now():
             return True
-        self._arm(run_id, after.wake_at)
+        self._arm(run_id, after.wake_at, tenant)
         return False
 
     def _rest(self, run_id: UUID, rest: Rested) -> None:
         """A noop writes nothing; what is due all the same must not be looked at in a circle."""
-        wake_at, reason = rest.loaded.wake_at, rest.noop.reason
+        wake_at, reason, tenant = rest.loaded.wake_at, rest.noop.reason, rest.loaded.recipient.tenant_id
         if reason in STUCK_NOOPS:
             _log.warning("run.stuck", run_id=str(run_id), reason=reason)
         if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():
-            self._arm(run_id, wake_at)
+            self._arm(run_id, wake_at, tenant)
         else:
-            self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S)
+            self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S, tenant)
 
-    async def _not_understood(self, run_id: UUID, workflow: str) -> None:
+    async def _not_understood(self, loaded: Loaded) -> None:
         """Leave the run to a node that can read its definition."""
+        run_id, workflow = loaded.id, loaded.workflow[0]
         if not await runs.mark_incapable(self._database, run_id, "definition_format"):
-            self._later(run_id, _BUSY_MOST_S)
+            self._later(run_id, _BUSY_MOST_S, loaded.recipient.tenant_id)
             return
         _log.warning(
             "run.waiting_for_capable_node", run_id=str(run_id), workflow=workflow, needs="definition_format"
         )
 
-    def _later(self, run_id: UUID, pause_s: float) -> None:
-        self._put_off(run_id, jittered(pause_s))
+    def _later(self, run_id: UUID, pause_s: float, tenant: Tenant) -> None:
+        self._put_off(run_id, jittered(pause_s), tenant)
 
-    async def _hold(self, run_id: UUID, error: Exception) -> None:
+    async def _hold(self, run_id: UUID, error: Exception, tenant: Tenant) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone."""
         if fault_of(error) in {"connection", "retry"}:
-            self._later(run_id, _BUSY_MOST_S)
+            self._later(run_id, _BUSY_MOST_S, tenant)
             return
         note = fault_note(error)
         held = await persistently(
@@ -150,4 +152,4 @@ class Actor:
         if held:
             _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=note)
         else:
-            self._later(run_id, _BUSY_MOST_S)
+            self._later(run_id, _BUSY_MOST_S, tenant)

@@ -223,10 +223,10 @@ class Engine:
         planned = await callers.ask(self._database, reads.find_deliveries(run.id, ids)) if ids else ()
         return _KINDS[done.entry.decision.kind](run, planned)
 
-    async def _load(self, run_id: UUID) -> Loaded | None:
+    async def _load(self, run_id: UUID, _tenant: str | None) -> Loaded | None:
         return (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
 
-    async def _commit(self, entry: Entry) -> Answer:
+    async def _commit(self, entry: Entry, _tenant: str | None) -> Answer:
         return (await ledger.commit_decisions(self._database, None, [entry]))[0]
 
 

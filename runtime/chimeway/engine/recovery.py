@@ -2,11 +2,11 @@
 
 A decision that takes the whole process down (a recursion in a library, memory) leaves no error, only
 a dead node; the successor would load the same run and die of it as well, and so on, with everybody
-else's journeys. So who takes a lease over that was not handed over begins with the oldest overdue
-runs, as many as can have been at work, in small groups: a durable strike on each before, its removal
-after. A run that stands with a strike from a former death is evaluated alone, before all others. The
-third strike holds it. So a deadly run costs three deaths and holds nobody but itself: the first
-marks its group, in the second and the third it stands alone.
+else's journeys. So who takes a lease over that was not handed over begins with what can have been at
+work, the first overdue runs of each tenant and the oldest of all, in small groups: a durable strike on
+each before, its removal after. A run that stands with a strike from a former death is evaluated alone,
+before all others. The third strike holds it. So a deadly run costs three deaths and holds nobody but
+itself: the first marks its group, in the second and the third it stands alone.
 
 Strikes say nothing about time: a run may well be evaluated without one by its owner, later.
 """
@@ -21,6 +21,7 @@ from chimeway.limits import STRIKES, SUSPECTS, SUSPECTS_AT_ONCE
 from chimeway.log import Events
 from chimeway.store import runs
 from chimeway.store.pool import Database, persistently
+from chimeway.store.turns import Kind, Turns
 
 _log = Events()
 _CLEAR_S: Final = 2.0
@@ -36,10 +37,25 @@ async def recover(
     it gets no strike, and waits for its turn like any other.
     """
     alone = await _former_suspects(database, settle)
-    overdue = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS)
+    overdue = await _overdue(database, clock)
     for first in range(0, len(overdue), SUSPECTS_AT_ONCE):
         await _try(database, overdue[first : first + SUSPECTS_AT_ONCE], settle)
     return alone + len(overdue)
+
+
+async def _overdue(database: Database, clock: Clock) -> list[UUID]:
+    """Return what was next, by either way to look: tenant by tenant, and in due order."""
+    kinds: tuple[Kind, ...] = ("new run", "run")
+    found: dict[UUID, None] = {}
+    for kind in kinds:
+        turns = Turns(database, kind, tuple)
+        while len(found) < SUSPECTS:
+            found |= {due.id: None for due in await persistently(turns.next, clock.now())}
+            if turns.been_round:
+                break
+    in_turn = list(found)[:SUSPECTS]
+    oldest = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS)
+    return list(dict.fromkeys([*in_turn, *oldest]))
 
 
 async def _former_suspects(database: Database, settle: Callable[[UUID], Coroutine[Any, Any, None]]) -> int:

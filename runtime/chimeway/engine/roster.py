@@ -2,27 +2,39 @@
 
 An actor is a plain task under one supervising group; it lives while its run has work and passivates
 when the run waits: ten million waiting runs cost rows, not tasks. A wake for a run that is at work
-marks it, and it looks once more before it rests. Whoever brings wakes waits for room: so a storm
-raises the queue, which stands in the database, and not the memory.
+marks it, and it looks once more before it rests.
+
+Places are fair between tenants (`chimeway.fair`): none may hold more than three times what is left free,
+so a flood leaves room for whoever comes. Who finds no place waits in a short line of his tenant's; what
+finds no room there either falls out, and is found again, for it stands in the database and is due. Only who
+reads a backlog in order (`admit`) waits, for the line of the tenant whose run he holds: so a storm raises
+the queue, which stands in the database, and not the memory.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, TypeAlias, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
-from chimeway.limits import LIVE_ACTORS
+from chimeway.fair import SHARE, FairQueue
+from chimeway.limits import LIVE_ACTORS, WAITING_RUNS
+
+Tenant: TypeAlias = str | None
+"""Whose a run is; None where it is not known: these share as one."""
 
 _FIRST_ACTORS: Final = 100
 _DOUBLING_S: Final = 0.25
+_LINE: Final = 50
+"""Of one tenant's runs that wait for places: more, and who brings them waits."""
 
 
 class Roster:
     """Maps runs to their actors."""
 
     def __init__(
-        self, play: Callable[[UUID], Awaitable[None]], group: asyncio.TaskGroup, clock: Clock
+        self, play: Callable[[UUID, Tenant], Awaitable[None]], group: asyncio.TaskGroup, clock: Clock
     ) -> None:
         """Take what an actor does; it must not raise but for what ends the engine."""
         self._play = play
@@ -30,6 +42,9 @@ class Roster:
         self._clock = clock
         self._started = clock.monotonic()
         self._dirty: dict[UUID, bool] = {}
+        self._held: Counter[Tenant] = Counter()
+        self._line: FairQueue[UUID] = FairQueue(WAITING_RUNS)
+        self._in_line: set[UUID] = set()
         self._left = asyncio.Event()
         self._closed = False
 
@@ -38,17 +53,35 @@ class Roster:
         return len(self._dirty)
 
     def __contains__(self, run_id: object) -> bool:
-        """Say whether this run is at work."""
-        return run_id in self._dirty
+        """Say whether this run is at work, or waits in line."""
+        return run_id in self._dirty or run_id in self._in_line
 
-    async def admit(self, run_id: UUID) -> None:
-        """See that this run is evaluated after this call, as soon as there is room."""
-        while run_id not in self._dirty and len(self._dirty) >= self._room():
+    def crowded(self) -> list[Tenant]:
+        """Return the tenants that have runs enough waiting here: no more need be brought now."""
+        owners = cast("list[Tenant]", self._line.owners())
+        return [tenant for tenant in owners if self._line.waiting(tenant) >= _LINE // 2]
+
+    def offer(self, run_id: UUID, tenant: Tenant) -> None:
+        """See that this run is evaluated after this call; without room it, or another, falls out."""
+        if self._closed or run_id in self._dirty or self._burden(tenant) is not None:
+            self.nudge(run_id, tenant)
+        elif run_id not in self._in_line and self._room_in_line(tenant):
+            self._in_line.add(run_id)
+            out = self._line.put(tenant, run_id)
+            if out is not None:
+                self._in_line.discard(out)
+
+    async def admit(self, run_id: UUID, tenant: Tenant) -> None:
+        """As `offer`, as soon as there is room."""
+        while not (
+            self._closed or run_id in self or self._burden(tenant) is not None or self._room_in_line(tenant)
+        ):
             self._left.clear()
             await set_within(self._left, _DOUBLING_S)
-        self.nudge(run_id)
+            self._fill()
+        self.offer(run_id, tenant)
 
-    def nudge(self, run_id: UUID) -> None:
+    def nudge(self, run_id: UUID, tenant: Tenant) -> None:
         """See that this run is evaluated after this call, room or not: for one's own follow-ups."""
         if self._closed:
             return
@@ -56,18 +89,21 @@ class Roster:
             self._dirty[run_id] = True
             return
         self._dirty[run_id] = True
-        self._group.create_task(self._live(run_id), name=f"run-{run_id}")
+        self._held[tenant] += 1
+        self._group.create_task(self._live(run_id, tenant), name=f"run-{run_id}")
 
-    async def settle(self, run_id: UUID) -> None:
+    async def settle(self, run_id: UUID, tenant: Tenant = None) -> None:
         """See that this run is evaluated, and wait until it rests."""
-        self.nudge(run_id)
+        self.nudge(run_id, tenant)
         while run_id in self._dirty:
             self._left.clear()
             await self._left.wait()
 
     def close(self) -> None:
-        """Take nobody in any more."""
+        """Take nobody in any more; who waits in line is left to the next node."""
         self._closed = True
+        self._line.clear()
+        self._in_line.clear()
 
     async def emptied(self) -> None:
         """Wait until nobody is at work."""
@@ -75,14 +111,33 @@ class Roster:
             self._left.clear()
             await self._left.wait()
 
-    async def _live(self, run_id: UUID) -> None:
+    async def _live(self, run_id: UUID, tenant: Tenant) -> None:
         try:
             while self._dirty[run_id]:
                 self._dirty[run_id] = False
-                await self._play(run_id)
+                await self._play(run_id, tenant)
         finally:
             del self._dirty[run_id]
+            self._held[tenant] -= 1
+            if not self._held[tenant]:
+                del self._held[tenant]
+            self._fill()
             self._left.set()
+
+    def _fill(self) -> None:
+        """Give free places to those in line, first to whose tenant holds least."""
+        while (found := self._line.take_least(self._burden)) is not None:
+            tenant, run_id = found
+            self._in_line.discard(run_id)
+            self.nudge(run_id, cast("Tenant", tenant))
+
+    def _burden(self, tenant: object) -> int | None:
+        """Return how many places a tenant holds; None: it may have no more for now."""
+        held = self._held[tenant]  # type: ignore[index]  # the queue's owners are our tenants
+        return held if held < SHARE * (self._room() - len(self._dirty)) else None
+
+    def _room_in_line(self, tenant: Tenant) -> bool:
+        return self._line.waiting(tenant) < min(_LINE, self._room()) and self._line.would_take(tenant)
 
     def _room(self) -> int:
         """A slow start: after an outage what is overdue must not all stand at the door at once."""

@@ -2,41 +2,88 @@
 
 Routing is for latency: a decision routes for its own runs what was not routed before (the ledger's
 second statement), so a signal counts from its commit, whoever is how late.
+
+Signals are routed as they came. While there are more than one batch of them, turns are taken beside it: some
+of tenant after tenant, so that nobody's signal stands behind another tenant's thousands.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
+from typing import Final
 from uuid import UUID
 
+from chimeway.clock import set_within
+from chimeway.engine.taker import Taker
+from chimeway.limits import TURN_EVERY_S
 from chimeway.store import mailbox
 from chimeway.store.pool import Database, persistently
+
+_SHORT: Final = 100
+"""Of a batch: it is handed on so soon that nobody who comes meanwhile would notice."""
 
 
 class Router:
     """Routes batch after batch whenever it is asked to look."""
 
-    def __init__(self, database: Database, admit: Callable[[UUID], Awaitable[None]]) -> None:
-        """Take where woken runs go; it may make us wait."""
+    def __init__(
+        self, database: Database, taker: Taker, crowded: Callable[[], Collection[str | None]]
+    ) -> None:
+        """Take where woken runs go, and who names tenants that have runs enough waiting there."""
         self._database = database
-        self._admit = admit
+        self._taker = taker
+        self._crowded = crowded
+        self._turns = mailbox.SignalsInTurn(database)
         self._asked = asyncio.Event()
+        self._asked_for_turn = asyncio.Event()
+        self._backlog = asyncio.Event()
         self.found = 0
 
     def look(self) -> None:
         """Have it look for signals, soon."""
         self._asked.set()
+        self._asked_for_turn.set()
 
     async def serve(self) -> None:
         """Work until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._route(), name="as-they-came")
+            group.create_task(self._take_turns(), name="turns")
+
+    async def _route(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()
             await self._route_all()
+            self._backlog.clear()
 
     async def _route_all(self) -> None:
         after: int | None = 0
         while after is not None:
+            before = after
             runs, after = await persistently(mailbox.route, self._database, after)
             self.found += after is not None
-            for run_id in runs:
-                await self._admit(run_id)
+            if before or len(runs) > _SHORT:
+                self._backlog.set()
+            for run_id, tenant in runs:
+                await self._taker.admit(run_id, tenant)
+
+    async def _take_turns(self) -> None:
+        """Route tenant by tenant, while there is a backlog.
+
+        A run that found no room is offered again: it has mail, but need not be due, so no sweep would bring
+        it soon. Its tenant is passed over until then.
+        """
+        again: dict[UUID, str | None] = {}
+        while True:
+            if not again:
+                await self._backlog.wait()
+            self._asked_for_turn.clear()
+            if self._backlog.is_set():
+                waiting = {tenant for tenant in (*self._crowded(), *again.values()) if tenant is not None}
+                woken = await persistently(self._turns.next, waiting)
+                self.found += len(woken)
+                again |= dict(woken)
+            for run_id, tenant in again.items():
+                self._taker.offer(run_id, tenant)
+            again = {run: tenant for run, tenant in again.items() if not self._taker.at_work(run)}
+            await set_within(self._asked_for_turn, TURN_EVERY_S)

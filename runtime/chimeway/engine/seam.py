@@ -17,8 +17,8 @@ from chimeway.render.renderers import Renderers
 from chimeway.store.ledger import Answer, Entry, entry_for
 from chimeway.store.runs import Loaded
 
-Load: TypeAlias = Callable[[UUID], Awaitable[Loaded | None]]
-Commit: TypeAlias = Callable[[Entry], Awaitable[Answer]]
+Load: TypeAlias = Callable[[UUID, str | None], Awaitable[Loaded | None]]
+Commit: TypeAlias = Callable[[Entry, str | None], Awaitable[Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +72,21 @@ class Seam:
         self._addressless = addressless
         self._known = known
 
-    async def evaluate(self, run_id: UUID, now: Callable[[], datetime]) -> Evaluation:
+    async def evaluate(
+        self, run_id: UUID, now: Callable[[], datetime], tenant: str | None = None
+    ) -> Evaluation:
         """Evaluate a run once.
 
         Args:
             run_id: which.
             now: asked after loading, so that the decision's time is not older than its rows.
+            tenant: whose it is, if that is known: whoever batches shares batches between tenants.
 
         Raises:
             LeaseLost: another node has taken over.
             Exception: the decision could not be made or written, and no other was with it (poison).
         """
-        loaded = await self._load(run_id)
+        loaded = await self._load(run_id, tenant)
         if loaded is None:
             return Refused("gone")
         if loaded.snapshot is None:
@@ -93,7 +96,7 @@ class Seam:
         if isinstance(decision, Noop):
             return Rested(decision, loaded)
         entry = entry_for(run_id, decision, courier.messages)
-        answer = await self._commit(entry)
+        answer = await self._commit(entry, loaded.recipient.tenant_id)
         if answer == "applied":
             return Committed(entry, loaded)
         return Refused(answer)

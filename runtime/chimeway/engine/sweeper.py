@@ -31,13 +31,15 @@ class Sweeper:
         database: Database,
         catalogue: Catalogue,
         clock: Clock,
-        admit: Callable[[UUID], Awaitable[None]],
+        admit: Callable[[UUID, str | None], Awaitable[None]],
+        offer: Callable[[UUID, str | None], None],
     ) -> None:
-        """Take where what is found goes; it may make us wait."""
+        """Take where what is found goes: `admit` may make us wait, `offer` may take nothing."""
         self._database = database
         self._catalogue = catalogue
         self._clock = clock
         self._admit = admit
+        self._offer = offer
         self._shown: dict[UUID, int] = {}
         self._remember_until = 0.0
 
@@ -71,16 +73,19 @@ class Sweeper:
                 if self._shown.get(run_id) != count:
                     self._shown[run_id] = count
                     found += 1
-                    await self._admit(run_id)
+                    await self._admit(run_id, None)
             after = page[-1][0]
         return found
 
     async def _unpark(self) -> None:
-        """Put runs back whose workflow was paused when they fell due, and is no longer."""
+        """Put runs back whose workflow was paused when they fell due, and is no longer.
+
+        Back in the index they are found there, too: nobody's many keep another's few parked.
+        """
         while True:
             while page := await persistently(runs.unpark, self._database, SWEEP_PAGE):
-                for run_id in page:
-                    await self._admit(run_id)
+                for run_id, tenant in page:
+                    self._offer(run_id, tenant)
             await self._clock.sleep(IDLE_LOOK_S)
 
     async def _follow_clock(self) -> None:

@@ -3,7 +3,10 @@
 Two sweeps read the due index. The near one takes what is due now, in pages, and hands each row
 straight on: it is what a hint asks for, and what finds overdue rows after an outage, oldest first.
 The far one arms the wheel for the next seconds; what a commit of our own sets earlier is armed at
-once (`arm`). Whoever takes the rows may make us wait: what is not taken yet stays in the database.
+once (`arm`). Whoever takes the rows may make the near sweep wait: what is not taken yet stays in the
+database. While it waits, or goes through a backlog of many pages, turns are taken beside it: the oldest of
+tenant after tenant (`Turns`), so that whoever has little due stands behind nobody's backlog. They wait for
+nobody, and neither does the wheel: what finds no room is due in the index.
 
 Nothing depends on the wheel: a key that it lost is due in the index, and the near sweep of the next
 second hands it on. So it may be full, and a page may wait for room.
@@ -11,21 +14,36 @@ second hands it on. So it may be full, and a page may wait for room.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
-from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, WHEEL_KEYS
+from chimeway.engine.taker import Taker
+from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, TURN_EVERY_S, WHEEL_KEYS
 from chimeway.log import Events
 from chimeway.store.due import Due, Pages
 from chimeway.store.pool import persistently
+from chimeway.store.turns import Turns
 from chimeway.wheel import Wheel
 
 _log = Events()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
+_HANDED_ON_AT_ONCE: Final = 16
+_SHORT: Final = 100
+"""Of a page: it is handed on so soon that nobody who comes meanwhile would notice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sweeps:
+    """Three ways to read the rows of one kind."""
+
+    near: Pages
+    far: Pages
+    turns: Sequence[Turns] = ()
 
 
 class Timekeeper:
@@ -33,29 +51,26 @@ class Timekeeper:
 
     def __init__(
         self,
-        near: Pages,
-        far: Pages,
+        sweeps: Sweeps,
         clock: Clock,
-        sink: Callable[[UUID], Awaitable[None]],
-        at_work: Callable[[UUID], bool],
+        taker: Taker,
         *,
         told: str,
         max_lateness_s: float,
     ) -> None:
-        """Take two sweeps over the same rows and where what is due goes.
+        """Take sweeps over the same rows and where what is due goes.
 
-        `at_work` says what the near sweep need not hand on, for it is being looked at already; `told`
-        is what is kept, for the log, which is told of lateness above `max_lateness_s`.
+        `told` is what is kept, for the log, which is told of lateness above `max_lateness_s`.
         """
-        self._near = near
-        self._far = far
+        self._near, self._far, self._turns = sweeps.near, sweeps.far, sweeps.turns
         self._clock = clock
-        self._sink = sink
-        self._at_work = at_work
+        self._taker = taker
         self._polled_at = _floor(clock.now())
         self._wheel: Wheel[UUID] = Wheel(self._polled_at)
+        self._tenants: dict[UUID, str | None] = {}  # of what is in the wheel
         self._put_off: set[UUID] = set()
         self._asked = asyncio.Event()
+        self._backlog = asyncio.Event()
         self._armed = asyncio.Event()
         self._told = told
         self._max_lateness_s = max_lateness_s
@@ -63,23 +78,28 @@ class Timekeeper:
         self.found = 0
 
     def look(self) -> None:
-        """Have the near sweep begin anew, soon."""
+        """Have the near sweep begin anew, soon; and turns be taken at once, should it be in a backlog."""
         self._asked.set()
+        for turns in self._turns:
+            turns.asked.set()
 
-    def arm(self, key: UUID, at: datetime | None) -> None:
+    def arm(self, key: UUID, at: datetime | None, tenant: str | None = None) -> None:
         """Set or take away a wake; what lies far ahead, or has no room, is left to the sweeps."""
         self._put_off.discard(key)
         horizon = self._clock.now() + timedelta(milliseconds=2 * LOOK_AHEAD_MS)
         if at is not None and at <= horizon and len(self._wheel) < WHEEL_KEYS:
             self._wheel.insert(key, _ceil(at))
+            self._tenants[key] = tenant
             self._armed.set()
         else:
             self._wheel.cancel(key)
+            self._tenants.pop(key, None)
 
-    def put_off(self, key: UUID, pause_s: float) -> None:
+    def put_off(self, key: UUID, pause_s: float, tenant: str | None = None) -> None:
         """Come again later to what is due by its row: the near sweep passes it over until then."""
         if len(self._wheel) < 2 * WHEEL_KEYS:
             self._wheel.insert(key, _ceil(self._clock.now() + timedelta(seconds=pause_s)))
+            self._tenants[key] = tenant
             self._put_off.add(key)
             self._armed.set()
 
@@ -88,14 +108,18 @@ class Timekeeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._turn(), name="wheel")
             group.create_task(self._sweep_near(), name="near-sweep")
+            for turns in self._turns:
+                group.create_task(self._take(turns), name=f"turns-{turns.kind}")
             group.create_task(self._sweep_far(), name="far-sweep")
 
     async def _turn(self) -> None:
         while True:
             self._armed.clear()
-            for key in self._due_keys():
+            for number, key in enumerate(self._due_keys()):
                 self._put_off.discard(key)
-                await self._sink(key)
+                self._hand_on(key, self._tenants.pop(key, None))
+                if number % _HANDED_ON_AT_ONCE == 0:
+                    await asyncio.sleep(0)
             deadline = self._wheel.next_deadline()
             if deadline is None:
                 pause = _LONGEST_SLEEP_S
@@ -110,9 +134,30 @@ class Timekeeper:
             # The database's clock was set back. What was armed is armed anew by the sweeps.
             _log.warning("timekeeper.clock_set_back", by_s=(self._polled_at - now) / 1000)
             self._wheel = Wheel(now)
+            self._tenants.clear()
             self._put_off.clear()
         self._polled_at = now
         return self._wheel.poll(now, _POLLED_AT_ONCE)
+
+    def _hand_on(self, key: UUID, tenant: str | None) -> None:
+        """Hand on what is due, if there is room for it; if not, the near sweep comes to it."""
+        self._taker.offer(key, tenant)
+        if not self._taker.at_work(key):
+            self._asked.set()
+
+    async def _take(self, turns: Turns) -> None:
+        """Hand on what is due tenant by tenant, while the near sweep is in a backlog."""
+        while True:
+            await self._backlog.wait()
+            turns.asked.clear()
+            for due in await persistently(turns.next, self._clock.now()):
+                if self._wanted(due):
+                    self.found += 1
+                    self._taker.offer(due.id, due.tenant)
+            await set_within(turns.asked, TURN_EVERY_S)
+
+    def _wanted(self, due: Due) -> bool:
+        return not self._taker.at_work(due.id) and due.id not in self._put_off
 
     async def _sweep_near(self) -> None:
         while True:
@@ -134,18 +179,26 @@ class Timekeeper:
             if first_page:
                 self._note_lateness(page)
                 first_page = False
+            self._note_backlog(page)
             for due in page:
-                if not self._at_work(due.id) and due.id not in self._put_off:
+                if self._wanted(due):
                     handed_on += 1
                     self.found += 1
-                    await self._sink(due.id)
+                    await self._taker.admit(due.id, due.tenant)
+                    if handed_on % _HANDED_ON_AT_ONCE == 0:
+                        await asyncio.sleep(0)
             if handed_on > SWEEP_ANEW:
                 return False
+        self._backlog.clear()
         return True
+
+    def _note_backlog(self, page: Sequence[Due]) -> None:
+        if len(page) > _SHORT or not self._near.ended:
+            self._backlog.set()
 
     def _note_lateness(self, page: Sequence[Due]) -> None:
         """Say once that we are late, and once that we are not any more."""
-        waiting = [due.at for due in page if not self._at_work(due.id) and due.id not in self._put_off]
+        waiting = [due.at for due in page if self._wanted(due)]
         late = (self._clock.now() - waiting[0]).total_seconds() if waiting else 0.0
         if late > self._max_lateness_s and self._behind_since is None:
             self._behind_since = self._clock.monotonic()
@@ -164,7 +217,7 @@ class Timekeeper:
                 now = self._clock.now()
                 for due in page:
                     if due.at > now and due.id not in self._wheel:
-                        self.arm(due.id, due.at)
+                        self.arm(due.id, due.at, due.tenant)
                 if len(self._wheel) >= WHEEL_KEYS:
                     break
             await self._clock.sleep(LOOK_AHEAD_MS / 2000)

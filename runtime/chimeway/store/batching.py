@@ -3,13 +3,22 @@
 A call that fails because of what one item holds is split until that item stands alone; only it gets
 the error. Faults of the connection are retried with the same items, so a call must recognise what it
 has done before.
+
+Fair between owners (tenants): whoever has thousands waiting shares each batch with all others who wait,
+turn by turn. And nobody new waits for a place in a batch: an owner of whom nothing is under way goes into
+a line of its own kind, which all lanes serve before the others' second items, and one lane nothing else.
+So a single item waits for no batch of somebody else's. Results are handed out a few at a time, with the
+loop's other business in between: what two hundred callers do with them at once would else be one turn
+of the loop, in which nobody hears anything.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
+from chimeway.fair import FairQueue
 from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import persistently
@@ -17,10 +26,32 @@ from chimeway.store.pool import persistently
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _log = Events()
+_UNBOUND: Final = 1 << 40  # callers wait for each item, and are bounded themselves
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[Item, Result]):
+    """An item, whose it is, and who waits for its result."""
+
+    item: Item
+    owner: Hashable
+    future: "asyncio.Future[Result]"
+
+    def give(self, result: Result) -> None:
+        if not self.future.done():
+            self.future.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
 
 
 class Batcher(Generic[Item, Result]):
-    """Turns single calls into batches of at most `limit`, with at most `lanes` under way."""
+    """Turns single calls into batches of at most `limit`.
+
+    At most `lanes` are under way, and one more of owners of whom nothing else is.
+    """
 
     def __init__(
         self,
@@ -40,18 +71,30 @@ class Batcher(Generic[Item, Result]):
         self._told = told
         self._limit = limit
         self._lanes = lanes
-        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._waiting: FairQueue[_Asked[Item, Result]] = FairQueue(_UNBOUND)
+        self._new: deque[_Asked[Item, Result]] = deque()
+        self._of_owner: Counter[Hashable] = Counter()  # what is new or under way
+        self._busy = 0  # lanes with a batch under way
         self._arrived = asyncio.Event()
+        self._arrived_new = asyncio.Event()
+        self._done: FairQueue[tuple[_Asked[Item, Result], Result]] = FairQueue(_UNBOUND)
+        self._handing_out = asyncio.Event()
 
-    async def __call__(self, item: Item) -> Result:
-        """Do one item, in company of others.
+    async def __call__(self, item: Item, owner: Hashable = None) -> Result:
+        """Do one item, in company of others; `owner` is between whom batches are shared.
 
         Raises:
             LeaseLost: another node has taken over.
             Exception: what the call raised for this item alone.
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._waiting.append((item, future))
+        asked = _Asked(item, owner, future)
+        if self._of_owner[owner] or self._waiting.waiting(owner) or self._busy < self._lanes:
+            self._waiting.put(owner, asked)
+        else:
+            self._of_owner[owner] += 1
+            self._new.append(asked)
+            self._arrived_new.set()
         self._arrived.set()
         return await future
 
@@ -59,45 +102,91 @@ class Batcher(Generic[Item, Result]):
         """Work until cancelled; items of a cancelled call are cancelled too."""
         try:
             async with asyncio.TaskGroup() as group:
+                group.create_task(self._hand_out(), name=f"{self._told}-results")
+                group.create_task(self._lane_for_new(), name=f"{self._told}-new")
                 for lane in range(self._lanes):
                     group.create_task(self._lane(), name=f"{self._told}-{lane}")
         finally:
-            for _, future in self._waiting:
-                future.cancel()
+            for asked in (*self._waiting, *self._new, *(asked for asked, _ in self._done)):
+                asked.future.cancel()
 
     async def _lane(self) -> None:
         while True:
             await self._arrived.wait()
-            batch = [self._waiting.popleft() for _ in range(min(self._limit, len(self._waiting)))]
-            if not self._waiting:
+            batch = self._gathered()
+            if not self._waiting and not self._new:
                 self._arrived.clear()
-            if batch:
-                try:
-                    await self._settle(batch)
-                except asyncio.CancelledError:
-                    for _, future in batch:
-                        future.cancel()
-                    raise
+            self._busy += 1
+            await self._do(batch)
+            self._busy -= 1
 
-    async def _settle(self, batch: list[tuple[Item, asyncio.Future[Result]]]) -> None:
-        items = [item for item, _ in batch]
+    async def _lane_for_new(self) -> None:
+        while True:
+            await self._arrived_new.wait()
+            batch = [self._new.popleft() for _ in range(min(self._limit, len(self._new)))]
+            if not self._new:
+                self._arrived_new.clear()
+            await self._do(batch)
+
+    def _gathered(self) -> list[_Asked[Item, Result]]:
+        """Take a batch: turn by turn one that is new and one of those who had their turn before."""
+        batch: list[_Asked[Item, Result]] = []
+        while len(batch) < self._limit and (self._new or self._waiting):
+            if self._new:
+                batch.append(self._new.popleft())
+            if len(batch) < self._limit and (asked := self._waiting.take()) is not None:
+                self._of_owner[asked.owner] += 1
+                batch.append(asked)
+        return batch
+
+    async def _do(self, batch: list[_Asked[Item, Result]]) -> None:
+        if not batch:
+            return
         try:
-            results = await persistently(self._call, items)
+            await self._settle(batch)
+        except asyncio.CancelledError:
+            for asked in batch:
+                asked.future.cancel()
+            raise
+        finally:
+            self._of_owner.subtract(asked.owner for asked in batch)
+            for asked in batch:
+                if not self._of_owner[asked.owner]:
+                    del self._of_owner[asked.owner]
+
+    async def _settle(self, batch: list[_Asked[Item, Result]]) -> None:
+        try:
+            results = await persistently(self._call, [asked.item for asked in batch])
         except LeaseLost as lost:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(lost)
+            for asked in batch:
+                asked.fail(lost)
         except Exception as error:  # noqa: BLE001  (an item's own fault; it is handed to its caller)
             await self._split(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                if not future.done():
-                    future.set_result(result)
+            pairs = zip(batch, results, strict=True)
+            if len(batch) <= _AT_ONCE:
+                for asked, result in pairs:
+                    asked.give(result)
+            else:
+                for asked, result in pairs:
+                    self._done.put(asked.owner, (asked, result))
+                self._handing_out.set()
 
-    async def _split(self, batch: list[tuple[Item, asyncio.Future[Result]]], error: Exception) -> None:
+    async def _hand_out(self) -> None:
+        """Give many results to their callers, a few in each turn of the loop."""
+        while True:
+            await self._handing_out.wait()
+            for _ in range(_AT_ONCE):
+                if (done := self._done.take()) is not None:
+                    done[0].give(done[1])
+            if self._done:
+                await asyncio.sleep(0)
+            else:
+                self._handing_out.clear()
+
+    async def _split(self, batch: list[_Asked[Item, Result]], error: Exception) -> None:
         if len(batch) == 1:
-            if not batch[0][1].done():
-                batch[0][1].set_exception(error)
+            batch[0].fail(error)
             return
         _log.warning("ledger.batch_split", operation=self._told, decisions=len(batch), error=str(error))
         middle = len(batch) // 2

@@ -22,6 +22,7 @@ class Due:
 
     id: UUID
     at: datetime
+    tenant: str
 
 
 class Pages:
@@ -76,7 +77,11 @@ class Pages:
         self._cursor = {
             shard: where for shard, where in self._cursor.items() if counts.get(shard, 0) >= self._per_shard
         }
-        allowed = [Due(row["id"], row[at]) for row in rows if row[flag] == (self._kind == "delivery")]
+        allowed = [
+            Due(row["id"], row[at], row["tenant_id"])
+            for row in rows
+            if row[flag] == (self._kind == "delivery")
+        ]
         if self._kind == "run" and len(allowed) < len(rows):
             await self._database.fetch("park_runs", [row["id"] for row in rows if row[flag]])
         return allowed

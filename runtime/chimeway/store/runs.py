@@ -153,9 +153,9 @@ async def hold(
     return bool(await database.fetchval("hold_run", run_id, reason, note, patient))
 
 
-async def unpark(database: Database, limit: int) -> list[UUID]:
-    """Put due runs back whose workflow is no longer paused; return them."""
-    return [row["id"] for row in await database.fetch("unpark_runs", limit)]
+async def unpark(database: Database, limit: int) -> list[tuple[UUID, str]]:
+    """Put due runs back whose workflow is no longer paused; return them, and whose they are."""
+    return [(row["id"], row["tenant_id"]) for row in await database.fetch("unpark_runs", limit)]
 
 
 async def struck(database: Database, limit: int) -> list[tuple[UUID, int]]:

@@ -128,7 +128,7 @@ class Player:
         after: int | None = 0
         while after is not None:
             routed, after = await mailbox.route(self._database, after)
-            found |= dict.fromkeys(routed)
+            found |= {run_id: None for run_id, _ in routed}
         seen = NO_ID
         while page := await runs.unread(self._database, seen, _PAGE):
             found |= {run_id: None for run_id, count in page if self._read.get(run_id) != count}
@@ -216,9 +216,9 @@ class Player:
                 await patience.wait()
             self._owed.popleft()
             if recorded.nudged:
-                self._nudge(outcome.run_id)
+                self._nudge(outcome.run_id, "")
 
-    def _nudge(self, run_id: UUID) -> None:
+    def _nudge(self, run_id: UUID, _tenant: str) -> None:
         self._nudged[run_id] = None
 
     def _note(self, loaded: Loaded, after: RunAfter) -> None:
@@ -230,22 +230,22 @@ class Player:
         if after.entered_at == self._clock.now():
             self._just_entered |= any(one.since == "entered" for one in conditions_of(definition))
 
-    async def _load(self, run_id: UUID) -> Loaded | None:
+    async def _load(self, run_id: UUID, _tenant: str | None) -> Loaded | None:
         loaded = (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
         return loaded if loaded is None or not self._addresses else _reachable(loaded, self._addressless)
 
-    async def _commit(self, entry: ledger.Entry) -> ledger.Answer:
+    async def _commit(self, entry: ledger.Entry, _tenant: str | None) -> ledger.Answer:
         return (await ledger.commit_decisions(self._database, None, [entry]))[0]
 
     async def _sending(self, delivery_id: UUID) -> Sending | None:
         delivery = (await deliveries.load_sendables(self._database, [delivery_id])).get(delivery_id)
-        run = None if delivery is None else await self._load(delivery.run_id)
+        run = None if delivery is None else await self._load(delivery.run_id, delivery.tenant_id)
         return None if delivery is None or run is None else Sending(delivery, run)
 
     async def _begin(self, beginning: Beginning) -> Begun:
         return (await deliveries.begin_attempts(self._database, None, self._node, [beginning]))[0]
 
-    async def _record(self, outcome: Outcome) -> Recorded:
+    async def _record(self, outcome: Outcome, _tenant: str | None) -> Recorded:
         return (await deliveries.record_results(self._database, [outcome]))[0]
 
 

@@ -20,12 +20,12 @@ select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id,
 -- name: due_deliveries
 -- One page of deliveries to be attempted in each shard, in due order behind the cursors; channels that have
 -- no room ($6) are passed over.
-select q.id, q.next_attempt_at, q.shard,
+select q.id, q.next_attempt_at, q.shard, q.tenant_id,
        r.held_reason is null
        and (w.paused_at is null or (q.attempt_count > 0 and r.mailbox_count = r.mailbox_seen)) as allowed
   from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) s(shard, after_at, after_id)
  cross join lateral (
-        select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
+        select d.id, d.next_attempt_at, d.shard, d.tenant_id, d.run_id, d.attempt_count from chimeway.deliveries d
          where d.shard = s.shard and d.next_attempt_at is not null and d.waiting_for_node is null
            and (d.next_attempt_at, d.id) > (s.after_at, s.after_id) and d.next_attempt_at <= $4
            and d.channel <> all($6::text[])
@@ -33,6 +33,11 @@ select q.id, q.next_attempt_at, q.shard,
   join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
  order by q.next_attempt_at, q.id;
+
+-- name: due_deliveries_in_turn
+-- What is due of tenant after tenant, channel by channel: see schema.sql, section 8.
+select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
+  from chimeway.due_deliveries_in_turn($1, $2, $3, $4, $5, $6, $7) t;
 
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.

@@ -1,6 +1,16 @@
 -- name: route_signals
 -- Routes waiting signals: see schema.sql, section 8.
-select r.run_id, r.last_arrival, r.more from chimeway.route_signals($1, $2, $3) r;
+select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
+  from chimeway.route_signals($1, $2, $3) s;
+
+-- name: route_signals_in_turn
+-- Routes the next signals of tenant after tenant; see schema.sql, section 8.
+select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
+  from chimeway.route_signals_in_turn($1, $2, $3, $4, $5) s;
+
+-- name: function_is_there
+-- Whether there is a function of this name.
+select to_regproc($1) is not null;
 
 -- name: enrol_node
 -- Writes down that a node lives, and forgets those that have been silent for an hour.

@@ -37,15 +37,19 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
 
 -- name: due_runs
 -- One page of due runs in each shard, in due order behind the cursors; paused workflows are marked.
-select q.id, q.wake_at, q.shard, w.paused_at is not null as paused
+select q.id, q.wake_at, q.shard, q.tenant_id, w.paused_at is not null as paused
   from unnest($1::smallint[], $2::timestamptz[], $3::uuid[]) s(shard, after_at, after_id)
  cross join lateral (
-        select r.id, r.wake_at, r.shard, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+        select r.id, r.wake_at, r.shard, r.tenant_id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
          where r.shard = s.shard and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
            and not r.parked and (r.wake_at, r.id) > (s.after_at, s.after_id) and r.wake_at <= $4
          order by r.wake_at, r.id limit $5) q
   join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
  order by q.wake_at, q.id;
+
+-- name: due_runs_in_turn
+-- What is due of tenant after tenant: see schema.sql, section 8.
+select t.id, t.wake_at, t.tenant_id, t.paused from chimeway.due_runs_in_turn($1, $2, $3, $4, $5, $6, $7) t;
 
 -- name: oldest_due_runs
 -- The runs that are due, oldest first, over all shards; those of paused workflows are left out.
@@ -75,7 +79,7 @@ update chimeway.workflow_runs r set parked = false
         select p.id from chimeway.workflow_definitions w
           join chimeway.workflow_runs p on p.workflow_key = w.key and p.parked and p.workflow_version = w.version
          where w.paused_at is null order by p.id limit $1 for update of p skip locked)
-returning r.id;
+returning r.id, r.tenant_id;
 
 -- name: unread_runs
 -- Live runs with mail that no written decision has seen, in id order behind the cursor.

@@ -1,0 +1,74 @@
+"""Turns: what is due of tenant after tenant, whoever has how much. (docs/design.md says why.)
+
+A turn takes the oldest of each of the next tenants that have something due, behind a cursor that goes
+round. Its cost follows the tenants that it looks at, never what one of them has waiting.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any, Final, Literal, TypeAlias
+from uuid import UUID
+
+from chimeway.limits import TURN_LOOKS, TURN_ROWS, TURN_TENANTS
+from chimeway.store.due import Due
+from chimeway.store.pool import Database
+
+Kind: TypeAlias = Literal["new run", "run", "delivery"]
+_STATEMENT: Final = {
+    "new run": "due_runs_in_turn",
+    "run": "due_runs_in_turn",
+    "delivery": "due_deliveries_in_turn",
+}
+
+
+class Turns:
+    """Goes round over tenants (of deliveries: channels, and their tenants)."""
+
+    def __init__(self, database: Database, kind: Kind, passed_over: Callable[[], Collection[Any]]) -> None:
+        """Take what is due: of runs, those that no step was entered in yet apart from the others.
+
+        `passed_over` names the tenants (of deliveries: the channels) that want no more now.
+        """
+        self._database = database
+        self.kind: Kind = kind
+        self.asked = asyncio.Event()
+        """Set when somebody wants a turn taken at once."""
+        self._passed_over = passed_over
+        self._behind = ("", "")
+        self._possible = False
+
+    @property
+    def been_round(self) -> bool:
+        """Whether the last turn ended with the last tenant."""
+        return self._behind == ("", "")
+
+    async def next(self, until: datetime) -> list[Due]:
+        """Take the next tenants' turn; park runs of paused workflows."""
+        statement = _STATEMENT[self.kind]
+        if not self._possible:
+            # The schema before has it not: there is one line for all, as there was.
+            self._possible = await self._database.fetchval("function_is_there", f"chimeway.{statement}")
+            if not self._possible:
+                return []
+        passed_over = [each for each in self._passed_over() if each is not None]
+        channel, tenant = self._behind
+        first = channel if self.kind == "delivery" else int(self.kind == "run")
+        *rows, last = await self._database.fetch(
+            statement, first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS, passed_over
+        )
+        if self.kind == "delivery":
+            self._behind = (last["channel"], last["tenant_id"]) if last["channel"] else ("", "")
+        else:
+            self._behind = ("", last["tenant_id"] or "")
+        return await self._allowed(rows)
+
+    async def _allowed(self, rows: list[Any]) -> list[Due]:
+        if self.kind == "delivery":
+            return [
+                Due(row["id"], row["next_attempt_at"], row["tenant_id"]) for row in rows if row["allowed"]
+            ]
+        paused: list[UUID] = [row["id"] for row in rows if row["paused"]]
+        if paused:
+            await self._database.fetch("park_runs", paused)
+        return [Due(row["id"], row["wake_at"], row["tenant_id"]) for row in rows if not row["paused"]]

@@ -1,0 +1,113 @@
+"""Turns: the oldest of tenant after tenant, whoever has how much; and signals likewise."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from chimeway.store import mailbox
+from chimeway.store.pool import Database
+from chimeway.store.turns import Turns
+from store.door import Door, opened
+
+START = """select chimeway.trigger('escalation', tenant_id => $1, recipient_id => 'user_' || n,
+                data => '{"document": 7}') from generate_series(1, $2::int) n"""
+SAY = """select chimeway.signal('read', tenant_id => $1, actor_id => 'user_' || n)
+           from generate_series(1, $2::int) n"""
+
+
+@pytest.fixture
+async def world(clock_database: Database, monkeypatch: pytest.MonkeyPatch) -> Door:
+    """A door, and turns of two tenants with three rows each."""
+    for name, value in {"TURN_TENANTS": 2, "TURN_ROWS": 3}.items():
+        monkeypatch.setattr(f"chimeway.store.turns.{name}", value)
+        monkeypatch.setattr(f"chimeway.store.mailbox.{name}", value)
+    return await opened(clock_database)
+
+
+async def _start(world: Door, tenant: str, many: int) -> list[UUID]:
+    return [row[0] for row in await world.all(START, tenant, many)]
+
+
+async def _now(world: Door) -> datetime:
+    now: datetime = await world.sql("select chimeway.clock()")
+    return now
+
+
+async def test_a_turn_goes_round(world: Door) -> None:
+    """Tenant after tenant has a turn of a few, and after the last it begins with the first again."""
+    runs = {tenant: await _start(world, tenant, many) for tenant, many in (("a", 50), ("b", 1), ("c", 2))}
+    turns, now = Turns(world.database, "new run", tuple), await _now(world)
+    for expected in ({"a": 3, "b": 1}, {"c": 2}, {"a": 3, "b": 1}):
+        found = await turns.next(now)
+        assert Counter(due.tenant for due in found) == expected
+        assert all(due.id in runs[due.tenant] for due in found)
+
+
+async def test_a_turn_takes_the_oldest(world: Door) -> None:
+    """Of one tenant come those first that are due longest, and nothing that is due later."""
+    runs = await _start(world, "a", 6)
+    for age, run in enumerate(runs):
+        await world.sql(
+            """update chimeway.workflow_runs set wake_at = chimeway.clock() - $2::interval
+                where id = $1 returning id""",
+            run, timedelta(seconds=age - 2),
+        )  # fmt: skip
+    found = await Turns(world.database, "new run", tuple).next(await _now(world))
+    assert [due.id for due in found] == runs[:2:-1]
+
+
+async def test_who_wants_no_more_is_passed_over(world: Door) -> None:
+    """A tenant that has enough waiting takes nobody's place in a turn."""
+    for tenant in "abcd":
+        await _start(world, tenant, 5)
+    found = await Turns(world.database, "new run", lambda: ["a", None, "c"]).next(await _now(world))
+    assert {due.tenant for due in found} == {"b", "d"}
+
+
+async def test_a_turn_leaves_out_what_may_not_move(world: Door) -> None:
+    """The held do not come, and those of a paused workflow are put aside."""
+    held, *_ = await _start(world, "a", 2)
+    await world.sql("select chimeway.hold_run($1, 'held_by_request')", held)
+    turns, now = Turns(world.database, "new run", tuple), await _now(world)
+    assert held not in [due.id for due in await turns.next(now)]
+    await world.sql("select chimeway.pause_workflow('escalation', true)")
+    assert await turns.next(now) == []
+    assert await world.sql("select count(*) from chimeway.workflow_runs where parked") == 1
+
+
+async def test_runs_under_way_have_turns_of_their_own(world: Door) -> None:
+    """Once a step was entered a run comes in the other turn."""
+    (run,) = await _start(world, "a", 1)
+    await world.sql("update chimeway.workflow_runs set visit = 2 where id = $1 returning id", run)
+    now = await _now(world)
+    assert await Turns(world.database, "new run", tuple).next(now) == []
+    assert [due.id for due in await Turns(world.database, "run", tuple).next(now)] == [run]
+
+
+async def test_signals_are_routed_in_turn(world: Door) -> None:
+    """One tenant's many signals leave the other's one its turn; in the end all are routed."""
+    for tenant, many in (("a", 8), ("b", 1), ("c", 1)):
+        await _start(world, tenant, many)
+        await world.all(SAY, tenant, many)
+    turns = mailbox.SignalsInTurn(world.database)
+    assert Counter(tenant for _, tenant in await turns.next(())) == {"a": 3, "b": 1}
+    assert Counter(tenant for _, tenant in await turns.next(())) == {"c": 1}
+    assert await turns.next(["a"]) == []
+    for many in (3, 2, 0):
+        assert len(await turns.next(())) == many
+    assert await world.sql("select count(*) from chimeway.signals where routed_at is null") == 0
+
+
+async def test_the_schema_before_has_no_turns(world: Door) -> None:
+    """Where the functions are not there yet nothing comes in turn, and once they are, it does."""
+    await _start(world, "a", 1)
+    name = "chimeway.due_runs_in_turn(int, text, int, int, timestamptz, int, text[])"
+    await world.all(f"alter function {name} rename to not_yet")
+    turns, now = Turns(world.database, "new run", tuple), await _now(world)
+    assert await turns.next(now) == []
+    await world.all(
+        f"alter function {name.replace('due_runs_in_turn', 'not_yet')} rename to due_runs_in_turn"
+    )
+    assert len(await turns.next(now)) == 1
