@@ -35,7 +35,7 @@ async def test_recipients_apprise_urls(kind: str) -> None:
     async with FaultyHttp() as provider:
 
         def channel() -> AppriseChannel:
-            return AppriseChannel("chat", schemes=[kind], allow_networks=LOOPBACK, timeout_s=0.5)
+            return AppriseChannel("chat", schemes=[kind], allow_networks=LOOPBACK, timeout_s=1)
 
         address = URLS[kind].format(place=f"127.0.0.1:{provider.port}")
         await channel_contract(channel, provider, address=address, secrets=[SECRET], timeout_s=3)
@@ -48,7 +48,7 @@ async def test_one_apprise_url_for_all() -> None:
 
         def channel() -> AppriseChannel:
             url = f"json://user:{SECRET}@127.0.0.1:{provider.port}/to/{{address}}"
-            return AppriseChannel("chat", url=url, allow_networks=LOOPBACK, timeout_s=0.5)
+            return AppriseChannel("chat", url=url, allow_networks=LOOPBACK, timeout_s=1)
 
         report = await channel_contract(
             channel, provider, address="+447700900123", secrets=[SECRET], timeout_s=3,

@@ -20,7 +20,7 @@ class PlainChannel:
 
     name = "plain"
 
-    def __init__(self, url: str, timeout_s: float = 0.3) -> None:
+    def __init__(self, url: str, timeout_s: float = 0.5) -> None:
         """Take the provider's URL."""
         self._port = urlsplit(url).port
         self._timeout_s = timeout_s
