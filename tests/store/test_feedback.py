@@ -1,5 +1,6 @@
 """What a provider told, and what it does to delivery, run and signals: each situation of the essay, once."""
 
+import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
@@ -8,12 +9,24 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from chimeway import Chimeway, FeedbackEvent, Notify, Wait, Workflow, on_outcome, signal_received, wait_until
+import chimeway.sync
+from chimeway import (
+    Chimeway,
+    FeedbackEvent,
+    Notify,
+    SchemaMismatch,
+    Wait,
+    Workflow,
+    on_outcome,
+    signal_received,
+    wait_until,
+)
 from chimeway.client import feedback
-from chimeway.store import callers
-from chimeway.store.pool import Database
+from chimeway.store import callers, schema
+from chimeway.store.pool import Database, open_database
 from chimeway.store.verify import verify
 from chimeway.workflow.build import from_delivery, stop_on
+from kit.bare import bare_database
 from store.door import locked
 from store.journey import Journey, journey
 
@@ -318,3 +331,66 @@ async def test_feedback_is_never_changed(clock_database: Database) -> None:
         for change in ("update %s set kind = 'delivered'", "delete from %s", "truncate %s"):
             with pytest.raises(asyncpg.PostgresError, match="append_only"):
                 await ada.sql(change % "chimeway.delivery_feedback")
+
+
+async def test_explain_tells_it(clock_database: Database) -> None:
+    """Why: what was told, when the message had been sent, what was told beside it; and the timeline."""
+    async with journey(clock_database, PATIENT, **ADA) as ada:
+        await ada.attempt(1, "succeeded")
+        await told(ada, "delivered", at=await ada.now())
+        assert (
+            (await ada.explain())
+            .why[1]
+            .endswith("Of it postmark told: delivered at 2026-01-05 09:00:00 UTC.")
+        )
+        await ada.sql("update chimeway.test_clock set at = at + interval '1 hour'")
+        await told(ada, "bounced", detail='550 <"5.1.1"> & ü')
+        await told(ada, "complained", detail="abuse")
+        found = await ada.explain()
+    assert found.why[1] == (
+        'The email "mention_email" of step_email bounced at 2026-01-05 10:00:00 UTC, as postmark told '
+        '(550 <"5.1.1"> & ü): the address is wrong. It had been sent at 2026-01-05 09:00:00 UTC, with '
+        "attempt 1. Of it postmark also told: delivered at 2026-01-05 09:00:00 UTC and complained at "
+        "2026-01-05 10:00:00 UTC (abuse)."
+    )
+    assert [(each.what, each.detail) for each in found.timeline if each.kind == "feedback"] == [
+        ("delivered", "postmark"),
+        ("bounced", 'postmark: 550 <"5.1.1"> & ü'),
+        ("complained", "postmark: abuse"),
+    ]
+
+
+async def test_explain_tells_of_what_no_call_had_said(clock_database: Database) -> None:
+    """Given up, or delivered after all: each is told with what the calls had said."""
+    async with journey(clock_database, email(), **ADA) as ada:
+        await ada.begin(1)
+        await told(ada, "failed", detail="mailbox full")
+        assert (await ada.explain()).why[1] == (
+            'The email "mention_email" of step_email was given up by its provider at 2026-01-05 09:00:00 '
+            "UTC, as postmark told (mailbox full). Of its last attempt no result had been recorded."
+        )
+    async with journey(clock_database, email(), **ADA) as ada:
+        await ada.attempt(1, "failed", outcome="unknown", error_class="unknown")
+        await told(ada, "delivered")
+        assert (await ada.explain()).why[1] == (
+            'The email "mention_email" of step_email was delivered at 2026-01-05 09:00:00 UTC, as postmark '
+            "told. Its last attempt had ended as unknown."
+        )
+
+
+async def test_a_schema_without_it_is_explained_and_verified(server_url: str) -> None:
+    """On the version before, nothing was told: both clients explain, verify looks at the rest."""
+    async with bare_database(server_url, version=schema.VERSION - 1) as url:
+        async with open_database(url, size=2) as database:
+            client = Chimeway(database)
+            receipt = await client.trigger(email(), recipients="ada")
+            assert (await client.explain(receipt.run_ids[0])).why
+            assert await verify(database) == []
+            with pytest.raises(SchemaMismatch):
+                await client.record_feedback(uuid4(), "bounced", source="s", event_id="1")
+
+        def explained() -> bool:
+            with chimeway.sync.Chimeway.connect(url) as client:
+                return bool(client.explain(receipt.run_ids[0]).why)
+
+        assert await asyncio.to_thread(explained)

@@ -56,6 +56,10 @@ async def test_the_row_count_of_the_walk_is_told(world: World) -> None:
     assert told == [4, 4, 2, 4, 4, 2, 4, 2]
 
 
+_TOLD = """
+    insert into chimeway.delivery_feedback
+    select d.id, d.shard, 's', 'e', '{kind}', d.created_at, null, d.created_at from chimeway.deliveries d
+     where d.run_id = $run and d.channel = 'email'"""
 _STRAY = """
     insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
         render_key, status, suppression_reason, created_at, terminal_at)
@@ -120,6 +124,8 @@ BROKEN: tuple[tuple[str, str, str], ...] = (
         + ";"
         + _run("wake_at = chimeway.clock()"),
     ),
+    ("feedback_unsent", "skipper", _TOLD.format(kind="deferred")),
+    ("feedback_verdict", "sender", _TOLD.format(kind="bounced")),
     ("after_end", "reader", _AFTER_END),
     ("planned_after_end", "reader", _STRAY.format(visit=9)),
     (

@@ -17,11 +17,12 @@ class Moment:
     """One line of a timeline. `what` is an enum word of the row, `detail` a few words more.
 
     transition: `what` is its reason; signal: its type; delivery: "planned", or how it ended; attempt:
-    "attempt_started", or its outcome. `step` is None where the run stood on none.
+    "attempt_started", or its outcome; feedback: what a provider told later. `step` is None where the run
+    stood on none.
     """
 
     at: datetime
-    kind: Literal["transition", "signal", "delivery", "attempt"]
+    kind: Literal["transition", "signal", "delivery", "attempt", "feedback"]
     what: str
     step: str | None
     detail: str = ""
@@ -112,6 +113,9 @@ def _deliveries(story: Story) -> Iterator[_Placed]:
         yield (row.visit, 1), Moment(row.created_at, "delivery", "planned", row.step_id, label)
         for attempt in row.attempts:
             yield from (((row.visit, 2), each) for each in _attempt(row, attempt))
+        for told in row.feedback:
+            words = ": ".join(word for word in (told.source, told.detail) if word)
+            yield (row.visit, 2), Moment(told.recorded_at, "feedback", told.kind, row.step_id, words)
         if row.terminal_at is not None:
             # A message that was born ended has the time of its decision, a little before its row.
             at = max(row.terminal_at, row.created_at)

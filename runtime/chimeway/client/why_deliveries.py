@@ -2,6 +2,7 @@
 
 from typing import Final, assert_never
 
+from chimeway.client.why_feedback import also, corrected
 from chimeway.client.words import by, message, moment
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
@@ -15,7 +16,13 @@ _SUPPRESSED: Final = {
 
 
 def told(story: Story, row: DeliveryView) -> str:
-    """Return the sentence of a delivery."""
+    """Return the sentences of a delivery: what became of it, and what a provider told later."""
+    by_provider = corrected(story, row)
+    rest = also(story, row, told=by_provider is not None)
+    return " ".join((by_provider or _told(story, row), *rest))
+
+
+def _told(story: Story, row: DeliveryView) -> str:
     match row.status:
         case "succeeded":
             return _sent(story, row)
@@ -47,7 +54,8 @@ def _sent(story: Story, row: DeliveryView) -> str:
     number = row.attempt_count if taken is None else f"{taken.number}{by(row, taken)}"
     before = f", after {_counted(len(failed))} that failed ({_classes(row, failed)})" if failed else ""
     late = " It was on its way already when the run ended." if row.stop_requested else ""
-    sent = f"{message(row)} was sent at {_ended(story, row)}, with attempt {number}{before}."
+    at = _ended(story, row) if taken is None else moment(story, taken.finished_at or row.created_at)
+    sent = f"{message(row)} was sent at {at}, with attempt {number}{before}."
     return f"{sent}{late}{_maybe(row)}"
 
 

@@ -7,7 +7,7 @@ matter, and every driver gives the same rows. JSON of PostgreSQL is exact to the
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 from uuid import UUID
@@ -37,15 +37,22 @@ class Statement(NamedTuple):
 class Call(Generic[_T]):
     """Statements that see one snapshot where they run alone, and what their rows mean.
 
-    Without statements nothing is asked, and the answer is known.
+    Without statements nothing is asked, and the answer is known. `when` says of some statements, by their
+    place, whether they are asked at all, from the answers before; else their answer has no rows.
     """
 
     statements: tuple[Statement, ...]
     read: Callable[[Answers], _T]
+    when: Mapping[int, Callable[[Answers], bool]] = field(default_factory=dict)
 
     def then(self, further: Callable[[_T], _U]) -> "Call[_U]":
         """Return the same question with its answer read further."""
-        return Call(self.statements, lambda answers: further(self.read(answers)))
+        return Call(self.statements, lambda answers: further(self.read(answers)), self.when)
+
+    def asks(self, answers: Answers) -> bool:
+        """Say whether the next statement, after so many answers, is to be asked."""
+        condition = self.when.get(len(answers))
+        return condition is None or condition(answers)
 
 
 def one(statement: Statement, read: Callable[[Sequence[Row]], _T]) -> Call[_T]:

@@ -4,7 +4,6 @@ A lent connection is never begun, committed or rolled back here. Our errors carr
 whichever connection; what the database says beyond them stays the driver's.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import asyncpg
@@ -35,28 +34,34 @@ async def run(database: Database, call: Call[_T], connection: object | None = No
         if connection is None:
             return await ask(database, call)
         check_lent(connection)
-        return call.read([await _ask_lent(connection, each) for each in call.statements])
+        found: list[list[Row]] = []
+        for each in call.statements:
+            found.append(await _ask_lent(connection, each) if call.asks(found) else [])
+        return call.read(found)
 
 
 async def ask(database: Database, call: Call[_T]) -> _T:
     """Ask on the pool; what the database refuses is raised as the driver's."""
     for left in reversed(range(TRIES)):
         try:
-            return call.read(await _ask_alone(database, call.statements))
+            return call.read(await _ask_alone(database, call))
         except asyncpg.PostgresError as error:
             if error.sqlstate not in AGAIN or not left:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-async def _ask_alone(database: Database, statements: Sequence[Statement]) -> list[list[Row]]:
+async def _ask_alone(database: Database, call: Call[_T]) -> list[list[Row]]:
+    statements, found = call.statements, list[list[Row]]()
     if not statements:
-        return []
+        return found
     async with database.acquire() as own:
         if len(statements) == 1:
             return [await _fetch(own, statements[0])]
         async with own.transaction(isolation="repeatable_read", readonly=True):
-            return [await _fetch(own, each) for each in statements]
+            for each in statements:
+                found.append(await _fetch(own, each) if call.asks(found) else [])
+            return found
 
 
 async def _fetch(connection: Connection, statement: Statement) -> list[Row]:

@@ -22,6 +22,7 @@ _STORY: Final = (
     "explain_transitions",
     "explain_deliveries",
     "explain_attempts",
+    "explain_feedback",
     "explain_mailbox",
     "explain_late_signals",
 )
@@ -89,11 +90,17 @@ def read_story(tenant: str, run_id: UUID) -> Call[Story]:
             raise _not_found(tenant, run_id)
         if not context:
             raise AssertionError("a run without definition: a foreign key forbids it")
-        transitions, deliveries, attempts, mail, late = others
-        return rows.story(run[0], context[0], transitions, deliveries, attempts, mail, late)
+        return rows.story(run[0], context[0], *others)
 
     own = statement(SQL["run_row"], run_id, tenant)
-    return Call((own, *(statement(SQL[name], run_id) for name in _STORY)), read)
+    asked = (own, *(statement(SQL[name], run_id) for name in _STORY))
+    return Call(asked, read, {1 + _STORY.index("explain_feedback"): _has_feedback})
+
+
+def _has_feedback(answers: Answers) -> bool:
+    """Say whether the schema has what providers told; one of the version before has not."""
+    context = answers[1]
+    return bool(context) and bool(context[0]["has_feedback"])
 
 
 def list_waiting(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[WaitingRun]]:

@@ -10,6 +10,7 @@ from chimeway.store.call import Row
 from chimeway.store.views import (
     AttemptView,
     DeliveryView,
+    FeedbackView,
     InboxItem,
     ListedRun,
     MailView,
@@ -55,10 +56,19 @@ def transition(row: Row) -> TransitionView:
     return TransitionView(**_typed(row, ids=("decision_id", "signal_id"), instants=("at",)))
 
 
-def delivery(row: Row, attempts: Sequence[Row]) -> DeliveryView:
-    """Return a delivery with those of these attempts that are its own."""
-    own = tuple(_attempt(each) for each in attempts if each["delivery_id"] == row["id"])
-    return DeliveryView(**_typed(row, instants=_DELIVERY_INSTANTS), attempts=own)
+def delivery(row: Row, attempts: Sequence[Row], told: Sequence[Row] = ()) -> DeliveryView:
+    """Return a delivery with those of these attempts, and of what was told, that are its own."""
+    return DeliveryView(
+        **_typed(row, instants=_DELIVERY_INSTANTS),
+        attempts=tuple(_attempt(each) for each in attempts if each["delivery_id"] == row["id"]),
+        feedback=tuple(_feedback(each) for each in told if each["delivery_id"] == row["id"]),
+    )
+
+
+def _feedback(row: Row) -> FeedbackView:
+    typed = _typed(row, ids=("delivery_id",), instants=("at", "recorded_at"))
+    del typed["delivery_id"]
+    return FeedbackView(**typed)
 
 
 def _attempt(row: Row) -> AttemptView:
@@ -75,12 +85,13 @@ def _attempt(row: Row) -> AttemptView:
     )
 
 
-def story(
+def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
     run_row: Row,
     context: Row,
     transitions: Sequence[Row],
     deliveries: Sequence[Row],
     attempts: Sequence[Row],
+    told: Sequence[Row],
     mail: Sequence[Row],
     late: Sequence[Row],
 ) -> Story:
@@ -92,7 +103,7 @@ def story(
         definition=_definition(context["definition"]),
         paused_at=instant(context["paused_at"]),
         transitions=tuple(transition(row) for row in transitions),
-        deliveries=tuple(delivery(row, attempts) for row in deliveries),
+        deliveries=tuple(delivery(row, attempts, told) for row in deliveries),
         mail=(
             *(_mail(row, row["number"], row["consumed_by"]) for row in mail),
             *(_mail(row, None, None) for row in late),

@@ -4,7 +4,6 @@ A lent connection is never begun, committed or rolled back here. Our errors carr
 whichever connection; what the database says beyond them stays the driver's.
 """
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -38,7 +37,10 @@ def run(database: SyncDatabase, call: Call[_T], connection: object | None = None
         if connection is None:
             return _ask(database, call)
         check_lent(connection)
-        return call.read([_ask_lent(connection, each) for each in call.statements])
+        found: list[list[Row]] = []
+        for each in call.statements:
+            found.append(_ask_lent(connection, each) if call.asks(found) else [])
+        return call.read(found)
 
 
 def reach(database: SyncDatabase) -> None:
@@ -54,21 +56,23 @@ def reach(database: SyncDatabase) -> None:
 def _ask(database: SyncDatabase, call: Call[_T]) -> _T:
     for left in reversed(range(TRIES)):
         try:
-            return call.read(_ask_alone(database, call.statements))
+            return call.read(_ask_alone(database, call))
         except psycopg.Error as error:
             if error.sqlstate not in AGAIN or not left:
                 raise
     raise AssertionError("the last try returns or raises")
 
 
-def _ask_alone(database: SyncDatabase, statements: Sequence[Statement]) -> list[list[Row]]:
+def _ask_alone(database: SyncDatabase, call: Call[_T]) -> list[list[Row]]:
+    statements, found = call.statements, list[list[Row]]()
     if not statements:
-        return []
+        return found
     with database.lend() as own:
         if len(statements) == 1:
             return [_fetch_by_psycopg(own, statements[0])]
         own.execute("begin isolation level repeatable read read only")
-        found = [_fetch_by_psycopg(own, each) for each in statements]
+        for each in statements:
+            found.append(_fetch_by_psycopg(own, each) if call.asks(found) else [])
         own.execute("commit")
         return found
 

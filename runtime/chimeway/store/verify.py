@@ -49,6 +49,8 @@ _RUN_CHECKS: Final = (
     "verify_mailbox_numbering",
 )
 """Statements about runs that SQL alone can judge, and that take no other argument."""
+_FEEDBACK_CHECKS: Final = ("verify_feedback_unsent", "verify_feedback_verdict")
+"""The same, of what providers told: not asked of a schema that has no place for it."""
 _WALKS: Final = {
     "runs": ("verify_last_run", "verify_runs_page"),
     "events": ("verify_last_event", "verify_events_page"),
@@ -85,9 +87,12 @@ async def verify(
     tell = progress or _tell_nobody
     with in_our_words():
         catalogue = Catalogue(database)
+        checks = _RUN_CHECKS + (_FEEDBACK_CHECKS if await database.fetchval("verify_has_feedback") else ())
         async for runs in _pages(database, "runs", page):
             definitions = {name: await catalogue.get(*name) for name in _names(runs)}
             async with _snapshot(database) as connection:
+                for name in checks:
+                    await _check(connection, name, findings, _ids(runs))
                 await _check_runs(connection, _ids(runs), definitions, max_lateness, findings)
             tell(len(runs))
         async for events in _pages(database, "events", page):
@@ -109,8 +114,6 @@ async def _check_runs(
     max_lateness: timedelta,
     findings: Findings,
 ) -> None:
-    for name in _RUN_CHECKS:
-        await _check(connection, name, findings, ids)
     await _check(connection, "verify_overdue", findings, ids, max_lateness)
     await _check_folds(connection, ids, findings)
     await check_elapsed_waits(connection, ids, definitions, findings)

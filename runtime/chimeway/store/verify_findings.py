@@ -22,6 +22,8 @@ CHECKS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "attempt_numbering": ("I3", "a delivery's attempts are numbered 1 to n, and the delivery counts n"),
         "results_without_attempt": ("I3", "a provider call's result has an attempt row, written before it"),
         "sent_without_attempt": ("I3", "what was handed to a provider has an attempt row"),
+        "feedback_unsent": ("I3", "what a provider told is of a delivery that a provider was asked for"),
+        "feedback_verdict": ("I3", "a delivery is what the gravest event says that its provider told"),
         "after_end": ("I4", "a terminal state never changes"),
         "planned_after_end": ("I4", "nothing is planned for a run that has ended"),
         "open_after_stop": ("I4", "a stopped run has nothing left to send"),

@@ -94,8 +94,20 @@ class AttemptView:
 
 
 @dataclass(frozen=True, slots=True)
+class FeedbackView:
+    """What a provider told after it had taken a message; `at` is when it happened, as the source says."""
+
+    source: str
+    event_id: str
+    kind: str
+    at: datetime
+    detail: str | None
+    recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryView:
-    """A delivery and its attempts."""
+    """A delivery, its attempts, and what its provider told later."""
 
     id: UUID
     visit: int
@@ -115,6 +127,7 @@ class DeliveryView:
     created_at: datetime
     terminal_at: datetime | None
     attempts: tuple[AttemptView, ...]
+    feedback: tuple[FeedbackView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

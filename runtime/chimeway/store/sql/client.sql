@@ -31,7 +31,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
 select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempotency_key, e.id as event_id,
-       chimeway.clock() as now
+       chimeway.clock() as now, to_regclass('chimeway.delivery_feedback') is not null as has_feedback
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
@@ -66,6 +66,15 @@ select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_cla
     on x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
  where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by a.delivery_id, a.attempt_no;
+
+-- name: explain_feedback
+-- What providers told later of a run's messages, in the order in which it was recorded; not asked of a schema
+-- of the version before, which has no such table.
+select f.delivery_id, f.source, f.event_id, f.kind, f.at, f.detail, f.recorded_at
+  from chimeway.deliveries d
+  join chimeway.delivery_feedback f on f.delivery_id = d.id and f.shard = d.shard
+ where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
+ order by f.recorded_at, f.event_id;
 
 -- name: explain_mailbox
 -- What was said to a run, in the order of its numbers; never the payload.

@@ -95,6 +95,31 @@ select d.id, format('%s on %s without any attempt', d.status, d.channel) as fact
    and (d.status in ('dispatched','failed','succeeded') or d.failed_count > 0)
    and not exists (select from chimeway.delivery_attempts a where a.delivery_id = d.id);
 
+-- name: verify_has_feedback
+-- Whether the schema has what providers told; one of the version before has not.
+select to_regclass('chimeway.delivery_feedback') is not null;
+
+-- name: verify_feedback_unsent
+-- I3: what a provider told is of a delivery that a provider was asked for.
+select f.delivery_id as id, format('%s told %s of it, and it was never attempted', f.source, f.kind) as facts
+  from chimeway.deliveries d
+  join chimeway.delivery_feedback f on f.delivery_id = d.id
+ where d.run_id = any($1::uuid[])
+   and not exists (select from chimeway.delivery_attempts a where a.delivery_id = f.delivery_id);
+
+-- name: verify_feedback_verdict
+-- I3: a delivery is what the gravest event says that a provider told of it.
+select d.id, format('%s/%s, and a provider told %s', d.status, coalesce(d.suppression_reason, '-'), f.kind) as facts
+  from chimeway.deliveries d
+ cross join lateral (
+        select x.kind from chimeway.delivery_feedback x
+         where x.delivery_id = d.id and x.kind in ('delivered','failed','bounced')
+         order by array_position(array['bounced','failed','delivered'], x.kind) limit 1) f
+ where d.run_id = any($1::uuid[])
+   and (d.status, d.suppression_reason) is distinct from (
+        case f.kind when 'delivered' then 'succeeded' else 'cancelled' end,
+        case f.kind when 'bounced' then 'bounced' when 'failed' then 'permanent_failure' end);
+
 -- name: verify_after_end
 -- I4: a terminal state is the last one.
 select t.run_id as id, format('%s (%s) after it was %s', n.reason, n.to_state, t.to_state) as facts
