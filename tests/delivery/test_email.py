@@ -163,6 +163,7 @@ async def test_accepted() -> None:
     assert mail["Date"].datetime == NOW
     assert mail["Message-ID"] == f"<{message().delivery_id}@chimeway>"
     assert mail["X-Chimeway-Delivery"] == message().delivery_id
+    assert mail["X-PM-Metadata-chimeway-delivery"] == message().delivery_id
     assert mail.get_content_type() == "multipart/alternative"
     text, html = mail.iter_parts()
     assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")

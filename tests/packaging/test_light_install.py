@@ -82,7 +82,7 @@ IMPORTS = {
     "from chimeway.testing import SyncHarness": ("jinja2", "testing"),
     "from chimeway import Engine": ("jinja2", "daemon"),
     "import chimeway; chimeway.Engine": ("jinja2", "daemon"),
-    RUNNING: ("jinja2", "daemon"),
+    RUNNING: ("pydantic_settings", "daemon"),
 }
 
 

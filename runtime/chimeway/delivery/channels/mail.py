@@ -50,6 +50,8 @@ def composed(message: Message, from_address: str, now: datetime, *, reply_to: st
         mail["Date"] = format_datetime(now)
         mail["Message-ID"] = f"<{message.delivery_id}@chimeway>"
         mail["X-Chimeway-Delivery"] = message.delivery_id
+        # Postmark takes it off, and hands it back with all that it tells later, as it does no other header.
+        mail["X-PM-Metadata-chimeway-delivery"] = message.delivery_id
         _put_parts(mail, message)
         return Mail(
             sender.addr_spec, recipient.addr_spec, _unsubscribing(message.unsubscribe_url) + mail.as_bytes()
