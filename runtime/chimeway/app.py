@@ -223,9 +223,12 @@ class App:
             # Not at the top: the light install declares, and has no daemon.
             from chimeway.daemon.inside import inside  # noqa: PLC0415
             from chimeway.settings import Settings  # noqa: PLC0415
+        chosen = Settings(database_url=dsn, **settings)
+        direct = chosen.direct_database_url
+        past = None if direct is None else direct.get_secret_value()
         async with (
-            inside(Settings(database_url=dsn, **settings), self.declared) as node,
-            Chimeway.connect(node.database.url) as chimeway,
+            inside(chosen, self.declared) as node,
+            Chimeway.connect(node.database.url, direct_dsn=past) as chimeway,
         ):
             yield chimeway
 

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,6 +12,7 @@ import pytest
 
 from chimeway import Chimeway, InboxCounts, InvalidInput
 from chimeway.limits import INBOX_MARKED_AT_ONCE
+from kit.waiting import DEADLINE_S
 from store.inboxes import FILL, Place, place_on
 from store.plain_sql import blocked, contents, plain
 
@@ -183,9 +185,16 @@ async def test_counts_are_right_whoever_writes(place: Place) -> None:
                 counts = await box.counts()
                 assert 0 <= counts.unseen <= counts.unread <= len(items)
 
-        async with asyncio.TaskGroup() as group:
-            for seed in range(WRITERS):
-                group.create_task(write(seed))
+        async with aclosing(client.inbox("ada").changes()) as changes:
+            await anext(changes)
+            async with asyncio.TaskGroup() as group:
+                for seed in range(WRITERS):
+                    group.create_task(write(seed))
+            await place.inbox.mark_unarchived(items[0]), await place.inbox.mark_unseen(items[0])
+            last = await place.inbox.counts()
+            async with asyncio.timeout(DEADLINE_S):
+                while (change := await anext(changes)).unread != last.unread or change.unseen != last.unseen:
+                    pass
     rows = (await place.inbox.list(limit=1_000)).items
     counts = await place.inbox.counts()
     assert counts.unseen == sum(item.seen_at is None for item in rows)

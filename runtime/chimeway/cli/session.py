@@ -31,15 +31,23 @@ def run(database_url: str | None, act: Callable[[Chimeway], Awaitable[_T]]) -> _
         DatabaseUnavailable: nothing answers there.
         ChimewayError: what `act` raised.
     """
-    return asyncio.run(_with_client(Settings(database_url=database_url), act))
+    settings = Settings(database_url=database_url)
+    # What the settings name beside another database is no way to this one.
+    direct = settings.direct_database_url if database_url is None else None
+    past = None if direct is None else direct.get_secret_value()
+    return asyncio.run(_with_client(settings, past, act))
 
 
-async def _with_client(settings: Settings, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
+async def _with_client(
+    settings: Settings, direct_url: str | None, act: Callable[[Chimeway], Awaitable[_T]]
+) -> _T:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_meant(settings))
         try:
             async with asyncio.timeout(_CONNECT_S):
-                client = await stack.enter_async_context(Chimeway.connect(url, pool_size=4))
+                client = await stack.enter_async_context(
+                    Chimeway.connect(url, pool_size=4, direct_dsn=direct_url)
+                )
         except TimeoutError:
             raise DatabaseUnavailable(f"nothing answered within {_CONNECT_S:g} s") from None
         with in_our_words():
