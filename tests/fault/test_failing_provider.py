@@ -79,7 +79,7 @@ async def _played(storm: Storm, url: str, folder: Path) -> AsyncIterator[tuple[F
                     lambda least=enough: _ended(rows, least),
                     f"{enough} have ended",
                     deadline_s=120,
-                    every_s=0.01,
+                    every_s=0.1,
                 )
                 daemon.kill()
         async with running_daemon(url, made, **settings) as daemon:
