@@ -56,6 +56,15 @@ async def test_help_imports_no_more_than_it_needs() -> None:
         assert f"'{heavy}'" not in out.decode()
 
 
+async def test_a_check_of_definitions_imports_no_node() -> None:
+    """It is run at each keystroke of somebody: what renders is imported where templates are named."""
+    code = "import sys, chimeway.cli.workflow; print(sorted(sys.modules))"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    out, _ = await process.communicate()
+    for heavy in ("chimeway.app", "chimeway.daemon", "jinja2"):
+        assert f"'{heavy}'" not in out.decode()
+
+
 async def test_check_prints_faults_as_a_compiler_does(tmp_path: Path) -> None:
     """All faults at once, each with file, line, code and place; the exit code says whether there are any."""
     (tmp_path / "faulty.yaml").write_text(FAULTY)

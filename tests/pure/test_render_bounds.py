@@ -1,5 +1,6 @@
 """What templates cannot do: fill the memory, run for ever, get out, or keep something for the next reader."""
 
+import sys
 import time
 from typing import Any
 
@@ -166,6 +167,25 @@ def test_blocks_in_an_include_are_written_where_they_stand() -> None:
     assert templates.render("k", "sms", {}) == Rendered("", "<i>", None)
     assert templates.render("more", "sms", {}) == Rendered("", "B", None)
     assert templates.render("less", "sms", {}) == RenderFault("less.sms.j2 has no block body")
+
+
+@pytest.mark.parametrize(("name", "most"), [("plain", 60), ("set", 80), ("derived", 110)])
+def test_a_small_message_costs_few_calls(name: str, most: int) -> None:
+    """In-app messages are made within decisions: bounds and locales must not be what takes the time."""
+    blocks = "{% block subject %}{{ by }} wrote{% endblock %}{% block body %}{{ title }}{% endblock %}"
+    sources = {
+        "plain.in_app.j2": blocks,
+        "set.in_app.j2": "{% set by = by %}" + blocks,
+        "derived.in_app.j2": "{% extends 'plain.in_app.j2' %}{% block body %}{{ super() }}!{% endblock %}",
+    }
+    templates = Templates(sources)
+    calls: list[str] = []
+    for profile in (None, lambda _frame, event, _of: calls.append(event)):  # compiled first, then counted
+        sys.setprofile(profile)
+        made = templates.render(name, "in_app", {"by": "Eve", "title": "Plans"}, "pt-BR")
+        sys.setprofile(None)
+        assert isinstance(made, Rendered)
+    assert calls.count("call") <= most, calls.count("call")
 
 
 def test_a_fault_quotes_no_key_or_name_that_is_data() -> None:

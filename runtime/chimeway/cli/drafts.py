@@ -19,14 +19,10 @@ from chimeway.cli.reading_files import (
     named,
     plain_data,
 )
-from chimeway.cli.rendering import renderers
 from chimeway.cli.tables import print_table
-from chimeway.cli.templating import as_object
 from chimeway.progression.rehearse import Rehearsal
 from chimeway.progression.rehearse import rehearse as play
 from chimeway.progression.snapshot import LIVE
-from chimeway.render.check import check as find
-from chimeway.render.check import wanted_by
 from chimeway.render.findings import Finding
 from chimeway.workflow.encode import digest
 from chimeway.workflow.parse import Checked
@@ -54,7 +50,7 @@ def check(
     warnings += sum(1 for one in rendering if one.severity == "warning")
     if as_json:
         definitions = [_checked(name, checked) for name, checks in found.items() for checked in checks]
-        told = {} if templates is None else {"templates": [as_object(one) for one in rendering]}
+        told = {} if templates is None else {"templates": [one.as_json() for one in rendering]}
         print_json({"definitions": definitions, **told, "errors": errors, "warnings": warnings})
     else:
         for name, checks in found.items():
@@ -90,8 +86,9 @@ def rehearse(
 
 def _rendering(templates: Path, each: list[Checked]) -> list[Finding]:
     """Return what is wrong with the messages of these definitions; other workflows may use the rest."""
-    wanted = [one for checked in each if checked.definition for one in wanted_by(checked.definition)]
-    found = find(renderers(templates, None), wanted).findings
+    from chimeway.cli.templating import found_for  # noqa: PLC0415  (a node's parts, which take a while)
+
+    found = found_for([checked.definition for checked in each if checked.definition], templates)
     return [one for one in found if one.code not in {"unused_template", "unused_function"}]
 
 

@@ -1,7 +1,7 @@
 """`chimeway templates`: whether each message of some workflows can be made."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from chimeway.render.findings import Finding
 from chimeway.store import definitions
 from chimeway.store.definitions import Stored
 from chimeway.workflow.build import schema_of
+from chimeway.workflow.definition import Definition
 
 app = typer.Typer(
     name="templates", help="Check templates against the messages of workflows.", rich_markup_mode=None
@@ -71,6 +72,12 @@ def check(
     sys.exit(1 if found.errors else 0)
 
 
+def found_for(drafts: Iterable[Definition], templates: Path) -> list[Finding]:
+    """Return what is wrong with a folder's templates of the messages of these definitions."""
+    wanted = [one for definition in drafts for one in wanted_by(definition)]
+    return find(renderers(templates, None), wanted).findings
+
+
 def _in_files(path: Path | None) -> Iterator[Wanted]:
     if path is None:
         return
@@ -112,18 +119,10 @@ def _registered(database_url: str | None) -> list[Stored]:
 def _for_programs(found: Checked) -> Mapping[str, Any]:
     return {
         "messages": found.messages,
-        "findings": [as_object(one) for one in found.findings],
+        "findings": [one.as_json() for one in found.findings],
         "errors": len(found.errors),
         "warnings": len(found.findings) - len(found.errors),
     }
-
-
-def as_object(one: Finding) -> dict[str, Any]:
-    """Return a finding as programs are told it."""
-    return {
-        "severity": one.severity, "code": one.code, "template": one.template, "line": one.line,
-        "render_key": one.render_key, "channel": one.channel, "message": one.message, "steps": one.steps,
-    }  # fmt: skip
 
 
 def _summary(found: Checked, templates: int) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 Severity: TypeAlias = Literal["error", "warning"]
 _SHOWN: Final = 2
@@ -58,6 +58,14 @@ class Finding:
         where = self.template or f"{self.render_key} on {self.channel or 'every channel'}"
         line = "" if self.line is None else f":{self.line}"
         return f"{where}{line}: {self.severity}[{self.code}] {self.message}{self._whom()}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as programs are told it."""
+        return {
+            "severity": self.severity, "code": self.code, "template": self.template, "line": self.line,
+            "render_key": self.render_key, "channel": self.channel, "message": self.message,
+            "steps": self.steps,
+        }  # fmt: skip
 
     def _whom(self) -> str:
         if not self.steps:

@@ -7,11 +7,14 @@ pt, then the plain one. What is no tag is no locale, and gets the plain one.
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 SUFFIX: Final = ".j2"
 _TAG: Final = re.compile(r"[a-z]{2,8}(?:-[a-z0-9]{1,8})*")
 _LONGEST: Final = 64
+_REMEMBERED: Final = 1_000
+"""Of how many locales the tags are kept: readers have few, and each message asks."""
 Tags: TypeAlias = tuple[str, ...]
 """What is looked for, the most particular first; none: the plain one alone."""
 
@@ -26,6 +29,11 @@ def tag_of(locale: object) -> str | None:
 
 def tags_of(locale: object) -> Tags:
     """Return the tags to look for, for a reader of this locale: `zh-hant-tw`, `zh-hant`, `zh`."""
+    return _tags(locale) if isinstance(locale, str) and len(locale) <= _LONGEST else ()
+
+
+@lru_cache(_REMEMBERED)
+def _tags(locale: str) -> Tags:
     tag = tag_of(locale)
     found: list[str] = []
     while tag:

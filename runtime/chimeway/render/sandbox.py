@@ -55,6 +55,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._variants = variants
         self.required: Final[set[tuple[str | None, str]]] = set()
         """Template and name of the blocks that whoever extends it must fill."""
+        self.idle: Final[set[str | None]] = set()
+        """Templates that do nothing outside their blocks: of most small ones only blocks need be run."""
         self.globals["range"] = self.bounded_range
         del self.globals["lipsum"]  # chance: the same data must give the same message
         del self.filters["random"]
@@ -71,10 +73,11 @@ class Sandbox(ImmutableSandboxedEnvironment):
         bounds.spend(1, characters)
         return True
 
-    def whole(self, context: Context) -> bool:
-        """Say whether a block is written where it stands: in an include. A message's own are asked for."""
+    @property
+    def root(self) -> Context | None:
+        """Return what the template of the part that is being made runs in, and not its includes."""
         part = bounds.budget.get()
-        return part is None or part.root is not context
+        return None if part is None else part.root
 
     def weighed(self, made: Any) -> Any:
         """Count a value that an expression made."""
@@ -133,6 +136,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         """Make each loop count its turns, and each thing that is made of others be weighed."""
         template = super()._parse(source, name, filename)
+        if all(map(_is_idle, template.body)):
+            self.idle.add(name)
         for loop in list(template.find_all(nodes.For)):
             length = nodes.Const(sum(len(text.data) for text in loop.find_all(nodes.TemplateData)))
             turn = self.asked("turn", length, loop.lineno)
@@ -167,12 +172,13 @@ def _weigh(sandbox: Sandbox, node: nodes.Node) -> None:
 def _ask_for_blocks(sandbox: Sandbox, node: nodes.Node) -> None:
     """Let no block be written where it stands in a message's template: each is asked for, once.
 
-    What a block counts in a `namespace` of its template would else be counted twice.
+    What a block counts in a `namespace` of its template would else be counted twice. In includes they stand.
     """
     for _, value in node.iter_fields():
         for place, one in enumerate(value if isinstance(value, list) else []):
             if isinstance(one, nodes.Block):
-                test = sandbox.asked("whole", nodes.ContextReference(), one.lineno)
+                elsewhere = [nodes.Operand("ne", nodes.EnvironmentAttribute("root"))]
+                test = nodes.Compare(nodes.ContextReference(), elsewhere, lineno=one.lineno)
                 value[place] = nodes.If(test, [one], [], [], lineno=one.lineno)
             elif isinstance(one, nodes.Node):
                 _ask_for_blocks(sandbox, one)
@@ -186,6 +192,13 @@ def _counted(sandbox: Sandbox, parent: nodes.Node, node: nodes.Node) -> nodes.No
     if isinstance(node, nodes.List | nodes.Dict) or (isinstance(node, nodes.Tuple) and node.ctx == "load"):
         return node if _is_constant(node) else sandbox.asked("weighed", node, node.lineno)
     return node
+
+
+def _is_idle(node: nodes.Node) -> bool:
+    """Say whether a statement is a block, or text between blocks."""
+    if isinstance(node, nodes.Output):
+        return all(isinstance(one, nodes.TemplateData) for one in node.nodes)
+    return isinstance(node, nodes.Block)
 
 
 def _is_constant(node: nodes.Node) -> bool:

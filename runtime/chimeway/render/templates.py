@@ -12,13 +12,14 @@ a subject is one line, and null prints as nothing. What is not defined is a faul
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final
 
 from jinja2 import TemplateError, TemplateNotFound, UndefinedError
 from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.runtime import Context
 
 from chimeway.limits import MESSAGE_BYTES
 from chimeway.render.bounds import Budget, budget
@@ -93,13 +94,17 @@ class Templates:
     ) -> Rendered | RenderFault:
         """Render the blocks, each as what it is: HTML or plain."""
         marked_up = self._html if channel == "email" else self.plain
-        body = _part(marked_up, name, "body", context, tags)
+        context = {**self.plain.globals, **context}
+        body, there = _part(marked_up, name, "body", context, tags)
         if body is None:
             return RenderFault(f"{name} has no block body")
-        subject = _part(self.plain, name, "subject", context, tags)
+        subject, text = (
+            _part(self.plain, name, block, context, tags)[0] if block in there else None
+            for block in ("subject", "text")
+        )
         if subject is None and channel in WITH_SUBJECT:
             return RenderFault(f"{name} has no block subject")
-        return finished(name, channel, subject, body, _part(self.plain, name, "text", context, tags))
+        return finished(name, channel, subject, body, text)
 
     def _others(self, plain: str) -> str:
         """Say for whom there is a template, where there is none for everybody."""
@@ -127,22 +132,31 @@ class Templates:
         return word if known else "(a name made of data)"
 
 
-def _part(sandbox: Sandbox, name: str, block: str, names: Mapping[str, Any], tags: Tags) -> str | None:
-    """Render a block, the most derived one, as if there were no other; None when there is none."""
+def _part(
+    sandbox: Sandbox, name: str, block: str, names: dict[str, Any], tags: Tags
+) -> tuple[str | None, Container[str]]:
+    """Render a block, the most derived one, as if there were no other; say which blocks there are.
+
+    The text is None when there is no such block.
+    """
     part = Budget(tags)
     spent = budget.set(part)
     try:
         template = sandbox.get_template(name)
-        part.root = template.new_context(dict(names))
+        is_idle = name in sandbox.idle
+        # Made here, for `new_context` would copy all the names once more, in each of the parts.
+        part.root = Context(sandbox, names, name, template.blocks, sandbox.globals)
         # The root is run for what it does, not for what it writes: it resolves `extends` and makes
         # the template's own imports and `set`s known to its blocks.
-        _joined(template.root_render_func(part.root))
-        found = part.root.blocks.get(block)
+        if not is_idle:
+            _joined(template.root_render_func(part.root))
+        there = part.root.blocks
+        found = there.get(block)
         if not found:
-            return None
+            return None, there
         if len(found) == 1 and (found[0].__globals__.get("name"), block) in sandbox.required:
-            return None
-        return _joined(found[0](part.root)).strip()
+            return None, there
+        return _joined(found[0](part.root)).strip(), there
     finally:
         budget.reset(spent)
 
