@@ -3,7 +3,7 @@
 import asyncio
 import email.policy
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -24,7 +24,9 @@ from chimeway.delivery.channel import (
     UnknownOutcome,
     classify,
 )
+from chimeway.delivery.channels import smtp_connections
 from chimeway.delivery.channels.email import EmailChannel
+from chimeway.delivery.channels.places import a_place
 from chimeway.delivery.channels.smtp_server import SmtpServer, smtp_server
 from chimeway.errors import InvalidSettings
 
@@ -342,21 +344,81 @@ async def test_broken_dialogues(replies: list[bytes], failure: type[Exception]) 
     assert type(caught.value) is failure
 
 
-@pytest.mark.parametrize(
-    "replies",
-    [
-        [],
-        [b"220 hi\r\n"],
-        [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n"],
-        [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n"],
-    ],
-)
-async def test_hanging_server(replies: list[bytes]) -> None:
-    """Wherever the server falls silent, the send ends in time, as a timeout."""
-    async with scripted(*replies, then_hang=True) as port:
-        with pytest.raises(TimeoutError) as caught:
+GREETED = [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n"]
+
+
+@pytest.mark.parametrize("said", [0, 1, 2, 3, 5])
+async def test_hanging_server(said: int) -> None:
+    """Wherever the server falls silent, the send ends in time: a timeout only once it may have the mail."""
+    async with scripted(*GREETED[:said], then_hang=True) as port:
+        with pytest.raises((TransientFailure, TimeoutError)) as caught:
             await send_by(port, timeout_s=0.2)
-    assert classify(caught.value) == "timeout"
+    assert classify(caught.value) == ("timeout" if said == 5 else "transient")
+
+
+@pytest.mark.parametrize("answer", ["200 ok", "252 perhaps", "354 go on", "100 x", "600 x", "999 x", "000 x"])
+async def test_neither_yes_nor_no(answer: str) -> None:
+    """Once the mail is handed over, what is neither 250 nor a refusal does not say that it was refused."""
+    async with scripted(*GREETED, answer.encode() + b"\r\n") as port:
+        with pytest.raises(UnknownOutcome):
+            await send_by(port)
+    async with scripted(*GREETED[:3], answer.encode() + b"\r\n") as port:
+        with pytest.raises(TransientFailure):
+            await send_by(port)
+
+
+async def test_a_server_that_refuses_to_be_greeted() -> None:
+    """It is not one that takes no mail of our sender."""
+    no = b"550 5.7.1 go away\r\n"
+    async with scripted(b"220 hi\r\n", no, no) as port:
+        with pytest.raises(TransientFailure):
+            await send_by(port)
+
+
+async def test_a_refusal_holds_whatever_comes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that refuses and then falls silent has refused."""
+    monkeypatch.setattr(smtp_connections, "_FAREWELL_S", 0.2)
+    async with scripted(*GREETED[:3], b"550 5.1.1 no such user\r\n", then_hang=True) as port:
+        with pytest.raises(Bounced):
+            await send_by(port, timeout_s=0.15)
+
+
+async def test_a_mail_given_up_is_not_handed_over_after_all() -> None:
+    """A server that stops reading, and goes on after all, does not find what had counted as not sent."""
+    given_up, read = asyncio.Event(), asyncio.get_running_loop().create_future()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in GREETED:
+            writer.write(reply)
+            if reply != GREETED[-1]:
+                await reader.readline()
+        await given_up.wait()
+        rest = b""
+        with suppress(ConnectionError):
+            while piece := await reader.read(65_536):
+                rest = (rest + piece)[-100:]
+        read.set_result(rest)
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    async with server, asyncio.timeout(10):
+        url = f"smtp://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with EmailChannel(url, SENDER, 0.5, clock=ManualClock(NOW)) as channel:
+            with pytest.raises(TimeoutError):
+                await channel.send(message(text=f"{'y' * 70}\n" * 150_000))
+            given_up.set()
+            assert not (await read).endswith(b"\r\n.\r\n")
+
+
+async def test_who_waits_for_a_connection_has_sent_nothing() -> None:
+    """Behind sends that hang nobody waits for long; then another provider may be asked."""
+    places = asyncio.Semaphore(1)
+    async with a_place(places, 0.01):
+        with pytest.raises(TransientFailure):
+            async with a_place(places, 0.01):
+                pass
+    async with a_place(places, 0.01):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -94,3 +94,57 @@ def test_lines_are_short_and_seven_bit() -> None:
     text, html = mail.iter_parts()
     assert text.get_content().strip() == "y" * 5_000
     assert html.get_content().strip().count("\u4f60") == 5_000
+
+
+INJECTING = "=?utf-8?q?a=0D=0ABcc:_all=40example.org=0D=0A?="
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        INJECTING,
+        f"Ada wrote {INJECTING} today",
+        "=?utf-8?b?DQpCY2M6IGFsbEBleGFtcGxlLm9yZw==?=",
+        "a" * 2_000,
+        f"{'a' * 80}=?utf-8?q?b?=",
+        "  two  blanks  ",
+        "a\x07b",
+        "\U0001f600" * 100,
+        "",
+    ],
+)
+def test_a_subject_arrives_as_it_is(subject: str) -> None:
+    """Whatever strangers wrote into it, also an encoded word, is read as it was written, and no more."""
+    content, mail = made(subject=subject)
+    assert mail["Subject"] == subject
+    assert mail.keys() == made()[1].keys()
+    assert max(len(line) for line in content.split(b"\r\n")) < 100
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        '"a\tb"@example.org',
+        "a@[\\]]",
+        "a@[]",
+        "a@[",
+        "a@example.org?x",
+        "a@b/c",
+        f"{INJECTING}@example.org",
+        f'"{INJECTING}"@example.org',
+        f'"x {INJECTING}"@example.org',
+        f"a@{INJECTING}",
+    ],
+)
+def test_odd_addresses_are_refused(address: str) -> None:
+    """What could not be said to a server as it stands, or could be read in two ways, is no address."""
+    with pytest.raises(PermanentFailure):
+        made(address=address)
+
+
+@pytest.mark.parametrize(
+    "address", ['"a b"@example.org', "a%b@example.org", "a+b@[192.0.2.1]", '"x> "@example.org', "a@b_c"]
+)
+def test_unusual_addresses_are_said_as_they_are(address: str) -> None:
+    """Quotes, percent signs and bare addresses are no fault."""
+    assert made(address=address)[1]["To"] == address

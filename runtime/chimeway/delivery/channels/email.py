@@ -9,13 +9,13 @@ One `send` is one message to one address: MAIL, RCPT, DATA, each step's refusal 
 | STARTTLS, AUTH         | 5xx, not offered                     | `ConfigurationFailure` |
 | anywhere               | 4xx that asks for fewer messages     | `RateLimited`          |
 | anywhere               | any other 4xx                        | `TransientFailure`     |
-| anywhere before DATA   | connection lost, nonsense            | `TransientFailure`     |
+| anywhere before DATA   | lost, nonsense, none in `timeout_s`  | `TransientFailure`     |
 | MAIL                   | 5xx, but not 552 (too large)         | `ConfigurationFailure` |
 | RCPT                   | 550, 551, 553, but not for policy    | `Bounced`              |
 | MAIL 552, RCPT, DATA   | any other 5xx                        | `PermanentFailure`     |
 | DATA                   | 5xx that names the address (5.1.x)   | `Bounced`              |
-| DATA                   | connection lost, nonsense            | `UnknownOutcome`       |
-| anywhere               | none within `timeout_s`              | TimeoutError           |
+| DATA                   | lost, nonsense, no 250, 4xx or 5xx   | `UnknownOutcome`       |
+| DATA                   | none within `timeout_s`              | TimeoutError           |
 
 A refusal for policy (enhanced status 5.7.x: relaying denied, sender blocked) says nothing about the
 address, so it is no bounce. SMTP has no code for "fewer, please", so a 4xx asks for that when its
@@ -36,7 +36,9 @@ from pydantic import Field
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Message, SendFailure, Sent
 from chimeway.delivery.channels.mail import composed
-from chimeway.delivery.channels.smtp_connections import Connections, Keeping, hand_over
+from chimeway.delivery.channels.places import a_place
+from chimeway.delivery.channels.smtp_answers import failure
+from chimeway.delivery.channels.smtp_connections import Connections, Keeping, drop, hand_over
 from chimeway.delivery.channels.smtp_server import smtp_server
 from chimeway.delivery.channels.trust import trusting
 from chimeway.setting_kinds import Duration, Sender, SmtpUrl
@@ -59,8 +61,8 @@ class Options(TableOptions):
 class EmailChannel:
     """Sends by one SMTP server. Use as an async context manager, so that connections are closed.
 
-    `timeout_s` bounds one send from the moment when fewer than `connections` others are under way;
-    waiting for that does not count: nothing has begun then.
+    `timeout_s` bounds one send from the moment when fewer than `connections` others are under way, and the
+    wait for that: then nothing has begun, and it is `TransientFailure`.
     """
 
     needs_address: ClassVar[bool] = True
@@ -126,18 +128,23 @@ class EmailChannel:
     async def send(self, message: Message) -> Sent:
         """Hand the message in; the answer is the server's text for it."""
         mail = composed(message, self._from_address, self._clock.now(), reply_to=self._reply_to)
-        async with self._places:
-            async with asyncio.timeout(self._timeout_s):
-                line = await self._connections.begin(mail.sender)
-                try:
-                    reply = await hand_over(line.smtp, mail.recipient, mail.content)
-                except SendFailure as refusal:
+        async with a_place(self._places, self._timeout_s):
+            line = None
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    line = await self._connections.begin(mail.sender)
+                    reply = await hand_over(line, mail.recipient, mail.content)
+            # Out of the deadline: what the server said holds, whatever becomes of the connection.
+            except SendFailure as refusal:
+                if line:
                     await self._connections.give_back_refused(line, refusal)
-                    raise
-                except BaseException:
-                    line.smtp.close()
-                    raise
-            # Out of the deadline: the message is taken, whatever becomes of the connection.
+                raise
+            except BaseException as error:
+                if line:
+                    drop(line.smtp)
+                if isinstance(error, TimeoutError):
+                    raise failure(line.stage if line else "connect", error) from None
+                raise
             await self._connections.give_back(line)
         return Sent(provider_reference=reply[:200])
 

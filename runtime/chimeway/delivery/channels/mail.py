@@ -3,6 +3,9 @@
 Where there is HTML and text it is `multipart/alternative`, the text first; where there is no text,
 HTML alone: an empty text would be what some people are shown. Everything is 7 bit.
 
+A subject holds what strangers wrote. Python's library decodes an encoded word (`=?utf-8?q?a=0D=0ABcc:...?=`)
+in what it is to write, line ends too, and writes that: a header of their own. So the subject is written here.
+
 `List-Unsubscribe` stands there only when the message names an URL for it, and the header by which a
 mailbox unsubscribes with one click (RFC 8058) only when that URL is https, as the RFC wants.
 """
@@ -10,6 +13,7 @@ mailbox unsubscribes with one click (RFC 8058) only when that URL is https, as t
 import re
 from datetime import datetime
 from email.errors import MessageError
+from email.header import Header
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -21,6 +25,9 @@ import idna
 from chimeway.delivery.channel import ConfigurationFailure, Message, PermanentFailure
 
 _POLICY: Final = SMTP_POLICY.clone(cte_type="7bit")  # not every server takes 8 bits
+_PLAIN: Final = re.compile(r"[!-~]{1,70}(?: [!-~]{1,70})*")
+_LOCAL: Final = re.compile(r"(?!.*=\?)[ -~]+")  # no encoded word: see above
+_DOMAIN: Final = re.compile(r"[A-Za-z0-9_.-]+|\[[A-Za-z0-9.:]+\]")
 _UNSUBSCRIBE: Final = re.compile(r"(?P<scheme>https?://|mailto:)[!-;=?-~]{1,900}", re.IGNORECASE)
 
 
@@ -44,20 +51,18 @@ def composed(message: Message, from_address: str, now: datetime, *, reply_to: st
     mail = EmailMessage(policy=_POLICY)
     sender = _put_sender(mail, from_address, reply_to)
     try:
-        recipient = _ascii(Address(addr_spec=message.address or ""))
+        recipient = _recipient(message.address or "")
         mail["To"] = recipient
-        mail["Subject"] = message.subject
         mail["Date"] = format_datetime(now)
         mail["Message-ID"] = f"<{message.delivery_id}@chimeway>"
         mail["X-Chimeway-Delivery"] = message.delivery_id
         # Postmark takes it off, and hands it back with all that it tells later, as it does no other header.
         mail["X-PM-Metadata-chimeway-delivery"] = message.delivery_id
         _put_parts(mail, message)
-        return Mail(
-            sender.addr_spec, recipient.addr_spec, _unsubscribing(message.unsubscribe_url) + mail.as_bytes()
-        )
-    except (ValueError, MessageError, IndexError) as error:
-        # Not chained: these errors quote the address. (IndexError: the parser's own, for "".)
+        head = _subject(message.subject) + _unsubscribing(message.unsubscribe_url)
+        return Mail(sender.addr_spec, recipient.addr_spec, head + mail.as_bytes())
+    except (ValueError, MessageError) as error:
+        # Not chained: these errors quote the address.
         raise PermanentFailure(f"address or headers are not valid ({type(error).__name__})") from None
 
 
@@ -83,15 +88,35 @@ def _put_sender(mail: EmailMessage, from_address: str, reply_to: str | None) -> 
         raise ConfigurationFailure("the sender is not one e-mail address") from error
 
 
+def _recipient(address: str) -> Address:
+    try:
+        return _ascii(Address(addr_spec=address))
+    except Exception:  # noqa: BLE001  (its parser raises what it happens to, such as AttributeError for "a@[")
+        raise ValueError("no address") from None
+
+
 def _ascii(address: Address) -> Address:
     """Return the address as every server understands it; a local part beyond ASCII has no such."""
     if not address.username or not address.domain:
         raise ValueError("an address has two sides")
-    address.username.encode("ascii")
+    if not _LOCAL.fullmatch(address.username):
+        raise ValueError("a local part is of printable ASCII, and no encoded word")
     domain = address.domain
     if not domain.isascii():  # not by Python's codec: to it a sharp s is ss, which is another's domain
         domain = idna.encode(domain, uts46=True).decode("ascii")
+    if not _DOMAIN.fullmatch(domain):
+        raise ValueError("a domain is a name, or an address in brackets")
     return Address(address.display_name, address.username, domain)
+
+
+def _subject(text: str) -> bytes:
+    """Return the header: what is not plain goes in encoded words, an encoded word of others' too."""
+    if "\r" in text or "\n" in text:
+        raise ValueError("a subject is one line")
+    plain = _PLAIN.fullmatch(text) and "=?" not in text
+    header = Header(text, "us-ascii" if plain else "utf-8", maxlinelen=76, header_name="Subject")
+    folded = header.encode(linesep="\r\n")
+    return f"Subject: {folded}\r\n".encode("ascii")
 
 
 def _unsubscribing(url: str | None) -> bytes:

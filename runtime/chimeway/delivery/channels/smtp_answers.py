@@ -34,8 +34,12 @@ _OF_ONE_MAILBOX: Final = frozenset({"1", "2"})
 def failure(stage: Stage, error: Exception) -> SendFailure | TimeoutError:
     """Return what the table says of an exception at a stage."""
     match error:
-        case TimeoutError():
+        case TimeoutError() if stage == "data":
             return TimeoutError(f"no answer at {stage}")
+        case TimeoutError():
+            return TransientFailure(f"no answer at {stage}")
+        case aiosmtplib.SMTPHeloError():
+            return _refusal("connect", error.code, error.message)
         case aiosmtplib.SMTPResponseException():
             return _refusal(stage, error.code, error.message)
         case _ if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
@@ -44,7 +48,9 @@ def failure(stage: Stage, error: Exception) -> SendFailure | TimeoutError:
             return UnknownOutcome("the connection was lost while the content was handed over")
         case OSError():
             return TransientFailure(f"the connection was lost at {stage}")
-        case _ if stage in {"starttls", "auth"}:
+        case _ if stage == "data":
+            return UnknownOutcome(f"{type(error).__name__} at {stage}")
+        case aiosmtplib.SMTPException() if stage in {"starttls", "auth"}:
             return ConfigurationFailure(f"the server does not offer {stage}")
         case _:
             return TransientFailure(f"{type(error).__name__} at {stage}")
@@ -56,9 +62,9 @@ def _refusal(stage: Stage, code: int, text: str) -> SendFailure:
     subject = found[1] if found else None
     told: dict[str, Any] = {"stage": stage, "smtp_code": code, "smtp_text": text[:200]}
     said = f"the server answered {code} at {stage}"
-    if code < 0:
+    if not 400 <= code < 600:  # no refusal, and not the yes that belongs here
         return (UnknownOutcome if stage == "data" else TransientFailure)(said, **told)
-    if 400 <= code < 500 and subject not in _OF_ONE_MAILBOX and _TOO_MANY.search(text[:500]):
+    if code < 500 and subject not in _OF_ONE_MAILBOX and _TOO_MANY.search(text[:500]):
         return RateLimited(None, f"{said}: fewer messages, please", **told)
     if code < 500 or stage == "connect":
         return TransientFailure(said, **told)

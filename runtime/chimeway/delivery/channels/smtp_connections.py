@@ -6,6 +6,7 @@ likes. What was closed from the other side shows itself at MAIL, before anything
 is replaced once by a fresh one.
 """
 
+import asyncio
 import ssl
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,9 +34,10 @@ class Keeping:
 
 @dataclass(slots=True)
 class Line:
-    """An open connection, what it has carried, and since when it lies idle."""
+    """An open connection, how far its message is, what it has carried, and since when it lies idle."""
 
     smtp: SMTP
+    stage: Stage = "mail"
     carried: int = 0
     since: float = 0.0
 
@@ -94,7 +96,7 @@ class Connections:
                 line.since = self._clock.monotonic()
                 self._idle.append(line)
             else:
-                line.smtp.close()
+                drop(line.smtp)
 
     async def leave(self) -> None:
         """Say good-bye on all that are idle, briefly."""
@@ -105,7 +107,7 @@ class Connections:
         oldest = self._clock.monotonic() - self._keeping.idle_s
         for line in [one for one in self._idle if one.since < oldest]:
             self._idle.remove(line)
-            line.smtp.close()
+            drop(line.smtp)
 
     async def _connected(self) -> SMTP:
         """Open a connection, with TLS and log-in as the URL says."""
@@ -128,40 +130,46 @@ class Connections:
             if server.username is not None:
                 stage = "auth"
                 await smtp.login(server.username, server.password or "")
-        except (aiosmtplib.SMTPException, OSError) as error:
-            smtp.close()
-            raise failure(stage, error) from error
-        except BaseException:
-            smtp.close()
+        except BaseException as error:
+            drop(smtp)
+            if isinstance(error, Exception):
+                raise failure(stage, error) from error
             raise
         self._local_hostname = smtp.local_hostname
         return smtp
 
 
-async def hand_over(smtp: SMTP, recipient: str, content: bytes) -> str:
+async def hand_over(line: Line, recipient: str, content: bytes) -> str:
     """Name the recipient and hand the content over; return the server's text."""
-    stage: Stage = "rcpt"
+    line.stage = "rcpt"
     try:
-        await smtp.rcpt(recipient)
-        stage = "data"
-        return (await smtp.data(content)).message
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise failure(stage, error) from error
+        await line.smtp.rcpt(recipient)
+        line.stage = "data"
+        return (await line.smtp.data(content)).message
+    except Exception as error:
+        raise failure(line.stage, error) from error
 
 
 async def _announce(smtp: SMTP, sender: str) -> None:
     """Begin a transaction. That the connection is gone is for the caller, who may have another."""
     try:
         await smtp.mail(sender)
-    except aiosmtplib.SMTPServerDisconnected:
-        smtp.close()
+    except BaseException as error:
+        drop(smtp)
+        if isinstance(error, Exception) and not isinstance(error, aiosmtplib.SMTPServerDisconnected):
+            raise failure("mail", error) from error
         raise
-    except (aiosmtplib.SMTPException, OSError) as error:
-        smtp.close()
-        raise failure("mail", error) from error
-    except BaseException:
-        smtp.close()
-        raise
+
+
+def drop(smtp: SMTP) -> None:
+    """Close at once.
+
+    Who only closes has what is not written yet written still: to a server that does not read for as long as
+    it likes, and to one that reads again a message that counts as not handed over.
+    """
+    if isinstance(smtp.transport, asyncio.WriteTransport):
+        smtp.transport.abort()
+    smtp.close()
 
 
 async def _leave(smtp: SMTP) -> None:
@@ -170,4 +178,4 @@ async def _leave(smtp: SMTP) -> None:
         with suppress(aiosmtplib.SMTPException, OSError):
             await smtp.quit(timeout=_FAREWELL_S)
     finally:
-        smtp.close()
+        drop(smtp)
