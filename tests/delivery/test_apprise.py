@@ -5,6 +5,7 @@ import inspect
 import logging
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -38,6 +39,8 @@ from chimeway.delivery.outward.networks import Networks
 from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.setting_tables import Place, read_table
 from chimeway.testing import Fault, FaultyHttp, Harness, HttpAnswer, rate_limit
+from chimeway.testing.faults import FaultKind
+from kit.certificates import ca_file, serving
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 LOOPBACK = ["127.0.0.0/8"]
@@ -417,3 +420,102 @@ def test_what_settings_say() -> None:
     channel = build(options, "chat", ManualClock(NOW))
     assert (channel.name, channel.needs_address, channel.limits.concurrency) == ("chat", True, 3)
     assert not AppriseChannel("ops", url="slack://a/b/c").needs_address
+
+
+@pytest.mark.parametrize("first", ["ok", "close_mid_reply", "rubbish"])
+async def test_what_came_before_the_last_request_counts(first: FaultKind) -> None:
+    """A part that may have arrived makes all of it uncertain, whatever became of the last one."""
+    async with FaultyHttp() as service, ready(schemes=["mmost"]) as channel:
+        service.fail_next(first, "error_500")
+        with pytest.raises(UnknownOutcome):
+            await channel.send(message(f"mmost://127.0.0.1:{service.port}/{TOKEN}/?channels=one,two"))
+
+
+class _RubbishOfTls(asyncio.Protocol):
+    """Takes a request over TLS, and answers with what is no TLS."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.below = transport._ssl_protocol._transport
+
+    def data_received(self, data: bytes) -> None:
+        if data.endswith(b"}"):
+            self.below.write(b"this is no TLS")
+
+
+async def test_tls_that_breaks_after_the_request_is_uncertain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a handshake that fails says that the service has nothing."""
+    loop = asyncio.get_running_loop()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(ca_file()))
+    server = await loop.create_server(_RubbishOfTls, "127.0.0.1", 0, ssl=serving("127.0.0.1"))
+    address = message(f"jsons://127.0.0.1:{server.sockets[0].getsockname()[1]}/")
+    async with server, ready(schemes=["jsons"]) as channel:
+        with pytest.raises(UnknownOutcome):
+            await channel.send(address)
+        monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+        with pytest.raises(TransientFailure, match="TLS"):
+            await channel.send(address)
+
+
+@pytest.mark.parametrize("url", ["json://nowhere.invalid/", "mailto://a:b@nowhere.invalid"])
+async def test_a_name_that_cannot_be_looked_up_may_be_later(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, and no message is lost for it; nor for a file that is looked into on the way."""
+    (tmp_path / ".netrc").write_text("machine here login a password b")
+    monkeypatch.setenv("NETRC", str(tmp_path / ".netrc"))
+    async with ready(schemes=["json", "mailto"], allow_networks=[], timeout_s=20) as channel:
+        with pytest.raises(TransientFailure):
+            await channel.send(message(url))
+
+
+async def test_a_plugin_that_exits_ends_no_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it raises, it is a call that failed."""
+    monkeypatch.setattr(NotificationManager()["json"], "send", lambda *_, **__: sys.exit(3))
+    async with ready() as channel:
+        with pytest.raises(PermanentFailure):
+            await channel.send(message("json://127.0.0.1/"))
+
+
+def test_a_socket_of_tls_is_watched_too() -> None:
+    """It has no dup of its own."""
+    install()
+    watch = Watch("d1", 1, None, files=True)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        ssl.create_default_context().wrap_socket(
+            socket.socket(), server_hostname="localhost", do_handshake_on_connect=False
+        ) as client,
+    ):
+        assert _in_a_thread(watch, lambda: client.connect(server.getsockname())) is None
+
+
+WARNINGS = """
+import threading, warnings
+from apprise.manager_plugins import NotificationManager
+from chimeway.delivery.channels.apprise_watch import install
+
+loading, go_on = threading.Event(), threading.Event()
+load = NotificationManager.load_modules
+def slowly(self):
+    load(self)
+    loading.set()
+    go_on.wait()
+NotificationManager.load_modules = slowly
+thread = threading.Thread(target=install)
+with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    thread.start()
+    loading.wait()
+    try:
+        warnings.warn("heard")
+    except UserWarning:
+        print("heard")
+go_on.set()
+thread.join()
+"""
+
+
+def test_loading_changes_no_warnings_of_others() -> None:
+    """It happens on a thread, and the filters of warnings are the whole process's."""
+    done = subprocess.run([sys.executable, "-c", WARNINGS], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "heard", done.stderr

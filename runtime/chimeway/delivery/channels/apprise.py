@@ -19,7 +19,7 @@ from pydantic import Field, SecretStr
 
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Message, Sent, TransientFailure
-from chimeway.delivery.channels.apprise_call import Called, Format, call, meaning
+from chimeway.delivery.channels.apprise_call import Format, Verdict, call, meaning
 from chimeway.delivery.channels.apprise_url import (
     PLACEHOLDER,
     check_template,
@@ -115,13 +115,13 @@ class AppriseChannel:
         """Send by what the URL names."""
         url = own(message.address) if self._url is None else filled(self._url, message.address)
         watch = Watch(message.delivery_id, self._timeout_s, self._networks, self._files)
-        called = await self._called(url, message, watch)
-        answer = meaning(called, watch, ours=self._url is not None, now=self._clock.now())
+        verdict = await self._called(url, message, watch)
+        answer = meaning(verdict, watch, ours=self._url is not None, now=self._clock.now())
         if isinstance(answer, Sent):
             return answer
         raise answer
 
-    async def _called(self, url: str, message: Message, watch: Watch) -> Called:
+    async def _called(self, url: str, message: Message, watch: Watch) -> Verdict:
         ends = asyncio.get_running_loop().time() + self._timeout_s
         try:
             async with asyncio.timeout(self._timeout_s / 2):

@@ -6,11 +6,12 @@
 | no service of the URL, or one that may not be used          | the address is wrong, or we are [1]   |
 | it wanted an address inside, a file or a program            | the same [1]                          |
 | nobody was asked, and it says no                            | the same [1]                          |
+| nobody was asked, for a name could not be looked up         | `TransientFailure`                    |
 | the last request was answered                               | as of a webhook: 429, 5xx, 4xx, ...   |
 | the last request reached nobody                             | `TransientFailure`                    |
 | the last request had no answer in time                      | TimeoutError                          |
 | an answer of 2xx, and the library says no                   | `UnknownOutcome`                      |
-| a part of several went well, and another did not            | `UnknownOutcome`                      |
+| a request before the last may have brought a part of it     | `UnknownOutcome`                      |
 | a service that does not speak HTTP was asked, and it says no | `UnknownOutcome`                      |
 
 [1] `ConfigurationFailure` for a URL of the settings, `PermanentFailure` for a recipient's own.
@@ -20,7 +21,6 @@ does not understand (a connection lost in mid-answer) looks the same as a no.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias, assert_never
 
@@ -35,7 +35,7 @@ from chimeway.delivery.channel import (
     UnknownOutcome,
 )
 from chimeway.delivery.channels.apprise_url import permitted
-from chimeway.delivery.channels.apprise_watch import Refused, Trouble, Watch, install
+from chimeway.delivery.channels.apprise_watch import Answer, Refused, Trouble, Watch, install
 from chimeway.delivery.channels.webhook_answers import Reply, at_fault, judged
 
 Format: TypeAlias = Literal["text", "html", "markdown"]
@@ -53,42 +53,32 @@ _REFUSED: Final[dict[Refused, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Called:
-    """What one call came to."""
-
-    verdict: Verdict
-    several: bool = False
-    """Whether the message goes out in more than one part, or to more than one target."""
-
-
-def call(url: str, allowed: Collection[str], message: Message, written: Format, watch: Watch) -> Called:
+def call(url: str, allowed: Collection[str], message: Message, written: Format, watch: Watch) -> Verdict:
     """Send a message to what an apprise URL names; blocks. Everything happens under the watch."""
     install()
     with watch.watching():
         try:
             return _call(url, allowed, message, written, watch)
-        except Exception:  # noqa: BLE001  (two hundred plugins; what was seen says what it means)
-            return Called("no")
+        except BaseException:  # noqa: BLE001  (two hundred plugins; what was seen says what it means)
+            return "no"
 
 
-def _call(url: str, allowed: Collection[str], message: Message, written: Format, watch: Watch) -> Called:
+def _call(url: str, allowed: Collection[str], message: Message, written: Format, watch: Watch) -> Verdict:
     asset = apprise.AppriseAsset(storage_mode="memory", http_redirects=False, app_id="", async_mode=False)
     parsed = plugins.url_to_dict(url, secure_logging=True)  # type: ignore[no-untyped-call]
     if not parsed:
-        return Called("no_service")
+        return "no_service"
     if not permitted(str(parsed["schema"]), allowed):
-        return Called("not_allowed")
+        return "not_allowed"
     service = apprise.Apprise.instantiate(parsed, asset=asset)
     title, body = _content(message, written)
     if service is None or not body:
-        return Called("no_service")
+        return "no_service"
     service.socket_connect_timeout = service.socket_read_timeout = watch.timeout_s
-    several = len(service) > 1 or 0 < service.body_maxlen < len(title) + len(body)
     done = service.notify(
         body=body, title=title, notify_type=apprise.NotifyType.INFO, body_format=_FORMATS[written]
     )
-    return Called("yes" if done else "no", several)
+    return "yes" if done else "no"
 
 
 def _content(message: Message, written: Format) -> tuple[str, str]:
@@ -97,21 +87,24 @@ def _content(message: Message, written: Format) -> tuple[str, str]:
     return (message.subject, plain) if plain.strip() else ("", message.subject.strip())
 
 
-def meaning(called: Called, watch: Watch, *, ours: bool, now: datetime) -> Sent | SendFailure | TimeoutError:
+def meaning(
+    verdict: Verdict, watch: Watch, *, ours: bool, now: datetime
+) -> Sent | SendFailure | TimeoutError:
     """Return what a call means.
 
     Args:
-        called: what it came to.
+        verdict: what it came to.
         watch: what was seen of it.
         ours: whether the URL is of the settings.
         now: for a Retry-After that is a date.
     """
     fault = at_fault(ours=ours)
-    if called.verdict == "yes":
+    if verdict == "yes":
         return Sent()
-    if watch.refused is not None and not watch.asked:
+    # Beside a request that was made a file counts for nothing: requests itself looks into ~/.netrc.
+    if watch.refused is not None and not watch.asked and (watch.refused == "network" or not watch.answers):
         return fault(_REFUSED[watch.refused])
-    match called.verdict:
+    match verdict:
         case "no_service":
             return fault("apprise makes no service of this URL and message")
         case "not_allowed":
@@ -119,13 +112,36 @@ def meaning(called: Called, watch: Watch, *, ours: bool, now: datetime) -> Sent 
         case "no":
             pass
         case _:
-            assert_never(called.verdict)
+            assert_never(verdict)
     if not watch.answers:
-        said = "the service was asked, and apprise says no more than that it failed"
-        return UnknownOutcome(said) if watch.asked else fault("apprise refused it without asking anybody")
-    if called.several and any(isinstance(one, Reply) and one.status < 300 for one in watch.answers):
+        return _without_an_answer(watch, fault)
+    if _may_have_arrived_before(*watch.answers):
         return UnknownOutcome("it goes out in several parts, and some of them may have arrived")
-    return _of_last(watch.answers[-1], ours=ours, now=now)
+    return _of_last(watch.answers[-1].came, ours=ours, now=now)
+
+
+def _without_an_answer(watch: Watch, fault: type[SendFailure]) -> SendFailure:
+    """Say what it means that no request of HTTP was seen."""
+    if watch.asked:
+        return UnknownOutcome("the service was asked, and apprise says no more than that it failed")
+    if watch.looked_up:
+        return TransientFailure("the service could not be reached: its name leads nowhere now")
+    return fault("apprise refused it without asking anybody")
+
+
+def _may_have_arrived_before(*answers: Answer) -> bool:
+    """Say whether a request before the last may have been a message that the service has.
+
+    So is each that had no answer, and each that was answered well, but for a look-up at another place; of a
+    log-in nobody can tell that it was no more.
+    """
+    *before, last = answers
+    return any(
+        one.came.status < 300 and (not one.reads or one.place == last.place)
+        if isinstance(one.came, Reply)
+        else one.came in {"no_answer", "lost"}
+        for one in before
+    )
 
 
 def _of_last(last: Reply | Trouble, *, ours: bool, now: datetime) -> SendFailure | TimeoutError:

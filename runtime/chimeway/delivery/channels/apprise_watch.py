@@ -21,6 +21,7 @@ import os
 import socket
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from hashlib import sha256
 from types import ModuleType
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import apprise
 import certifi
@@ -47,7 +48,8 @@ _PROGRAMS: Final = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
 )
 _SOCKETS: Final = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
-_WATCHED: Final = _PROGRAMS | _SOCKETS | {"open"}
+_LOOK_UP: Final = "socket.getaddrinfo"
+_WATCHED: Final = _PROGRAMS | _SOCKETS | {_LOOK_UP, "open"}
 _LOGGERS: Final = ("apprise", "urllib3.connectionpool", "urllib3.connection", "requests")
 _here: Final = threading.local()
 _installed: Final = threading.Lock()
@@ -65,6 +67,16 @@ _CODE: Final = tuple(
 """Where modules and their data are read from, late imports among them."""
 
 
+class Answer(NamedTuple):
+    """What one request came to."""
+
+    place: str
+    """Where it went, as a digest."""
+    reads: bool
+    """Whether its method is one that only reads (some services take messages by GET all the same)."""
+    came: Reply | Trouble
+
+
 @dataclass(slots=True, eq=False)
 class Watch:
     """One call: what it may do, and what it did."""
@@ -76,12 +88,17 @@ class Watch:
     """Where it may connect to; None: anywhere."""
     files: bool
     """Whether it may read files and start programs."""
-    answers: list[Reply | Trouble] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     refused: Refused | None = None
+    """What was refused; where several things were, and the network among them, the network."""
     asked: bool = False
     """Whether it has begun to connect to anybody."""
+    looked_up: bool = False
+    """Whether it has wanted to know where a name leads."""
     _sockets: list[socket.socket] = field(default_factory=list)
     _cut: bool = False
+    _lock: Any = field(default_factory=threading.RLock)
+    """Of both: whoever cuts must not meet a socket that is being closed, nor miss one that is new."""
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -91,15 +108,17 @@ class Watch:
             yield
         finally:
             _here.watch = None
-            while self._sockets:
-                self._sockets.pop().close()
+            with self._lock:
+                while self._sockets:
+                    self._sockets.pop().close()
 
     def cut(self) -> None:
         """End its connections, from any thread, and let it begin no other: nobody waits for it any more."""
-        self._cut = True
-        for one in list(self._sockets):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._cut = True
+            for one in self._sockets:
+                with suppress(OSError):
+                    one.shutdown(socket.SHUT_RDWR)
 
     def look_at(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Look at what the interpreter is about to do.
@@ -109,6 +128,8 @@ class Watch:
         """
         if event in _SOCKETS:
             self._connects(arguments[0], arguments[1])
+        elif event == _LOOK_UP:
+            self.looked_up = True
         elif event in _PROGRAMS:
             if not self.files:
                 self._refuse("program")
@@ -116,11 +137,14 @@ class Watch:
             self._refuse("file")
 
     def _connects(self, one: socket.socket, to: object) -> None:
-        if self._cut or not self._permits(to):
+        if not self._permits(to):
             self._refuse("network")
-        self.asked = True
-        with suppress(OSError):
-            self._sockets.append(one.dup())  # TLS moves the first one's end elsewhere; this one can be cut
+        with self._lock:
+            if self._cut:
+                self._refuse("network")
+            self.asked = True
+            with suppress(OSError):  # TLS moves the first one's end elsewhere; this one can be cut
+                self._sockets.append(socket.fromfd(one.fileno(), one.family, one.type))
 
     def _permits(self, to: object) -> bool:
         if self.networks is None:
@@ -132,7 +156,7 @@ class Watch:
             return False
 
     def _refuse(self, what: Refused) -> None:
-        self.refused = self.refused or what
+        self.refused = what if what == "network" else self.refused or what
         raise PermissionError("a notification may not do this")
 
 
@@ -144,10 +168,11 @@ def install() -> None:
     with _installed:
         if _state["installed"]:
             return
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of two hundred plugins some are behind their times
-            NotificationManager().load_modules()  # type: ignore[no-untyped-call]
-            AttachmentManager().load_modules()  # type: ignore[no-untyped-call]
+        # Of two hundred plugins some are behind their times. Not `catch_warnings`: its filters are the whole
+        # process's, and it puts them back as they were, whatever other threads have changed meanwhile.
+        warnings.filterwarnings("ignore", module=r"(.*[/\\])?apprise\b")
+        NotificationManager().load_modules()  # type: ignore[no-untyped-call]
+        AttachmentManager().load_modules()  # type: ignore[no-untyped-call]
         mimetypes.init()  # it reads files of the system
         sys.addaudithook(_audit)
         _observe_requests()
@@ -187,16 +212,18 @@ def _observe_requests() -> None:
         watch = _watch()
         if watch is None:
             return original(self, request, *rest, **options)
-        if request.method not in {"GET", "HEAD", "OPTIONS"}:
-            request.headers.setdefault("Idempotency-Key", _key(watch.key, request))
+        place, reads = _place(request), request.method in {"GET", "HEAD", "OPTIONS"}
+        if not reads:
+            # Of one place: a log-in before a message must not have the message's key.
+            request.headers.setdefault("Idempotency-Key", f"{watch.key}-{place}")
         options["timeout"] = watch.timeout_s
         try:
             response = original(self, request, *rest, **options)
         except Exception as error:
-            watch.answers.append(_trouble(error))
+            watch.answers.append(Answer(place, reads, _trouble(error)))
             raise
         headers = [(name.encode("latin-1"), str(value).encode()) for name, value in response.headers.items()]
-        watch.answers.append(Reply(response.status_code, headers))
+        watch.answers.append(Answer(place, reads, Reply(response.status_code, headers)))
         if response.is_redirect:
             del response.headers["location"]  # then nobody follows it
         return response
@@ -204,13 +231,10 @@ def _observe_requests() -> None:
     HTTPAdapter.send = send  # type: ignore[method-assign]
 
 
-def _key(key: str, request: requests.PreparedRequest) -> str:
-    """Return the key of one request: a log-in before a message must not have the message's.
-
-    Of the URL only a digest, without the query: that may differ from attempt to attempt.
-    """
+def _place(request: requests.PreparedRequest) -> str:
+    """Return a digest of where a request goes, without the query: that may differ from attempt to attempt."""
     place = f"{request.method} {(request.url or '').partition('?')[0]}"
-    return f"{key}-{sha256(place.encode()).hexdigest()[:8]}"
+    return sha256(place.encode()).hexdigest()[:8]
 
 
 def _trouble(error: Exception) -> Trouble:
@@ -220,7 +244,7 @@ def _trouble(error: Exception) -> Trouble:
             return "not_connected"
         case requests.Timeout():
             return "no_answer"
-        case requests.exceptions.SSLError():
+        case requests.exceptions.SSLError() if _shook_hands_in_vain(error):
             return "not_trusted"
         case requests.ConnectionError() if _names_no_connection(error):
             return "not_connected"
@@ -228,6 +252,15 @@ def _trouble(error: Exception) -> Trouble:
             return "not_connected"
         case _:
             return "lost"
+
+
+def _shook_hands_in_vain(error: BaseException | None) -> bool:
+    """Say whether TLS failed before there was a connection; later the request has left, or a part of it."""
+    while error is not None:
+        if any(frame.f_code.co_name == "do_handshake" for frame, _ in traceback.walk_tb(error.__traceback__)):
+            return True
+        error = error.__context__
+    return False
 
 
 def _names_no_connection(error: requests.ConnectionError) -> bool:
