@@ -236,3 +236,7 @@ WEBHOOK_BODY_BYTES: Final = 1_048_576
 
 WEBHOOK_REPLY_BYTES: Final = 16_384
 """What is read of a webhook's answer: its status says all; beyond this another connection costs less."""
+
+WEBHOOK_HEARD_BYTES: Final = 131_072
+"""All that is heard in answer to one request, heads and interim answers too: a head of 100 KiB is refused
+anyway, and to read on means to parse, while everybody else waits."""

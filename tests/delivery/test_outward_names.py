@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -73,22 +75,25 @@ async def test_who_waits_for_one_name_holds_no_thread_each(monkeypatch: pytest.M
     assert all(one.cancelled() for one in waiting)
 
 
-async def test_one_silent_domain_leaves_threads_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("silent", ["silent.example", "silent.co.uk"])
+async def test_one_silent_domain_leaves_threads_to_others(
+    monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
     """However many names of one domain are silent, names of another are answered at once."""
     go, asked = threading.Event(), []
 
     def ask(host: str, *_: Any, **__: Any) -> Any:
         asked.append(host)
-        if host.endswith("silent.example"):
+        if host.endswith(silent):
             go.wait(10)
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 0))]
 
     monkeypatch.setattr(socket, "getaddrinfo", ask)
     names = Names()
-    waiting = [asyncio.ensure_future(names.addresses(f"n{n}.silent.example")) for n in range(200)]
+    waiting = [asyncio.ensure_future(names.addresses(f"n{n}.{silent}")) for n in range(200)]
     try:
         await wait_for(lambda: len(asked) == THREADS_OF_A_DOMAIN, "as many ask as may")
-        assert await names.addresses("other.example.org") == ["192.0.2.1"]
+        assert await names.addresses("other.co.uk") == ["192.0.2.1"]
         assert len(asked) == THREADS_OF_A_DOMAIN + 1
         for one in waiting[-100:]:
             one.cancel()
@@ -98,3 +103,23 @@ async def test_one_silent_domain_leaves_threads_to_others(monkeypatch: pytest.Mo
         names.close()
         go.set()
     await asyncio.wait(waiting)
+
+
+def test_a_silent_name_keeps_no_program_from_ending() -> None:
+    """A thread that asks for ever ends with the program."""
+    program = """
+import asyncio, socket, time
+from chimeway.delivery.outward.names import Names
+
+async def ask():
+    names = Names()
+    try:
+        async with asyncio.timeout(0.1):
+            await names.addresses("silent.example")
+    except TimeoutError:
+        names.close()
+
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+asyncio.run(ask())
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=20)

@@ -22,7 +22,7 @@ from chimeway.delivery.channel import (
 from chimeway.delivery.channels.webhook_posting import Bounds
 from chimeway.delivery.channels.webhook_signing import Secrets, read_secrets
 from chimeway.delivery.gate import endpoint_of
-from kit.receiver import CLOSE, HANG, Receiver, receiving, reply
+from kit.receiver import CLOSE, HANG, OK, Receiver, receiving, reply
 from kit.webhooks import NOW, SECRET, message, webhook
 
 QUICK = Bounds(connect_timeout_s=0.15, reply_timeout_s=0.15)
@@ -121,7 +121,9 @@ REFUSALS = [
     (425, TransientFailure, TransientFailure),
     (429, RateLimited, RateLimited),
     (500, TransientFailure, TransientFailure),
-    (502, TransientFailure, TransientFailure),
+    (502, UnknownOutcome, UnknownOutcome),
+    (504, UnknownOutcome, UnknownOutcome),
+    (524, UnknownOutcome, UnknownOutcome),
     (503, TransientFailure, TransientFailure),
     (599, TransientFailure, TransientFailure),
     (302, PermanentFailure, ConfigurationFailure),
@@ -177,6 +179,7 @@ async def test_retry_after(status: int, said: str, seconds: float | None) -> Non
         (b"HTTP/1.1 200 OK\r\n" + b"X: " + b"y" * 200_000 + b"\r\n\r\n" + CLOSE, UnknownOutcome),
         (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n" + CLOSE, UnknownOutcome),
         (b"HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nno" + CLOSE, TransientFailure),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000 + HANG, UnknownOutcome),
         (HANG, TimeoutError),
         (b"SSH-2.0-OpenSSH_9.9\r\n" + HANG, TimeoutError),
         (b"HTTP/1.1 200 OK\r\nContent-Le" + HANG, TimeoutError),
@@ -225,6 +228,18 @@ async def test_an_idle_connection_that_was_closed_is_replaced() -> None:
         await receiver.gone.wait()
         await channel.send(message(f"http://127.0.0.1:{receiver.port}/"))
     assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_answer_that_came_before_its_request() -> None:
+    """What a receiver said too much belongs to no message: not to the next one, and then it is over."""
+    gone = OK + reply(410)
+    async with receiving(gone) as receiver, webhook(receiver.port) as channel:
+        address = f"http://127.0.0.1:{receiver.port}/"
+        await channel.send(message(address))
+        with pytest.raises(UnknownOutcome, match="belongs to another"):
+            await channel.send(message(address))
+        await channel.send(message(address))
+    assert [request.connection for request in receiver.requests][::2] == [1, 2]
 
 
 async def test_connections_are_bounded() -> None:
@@ -327,6 +342,16 @@ async def test_the_beginning_of_a_refusal_is_kept(answer: bytes, kept: str) -> N
         with pytest.raises(SendFailure) as caught:
             await sent_by(receiver)
     assert caught.value.message.removeprefix("the endpoint answered ")[3:] == kept
+
+
+async def test_where_it_was_sent_is_not_kept() -> None:
+    """Many servers name the path that they do not know, and it may be a password."""
+    said = b'{"path": "/hooks/t0psecret", "q": "k\xc3\xa9y"}'
+    answer = reply(404, "Content-Type: application/json", body=said)
+    async with receiving(answer) as receiver:
+        with pytest.raises(Bounced) as caught:
+            await sent_by(receiver, "/hooks/t0psecret?of=k%C3%A9y")
+    assert caught.value.message.endswith('{"path": "/***/***", "q": "***"}')
 
 
 async def test_an_echo_is_not_kept() -> None:

@@ -1,6 +1,7 @@
 """Where the webhook channel goes, and where it does not: names, addresses, TLS, redirects."""
 
 import asyncio
+import os
 import socket
 import ssl
 from ipaddress import ip_network
@@ -14,6 +15,7 @@ from chimeway.delivery.channel import (
     PermanentFailure,
     SendFailure,
     TransientFailure,
+    UnknownOutcome,
 )
 from chimeway.delivery.channels.webhook_posting import Bounds
 from chimeway.delivery.outward.names import NoSuchName
@@ -200,6 +202,43 @@ async def test_tls_that_fails_otherwise() -> None:
     async with server, webhook(port := server.sockets[0].getsockname()[1]) as channel:
         with pytest.raises(TransientFailure, match="no connection"):
             await channel.send(message(f"https://127.0.0.1:{port}/"))
+
+
+async def test_tls_that_breaks_in_the_answer() -> None:
+    """A receiver that has said yes may have the message, whatever becomes of TLS then."""
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok")
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as below:
+            below.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0, ssl=serving("127.0.0.1"))
+    port = server.sockets[0].getsockname()[1]
+    async with server, webhook(port, {"tls": trusting()}) as channel:
+        with pytest.raises(UnknownOutcome):
+            await channel.send(message(f"https://127.0.0.1:{port}/"))
+
+
+async def test_tls_that_is_given_up_is_closed() -> None:
+    """A send that is cancelled while TLS is negotiated leaves no connection open."""
+    begun, closed = asyncio.Event(), asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_000):
+            begun.set()
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    async with server, webhook(port := server.sockets[0].getsockname()[1]) as channel, asyncio.timeout(10):
+        sending = asyncio.ensure_future(channel.send(message(f"https://127.0.0.1:{port}/")))
+        await begun.wait()
+        sending.cancel()
+        await asyncio.wait([sending])
+        await closed.wait()
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -11,7 +11,7 @@ or one URL of the settings takes all messages.
 | a URL that may not be called; an address inside           | `PermanentFailure` (*)              |
 | its name does not exist                                   | `Bounced` (*)                       |
 | the name cannot be looked up, refused, not connected in   | `TransientFailure`: nothing was     |
-| `connect_timeout_s`, TLS that fails                       | sent                                |
+| `connect_timeout_s`, TLS that fails, no place free        | sent                                |
 | its certificate is not trusted                            | `PermanentFailure` (*)              |
 | connection lost, nonsense, since the request began        | `UnknownOutcome`                    |
 | no answer within `reply_timeout_s`                        | TimeoutError                        |
@@ -19,8 +19,9 @@ or one URL of the settings takes all messages.
 | 404, 410                                                  | `Bounced` (*): nobody is there      |
 | 401, 403, 407; a redirect that is not followed            | `PermanentFailure` (*)              |
 | 429                                                       | `RateLimited`, with `Retry-After`   |
-| 408, 425, 5xx                                             | `TransientFailure`, likewise        |
+| 408, 425, any other 5xx                                   | `TransientFailure`, likewise        |
 | any other 4xx                                             | `PermanentFailure`                  |
+| 502, 504, 520, 524: a gateway lost whom it had asked      | `UnknownOutcome`                    |
 | anything else                                             | `UnknownOutcome`                    |
 
 (*) `ConfigurationFailure` where the URL is from the settings: it is ours then.
@@ -51,6 +52,7 @@ from chimeway.delivery.channel import (
     SendFailure,
     Sent,
 )
+from chimeway.delivery.channels.places import a_place
 from chimeway.delivery.channels.trust import trusting
 from chimeway.delivery.channels.webhook_answers import REDIRECTS, Reply, at_fault, judged
 from chimeway.delivery.channels.webhook_content import content_of
@@ -182,13 +184,14 @@ class WebhookChannel:
         body = content_of(message, with_data=self._with_data, most_bytes=self._bounds.body_bytes)
         headers = self._headers(message, body)
         bounds = self._bounds
-        async with self._places:
-            ends = asyncio.get_running_loop().time() + bounds.connect_timeout_s + bounds.reply_timeout_s
+        within_s = bounds.connect_timeout_s + bounds.reply_timeout_s
+        async with a_place(self._places, within_s):
+            ends = asyncio.get_running_loop().time() + within_s
             for _ in range(self._reach.redirects + 1):
                 reply = await self._poster.post(target, headers, body, ends)
                 location = reply.header("location")
                 if reply.status not in REDIRECTS or location is None or not self._reach.redirects:
-                    return self._answer(reply, body)
+                    return self._answer(reply, body, target)
                 target = self._followed(target, location)
         raise at_fault(ours=self._ours)(f"more than {self._reach.redirects} redirects, one after the other")
 
@@ -231,8 +234,15 @@ class WebhookChannel:
             "webhook-signature": signatures,
         }
 
-    def _answer(self, reply: Reply, body: bytes) -> Sent:
-        answer = judged(reply, ours=self._ours, now=self._clock.now(), sent=body, reference=self._reference)
+    def _answer(self, reply: Reply, body: bytes, target: Target) -> Sent:
+        answer = judged(
+            reply,
+            ours=self._ours,
+            now=self._clock.now(),
+            sent=body,
+            reference=self._reference,
+            path=target.path,
+        )
         if isinstance(answer, SendFailure):
             raise answer
         return answer

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Final
+from urllib.parse import unquote
 
 from chimeway.delivery.channel import (
     Bounced,
@@ -23,6 +24,8 @@ from chimeway.delivery.channel import (
     UnknownOutcome,
 )
 
+_PERHAPS: Final = frozenset({502, 504, 520, 524})
+"""A gateway asked whom it stands for, and heard nothing, or nonsense: that one may have the message."""
 REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _REFERENCE_CHARS: Final = 200
 _NOTE_CHARS: Final = 200
@@ -69,7 +72,9 @@ def nobody_there(*, ours: bool) -> type[ConfigurationFailure | Bounced]:
     return ConfigurationFailure if ours else Bounced
 
 
-def judged(reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: str) -> Sent | SendFailure:
+def judged(
+    reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: str, path: str = ""
+) -> Sent | SendFailure:
     """Return what an answer means.
 
     Args:
@@ -78,13 +83,14 @@ def judged(reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: s
         now: for a Retry-After that is a date.
         sent: the request's body, so that nothing of it is kept when a receiver echoes it.
         reference: the header with the receiver's own name for the message.
+        path: where it was sent, which may be a password, and stands in what many servers say of 404.
     """
     status = reply.status
     if 200 <= status < 300:
         if not reply.whole:
             return UnknownOutcome(f"the connection was lost in the answer, which began with {status}")
         return Sent(provider_reference=(reply.header(reference) or "")[:_REFERENCE_CHARS] or None)
-    note = note_of(reply, sent)
+    note = note_of(reply, sent, path)
     said = f"the endpoint answered {status}" + (f": {note}" if note else "")
     told = {"status": status}
     match status:
@@ -96,6 +102,8 @@ def judged(reply: Reply, *, ours: bool, now: datetime, sent: bytes, reference: s
             return RateLimited(retry_after(reply, now), said, **told)
         case 408 | 425:
             return TransientFailure(said, retry_after=retry_after(reply, now), **told)
+        case _ if status in _PERHAPS:
+            return UnknownOutcome(said, **told)
         case _ if 500 <= status < 600:
             return TransientFailure(said, retry_after=retry_after(reply, now), **told)
         case _ if 400 <= status < 500:
@@ -121,11 +129,11 @@ def retry_after(reply: Reply, now: datetime) -> float | None:
     return max(0.0, (then - now).total_seconds())
 
 
-def note_of(reply: Reply, sent: bytes) -> str | None:
+def note_of(reply: Reply, sent: bytes, path: str = "") -> str | None:
     """Return the beginning of what the receiver said, for people; None: nothing that may be kept.
 
     Of an answer that is no plain text or JSON, is packed, or repeats what was sent, nothing is kept; values
-    of the message, and what looks like a secret or an address, are masked.
+    of the message, parts of the path, and what looks like a secret or an address, are masked.
     """
     kind = (reply.header("content-type") or "text/plain").partition(";")[0].strip().lower()
     if kind not in _KEPT_KINDS or reply.header("content-encoding") not in {None, "identity"}:
@@ -134,9 +142,16 @@ def note_of(reply: Reply, sent: bytes) -> str | None:
     text = "".join(char if char.isprintable() else "\ufffd" for char in text)[:_NOTE_CHARS]
     if not text or _echoes(text, sent.decode("utf-8", "replace")):
         return None
-    for value in sorted(_values(json.loads(sent)), key=len, reverse=True):
+    told = {" ".join(value.split()) for value in _values([json.loads(sent), _parts(path)])}
+    for value in sorted(told, key=len, reverse=True):
         text = text.replace(value, "***")
     return _SECRET.sub("***", text)
+
+
+def _parts(path: str) -> list[str]:
+    """Return the path, and what it is made of, as it is written and as it is meant."""
+    parts = [path, *re.split(r"[/?&=;]", path)]
+    return [form for part in parts for form in (part, unquote(part))]
 
 
 def _echoes(text: str, sent: str) -> bool:

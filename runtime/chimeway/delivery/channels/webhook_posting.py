@@ -20,6 +20,7 @@ from chimeway.delivery.channels.webhook_answers import Reply, at_fault, nobody_t
 from chimeway.delivery.outward.connecting import Inside, OutwardBackend, Resolve
 from chimeway.delivery.outward.names import NoSuchName
 from chimeway.delivery.outward.networks import Networks
+from chimeway.delivery.outward.streams import OutwardStream
 from chimeway.delivery.outward.targets import Target
 from chimeway.limits import WEBHOOK_BODY_BYTES, WEBHOOK_REPLY_BYTES
 
@@ -112,6 +113,7 @@ class Poster:
             # Not chained: what a library says of a broken answer quotes it.
             raise _failure(error, begun=begun.is_true, ours=self._ours) from None
         try:
+            await _refuse_stale(response)
             rest, whole = await _rest(response, self._bounds.reply_bytes)
         finally:
             await response.aclose()
@@ -129,6 +131,14 @@ class _Begun:
             self.is_true = True
 
 
+async def _refuse_stale(response: httpcore2.Response) -> None:
+    """Refuse an answer that was there before the request: what came behind the answer to another message."""
+    stream = response.extensions["network_stream"]
+    if isinstance(stream, OutwardStream) and not stream.heard:
+        await stream.aclose()
+        raise UnknownOutcome("the answer came before the request: it belongs to another")
+
+
 async def _rest(response: httpcore2.Response, most: int) -> tuple[bytes, bool]:
     """Read on for a moment; return the beginning of the body, and whether the connection held."""
     read = bytearray()
@@ -140,7 +150,7 @@ async def _rest(response: httpcore2.Response, most: int) -> tuple[bytes, bool]:
                     break
     except TimeoutError:
         pass
-    except (httpcore2.NetworkError, httpcore2.ProtocolError):
+    except Exception:  # noqa: BLE001  (all that a library may raise: what was answered holds all the same)
         return bytes(read), False
     return bytes(read), True
 

@@ -16,6 +16,7 @@ from typing import Final
 import httpcore2
 
 from chimeway.delivery.outward.networks import Address, Networks, read_address
+from chimeway.delivery.outward.streams import OutwardStream
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 _TRIED: Final = 4
@@ -53,7 +54,8 @@ class OutwardBackend(httpcore2.AsyncNetworkBackend):
         try:
             async with asyncio.timeout(timeout):
                 addresses = await self._judged(host)
-                return await self._first_of(addresses, port, timeout, local_address, socket_options)
+                stream = await self._first_of(addresses, port, timeout, local_address, socket_options)
+                return OutwardStream(stream)
         except TimeoutError:
             raise httpcore2.ConnectTimeout("no connection in time") from None
 
