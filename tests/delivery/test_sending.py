@@ -16,6 +16,7 @@ from chimeway.progression.retry import RetryPolicy
 from chimeway.store.deliveries import Beginning, begin_attempts, load_sendables
 from chimeway.store.pool import Database
 from kit.home import READ, workflow
+from kit.invariants import assert_invariants
 from kit.machine import START, TEMPLATES, Provider, install, running_machine
 from kit.proxy import proxy_to
 from kit.rows import Row, Rows, rows_of
@@ -179,6 +180,29 @@ async def test_an_abandoned_attempt_is_unknown_and_repeated(database_url: str, d
         (sent,) = push.messages
         assert (sent.delivery_id, sent.address) == (str(delivery["id"]), "there")
         assert (sent.subject, sent.body) == ("as begun", "b")
+
+
+async def test_an_abandoned_attempt_of_what_has_ended_is_unknown(
+    database_url: str, database: Database
+) -> None:
+    """A provider told what became of it before its sender died: the attempt gets its end, nothing is sent."""
+    push, message = Provider(), {"subject": "as begun", "body": "b", "text": None}
+    bounced = """select answer from chimeway.record_feedback('p',
+        jsonb_build_array(jsonb_build_object('id', '1', 'type', 'bounced', 'delivery_id', $1::uuid)))"""
+    async with rows_of(database_url) as rows:
+        run_id = await _planned(database_url, rows, database)
+        (delivery,) = await rows.deliveries(run_id)
+        sendable = (await load_sendables(database, [delivery["id"]]))[delivery["id"]]
+        row = Beginning(delivery["id"], run_id, sendable.revision, 0, "there", message)
+        assert (await begin_attempts(database, None, uuid4(), [row]))[0].answer == "begun"
+        assert await rows.value(bounced, delivery["id"]) == "recorded"
+        async with running_machine(database_url, push, clean=False) as on:
+            await on.rows.until(run_id, "completed")
+        results = [(row["attempt_no"], row["outcome"]) for row in await rows.attempts(run_id)]
+        assert results == [(1, "unknown")]
+        assert _end((await rows.deliveries(run_id))[0]) == ("cancelled", "bounced")
+        assert push.messages == []
+        await assert_invariants(database_url, rows)
 
 
 async def test_a_lost_answer_to_a_beginning_is_unknown(database_url: str) -> None:

@@ -86,6 +86,9 @@ def test_what_was_changed_is_refused(signer: Signer, changed: dict[str, Any]) ->
         CERTIFICATE_URL.replace(HOST, "sns.evil.eu-west-1.amazonaws.com"),
         CERTIFICATE_URL.replace(HOST, "snsXeu-west-1.amazonaws.com"),
         CERTIFICATE_URL.replace(HOST, "s3.eu-west-1.amazonaws.com"),
+        CERTIFICATE_URL.replace(HOST, "sns.s3.amazonaws.com"),  # a bucket of this name, which is somebody's
+        CERTIFICATE_URL.replace(HOST, "sns.s3-us-west-2.amazonaws.com"),
+        CERTIFICATE_URL.replace(HOST, "sns.s3-accelerate.amazonaws.com"),
         CERTIFICATE_URL.replace(HOST, "sns..amazonaws.com"),
         CERTIFICATE_URL.replace(HOST, "\u0455ns.eu-west-1.amazonaws.com"),
         CERTIFICATE_URL.replace("/Simple", "/../evil/Simple"),
@@ -104,7 +107,15 @@ def test_a_certificate_from_elsewhere_is_not_asked_for(signer: Signer, url: str)
         SOURCE.certificate_url(body)
 
 
-@pytest.mark.parametrize("host", ["sns.us-gov-west-1.amazonaws.com", "sns.cn-north-1.amazonaws.com.cn"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "sns.us-gov-west-1.amazonaws.com",
+        "sns.cn-north-1.amazonaws.com.cn",
+        "sns.ap-southeast-5.amazonaws.com",
+        "sns.mx-central-1.amazonaws.com",
+    ],
+)
 def test_certificates_of_other_partitions_are_amazons(signer: Signer, host: str) -> None:
     """Each region has a host of its own."""
     url = CERTIFICATE_URL.replace(HOST, host)

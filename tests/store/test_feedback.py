@@ -292,6 +292,35 @@ async def test_who_is_meant(clock_database: Database) -> None:
         assert await verify(clock_database) == []
 
 
+async def test_a_name_that_many_bear_is_nobodys(clock_database: Database) -> None:
+    """However many of other tenants bear it, too: not the one that happens to be found among the first."""
+    async with journey(clock_database, email(), **ADA) as ada:
+        await ada.attempt(1, "succeeded", provider_reference="queued")
+        await ada.sql(_MANY_BEAR_ITS_NAME)
+        named = FeedbackEvent("1", "bounced", references=("queued",))
+        for tenant in ("default", "org_456"):
+            assert await _asked(ada.client.for_tenant(tenant), named) == ("unknown", None)
+
+
+_MANY_BEAR_ITS_NAME: Final = """
+with d as (
+    insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
+                render_key, status, attempt_count, terminal_at, created_at)
+    select chimeway.new_id(o.shard), o.shard, o.run_id, 1 + n,  o.step_id,
+           case when n < 110 then 'org_456' else o.tenant_id end, o.recipient_id, o.channel, o.render_key,
+           'succeeded', 1, o.created_at, o.created_at
+      from chimeway.deliveries o, generate_series(1, 120) n
+    returning *
+), a as (
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot,
+                started_at)
+    select d.id, d.shard, 1, d.run_id, d.run_id, pg_current_snapshot(), d.created_at from d
+)
+insert into chimeway.delivery_attempt_results (delivery_id, shard, attempt_no, outcome, provider_reference,
+            finished_at)
+select d.id, d.shard, 1, 'succeeded', 'queued', d.created_at from d"""
+
+
 async def _asked(client: Chimeway, event: Any) -> tuple[str, UUID | None]:
     (receipt,) = await client.record_feedback_many("ses", [event])
     return receipt.answer, receipt.delivery_id

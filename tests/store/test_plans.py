@@ -182,6 +182,7 @@ async def _sweep(world: Door) -> None:
     await runs.reclaim_capable(world.database, Catalogue(world.database))
     await deliveries.reclaim_capable(world.database, ["email"])
     assert await deliveries.abandoned(world.database, uuid4(), runs.NO_ID, 10)
+    assert not await deliveries.abandoned(world.database, uuid4(), runs.NO_ID, 10, ended=True)
 
 
 async def _strike(world: Door) -> None:

@@ -106,7 +106,14 @@ REDIRECT: Final = b"HTTP/1.1 302 Found\r\nLocation: https://evil.example/x.pem\r
 
 @pytest.mark.parametrize(
     "answer",
-    [REDIRECT, b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n", ok(b"x" * 70_000), b"rubbish\r\n\r\n"],
+    [
+        REDIRECT,
+        b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n",
+        ok(b"x" * 70_000),
+        ok(b"<html>be back soon</html>"),
+        ok(b"-----BEGIN CERTIFICATE-----\n" + b"x" * 2_000).replace(b"Length: 2", b"Length: 3"),  # cut off
+        b"rubbish\r\n\r\n",
+    ],
 )
 async def test_what_cannot_be_fetched_is_asked_for_later(
     database: Database, signer: Signer, answer: bytes

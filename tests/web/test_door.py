@@ -4,6 +4,7 @@ import asyncio
 import json
 import signal
 import socket
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -126,6 +127,7 @@ async def test_what_is_wrong_is_said(database: Database) -> None:
             (await post("/v1/feedback/", json={}), 404),
             (await post("/v1/trigger", json={}), 404),
             (await provider.client.get(url), 405),
+            (await post(f"{url}/", json={}), 404),
             (await post(url, json={"events": [event(delivery)]}), 401),
             (await provider.says(event(delivery, "opened")), 400),
             (await provider.says(event(delivery, detail="x" * 1_100_000)), 413),
@@ -162,6 +164,15 @@ async def test_an_event_may_be_faster_than_our_record(database: Database) -> Non
     assert (await stands(world))[:2] == ("cancelled", "bounced")
 
 
+async def test_an_event_of_the_future_is_not_young(database: Database) -> None:
+    """A clock far ahead of ours must not have a provider send the same for years."""
+    await sent(database)
+    ahead = datetime.now(UTC) + timedelta(days=3_650)
+    told = {"id": "1", "provider_reference": "0100", "type": "bounced", "at": ahead.isoformat()}
+    async with door(database) as provider:
+        assert await provider.answers(told) == ["unknown"]
+
+
 async def test_a_run_that_somebody_holds_is_asked_for_again(database: Database) -> None:
     """For a moment here, and then by the provider; nothing waits for whoever holds it."""
     world, delivery = await sent(database)
@@ -195,6 +206,21 @@ async def test_a_slow_head_is_cut_off(database: Database, monkeypatch: pytest.Mo
             writer.write(before + b"POST /v1/feedback/own HTTP/1.1\r\nHost: x\r\nX-Slow: ")
             async with asyncio.timeout(20):
                 assert (await reader.read()).count(b"200 OK") == len(before.splitlines()[:1])
+            writer.close()
+
+
+async def test_connections_end_somewhere(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who opens many and says nothing takes no place that the node needs for its files and its database."""
+    monkeypatch.setattr(server_module, "_MOST_CONNECTIONS", 3)
+    async with door(database) as provider:
+        port = provider.client.base_url.port
+        opened_ = [await asyncio.open_connection("127.0.0.1", port) for _ in range(5)]
+        async with asyncio.timeout(20):
+            with suppress(ConnectionError):
+                assert await opened_[4][0].read() == b""
+        opened_[0][1].write(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await opened_[0][0].readline()).startswith(b"HTTP/1.1 200 ")
+        for _, writer in opened_:
             writer.close()
 
 

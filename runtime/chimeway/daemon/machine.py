@@ -108,8 +108,9 @@ class Machine:
         )
         self._router = Router(database, runs_to, self._roster.crowded)
         self._foundling = Foundling(
-            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
-        )
+            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge,
+            node.schema_version,
+        )  # fmt: skip
         self._feeders: list[asyncio.Task[None]] = []
         self._deliveries_looked_at = 0.0
 

@@ -5,6 +5,7 @@ delivery is tried again under the same idempotency key, as the rules of retrying
 """
 
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
@@ -14,6 +15,7 @@ from chimeway.delivery.results import Results
 from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
 from chimeway.log import Events
 from chimeway.store import deliveries
+from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import NO_ID
 
@@ -31,14 +33,16 @@ class Foundling:
         dispatcher: Dispatcher,
         results: Results,
         nudge: Callable[[UUID, str], None],
+        schema_version: int = VERSION,
     ) -> None:
-        """Take the parts."""
+        """Take the parts; on schema version 2 no delivery ends while its attempt is under way."""
         self._database = database
         self._clock = clock
         self._node = node
         self._dispatcher = dispatcher
         self._results = results
         self._nudge = nudge
+        self._kinds = (False, True) if schema_version > 2 else (False,)
 
     async def serve(self, channels: list[str]) -> None:
         """Work until cancelled."""
@@ -50,10 +54,15 @@ class Foundling:
             await self._clock.sleep(jittered(SWEEP_EVERY_S))
 
     async def sweep(self) -> None:
-        """Record all abandoned attempts as unknown."""
+        """Record all abandoned attempts as unknown, also those of deliveries that a provider ended."""
+        for ended in self._kinds:
+            await self._sweep(ended=ended)
+
+    async def _sweep(self, *, ended: bool) -> None:
+        find = partial(deliveries.abandoned, ended=ended)
         after = NO_ID
         while True:
-            page = await persistently(deliveries.abandoned, self._database, self._node, after, SWEEP_PAGE)
+            page = await persistently(find, self._database, self._node, after, SWEEP_PAGE)
             lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
             for delivery_id, attempt in lost.items():
                 await self._give_up(delivery_id, attempt)

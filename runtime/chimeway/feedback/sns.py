@@ -23,7 +23,9 @@ from urllib.parse import parse_qs, urlsplit
 from chimeway.extras import imported
 from chimeway.feedback.reading import json_object, refuse
 
-_HOST: Final = r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?"
+_REGION: Final = r"[a-z]{2,6}(?:-[a-z]{1,16}){1,3}-[0-9]{1,2}"
+"""No other word: `sns.s3-us-west-2.amazonaws.com` is a bucket, and whoever has it."""
+_HOST: Final = rf"https://sns\.{_REGION}\.amazonaws\.com(?:\.cn)?"
 _CERTIFICATE_URL: Final = re.compile(
     rf"{_HOST}/SimpleNotificationService-[A-Za-z0-9_-]{{1,100}}\.pem", re.ASCII
 )

@@ -129,9 +129,14 @@ async def record_results(database: Database, rows: Sequence[Outcome]) -> list[Re
     return [answers[row.delivery_id] for row in rows]
 
 
-async def abandoned(database: Database, node: UUID, after: UUID, limit: int) -> list[tuple[UUID, UUID, int]]:
-    """Return (delivery, run, attempt) of attempts whose sender is gone, behind the cursor."""
-    rows = await database.fetch("abandoned_attempts", node, after, limit)
+async def abandoned(
+    database: Database, node: UUID, after: UUID, limit: int, *, ended: bool = False
+) -> list[tuple[UUID, UUID, int]]:
+    """Return (delivery, run, attempt) of attempts whose sender is gone, behind the cursor.
+
+    Of deliveries that wait for the result; `ended`: of those that ended without it, by what a provider told.
+    """
+    rows = await database.fetch("unanswered_attempts" if ended else "abandoned_attempts", node, after, limit)
     return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
 
 

@@ -1,6 +1,7 @@
 """Amazon's part that asks the network: certificates, kept, and the confirming of subscriptions."""
 
 import asyncio
+import re
 from datetime import datetime
 from typing import Final
 
@@ -13,6 +14,7 @@ _log = Events()
 _KEPT: Final = 16
 _AT_ONCE: Final = 2
 _AGAIN_S: Final = 30.0
+_WHOLE: Final = re.compile(rb"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----")
 
 
 class Certificates:
@@ -44,6 +46,8 @@ class Certificates:
             raise Unfetched("the signing certificate could not be had a moment ago")
         try:
             found = await self._fetch(url)
+            if not _WHOLE.search(found):
+                raise Unfetched("what lies there is no whole certificate")
         except Unfetched:
             self._failed[url] = now
             _forget_oldest(self._failed)

@@ -118,7 +118,7 @@ class FeedbackDoor:
         """Say whether the attempt that knows the provider's name may yet be recorded."""
         if receipt.answer != "unknown" or event.delivery_id is not None or event.at is None:
             return False
-        return self._clock.now() - event.at < timedelta(seconds=FEEDBACK_YOUNG_S)
+        return abs(self._clock.now() - event.at) < timedelta(seconds=FEEDBACK_YOUNG_S)
 
     def _not_now(self, source: Source, why: str) -> Response:
         _log.warning("feedback.put_off", source=source.name, reason=why)

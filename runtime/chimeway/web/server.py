@@ -31,17 +31,21 @@ _HEAD_S: Final = 10.0
 _KEEP_ALIVE_S: Final = 5
 _GRACE_S: Final = 5
 _HEAD_BYTES: Final = 32_768
+_MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE
+"""More are closed unanswered: each is a file, of which a process has a thousand for its database, too."""
 
 
 def application(feedback: FeedbackDoor) -> ASGIApp:
-    """Return what answers requests."""
-    return Starlette(
+    """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says."""
+    app = Starlette(
         routes=[
             Route("/healthz", _alive, methods=["GET"]),
             Route("/v1/feedback/{source}", feedback.told, methods=["POST"]),
         ],
         exception_handlers={HTTPException: of_the_frame},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 async def _alive(_request: Request) -> Response:
@@ -119,6 +123,9 @@ class _Hurried(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.abort()
+            return
         self._await_head()
 
     def data_received(self, data: bytes) -> None:

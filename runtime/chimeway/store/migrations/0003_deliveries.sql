@@ -17,6 +17,9 @@ create index concurrently if not exists workflow_runs_due_of_tenant on chimeway.
     where wake_at is not null and held_reason is null and waiting_for_node is null and not parked;
 create index concurrently if not exists deliveries_due_of_tenant on chimeway.deliveries (channel, tenant_id, next_attempt_at, id)
     where next_attempt_at is not null and waiting_for_node is null;
+create index concurrently if not exists deliveries_unanswered on chimeway.deliveries (id)
+    where terminal_at is not null
+      and attempt_count > failed_count + case last_outcome when 'succeeded' then 1 else 0 end;
 
 -- transaction
 
@@ -106,25 +109,25 @@ begin
 end $$;
 
 -- The delivery that an event is about, or null: by its id, else by what the provider called it when it took it
--- (if no two of this tenant's deliveries were called so).
+-- (if no two of this tenant's deliveries were called so, and not a hundred calls of anybody's).
 create function chimeway.delivery_told_of(p_event jsonb, p_tenant_id text) returns uuid
 language plpgsql stable set enable_seqscan = off as $$
 declare
     v_id    uuid;
     v_found uuid[];
+    v_calls int;
 begin
     select d.id into v_id from chimeway.deliveries d
      where d.id = (p_event ->> 'delivery_id')::uuid and (p_tenant_id is null or d.tenant_id = p_tenant_id);
     if v_id is not null or p_event ->> 'provider_reference' is null then return v_id; end if;
-    select array_agg(f.id) into v_found from (
-        select distinct d.id from (
+    select array_agg(distinct d.id) filter (where p_tenant_id is null or d.tenant_id = p_tenant_id), count(*)
+      into v_found, v_calls from (
             select x.delivery_id, x.shard from chimeway.delivery_attempt_results x
              where x.provider_reference in (select r.reference from jsonb_array_elements_text(case
                        when jsonb_typeof(p_event -> 'provider_reference') = 'array' then p_event -> 'provider_reference'
-                       else jsonb_build_array(p_event -> 'provider_reference') end) r(reference)) limit 100) x
-          join chimeway.deliveries d on d.id = x.delivery_id and d.shard = x.shard
-         where p_tenant_id is null or d.tenant_id = p_tenant_id) f;
-    return case when cardinality(v_found) = 1 then v_found[1] end;
+                       else jsonb_build_array(p_event -> 'provider_reference') end) r(reference)) limit 101) x
+      join chimeway.deliveries d on d.id = x.delivery_id and d.shard = x.shard;
+    return case when v_calls <= 100 and cardinality(v_found) = 1 then v_found[1] end;
 end $$;
 
 -- Writes down what a provider told of deliveries, and moves them to what its gravest event says: `delivered` is
