@@ -57,11 +57,11 @@ insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reas
         status_reason, at)
     select run, shard, s, run, 'workflow_started', 'active', 0, 'x', now() from made, generate_series(1, 2) s;
 insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
-        render_key, status, next_attempt_at, attempt_count, created_at, terminal_at)
+        render_key, status, next_attempt_at, attempt_count, created_at, terminal_at, last_outcome)
     select delivery, shard, run, 1, 'email', 'default', id, 'email', 'mention',
            case when n % 10 = 0 then 'failed' when n % 500 = 1 then 'dispatched' else 'succeeded' end,
            case when n % 10 = 0 then now() + n * interval '1 s' end, 1, now(),
-           case when n % 10 <> 0 and n % 500 <> 1 then now() end from made;
+           case when n % 10 <> 0 and n % 500 <> 1 then now() end, 'succeeded' from made;
 insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at)
     select delivery, shard, 1, run, gen_random_uuid(), pg_current_snapshot(), now() from made;
 insert into chimeway.delivery_attempt_results (delivery_id, shard, attempt_no, outcome, finished_at)
