@@ -5,8 +5,10 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import anyio
 import pytest
 
 from chimeway.delivery.channel import (
@@ -19,7 +21,7 @@ from chimeway.delivery.channel import (
 )
 from chimeway.delivery.channels.log import LogChannel
 from chimeway.errors import InvalidInput
-from chimeway.testing import ContractBroken, ContractReport, FaultyHttp, channel_contract
+from chimeway.testing import ContractBroken, ContractReport, FaultyHttp, channel_contract, contract_trial
 from chimeway.testing.contract import RULES
 from kit.plain_channel import PlainChannel
 
@@ -394,6 +396,100 @@ async def test_a_send_does_not_end_the_program() -> None:
     assert "it raised SystemExit, which ends the whole program" in await broken(Exits, "sends")
 
 
+class NeverEnds(PlainChannel):
+    """Goes on whoever wants it to end, until there is no provider any more."""
+
+    async def send(self, message: Message) -> Sent:
+        """Send, again and again."""
+        self._timeout_s = 60
+        while True:
+            try:
+                return await super().send(message)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)
+
+
+async def test_a_send_that_cannot_be_ended_holds_up_no_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest is tried, and the verdict comes."""
+    monkeypatch.setattr(contract_trial, "GRACE_S", 0.3)
+    text = await broken(NeverEnds, "answers (hang)", timeout_s=0.2)
+    assert "it had not ended 0.3 s after its time was over" in text
+
+
+class NeverCloses(PlainChannel):
+    """Waits for ever when it is left."""
+
+    async def __aenter__(self) -> PlainChannel:
+        """Open."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Wait."""
+        await asyncio.Event().wait()
+
+
+async def test_a_channel_that_does_not_close_holds_up_no_contract(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each rule that opens one says so."""
+    monkeypatch.setattr(contract_trial, "GRACE_S", 0.3)
+    text = await broken(NeverCloses, "has a name", "sends", timeout_s=0.2)
+    assert text.count("it was not closed within 0.5 s") == 2
+
+
+class Forgets(PlainChannel):
+    """Forgets its connection when a send fails."""
+
+    async def send(self, message: Message) -> Sent:
+        """Send, and close what was opened when all went well."""
+        _, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        sent = await super().send(message)
+        writer.close()
+        await writer.wait_closed()
+        return sent
+
+
+async def test_what_an_error_holds_is_found_too() -> None:
+    """An error kept for its text does not keep alive what its send forgot."""
+    text = await broken(Forgets, "leaves nothing behind", "answers (refuse)", "answers (error_500)")
+    assert "ResourceWarning" in text
+
+
+class Shortens(PlainChannel):
+    """Sends what fits."""
+
+    async def send(self, message: Message) -> Sent:
+        """Send the beginning."""
+        return await super().send(replace(message, body=message.body[:1_000], text=None))
+
+
+async def test_a_message_that_was_cut_short_is_not_whole() -> None:
+    """Who sends only the beginning of a long body is told."""
+    text = await broken(Shortens, "takes any value (a long body)")
+    assert "a part of the body is missing" in text
+
+
+class OnThreads(PlainChannel):
+    """Works on threads of the loop's libraries, which keep them for the next work."""
+
+    async def send(self, message: Message) -> Sent:
+        """Send."""
+        await asyncio.to_thread(str)
+        await anyio.to_thread.run_sync(str)
+        return await super().send(message)
+
+
+async def test_threads_that_are_the_loops_are_not_the_channels() -> None:
+    """They end with the loop; who uses them leaves nothing behind."""
+    async with FaultyHttp() as provider:
+        await channel_contract(
+            lambda: OnThreads(provider.url),
+            provider,
+            address="1",
+            secrets=[""],
+            timeout_s=1,
+            only=["sends", "leaves nothing behind", "logs no secret"],
+        )
+
+
 async def test_all_rules_are_tried_before_the_verdict() -> None:
     """The text has every broken rule, and the error the whole report."""
     async with FaultyHttp() as provider:
@@ -417,6 +513,10 @@ async def test_all_rules_are_tried_before_the_verdict() -> None:
         ({"answers": {"flood": {"unknown"}}}, "no fault is named 'flood'"),
         ({"timeout_s": 0}, "timeout_s"),
         ({"address": ""}, "address"),
+        ({"secrets": "s3cret"}, "secrets"),
+        ({"only": []}, "only"),
+        ({"only": ["answers (hnag)"]}, "hnag"),
+        ({"without": {"takes any value (unicorn)": "it is none"}}, "unicorn"),
     ],
 )
 async def test_what_is_asked_for_must_make_sense(options: dict[str, Any], told: str) -> None:

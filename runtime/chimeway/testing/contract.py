@@ -63,8 +63,8 @@ async def channel_contract(  # noqa: PLR0913  (each answers another question abo
         ContractBroken: a rule does not hold; an AssertionError that names each, and bears the report.
         InvalidInput: `answers` or `without` name what is not there, or allow a lie.
     """
-    _check_names(without, only or ())
-    _check_values(address, timeout_s)
+    _check_names(without, RULES if only is None else only)
+    _check_values(address, secrets, timeout_s)
     more = (getattr(provider, "answers", {}), answers or {})
     trial = Trial(
         make=channel,
@@ -157,16 +157,22 @@ class _Run:
 
 
 def _check_names(without: Mapping[str, str], only: Collection[str]) -> None:
+    known = {*RULES, *(f"answers ({fault})" for fault in FAULT_KINDS[1:])}
+    known |= {f"takes any value ({value})" for value in VALUES}
     for name in (*without, *only):
-        if name.partition(" (")[0] not in RULES:
+        if name not in known:
             raise InvalidInput(f"without, only: no rule is named {name!r}; there are {', '.join(RULES)}")
+    if not only:
+        raise InvalidInput("only: names no rule; left out, all are tried")
     for name, reason in without.items():
         if not reason.strip():
             raise InvalidInput(f"without[{name!r}]: must say why")
 
 
-def _check_values(address: object, timeout_s: float) -> None:
+def _check_values(address: object, secrets: object, timeout_s: float) -> None:
     if isinstance(address, str) and not address:
         raise InvalidInput("address: must not be empty; None means that the channel needs none")
+    if isinstance(secrets, str):
+        raise InvalidInput("secrets: must be a list of texts, and is one text")
     if not timeout_s > 0:
         raise InvalidInput("timeout_s: must be more than 0")

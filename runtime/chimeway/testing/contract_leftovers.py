@@ -12,6 +12,8 @@ from chimeway.testing.contract_trial import Broken, Trial
 _LOOK_AGAIN_S: Final = 0.01
 _GRACE_S: Final = 0.5
 """How long what ends by itself may take for it, beyond the longest send."""
+_OF_THE_LOOP: Final = ("asyncio_", "AnyIO worker")
+"""Threads of pools that keep them until the loop ends: looking up a name starts one."""
 _LEAST_CHARS: Final = 4
 """A shorter text stands in others by chance."""
 
@@ -60,8 +62,7 @@ class Leftovers:
 
     def _left(self, trial: Trial) -> list[str]:
         tasks = asyncio.all_tasks() - self._tasks
-        # The loop's own pool keeps its threads until the loop ends: looking up a name starts one.
-        threads = {one for one in threading.enumerate() if not one.name.startswith("asyncio_")}
+        threads = {one for one in threading.enumerate() if not one.name.startswith(_OF_THE_LOOP)}
         connections = trial.provider.connections if trial.provider else 0
         left = [f"the task {task.get_name()}" for task in tasks] if not connections else []
         left += [f"the thread {thread.name}" for thread in threads - self._threads]
@@ -101,11 +102,15 @@ async def check_texts(trial: Trial) -> str:
             if any(secret in text for secret in trial.secrets if secret):
                 raise Broken(f"a {name}, or what caused it, holds a secret")
         own = f"{error} {error!r}"
-        if message.address and len(message.address) >= _LEAST_CHARS and message.address in own:
+        if _tells(own, message.address):
             raise Broken(f"a {name} holds the recipient's address")
         if trial.words[message.delivery_id] in own:
             raise Broken(f"a {name} holds what was to be sent")
     return f"{len(trial.errors)} errors"
+
+
+def _tells(text: str, address: str | None) -> bool:
+    return address is not None and len(address) >= _LEAST_CHARS and address in text
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
@@ -127,7 +132,7 @@ async def check_lines(trial: Trial) -> str:
     for line in trial.lines:
         if any(secret in line for secret in trial.secrets if secret):
             raise Broken("a log line holds a secret")
-        if address and address in line:
+        if _tells(line, address):
             raise Broken("a log line holds the recipient's address")
         if any(word in line for word in trial.words.values()):
             raise Broken("a log line holds what was sent")

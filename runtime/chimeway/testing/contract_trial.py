@@ -6,10 +6,10 @@ was raised and logged is kept, for the rules that look at texts.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 from uuid import uuid4
 
 from chimeway.delivery.channel import Channel, Message, Sent, checked, classify, opened
@@ -19,6 +19,8 @@ from chimeway.testing.faults import AnyFault, FaultKind, Received
 GRACE_S: Final = 2.0
 """How long something may take that should be at once, on a slow machine."""
 EVIL: Final = "evil@example.org"
+
+_T = TypeVar("_T")
 
 
 class Provider(Protocol):
@@ -84,9 +86,28 @@ class Trial:
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[Channel]:
-        """Make a channel, open it as a node does, and close it."""
-        async with opened(self.make()) as channel:
+        """Make a channel, open it as a node does, and close it.
+
+        Raises:
+            Broken: one of both takes too long.
+        """
+        opening = opened(self.make())
+        channel = await self._within(opening.__aenter__(), "opened")
+        try:
             yield channel
+        finally:
+            await self._within(opening.__aexit__(None, None, None), "closed")
+
+    async def _within(self, work: Awaitable[_T], what: str) -> _T:
+        within_s = self.timeout_s + GRACE_S
+        limit = asyncio.timeout(within_s)
+        try:
+            async with limit:
+                return await work
+        except TimeoutError:
+            if limit.expired():
+                raise Broken(f"it was not {what} within {within_s:g} s") from None
+            raise
 
     def message(self, values: Mapping[str, Any] | None = None) -> Message:
         """Make a message like no other, to the address of the contract, with other values in it.
@@ -123,10 +144,23 @@ class Trial:
         Raises:
             Broken: what no send may do.
         """
+        sending = asyncio.get_running_loop().create_task(self._sent(channel, message), name="contract-send")
+        try:
+            await asyncio.wait({sending}, timeout=self.timeout_s + GRACE_S)
+        finally:
+            sending.cancel()
+        if not sending.done():
+            raise Broken(
+                f"it had not ended {GRACE_S:g} s after its time was over; right is to let it be cancelled"
+            )
+        return sending.result()
+
+    async def _sent(self, channel: Channel, message: Message) -> Answered:
         try:
             async with asyncio.timeout(self.timeout_s):
                 sent = checked(await channel.send(message))
         except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
+            _let_go(error)
             self.errors.append((message, error))
             return Answered(classify(error), error=error)
         except asyncio.CancelledError:
@@ -170,6 +204,15 @@ class Trial:
         finally:
             ours.setLevel(level)
             root.removeHandler(listener)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take the frames from an error and what caused it: they hold what its send has forgotten to close."""
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 class _Listener(logging.Handler):

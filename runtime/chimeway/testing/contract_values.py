@@ -35,6 +35,7 @@ VALUES: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
     }
 )
 """Name → changes to a message; `{word}` stands for its word, `{address}` for the contract's address."""
+_BEGINNING: Final = 60
 FINAL_ANSWERS: Final = frozenset({"sent", "permanent", "configuration", "bounced"})
 
 
@@ -53,10 +54,14 @@ def check_harmless(received: list[Received]) -> None:
 
 
 def check_whole(message: Message, received: list[Received]) -> None:
-    """Look whether unicode arrived as it was.
+    """Look whether unicode arrived as it was, and of a long body all, where it arrived.
 
     Raises:
         Broken: it did not.
     """
     if UNICODE in message.subject and not any(one.says(UNICODE) for one in received):
         raise Broken("unicode did not arrive as it was sent")
+    for body in (message.body, message.text or ""):
+        begins = any(one.says(body[:_BEGINNING]) for one in received)
+        if len(body) > _BEGINNING and begins and not any(one.says(body.strip()) for one in received):
+            raise Broken("a part of the body is missing; right is to send it whole, or to refuse it for good")
