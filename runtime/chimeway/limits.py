@@ -113,6 +113,9 @@ RECORDING: Final = 2_000
 REMEMBERED: Final = 100_000
 """Runs whose mail the sweeper remembers to have shown: 200 bytes each."""
 
+CHANNEL_LIMIT_S: Final = 3_660 * 86_400.0
+"""Longest time that a channel's limit may name, some ten years: counted from now it is still an instant."""
+
 SEND_TIMEOUT_S: Final = 60.0
 """Longest provider call: above any channel's own, which says more about what went wrong."""
 

@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 from chimeway import ChannelLimits, Message, Sent
 from chimeway.clock import ManualClock
 from chimeway.delivery import gate as gates
-from chimeway.delivery.gate import Gate, endpoint_of
+from chimeway.delivery.gate import Gate
+from chimeway.delivery.route import single
 from chimeway.errors import InvalidInput
 from kit.machine import Provider
 
@@ -225,7 +226,7 @@ def test_an_endpoint_has_a_breaker_and_a_pause_of_its_own(clock: ManualClock, to
     assert gate.closed_for("ada.example") == 0.0
 
 
-def test_a_channel_says_whose_answer_it_is() -> None:
+def test_a_channel_says_whose_answer_it_is(clock: ManualClock) -> None:
     """By its method `endpoint`; where it has none, needs no address or cannot read it: the provider's."""
 
     class Hook:
@@ -237,10 +238,10 @@ def test_a_channel_says_whose_answer_it_is() -> None:
         def endpoint(self, address: str) -> str | None:
             return address.split("//", 1)[1]
 
-    hook = Hook()
-    assert endpoint_of(hook, "https://ada.example") == "ada.example"
-    assert [endpoint_of(hook, None), endpoint_of(hook, "rubbish"), endpoint_of(hook, "//")] == [None] * 3
-    assert endpoint_of(Provider(), "https://ada.example") is None
+    (hook,) = single(Hook(), clock).providers
+    assert hook.endpoint("https://ada.example") == "ada.example"
+    assert [hook.endpoint(None), hook.endpoint("rubbish"), hook.endpoint("//")] == [None] * 3
+    assert single(Provider(), clock).providers[0].endpoint("https://ada.example") is None
 
 
 def test_endpoints_share_the_providers_rate(clock: ManualClock) -> None:
@@ -274,6 +275,8 @@ def test_few_endpoints_are_remembered(clock: ManualClock, monkeypatch: pytest.Mo
         ("timeout_s", 0), ("timeout_s", float("nan")), ("timeout_s", "PT1S"), ("timeout_s", None),
         ("rate", 0), ("rate", -1.0), ("rate", float("inf")), ("burst", 0), ("burst", 5),
         ("max_attempts", 0), ("max_age_s", -5), ("breaker_failures", -1), ("breaker_pause_s", 0),
+        ("max_age_s", 1e12), ("timeout_s", 10**400), ("breaker_pause_s", 1e12), ("rate", 1e-12),
+        ("rate", 1e12), ("burst", 10**400), ("max_attempts", 2**31),
     ],
 )  # fmt: skip
 def test_limits_that_cannot_be_are_refused_by_name(field: str, given: Any) -> None:

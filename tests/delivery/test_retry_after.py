@@ -25,7 +25,7 @@ async def test_rubbish_is_tried_again_as_if_nothing_was_said(asked: object, data
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("asked", [31_536_000.0, float("inf")])
+@pytest.mark.parametrize("asked", [31_536_000.0, float("inf"), 10**400])
 async def test_a_wait_beyond_its_age_ends_a_delivery_at_once(asked: float, database_url: str) -> None:
     """Who must not be asked for a year will not be in time: the end is now, when a rule can still help."""
     provider = Provider("push", TransientFailure(retry_after=asked))

@@ -21,7 +21,7 @@ from chimeway.delivery.channel import (
 )
 from chimeway.delivery.channels.webhook_posting import Bounds
 from chimeway.delivery.channels.webhook_signing import Secrets, read_secrets
-from chimeway.delivery.gate import endpoint_of
+from chimeway.delivery.route import single
 from kit.receiver import CLOSE, HANG, OK, Receiver, receiving, reply
 from kit.webhooks import NOW, SECRET, message, webhook
 
@@ -367,4 +367,4 @@ async def test_each_endpoint_answers_for_itself() -> None:
     """Breaker and pauses are of the host and port; its path, which may be a password, is in no log."""
     async with webhook(443) as channel:
         assert channel.endpoint("https://Hooks.example.org/t0ken?a=b") == "hooks.example.org:443"
-        assert endpoint_of(channel, "no url") is None
+        assert single(channel, SystemClock()).providers[0].endpoint("no url") is None

@@ -35,6 +35,9 @@ def tried(*said: str) -> list[Tried]:
         (["a configuration", "b configuration", "c configuration"], "a"),
         (["gone unknown"], "a"),
         (["- transient"], "b"),
+        (["gone transient"], "a"),
+        (["gone configuration"], "a"),
+        (["gone configuration", "a transient"], "b"),
     ],
 )
 def test_all_open(history: list[str], follows: str) -> None:
@@ -69,6 +72,7 @@ def test_configuration_ends_it_only_when_nobody_is_left() -> None:
     assert none_left(NAMES, tried("a configuration", "c configuration", "b configuration"))
     assert none_left(("a",), tried("a configuration"))
     assert none_left(NAMES, tried("a unknown", "a configuration"))
+    assert not none_left(NAMES, tried("gone configuration", "c configuration", "b configuration"))
 
 
 def test_after_sure_failures_each_round_asks_everybody_once() -> None:

@@ -28,7 +28,7 @@ from chimeway.limits import BEAT_S
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.settings import Settings
-from chimeway.store import nodes, schema
+from chimeway.store import deliveries, nodes, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
 from chimeway.store.meant import database_meant
@@ -124,7 +124,9 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
         await check_templates(database, renderers)
-        channels = await stack.enter_async_context(routes(found, declared.offers, clock))
+        channels = await stack.enter_async_context(
+            routes(found, declared.offers, clock, failover=there >= deliveries.NAMES_PROVIDERS)
+        )
         node = Node(
             id=node_id,
             name=settings.node_name,

@@ -65,18 +65,20 @@ class Foundling:
             page = await persistently(find, self._database, self._node, after, SWEEP_PAGE)
             lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
             for delivery_id, attempt in lost.items():
-                await self._give_up(delivery_id, attempt)
+                await self._try_to_give_up(delivery_id, attempt)
             if len(page) < SWEEP_PAGE:
                 return
             after = page[-1][0]
 
-    async def _give_up(self, delivery_id: UUID, attempt: int) -> None:
-        """Record one; what somebody else has locked is left to the next sweep."""
+    async def _try_to_give_up(self, delivery_id: UUID, attempt: int) -> None:
         try:
-            sending = await self._dispatcher.load(delivery_id)
+            await self._give_up(delivery_id, attempt)
         except Exception as fault:  # noqa: BLE001  (what one row holds must not end the others)
             _log.error("delivery.failed", delivery_id=str(delivery_id), error=repr(fault))
-            return
+
+    async def _give_up(self, delivery_id: UUID, attempt: int) -> None:
+        """Record one; what somebody else has locked is left to the next sweep."""
+        sending = await self._dispatcher.load(delivery_id)
         if sending is None:
             return
         delivery = sending.delivery

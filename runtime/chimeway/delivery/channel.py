@@ -27,6 +27,7 @@ has the message, and the trace should not claim that it does.
 """
 
 import math
+import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
@@ -170,9 +171,9 @@ def classify(error: Exception) -> ErrorClass:
 def retry_after(error: Exception) -> float | None:
     """Return the seconds that the provider asked to wait, if it did; rubbish is as if it had not."""
     asked: object = error.retry_after if isinstance(error, RateLimited | TransientFailure) else None
-    if isinstance(asked, bool) or not isinstance(asked, int | float) or math.isnan(asked) or asked < 0:
+    if isinstance(asked, bool) or not isinstance(asked, int | float) or not asked >= 0:
         return None
-    return asked
+    return asked if asked <= sys.float_info.max else math.inf
 
 
 def checked(answer: object) -> Sent:

@@ -11,7 +11,7 @@ channel says whose answer it is, by a method
 
     def endpoint(self, address: str) -> str | None      # for webhooks the host
 
-and its result (`endpoint_of`) is the `endpoint` of the calls here. Then breaker and pause are that
+and its result (`Provider.endpoint`) is the `endpoint` of the calls here. Then breaker and pause are that
 endpoint's own, and only the rate is the provider's. `closed_for()` without an endpoint is what all calls
 have in common: a lane asks that. Endpoints are remembered from their first failure to their next success,
 and 10,000 of them at most; who is forgotten is simply asked again.
@@ -21,25 +21,13 @@ from collections import OrderedDict
 
 from chimeway.clock import Clock
 from chimeway.delivery.brakes import Breaker, Bucket, Pause
-from chimeway.delivery.channel import Channel, ErrorClass
+from chimeway.delivery.channel import ErrorClass
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.limits import GATE_ENDPOINTS, PAUSE_MOST_S
 from chimeway.log import Events
 
 _log = Events()
 _PROVIDERS_FAULT: frozenset[ErrorClass] = frozenset({"transient", "timeout", "unknown"})
-
-
-def endpoint_of(channel: Channel, address: str | None) -> str | None:
-    """Return whose answer a send to this address brings; None: the provider's own."""
-    ask = getattr(channel, "endpoint", None)
-    if ask is None or address is None:
-        return None
-    try:
-        found = ask(address)
-    except Exception:  # noqa: BLE001  (an address it cannot read: its send says what is wrong)
-        return None
-    return found if isinstance(found, str) and found else None
 
 
 class Gate:

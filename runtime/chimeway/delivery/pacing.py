@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from chimeway.errors import InvalidInput
-from chimeway.limits import CHANNEL_CALLS, CHANNEL_CALLS_MOST, SEND_TIMEOUT_S
+from chimeway.limits import CHANNEL_CALLS, CHANNEL_CALLS_MOST, CHANNEL_LIMIT_S, SEND_TIMEOUT_S
 
 _WHOLE: Final = {"concurrency": 1, "burst": 1, "max_attempts": 1, "breaker_failures": 0}
-_POSITIVE: Final = ("timeout_s", "rate", "max_age_s", "breaker_pause_s")
+_MOST: Final = 2**31 - 1
+_RATE_MOST: Final = 1e9
+_SECONDS: Final = ("timeout_s", "max_age_s", "breaker_pause_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,10 @@ class ChannelLimits:
         """Check every value."""
         for name, least in _WHOLE.items():
             _check_whole(name, getattr(self, name), least)
-        for name in _POSITIVE:
-            _check_positive(name, getattr(self, name))
+        for name in _SECONDS:
+            _check_number(name, getattr(self, name), 0.0, CHANNEL_LIMIT_S)
+        if self.rate is not None:
+            _check_number("rate", self.rate, 1 / CHANNEL_LIMIT_S, _RATE_MOST)
         if self.concurrency > CHANNEL_CALLS_MOST:
             raise _refused("concurrency", self.concurrency, f"at most {CHANNEL_CALLS_MOST}")
         if self.burst is not None and self.rate is None:
@@ -61,16 +65,15 @@ class ChannelLimits:
 def _check_whole(name: str, given: object, least: int) -> None:
     if given is None and name == "burst":
         return
-    if not isinstance(given, int) or isinstance(given, bool) or given < least:
-        raise _refused(name, given, f"a whole number, at least {least}")
+    if not isinstance(given, int) or isinstance(given, bool) or not least <= given <= _MOST:
+        raise _refused(name, given, f"a whole number from {least} to {_MOST}")
 
 
-def _check_positive(name: str, given: object) -> None:
-    if given is None and name == "rate":
-        return
-    number = isinstance(given, int | float) and not isinstance(given, bool)
-    if not (number and math.isfinite(given) and given > 0):  # type: ignore[operator,arg-type]
+def _check_number(name: str, given: object, least: float, most: float) -> None:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given > 0:
         raise _refused(name, given, "a number above 0")
+    if not least <= given <= most:
+        raise _refused(name, given, f"a number from {least:.3g} to {most:.3g}")
 
 
 def _refused(name: str, given: object, wanted: str) -> InvalidInput:

@@ -13,8 +13,9 @@ An attempt is one call of one provider. The rule, pure in `next_of` and `at_once
    until the first of them opens; nothing is counted for that.
 
 `permanent` and `bounced` end the delivery: what one provider says of a message or an address holds for all.
-For a provider that is no longer there, or that an attempt does not name (the schema was older then), the
-first declared one stands in.
+An attempt that names no provider (the schema was older then) was one of the first declared. One of a provider
+that is no longer there says nothing of the others; but where it was uncertain, the delivery has to stay with
+somebody, and again that is the first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from chimeway.clock import Clock
 from chimeway.delivery.channel import Channel, ErrorClass, Sent, classify, needs_address, retry_after
-from chimeway.delivery.gate import Gate, endpoint_of
+from chimeway.delivery.gate import Gate
 from chimeway.delivery.pacing import ChannelLimits, limits_of
 from chimeway.store.deliveries import Sendable
 
@@ -75,26 +76,30 @@ def _may_be_asked(names: Sequence[str], history: Sequence[Tried]) -> list[str]:
     """Return the providers that rules 1 and 3 allow, in declared order."""
     for one in reversed(history):
         if one.error_class in UNCERTAIN:
-            return [_present(names, one.provider)]
+            return [_asked(names, one) or names[0]]
     wrong = _set_up_wrong(names, history)
     return [name for name in names if name not in wrong] or list(names)
 
 
-def _set_up_wrong(names: Sequence[str], history: Sequence[Tried]) -> set[str]:
-    return {_present(names, one.provider) for one in history if one.error_class == "configuration"}
+def _set_up_wrong(names: Sequence[str], history: Sequence[Tried]) -> set[str | None]:
+    return {_asked(names, one) for one in history if one.error_class == "configuration"}
 
 
 def _round(names: Sequence[str], history: Sequence[Tried]) -> set[str]:
     """Return who was tried in the present round: one who is tried again begins a new one."""
     asked: set[str] = set()
     for one in history:
-        name = _present(names, one.provider)
-        asked = {name} if name in asked else asked | {name}
+        name = _asked(names, one)
+        if name is not None:
+            asked = {name} if name in asked else asked | {name}
     return asked
 
 
-def _present(names: Sequence[str], name: str | None) -> str:
-    return name if name is not None and name in names else names[0]
+def _asked(names: Sequence[str], one: Tried) -> str | None:
+    """Return which of these providers an attempt went to; None: one that is no longer there."""
+    if one.provider is None:
+        return names[0]
+    return one.provider if one.provider in names else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,15 @@ class Provider:
     gate: Gate
 
     def endpoint(self, address: str | None) -> str | None:
-        """Return whose answer a call for this address gives, where the channel tells its servers apart."""
-        return endpoint_of(self.channel, address)
+        """Return whose answer a call for this address gives; None: the provider's own."""
+        ask = getattr(self.channel, "endpoint", None)
+        if ask is None or address is None:
+            return None
+        try:
+            found = ask(address)
+        except Exception:  # noqa: BLE001  (an address it cannot read: its send says what is wrong)
+            return None
+        return found if isinstance(found, str) and found else None
 
     def take(self, address: str | None) -> float:
         """Take the right to make one call now: 0.0; else return in how many seconds to come again."""
@@ -137,6 +149,10 @@ class Route:
         """What holds for the whole channel: concurrency, attempts, age."""
         self.needs_address = any(needs_address(one.channel) for one in providers)
         self._by_name = {one.name: one for one in providers}
+
+    def of_first(self) -> "Route":
+        """Return the same with its first provider alone."""
+        return Route(self.name, self.providers[:1])
 
     def closed_for(self) -> float:
         """Return for how many seconds no provider can be called; 0.0: one can."""

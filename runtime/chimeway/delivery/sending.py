@@ -14,7 +14,7 @@ from uuid import UUID
 
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
-from chimeway.delivery.results import Results, ended_unsent
+from chimeway.delivery.results import Results, ended_unsent, said
 from chimeway.delivery.route import Provider, Route, tried
 from chimeway.delivery.unsubscribing import unsubscribe_url
 from chimeway.limits import CLOCK_AHEAD_MS
@@ -224,12 +224,14 @@ class Sender:
         try:
             async with asyncio.timeout(provider.limits.timeout_s):
                 answer = checked(await provider.channel.send(message))
-        except asyncio.CancelledError:
-            if _is_being_cancelled():
-                raise
-            answer = UnknownOutcome("the channel cancelled its own send")
         except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
             answer = error
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # its own cancellation, or what bindings to other languages raise
+            if _is_being_cancelled():
+                raise
+            answer = UnknownOutcome(f"the channel raised {type(error).__name__}: {said(error)}")
         provider.record(answer, message.address)
         return answer
 

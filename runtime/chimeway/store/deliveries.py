@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import HISTORY
 from chimeway.store.ledger import Fence
 from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database, column
+
+NAMES_PROVIDERS: Final = 3
+"""The first schema version whose attempts say which provider they call."""
 
 BeginAnswer: TypeAlias = Literal["begun", "unseen", "stale", "busy", "gone"]
 RecordAnswer: TypeAlias = Literal["applied", "repeat", "busy", "gone"]
@@ -105,12 +108,12 @@ async def begin_attempts(
 ) -> list[Begun]:
     """Write attempt rows, each guarded by its delivery's revision and its run's mailbox.
 
-    On schema version 2 they cannot name their provider.
+    Before schema version NAMES_PROVIDERS they cannot name their provider.
     """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
     names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message"]
     statement = "begin_attempts_2"
-    if schema_version > 2:
+    if schema_version >= NAMES_PROVIDERS:
         names.append("provider")
         statement = "begin_attempts"
     found = await database.fetch(statement, owner, epoch, node, *(column(rows, name) for name in names))
