@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from string import Formatter
 from typing import Annotated, Any, Final, TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -24,6 +24,7 @@ BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)
 UNSUBSCRIBE_PLACEHOLDERS: Final = ("delivery_id", "tenant_id", "recipient_id", "workflow")
 _PLACEHOLDERS_TOLD: Final = " ".join(f"{{{name}}}" for name in UNSUBSCRIBE_PLACEHOLDERS)
 _LONGEST: Final = timedelta(days=36_525)
+_LONGEST_INTEGER: Final = 100
 
 
 def _duration(value: object) -> timedelta:
@@ -55,11 +56,16 @@ def _database_url(value: SecretStr) -> SecretStr:
 
 
 def _smtp_url(value: SecretStr) -> SecretStr:
-    """Accept a URL with a host; who connects reads the rest of it."""
+    """Accept a URL with a host, and nothing more in it than who connects reads."""
     right = "a URL like smtp://user:password@host:port?starttls=true, or smtps://"
     try:
         found = urlsplit(value.get_secret_value())
-        if found.scheme in {"smtp", "smtps"} and found.hostname and found.port != 0:
+        known = (
+            not found.fragment
+            and found.path in {"", "/"}
+            and dict(parse_qsl(found.query)).keys() <= {"starttls"}
+        )
+        if found.scheme in {"smtp", "smtps"} and found.hostname and found.port != 0 and known:
             return value
     except ValueError:  # a port that is none: it may be a part of a password
         raise ValueError(f"{right}; write / @ : in a password as %2F %40 %3A") from None
@@ -106,19 +112,30 @@ def _unsubscribe_url(value: str) -> str:
     return value
 
 
-def _table(value: object) -> object:
-    """Read JSON where a text is given; a name given twice is a mistake, and so is what JSON does not know."""
+def read_json(value: object, like: str) -> object:
+    """Read JSON where a text is given; a name given twice is a mistake, and so is what JSON does not know.
+
+    Raises:
+        ValueError: it is none; the text holds nothing of it.
+    """
     if not isinstance(value, str):
         return value
     try:
-        found = json.loads(value, object_pairs_hook=_once_each, parse_constant=_no_number)
+        return json.loads(value, object_pairs_hook=_once_each, parse_int=_integer, parse_constant=_no_number)
     except json.JSONDecodeError as fault:
-        raise ValueError(
-            f'JSON, like {{"email": {{...}}}} ({fault.msg} at character {fault.pos + 1})'
-        ) from None
+        raise ValueError(f"JSON, like {like} ({fault.msg} at character {fault.pos + 1})") from None
     except RecursionError:
         raise ValueError("JSON that is not nested so deep") from None
-    return found
+
+
+def _table(value: object) -> object:
+    return read_json(value, '{"email": {...}}')
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _LONGEST_INTEGER:
+        raise ValueError(f"JSON whose integers have at most {_LONGEST_INTEGER} digits")
+    return int(digits)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from chimeway.setting_words import bare, content, near, quoted, right, unshown
 
 Model = TypeVar("Model", bound="Options")
 _UNREADABLE: Final = re.compile(r"[\0\ud800-\udfff]")
-_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:(?P<user>[^\s/@:]*)(?::\S*)?@)?(?P<rest>\S*)")
+_URL: Final = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)(?:(?P<user>[^\s@:]*)(?::\S*)?@)?(?P<rest>\S*)")
 _CREDENTIALS: Final = "$CREDENTIALS_DIRECTORY/"
 
 

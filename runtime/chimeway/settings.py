@@ -52,7 +52,7 @@ _TABLES: Final = ("channels", "feedback")
 """The settings that are tables; what is in them is read by `setting_tables`, where it is used."""
 _BLANK: Final = re.compile(r"[\x01-\x20\x7f]")
 _UNREADABLE: Final = re.compile(r"[\0\ud800-\udfff]")
-_URL_PASSWORD: Final = re.compile(r"(://[^\s/@:]*:)\S+(?=@)|([?&]password=)[^\s&]+")
+_URL_PASSWORD: Final = re.compile(r"(://[^\s@:]*:)\S+(?=@)|([?&](?:ssl)?password=)[^\s&]+")
 
 
 class _Given(NamedTuple):

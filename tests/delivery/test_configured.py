@@ -132,6 +132,10 @@ WRONG: dict[str, tuple[Any, str]] = {
         {"email": {"providers": [SMTP | {"name": "a"}, SMTP | {"name": "a"}]}},
         "channels.email.providers[1].name is 'a' (command line), as another's before it",
     ),
+    "a secret twice": (
+        {"hook": {"providers": [{"kind": "webhook", "secrets": '{"a": "hunter2", "a": "hunter2"}'}]}},
+        "channels.hook.providers[0].secrets is a text of 32 characters, not shown",
+    ),
     "a channel without a name": ({"": {}}, "channels.'' (command line) cannot be set up: a channel's name"),
 }
 
@@ -153,6 +157,7 @@ def test_what_cannot_be_is_refused_by_its_path(given: Any, told: str) -> None:
         ('{"email": {}, "email": {}}', "JSON whose objects have each name once"),
         ('{"email": {"rate": NaN}}', "JSON, which has no NaN"),
         ("[" * 100_000, "JSON that is not nested so deep"),
+        ('{"email": {"burst": ' + "9" * 5_000 + "}}", "JSON whose integers have at most 100 digits"),
     ],
 )
 def test_the_environment_speaks_json(text: str, told: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,27 @@ def test_secrets_masked_when_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.database_url.get_secret_value() == URL
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://a/b:hunter2@h/app", "postgresql://a/b:***@h/app"),
+        ("postgresql://h/app?sslpassword=hunter2&user=a", "postgresql://h/app?sslpassword=***&user=a"),
+    ],
+)
+def test_passwords_in_odd_places_are_masked(url: str, shown: str) -> None:
+    """A user with a slash that is not percent-encoded; a password that is another one."""
+    rows = {row.name: row.value for row in Settings(database_url=url).describe()}
+    assert rows["CHIMEWAY_DATABASE_URL"] == shown
+
+
+@pytest.mark.parametrize("url", ["smtp://a/b:hunter2@h", "smtp://h?pass=hunter2", "smtp://h#hunter2"])
+def test_an_smtp_url_has_nothing_that_nobody_reads(url: str) -> None:
+    """What is no part of it may be one of a password: it is refused when settings are read, and not shown."""
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_SMTP_URL is 'smtp://\.\.\.'") as caught:
+        Settings(smtp_url=url)
+    assert "hunter2" not in repr(caught.value)
+
+
 @pytest.mark.parametrize("name", ["CHIMEWAY_DATABASE_URL", "CHIMEWAY_DIRECT_DATABASE_URL"])
 def test_a_url_that_is_not_understood_is_refused_by_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A parameter that the drivers do not share is named when settings are read, not when one connects."""

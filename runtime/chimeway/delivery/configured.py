@@ -94,7 +94,7 @@ class ConfiguredProvider:
         try:
             return kind_called(self.table.kind).build(self.options, channel, clock)
         except (InvalidSettings, InvalidInput) as fault:
-            raise self.place.fault(f"cannot be used ({self.place.origin}): {fault}") from None
+            raise self.place.fault(f"cannot be used ({self.place.origin}): {fault.message}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,6 @@ and replaced. Each endpoint answers for itself (`endpoint`): a customer's outage
 """
 
 import asyncio
-import json
 import re
 from datetime import timedelta
 from importlib.metadata import version
@@ -64,7 +63,7 @@ from chimeway.delivery.outward.networks import Networks, read_networks
 from chimeway.delivery.outward.targets import Target, follow, read_target
 from chimeway.errors import InvalidInput
 from chimeway.limits import WEBHOOK_BODY_BYTES
-from chimeway.setting_kinds import Duration
+from chimeway.setting_kinds import Duration, read_json
 from chimeway.setting_tables import Options as TableOptions
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
@@ -76,13 +75,8 @@ def _signs(value: SecretStr) -> SecretStr:
 
 
 def _table(value: object) -> object:
-    """Read JSON where a text is given: the content of `secrets_file`."""
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError('JSON, like {"org_456": "whsec_..."}') from None
+    """Read the content of `secrets_file`."""
+    return read_json(value, '{"org_456": "whsec_..."}')
 
 
 def _networks(value: list[str]) -> list[str]:
