@@ -92,7 +92,8 @@ def read_table(model: type[Model], given: object, place: Place, *, also: Iterabl
             be right; a file that it names cannot be read.
     """
     if not isinstance(given, Mapping):
-        raise place.fault(f"is {_told(given)} ({place.origin}); right would be a table")
+        told = unshown(given) if isinstance(given, str) else _told(given)  # perhaps the secret alone
+        raise place.fault(f"is {told} ({place.origin}); right would be a table")
     for name, value in given.items():
         if isinstance(value, str) and _UNREADABLE.search(value):
             raise place.of(name).fault(f"({place.origin}) holds NUL or is not UTF-8: leave it out")

@@ -183,6 +183,27 @@ async def test_a_run_that_somebody_holds_is_asked_for_again(database: Database) 
         assert await provider.answers(event(delivery)) == ["recorded"]
 
 
+async def test_the_nodes_connections_are_its_own(database: Database) -> None:
+    """However much is told at once, and however slowly it is written, most connections stay the engine's."""
+    world = await opened(database)
+    for number in range(8):
+        await world.trigger(f"user_{number}")
+    await world.sql(_SENT)
+    deliveries = [row["id"] for row in await world.all("select id from chimeway.deliveries")]
+    waiting = (
+        "select count(*) from pg_stat_activity where query ~ 'record_feedback' and wait_event_type = 'Lock'"
+    )
+    async with door(database) as provider:
+        async with database.acquire() as other, other.transaction():
+            await other.execute("select from chimeway.deliveries for update")
+            told = [asyncio.ensure_future(provider.answers(event(one))) for one in deliveries]
+            await wait_for(lambda: world.sql(f"{waiting} having count(*) >= 4"), "they wait")
+            for _ in range(5):
+                assert (await provider.client.get("/healthz")).status_code == 200
+            assert await world.sql(waiting) == 4
+        assert await asyncio.gather(*told) == [["recorded"]] * 8
+
+
 async def test_without_the_database_it_is_put_off(database: Database) -> None:
     """Nothing is lost: the provider is asked to send it again; so on a schema without feedback."""
     _, delivery = await sent(database)
@@ -265,6 +286,7 @@ def test_a_port_in_use_is_said() -> None:
     ("given", "told"),
     [
         ({"own": 7}, "feedback.own is 7 .* a table"),
+        ({"own": SECRET}, "feedback.own is a text of 38 characters.* a table"),
         ({"own": {}}, "feedback.own.kind is not set"),
         (
             {"own": {"kind": "mailgun"}},

@@ -38,6 +38,8 @@ from chimeway.web.sources import Source
 
 _log = Events()
 _BODY_S: Final = 10.0
+_RECORDING: Final = 4
+"""Requests whose events are written at once: of the node's connections most stay its engine's."""
 _BUSY_TRIES: Final = 5
 _BUSY_S: Final = 0.1
 _AGAIN_S: Final = 15
@@ -55,6 +57,7 @@ class FeedbackDoor:
         self._sources = sources
         self._fetch = fetch or fetching()
         self._certificates = Certificates(self._fetch, clock)
+        self._recording = asyncio.Semaphore(_RECORDING)
 
     async def told(self, request: Request) -> Response:
         """Answer one request."""
@@ -106,13 +109,14 @@ class FeedbackDoor:
     async def _record(self, source: Source, events: Sequence[FeedbackEvent]) -> tuple[FeedbackReceipt, ...]:
         """Record events; the few runs that others have locked are asked for again, for a moment."""
         call = record_many(source.tenant, source.name, events, patient=False)
-        receipts = await callers.run(self._database, call)
-        for _ in range(_BUSY_TRIES):
-            if all(each.answer != "busy" for each in receipts):
-                break
+        tries = 0
+        while True:
+            async with self._recording:
+                receipts = await callers.run(self._database, call)
+            tries += 1
+            if tries > _BUSY_TRIES or all(each.answer != "busy" for each in receipts):
+                return receipts
             await asyncio.sleep(jittered(_BUSY_S))
-            receipts = await callers.run(self._database, call)
-        return receipts
 
     def _too_early(self, event: FeedbackEvent, receipt: FeedbackReceipt) -> bool:
         """Say whether the attempt that knows the provider's name may yet be recorded."""
