@@ -30,7 +30,7 @@ PATIENT: Final = workflow(
          "match": {"delivery_id": {"delivery": "by_push"}}}]}},
     {"id": "in_app", "action": {"type": "notify", "channel": "in_app", "render_key": "mention"}},
 )  # fmt: skip
-RUNS: Final = 80
+RUNS: Final = 40
 _ALL: Final = f"select count(*) = {RUNS * len(KINDS)} from chimeway.delivery_feedback"
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from itertools import chain, combinations, permutations
+from itertools import chain, combinations, cycle, permutations
 from typing import Any, Final, Literal, NamedTuple
 from uuid import UUID, uuid4
 
@@ -48,12 +48,14 @@ class Case(NamedTuple):
 
 def cases() -> Iterator[Case]:
     """Give each subset of four kinds, in each order, with the result in each place; `deferred` stands for
-    `complained`, which moves nothing either, where both would only make it longer.
+    `complained`, which moves nothing either, where both would only make it longer. Orders of all four have
+    one result each, in turn: each is seen where fewer are told.
     """
+    turn = cycle(RESULTS)
     subsets = chain.from_iterable(combinations(KINDS[:4], n) for n in range(5))
     for subset in (*subsets, ("delivered", "deferred", "bounced")):
         for order in permutations(("result", *subset)):
-            for result in RESULTS:
+            for result in RESULTS if len(subset) < 4 else (next(turn),):
                 yield Case(result, order)
 
 
@@ -79,7 +81,7 @@ async def test_the_end_is_the_same_in_every_order(clock_database: Database) -> N
     """Status, reason and attempts do not depend on what came first; each event counts once; rows agree."""
     await register(clock_database, parse(ONE_MESSAGE))
     lives = list(cases())
-    assert len(lives) > 1_000
+    assert len(lives) > 700
     sent = await _sent(clock_database, len(lives))
     for step in range(max(len(case.order) for case in lives)):
         at = [(one, case) for one, case in zip(sent, lives, strict=True) if step < len(case.order)]
