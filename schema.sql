@@ -1464,9 +1464,13 @@ declare seen pg_snapshot;
 begin
     with mine as (
         select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
-          from chimeway.workflow_runs r
+          from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, r.state,
+                   r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = p.id offset 0) r
           join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
-         where r.id = any(p_locked) and r.state in ('active','waiting') and d.signal_types <> '{}'
+         where r.state in ('active','waiting') and d.signal_types <> '{}'
     ), candidates as (
         select m.id as run_id, m.shard, m.mailbox_count, s.id as signal_id, s.arrival
           from mine m cross join lateral (
@@ -1520,6 +1524,7 @@ language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_locked  uuid[];
+    v_current uuid[];
     v_passed  uuid[];
     v_stopped uuid[];
     v_seen    pg_snapshot;
@@ -1537,10 +1542,15 @@ begin
     -- (1) lock the runs, in id order, then their current deliveries
     select coalesce(array_agg(l.id), '{}') into v_locked from (
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
-    perform 1 from (
-        select d.id from chimeway.workflow_runs r
-          join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
-         where r.id = any(v_locked) order by d.id for update of d) l;
+    v_current := array(
+        select d.id from unnest(v_locked) l(id)
+         cross join lateral (select r.visit, r.shard from chimeway.workflow_runs r where r.id = l.id offset 0) r
+         cross join lateral (select d.id from chimeway.deliveries d
+                              where d.run_id = l.id and d.visit = r.visit and d.shard = r.shard offset 0) d);
+    if v_current <> '{}' then
+        perform 1 from (
+            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for update) l;
+    end if;
 
     -- (2) route
     v_seen := chimeway.route_for_runs(v_locked);
@@ -1550,10 +1560,15 @@ begin
     select coalesce(array_agg(r.id), '{}') into v_passed
       from unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now)
            p(id, revision, mailbox, delivery, delivery_revision, now)
-      join chimeway.workflow_runs r on r.id = p.id
+     cross join lateral (
+        select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.mailbox_count, r.workflow_key,
+               r.workflow_version
+          from chimeway.workflow_runs r where r.id = p.id offset 0) r
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-      left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
-     where r.id = any(v_locked) and r.state in ('active','waiting') and r.held_reason is null
+      left join lateral (
+        select d.id, d.revision from chimeway.deliveries d
+         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
+     where p.id = any(v_locked) and r.state in ('active','waiting') and r.held_reason is null
        and w.paused_at is null
        and r.revision = p.revision and r.mailbox_count = p.mailbox
        and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
@@ -1570,7 +1585,8 @@ begin
                   t_status_reason, t_context, t_signal_id, t_signal_type)
            t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
              signal_id, signal_type)
-      join chimeway.workflow_runs r on r.id = t.run
+     cross join lateral (
+        select r.id, r.shard, r.transition_count from chimeway.workflow_runs r where r.id = t.run offset 0) r
       join unnest(p_run, p_decision, p_inputs) p(id, decision, inputs) on p.id = t.run
      where t.run = any(v_passed);
 
@@ -1611,18 +1627,22 @@ begin
       from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
                   d_terminal_at)
            n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at)
-      join chimeway.workflow_runs r on r.id = n.run
+     cross join lateral (
+        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
      where n.run = any(v_passed);
     insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body, created_at)
     select n.id, r.shard, r.tenant_id, r.recipient_id, r.id, n.render_key, n.subject, n.body, v_clock
       from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
            n(id, run, render_key, subject, body, place)
-      join chimeway.workflow_runs r on r.id = n.run
+     cross join lateral (
+        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
      where n.run = any(v_passed) and n.body is not null
      order by n.place;  -- arrival numbers follow the order in which they were planned
     if found and exists (select from chimeway.inbox_watched) then
         perform chimeway.tell_inboxes(array_agg(r.tenant_id), array_agg(r.recipient_id))
-           from unnest(d_run, d_body) n(run, body) join chimeway.workflow_runs r on r.id = n.run
+           from unnest(d_run, d_body) n(run, body)
+          cross join lateral (
+             select r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
           where n.run = any(v_passed) and n.body is not null;
     end if;
 
@@ -1652,10 +1672,10 @@ begin
             when not p.id = any(v_locked) then 'busy'
             when p.now > v_clock + interval '50 milliseconds' then 'refused'
             when exists (select from chimeway.workflow_transitions t
-                          where t.run_id = p.id and t.decision_id = p.decision) then 'applied'
+                          where t.run_id = p.id and t.decision_id = p.decision offset 0) then 'applied'
             else 'stale' end
       from unnest(p_run, p_decision, p_now) p(id, decision, now)
-      left join chimeway.workflow_runs r on r.id = p.id;
+      left join lateral (select r.id from chimeway.workflow_runs r where r.id = p.id offset 0) r on true;
 end $$;
 
 -- ── 7 deliveries ─────────────────────────────────────────────────────────────────────────────────
@@ -1693,8 +1713,12 @@ begin
     v_clock := chimeway.clock();
     select coalesce(array_agg(d.id), '{}') into v_passed
       from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
-      join chimeway.deliveries d on d.id = p.id
-      join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count from chimeway.deliveries d
+         where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.state, r.held_reason, r.mailbox_count, r.mailbox_seen, r.workflow_key, r.workflow_version
+          from chimeway.workflow_runs r where r.id = d.run_id and r.shard = d.shard offset 0) r
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
      where d.run_id = any(v_locked) and d.status in ('pending','failed') and d.revision = p.revision
        and r.held_reason is null
@@ -1705,7 +1729,9 @@ begin
     insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
             provider)
     select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
-      from unnest(p_delivery, p_provider) p(id, provider) join chimeway.deliveries d on d.id = p.id
+      from unnest(p_delivery, p_provider) p(id, provider)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d where d.id = p.id offset 0) d
      where d.id = any(v_passed);
     update chimeway.deliveries d
        set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
@@ -1723,8 +1749,12 @@ begin
             else 'stale' end,
            case when p.id = any(v_passed) then d.attempt_count end
       from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
-      left join chimeway.deliveries d on d.id = p.id
-      left join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard;
+      left join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count from chimeway.deliveries d
+         where d.id = p.id offset 0) d on true
+      left join lateral (
+        select r.state, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
 end $$;
 
 -- The same of programs of schema version 2, which do not say which provider they call.
@@ -1750,6 +1780,7 @@ declare
     v_locked uuid[];
     v_fresh  uuid[];
     v_woken  uuid[];
+    v_moving uuid[];
     v_clock  timestamptz;
 begin
     select coalesce(array_agg(l.id), '{}') into v_locked from (
@@ -1765,7 +1796,8 @@ begin
         select d.id, d.shard, p.attempt, p.outcome, p.error_class, left(p.note, 1000), p.reference, v_clock
           from unnest(p_delivery, p_attempt, p_outcome, p_error_class, p_note, p_reference)
                p(id, attempt, outcome, error_class, note, reference)
-          join chimeway.deliveries d on d.id = p.id
+         cross join lateral (
+            select d.id, d.shard, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d
          where d.run_id = any(v_locked) and p.attempt is not null
         on conflict do nothing
         returning delivery_id
@@ -1773,7 +1805,9 @@ begin
     select coalesce(array_agg(x.id), '{}') into v_fresh from (
         select n.delivery_id as id from new n
         union all
-        select d.id from unnest(p_delivery, p_attempt) p(id, attempt) join chimeway.deliveries d on d.id = p.id
+        select d.id from unnest(p_delivery, p_attempt) p(id, attempt)
+         cross join lateral (
+            select d.id, d.run_id, d.status from chimeway.deliveries d where d.id = p.id offset 0) d
          where p.attempt is null and d.run_id = any(v_locked) and d.status in ('pending','failed')) x;
 
     update chimeway.deliveries d
@@ -1795,14 +1829,18 @@ begin
            p(id, outcome, error_class, note, status, reason, next_attempt_at)
      where d.id = p.id and d.id = any(v_fresh);
 
-    with woken as (
+    select coalesce(array_agg(d.id), '{}'), coalesce(array_agg(r.id), '{}') into v_woken, v_moving
+      from unnest(p_delivery, p_nudge) p(id, nudge)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.visit, d.terminal_at from chimeway.deliveries d where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.id, r.visit, r.state from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r
+     where d.id = any(v_fresh) and r.visit = d.visit and r.state = 'active' and (d.terminal_at is not null or p.nudge);
+    if v_moving <> '{}' then
         update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, v_clock), v_clock)
-          from unnest(p_delivery, p_nudge) p(id, nudge) join chimeway.deliveries d on d.id = p.id
-         where d.id = any(v_fresh) and r.id = d.run_id and r.shard = d.shard and r.visit = d.visit
-           and r.state = 'active' and (d.terminal_at is not null or p.nudge)
-        returning d.id
-    )
-    select coalesce(array_agg(w.id), '{}') into v_woken from woken w;
+         where r.id = any(v_moving);
+    end if;
 
     return query
     select p.id, case
@@ -1811,7 +1849,8 @@ begin
             when not d.run_id = any(v_locked) then 'busy'
             else 'repeat' end,
            p.id = any(v_woken)
-      from unnest(p_delivery) p(id) left join chimeway.deliveries d on d.id = p.id;
+      from unnest(p_delivery) p(id)
+      left join lateral (select d.id, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d on true;
 end $$;
 
 -- How much an event of a delivery weighs: what it is, is what its gravest event says, in whichever order they come.
@@ -2048,14 +2087,16 @@ begin
            and r.shard = s.shard and r.state in ('active','waiting') and r.arrival < s.arrival
            and s.type = any(d.signal_types) and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
-                            where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
+                            where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard offset 0)
          limit p_each for update of r skip locked) l
      where s.id = any(p_signals)) c;
     if v_locked <> '{}' then
         perform chimeway.route_for_runs(v_locked);
-        select coalesce(array_agg(r.id), '{}') into v_runs from chimeway.workflow_runs r
-         where r.id = any(v_locked) and r.mailbox_count > r.mailbox_seen and r.held_reason is null
-           and r.state in ('active','waiting');
+        select coalesce(array_agg(l.id), '{}') into v_runs from unnest(v_locked) l(id)
+         cross join lateral (
+            select r.mailbox_count, r.mailbox_seen, r.held_reason, r.state from chimeway.workflow_runs r
+             where r.id = l.id offset 0) r
+         where r.mailbox_count > r.mailbox_seen and r.held_reason is null and r.state in ('active','waiting');
     end if;
 
     update chimeway.signals s set routed_at = chimeway.clock()
@@ -2066,7 +2107,7 @@ begin
            and r.state in ('active','waiting') and r.arrival < s.arrival and s.type = any(d.signal_types)
            and (s.run_id is null or s.run_id = r.id)
            and not exists (select from chimeway.run_mailbox b
-                            where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard));
+                            where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard offset 0) offset 0);
     return query select u.id, false from unnest(v_runs) u(id)
         union all select null, v_most = p_each and v_locked <> '{}';
 end $$;

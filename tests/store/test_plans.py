@@ -286,6 +286,29 @@ async def uncounted(database: Database) -> Door:
     return world
 
 
+async def test_a_journey_reads_nobodys_backlog(database: Database) -> None:
+    """Nor one who comes after: plans that were kept from quiet times, too, find the rows of a call one by one."""
+    await opened(database)
+    async with explained(database.url) as (world, plans):
+        async with world.database.acquire() as connection:
+            await connection.execute("set enable_seqscan = off")  # as a node's connections have it
+        for _ in range(CALLS):
+            await _journey(world)
+        async with plain(database.url) as connection:
+            await connection.execute(BACKLOG + SENT)
+        await _affordable(world, plans, _journey)
+
+
+SENT = f"""
+set session_replication_role = replica;
+insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
+        render_key, status, next_attempt_at, attempt_count, created_at)
+    select chimeway.new_id(0::smallint), 0, chimeway.new_id(0::smallint), 1, 'email', 'a', 'user_' || n, 'email',
+           'mention', 'failed', now(), 1, now() from generate_series(1, {MANY}) n;
+set session_replication_role = origin;
+"""
+
+
 async def test_a_costly_statement_would_be_seen(full: Door) -> None:
     """The tests above can fail: a scan is seen, also inside a function, and so is an index in vain."""
     async with explained(full.database.url) as (world, plans):

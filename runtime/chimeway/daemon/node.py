@@ -115,7 +115,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_meant(settings))
         database = await stack.enter_async_context(
-            open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL)
+            open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL, for_node=True)
         )
         there = await _check(database)
         clock = await _clock(database)

@@ -15,7 +15,7 @@ from chimeway.database_url import DatabaseUrl, read
 from chimeway.errors import DatabaseUnavailable
 from chimeway.log import Events
 from chimeway.store.faults import fault_of, translate
-from chimeway.store.pooler import open_connection
+from chimeway.store.pooler import is_pooled, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
 
@@ -65,6 +65,19 @@ async def connect(url: str, name: str) -> Connection:
         await _prepare(connection)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise (translate(error) or error) from error
+    return connection
+
+
+async def _open_for_node(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connection:
+    """Connect as one who looks rows up, and never wants a whole table.
+
+    The planner keeps plans, and may have made them when a table was small: it would go on to read it from end
+    to end when it has become a backlog. (A pooler's session is not ours to change; there each statement is
+    planned anew.)
+    """
+    connection = await _open(url, name, **named)
+    if not is_pooled(connection):
+        await connection.execute("set enable_seqscan = off")
     return connection
 
 
@@ -164,9 +177,11 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, name: str = "chimeway", size: int = 8, direct_url: str | None = None
+    url: str, *, name: str = "chimeway", size: int = 8, direct_url: str | None = None, for_node: bool = False
 ) -> AsyncIterator[Database]:
     """Open a pool of at most `size` connections on a PostgreSQL; `direct_url` goes past a pooler, for LISTEN.
+
+    `for_node` is for one that looks rows up all day, while tables grow and shrink.
 
     Raises:
         DatabaseUnavailable: nothing answers there.
@@ -176,7 +191,7 @@ async def open_database(
         pool = await asyncpg.create_pool(
             min_size=1,
             max_size=size,
-            connect=partial(_open, read(url), name),
+            connect=partial(_open_for_node if for_node else _open, read(url), name),
             init=_prepare,
             reset=_restore,
         )

@@ -15,7 +15,8 @@ select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id,
                                            and a.shard = x.shard
          where x.delivery_id = d.id and x.shard = d.shard and x.error_class is not null
            and (x.attempt_no > d.attempt_count - $2 or x.error_class in ('unknown','timeout'))) as history
-  from chimeway.deliveries d where d.id = any($1::uuid[]);
+  from unnest($1::uuid[]) i(id)
+ cross join lateral (select * from chimeway.deliveries d where d.id = i.id offset 0) d;
 
 -- name: due_deliveries
 -- One page of deliveries to be attempted in each shard, in due order behind the cursors; channels that have

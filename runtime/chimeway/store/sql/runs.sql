@@ -1,5 +1,6 @@
 -- name: load_runs
--- Everything that deciding about runs depends on, in one snapshot; of payloads what conditions look at.
+-- Everything that deciding about runs depends on, in one snapshot; of payloads what conditions look at. Run by run:
+-- `offset 0` keeps the planner, whose statistics may be of a time before a backlog, from joining whole tables.
 select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
        r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
        r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
@@ -14,12 +15,18 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
        (select jsonb_object_agg(l.step_id, l.id) from (
             select distinct on (x.step_id) x.step_id, x.id from chimeway.deliveries x
              where x.run_id = r.id and x.shard = r.shard order by x.step_id, x.visit desc) l) as delivery_ids
-  from chimeway.workflow_runs r
+  from unnest($1::uuid[]) i(id)
+ cross join lateral (select * from chimeway.workflow_runs r where r.id = i.id offset 0) r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-  left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
-  left join chimeway.recipients p
-    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
-  left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit and d.shard = r.shard
+  left join lateral (
+        select e.data from chimeway.events e
+         where e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id) offset 0) e on true
+  left join lateral (
+        select p.timezone, p.locale, p.addresses, p.data from chimeway.recipients p
+         where p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard offset 0) p on true
+  left join lateral (
+        select * from chimeway.deliveries d
+         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
   left join lateral (
         select array_agg(b.number order by b.number) as numbers,
                array_agg(s.id order by b.number) as signal_ids,
@@ -32,8 +39,7 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
           from chimeway.run_mailbox b
           join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
          where b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
-           and r.state in ('active','waiting')) m on true
- where r.id = any($1::uuid[]);
+           and r.state in ('active','waiting')) m on true;
 
 -- name: due_runs
 -- One page of due runs in each shard, in due order behind the cursors; paused workflows are marked.
