@@ -15,13 +15,17 @@ and one stays free for whoever comes new while at most a third as many owners as
 (Known from switches as dynamic thresholds.) Below four places one may hold all.
 """
 
+import math
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
+from chimeway.limits import COMPANY_S
+
 Item = TypeVar("Item")
 SHARE: Final = 3
 """What an owner may hold, to what is free."""
+_NOBODY: Final = object()
 
 
 class FairQueue(Generic[Item]):
@@ -50,6 +54,10 @@ class FairQueue(Generic[Item]):
     def owners(self) -> list[Hashable]:
         """Return who has something waiting."""
         return list(self._lines)
+
+    def many_owners(self) -> int:
+        """Count those who have something waiting."""
+        return len(self._lines)
 
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would stay, should it be put in now."""
@@ -127,6 +135,27 @@ class FairQueue(Generic[Item]):
         """Only a full queue asks, of as many owners as it holds."""
         owner = max(self._lines, key=lambda each: len(self._lines[each]))
         return owner, len(self._lines[owner])
+
+
+class Company:
+    """Whether there has been more than one owner of late: who is alone need not be considerate."""
+
+    def __init__(self, lasts_s: float = COMPANY_S) -> None:
+        """Take for how long after he was last met a second owner counts as being there."""
+        self._lasts_s = lasts_s
+        self._last: Hashable = _NOBODY
+        self._until = -math.inf
+
+    def meet(self, owner: Hashable, now: float) -> None:
+        """Somebody is here at this time."""
+        if owner != self._last:
+            if self._last is not _NOBODY:
+                self._until = now + self._lasts_s
+            self._last = owner
+
+    def alone(self, now: float) -> bool:
+        """Say whether whoever was met last has been the only one for a while."""
+        return now >= self._until
 
 
 class Places:

@@ -20,7 +20,7 @@ async def test_a_flood_turns_no_other_tenant_away(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(intakes, "_LOADING", 1)
     gate, brought = Gate(), list[UUID]()
 
-    async def bring(delivery_id: UUID) -> None:
+    async def bring(delivery_id: UUID, _tenant: object) -> None:
         brought.append(delivery_id)
         await gate.passes()
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chimeway.fair import FairQueue, Places
+from chimeway.fair import Company, FairQueue, Places
 
 
 def _drained(queue: FairQueue[str]) -> list[str]:
@@ -178,3 +178,17 @@ def test_nobody_holds_more_than_three_times_what_was_free(steps: list[tuple[str,
             held[owner] -= 1
         assert places.taken + places.free == many
         assert places.taken == held.total()
+
+
+def test_company_lasts_for_a_while() -> None:
+    """One owner is alone until another is met, and again when nobody else was met for so long."""
+    company = Company(5.0)
+    assert company.alone(0.0)
+    company.meet("a", 0.0)
+    company.meet("a", 1.0)
+    assert company.alone(1.0)
+    company.meet("b", 2.0)
+    company.meet("a", 3.0)
+    assert not company.alone(7.9)
+    company.meet("a", 7.9)
+    assert company.alone(8.0)

@@ -41,9 +41,11 @@ class Call:
 
 
 @asynccontextmanager
-async def batching(call: Call, *, limit: int = 100, lanes: int = 1) -> AsyncIterator[Batcher[int, int]]:
+async def batching(
+    call: Call, *, limit: int = 100, lanes: int = 1, share: int | None = None
+) -> AsyncIterator[Batcher[int, int]]:
     """Serve while the block lasts."""
-    batcher = Batcher(call, told="square", limit=limit, lanes=lanes)
+    batcher = Batcher(call, told="square", limit=limit, lanes=lanes, share=share)
     serving = asyncio.ensure_future(batcher.serve())
     try:
         yield batcher
@@ -208,6 +210,28 @@ async def test_a_flood_shares_its_batches() -> None:
         await asyncio.gather(*flood, *few)
     assert call.batches[:2] == [[0], [11]], "nobody new waits for another's batch"
     assert call.batches[2] == [1, 12, 2, 13]
+
+
+async def test_who_is_alone_is_carried_by_all_lanes_in_big_batches() -> None:
+    """Until somebody else asks: then in one lane, and so many at once as are anybody's share."""
+    call = Call()
+    first, second, third, fourth = (call.hold() for _ in range(4))
+    async with batching(call, limit=4, lanes=2, share=1) as batcher:
+        flood = [asyncio.ensure_future(batcher(number, "a")) for number in range(1, 11)]
+        await first.reached.wait()
+        await second.reached.wait()
+        assert call.batches == [[1, 2, 3, 4], [5, 6, 7, 8]]
+        other = asyncio.ensure_future(batcher(11, "b"))
+        await third.reached.wait()
+        assert call.batches[2] == [11], "it waits for nothing that is under way"
+        first.release()
+        second.release()
+        await fourth.reached.wait()
+        assert call.batches[3:] == [[9]]
+        third.release()
+        fourth.release()
+        await asyncio.gather(*flood, other)
+    assert call.batches[4] == [10]
 
 
 async def test_many_results_come_a_few_at_a_time() -> None:

@@ -287,7 +287,7 @@ async def uncounted(database: Database) -> Door:
 
 
 async def test_a_journey_reads_nobodys_backlog(database: Database) -> None:
-    """Nor one who comes after: plans that were kept from quiet times, too, find the rows of a call one by one."""
+    """Plans that were kept from quiet times, too, find the rows of a call one by one."""
     await opened(database)
     async with explained(database.url) as (world, plans):
         async with world.database.acquire() as connection:
@@ -303,8 +303,8 @@ SENT = f"""
 set session_replication_role = replica;
 insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
         render_key, status, next_attempt_at, attempt_count, created_at)
-    select chimeway.new_id(0::smallint), 0, chimeway.new_id(0::smallint), 1, 'email', 'a', 'user_' || n, 'email',
-           'mention', 'failed', now(), 1, now() from generate_series(1, {MANY}) n;
+    select chimeway.new_id(0::smallint), 0, chimeway.new_id(0::smallint), 1, 'email', 'a', 'user_' || n,
+           'email', 'mention', 'failed', now(), 1, now() from generate_series(1, {MANY}) n;
 set session_replication_role = origin;
 """
 

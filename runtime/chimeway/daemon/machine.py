@@ -33,7 +33,8 @@ from chimeway.engine.seam import Seam
 from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.taker import Taker
 from chimeway.engine.timekeeper import Sweeps, Timekeeper
-from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH
+from chimeway.fair import Company
+from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH, SHARED_BATCH
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, runs
@@ -208,25 +209,28 @@ class Machine:
 
 
 class Ledger:
-    """The batched doors to the store: load, commit, begin, record."""
+    """The batched doors to the store: load, commit, begin, record. Between them they know who is here."""
 
     def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, schema_version: int) -> None:
         """Take the tenure under whose fence decisions and attempts are written."""
         fence = tenure.fence
+        self.company = Company()
         self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
-            lambda ids: runs.load_runs(database, catalogue, ids), told="load_runs", limit=LOAD_BATCH
-        )
+            lambda ids: runs.load_runs(database, catalogue, ids),
+            told="load_runs", limit=LOAD_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
+        )  # fmt: skip
         self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
             lambda entries: ledger.commit_decisions(database, fence, entries),
-            told="commit_decisions", limit=LEDGER_BATCH,
+            told="commit_decisions", limit=LEDGER_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
             lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows, schema_version),
-            told="begin_attempts", limit=LEDGER_BATCH,
+            told="begin_attempts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
         )  # fmt: skip
         self.record: Batcher[deliveries.Outcome, deliveries.Recorded] = Batcher(
-            lambda rows: deliveries.record_results(database, rows), told="record_results", limit=LEDGER_BATCH
-        )
+            lambda rows: deliveries.record_results(database, rows),
+            told="record_results", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
+        )  # fmt: skip
 
     def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what must run for the doors to open."""

@@ -27,7 +27,7 @@ from chimeway.delivery.postponing import Postponer
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Sending, Shut
 from chimeway.fair import Places
-from chimeway.limits import LOAD_BATCH, RECORDING
+from chimeway.limits import LOAD_BATCH, RECORDING, SHARED_BATCH
 from chimeway.log import Events
 from chimeway.store import deliveries
 from chimeway.store.batching import Batcher
@@ -74,8 +74,9 @@ class Dispatcher:
         self._wires = wires
         self._group = group
         self._loader: Batcher[UUID, Sending | None] = Batcher(
-            lambda ids: _load(database, catalogue, ids), told="load_deliveries", limit=LOAD_BATCH
-        )
+            lambda ids: _load(database, catalogue, ids),
+            told="load_deliveries", limit=LOAD_BATCH, share=SHARED_BATCH,
+        )  # fmt: skip
         self._postponer = Postponer(database, clock, wires.put_off, wires.arm)
         self._intake = Intake(self._bring, group)
         self._recording = Places(RECORDING)
@@ -138,11 +139,11 @@ class Dispatcher:
             self._idle.clear()
             await self._idle.wait()
 
-    async def _bring(self, delivery_id: UUID) -> None:
+    async def _bring(self, delivery_id: UUID, tenant: Hashable) -> None:
         """Load a delivery with its run, and put it into its lane."""
         taken = False
         try:
-            sending = await self._loader(delivery_id)
+            sending = await self._loader(delivery_id, tenant)
             if sending is not None and not self._closed and self._sender.wanted(sending):
                 out = self._lane(sending.delivery.channel).put(sending.delivery.tenant_id, sending)
                 taken = out is not sending

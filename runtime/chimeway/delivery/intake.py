@@ -2,7 +2,7 @@
 
 Much can be planned at once, and all of it is offered. What finds no room is found again in the database, but
 behind all that is older; so the flood of one tenant must not turn another's offer away. So many are loaded at
-once as fill two batches: more would wait in a batch's own line, which knows no tenants.
+once as fill two batches.
 """
 
 import asyncio
@@ -19,19 +19,21 @@ _LOADING: Final = 2 * LOAD_BATCH
 class Intake:
     """Brings deliveries in, tenant by tenant in turn."""
 
-    def __init__(self, bring: Callable[[UUID], Coroutine[Any, Any, None]], group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, bring: Callable[[UUID, Hashable], Coroutine[Any, Any, None]], group: asyncio.TaskGroup
+    ) -> None:
         """Take what loads one and sees to it; it must not raise but for what ends the dispatcher."""
         self._bring = bring
         self._group = group
-        self._waiting: FairQueue[UUID] = FairQueue(INTAKE)
+        self._waiting: FairQueue[tuple[UUID, Hashable]] = FairQueue(INTAKE)
         self._loading = 0
         self._moved = asyncio.Event()
 
     def put(self, tenant: Hashable, delivery_id: UUID) -> UUID | None:
         """Take a delivery; return the one that found no room, which is it or another in its stead."""
-        out = self._waiting.put(tenant, delivery_id)
+        out = self._waiting.put(tenant, (delivery_id, tenant))
         self._begin()
-        return out
+        return None if out is None else out[0]
 
     async def room(self, tenant: Hashable) -> None:
         """Wait until a delivery of this tenant would be taken."""
@@ -41,17 +43,17 @@ class Intake:
 
     def clear(self) -> list[UUID]:
         """Give back what is not being loaded yet."""
-        return self._waiting.clear()
+        return [delivery_id for delivery_id, _ in self._waiting.clear()]
 
     def _begin(self) -> None:
-        while self._loading < _LOADING and (delivery_id := self._waiting.take()) is not None:
+        while self._loading < _LOADING and (taken := self._waiting.take()) is not None:
             self._loading += 1
-            self._group.create_task(self._work(delivery_id), name=f"bring-{delivery_id}")
+            self._group.create_task(self._work(*taken), name=f"bring-{taken[0]}")
             self._moved.set()
 
-    async def _work(self, delivery_id: UUID) -> None:
+    async def _work(self, delivery_id: UUID, tenant: Hashable) -> None:
         try:
-            await self._bring(delivery_id)
+            await self._bring(delivery_id, tenant)
         finally:
             self._loading -= 1
         self._begin()

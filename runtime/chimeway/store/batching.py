@@ -7,9 +7,11 @@ has done before.
 Fair between owners (tenants): whoever has thousands waiting shares each batch with all others who wait,
 turn by turn. And nobody new waits for a place in a batch: an owner of whom nothing is under way goes into
 a line of its own kind, which all lanes serve before the others' second items, and one lane nothing else.
-So a single item waits for no batch of somebody else's. Results are handed out a few at a time, with the
-loop's other business in between: what two hundred callers do with them at once would else be one turn
-of the loop, in which nobody hears anything.
+So a single item waits for no batch of somebody else's.
+
+It shares the machine with it, though. So while anybody else has been there of late (`Company`) batches
+are small and go one at a time, and results are handed out a few at a time, with the loop's other business
+in between. Who is alone is carried in big batches, by all lanes.
 """
 
 import asyncio
@@ -18,7 +20,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from chimeway.fair import FairQueue
+from chimeway.fair import Company, FairQueue
 from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import persistently
@@ -50,7 +52,8 @@ class _Asked(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Turns single calls into batches of at most `limit`.
 
-    At most `lanes` are under way, and one more of owners of whom nothing else is.
+    At most `lanes` are under way. Where there is `company` it is one, with `share` items for each owner that
+    waits; and one more of owners of whom nothing else is under way.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class Batcher(Generic[Item, Result]):
         told: str,
         limit: int,
         lanes: int = 1,
+        share: int | None = None,
+        company: Company | None = None,
     ) -> None:
         """Take the call that does a batch and returns its results in order; `told` is for the log."""
 
@@ -71,12 +76,15 @@ class Batcher(Generic[Item, Result]):
         self._told = told
         self._limit = limit
         self._lanes = lanes
+        self._share = limit if share is None else share
+        self._company = Company() if company is None else company
         self._waiting: FairQueue[_Asked[Item, Result]] = FairQueue(_UNBOUND)
         self._new: deque[_Asked[Item, Result]] = deque()
         self._of_owner: Counter[Hashable] = Counter()  # what is new or under way
         self._busy = 0  # lanes with a batch under way
-        self._arrived = asyncio.Event()
-        self._arrived_new = asyncio.Event()
+        self._busy_with_new = False
+        self._group: asyncio.TaskGroup | None = None
+        self._rung = False
         self._done: FairQueue[tuple[_Asked[Item, Result], Result]] = FairQueue(_UNBOUND)
         self._handing_out = asyncio.Event()
 
@@ -87,61 +95,82 @@ class Batcher(Generic[Item, Result]):
             LeaseLost: another node has taken over.
             Exception: what the call raised for this item alone.
         """
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        asked = _Asked(item, owner, future)
-        if self._of_owner[owner] or self._waiting.waiting(owner) or self._busy < self._lanes:
+        loop = asyncio.get_running_loop()
+        asked: _Asked[Item, Result] = _Asked(item, owner, loop.create_future())
+        if owner is not None:
+            self._company.meet(owner, loop.time())
+        if self._of_owner[owner] or self._waiting.waiting(owner) or self._has_lane():
             self._waiting.put(owner, asked)
         else:
             self._of_owner[owner] += 1
             self._new.append(asked)
-            self._arrived_new.set()
-        self._arrived.set()
-        return await future
+        self._ring()
+        return await asked.future
 
     async def serve(self) -> None:
         """Work until cancelled; items of a cancelled call are cancelled too."""
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._hand_out(), name=f"{self._told}-results")
-                group.create_task(self._lane_for_new(), name=f"{self._told}-new")
-                for lane in range(self._lanes):
-                    group.create_task(self._lane(), name=f"{self._told}-{lane}")
+            async with asyncio.TaskGroup() as self._group:
+                self._group.create_task(self._hand_out(), name=f"{self._told}-results")
+                self._ring()
         finally:
+            self._group = None
             for asked in (*self._waiting, *self._new, *(asked for asked, _ in self._done)):
                 asked.future.cancel()
 
-    async def _lane(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch = self._gathered()
-            if not self._waiting and not self._new:
-                self._arrived.clear()
-            self._busy += 1
-            await self._do(batch)
-            self._busy -= 1
+    def _alone(self) -> bool:
+        return self._company.alone(asyncio.get_running_loop().time())
 
-    async def _lane_for_new(self) -> None:
-        while True:
-            await self._arrived_new.wait()
+    def _has_lane(self) -> bool:
+        return self._busy < (self._lanes if self._alone() else 1)
+
+    def _ring(self) -> None:
+        """Begin in the next turn of the loop: what comes in this one goes together."""
+        if self._group is not None and not self._rung:
+            self._rung = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._rung = False
+        if self._group is None:
+            return
+        while (self._waiting or self._new) and self._has_lane():
+            self._busy += 1
+            self._group.create_task(self._carry(self._gathered()), name=self._told)
+        if self._new and not self._busy_with_new:
+            self._busy_with_new = True
             batch = [self._new.popleft() for _ in range(min(self._limit, len(self._new)))]
-            if not self._new:
-                self._arrived_new.clear()
+            self._group.create_task(self._carry_new(batch), name=f"{self._told}-new")
+
+    async def _carry(self, batch: list[_Asked[Item, Result]]) -> None:
+        try:
             await self._do(batch)
+        finally:
+            self._busy -= 1
+            self._ring()
+
+    async def _carry_new(self, batch: list[_Asked[Item, Result]]) -> None:
+        try:
+            await self._do(batch)
+        finally:
+            self._busy_with_new = False
+            self._ring()
 
     def _gathered(self) -> list[_Asked[Item, Result]]:
         """Take a batch: turn by turn one that is new and one of those who had their turn before."""
+        most = self._limit
+        if not self._alone():
+            most = min(most, self._share * (len(self._new) + self._waiting.many_owners()))
         batch: list[_Asked[Item, Result]] = []
-        while len(batch) < self._limit and (self._new or self._waiting):
+        while len(batch) < most and (self._new or self._waiting):
             if self._new:
                 batch.append(self._new.popleft())
-            if len(batch) < self._limit and (asked := self._waiting.take()) is not None:
+            if len(batch) < most and (asked := self._waiting.take()) is not None:
                 self._of_owner[asked.owner] += 1
                 batch.append(asked)
         return batch
 
     async def _do(self, batch: list[_Asked[Item, Result]]) -> None:
-        if not batch:
-            return
         try:
             await self._settle(batch)
         except asyncio.CancelledError:
@@ -164,7 +193,7 @@ class Batcher(Generic[Item, Result]):
             await self._split(batch, error)
         else:
             pairs = zip(batch, results, strict=True)
-            if len(batch) <= _AT_ONCE:
+            if len(batch) <= _AT_ONCE or self._alone():
                 for asked, result in pairs:
                     asked.give(result)
             else:
