@@ -50,6 +50,9 @@ def message(**changes: Any) -> Message:
     return Message(**(parts | changes))
 
 
+GREETED = [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n"]
+
+
 class Sink:
     """A server's handler: keeps what arrives, answers as it is told."""
 
@@ -239,6 +242,51 @@ async def test_connections_have_a_life() -> None:
     assert [sessions.index(session) for session in sessions] == [0, 0, 2, 2, 4]
 
 
+async def test_refused_messages_count_too() -> None:
+    """A connection's life has so many messages, whatever the server says to them."""
+    sink = Sink(rcpt="550 5.1.1 no such user")
+    async with listening(lambda: SMTP(sink, enable_SMTPUTF8=False, hostname="sink")) as port:
+        channel = EmailChannel(f"smtp://127.0.0.1:{port}", SENDER, 10, messages_per_connection=2)
+        for _ in range(5):
+            with pytest.raises(Bounced):
+                await channel.send(message())
+        await channel.__aexit__(None, None, None)
+    sessions = [id(session) for session in sink.sessions]
+    assert [sessions.index(session) for session in sessions] == [0, 0, 2, 2, 4]
+
+
+async def test_what_ends_after_the_channel_is_left_is_closed() -> None:
+    """A send that is still under way then keeps no connection."""
+    left, gone = asyncio.Event(), asyncio.Event()
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for reply in GREETED:
+            writer.write(reply)
+            await reader.readline()
+        await left.wait()
+        await reader.readuntil(b"\r\n.\r\n")
+        writer.write(b"250 OK\r\n")
+        assert await reader.readline() == b"QUIT\r\n"
+        writer.write(b"221 bye\r\n")
+        gone.set()
+        writer.close()
+
+    server = await asyncio.start_server(converse, "127.0.0.1", 0)
+    async with server, asyncio.timeout(10):
+        port = server.sockets[0].getsockname()[1]
+        async with EmailChannel(f"smtp://127.0.0.1:{port}", SENDER, 10) as channel:
+            sending = asyncio.ensure_future(channel.send(message()))
+            await asyncio.sleep(0)
+        left.set()
+        await sending
+        await gone.wait()
+
+
+def test_no_more_calls_than_connections_can_bear() -> None:
+    """Who waits for a connection waits in the lane, where its run can call it back."""
+    assert EmailChannel("smtp://mail", SENDER, connections=5).limits.concurrency == 20
+
+
 @pytest.mark.parametrize(
     ("answers", "failure"),
     [
@@ -342,9 +390,6 @@ async def test_broken_dialogues(replies: list[bytes], failure: type[Exception]) 
         with pytest.raises(failure) as caught:
             await send_by(port)
     assert type(caught.value) is failure
-
-
-GREETED = [b"220 hi\r\n", b"250 sink\r\n", b"250 OK\r\n", b"250 OK\r\n", b"354 go\r\n"]
 
 
 @pytest.mark.parametrize("said", [0, 1, 2, 3, 5])

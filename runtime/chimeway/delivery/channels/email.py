@@ -29,7 +29,7 @@ import asyncio
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Final, Self
 
 from pydantic import Field
 
@@ -41,9 +41,15 @@ from chimeway.delivery.channels.smtp_answers import failure
 from chimeway.delivery.channels.smtp_connections import Connections, Keeping, drop, hand_over
 from chimeway.delivery.channels.smtp_server import smtp_server
 from chimeway.delivery.channels.trust import trusting
+from chimeway.delivery.pacing import ChannelLimits
+from chimeway.limits import CHANNEL_CALLS_MOST
 from chimeway.setting_kinds import Duration, Sender, SmtpUrl
 from chimeway.setting_tables import Options as TableOptions
 from chimeway.setting_tables import ShownUrl
+
+_CALLS: Final = 4
+"""Messages under way for each connection: enough that none waits for the next message, and so few that
+none waits for a connection for long, where its run can no longer call it back."""
 
 
 class Options(TableOptions):
@@ -103,6 +109,7 @@ class EmailChannel:
         self._reply_to = reply_to
         self._timeout_s = timeout_s
         self._clock: Clock = clock or SystemClock()
+        self.limits = ChannelLimits(concurrency=min(_CALLS * connections, CHANNEL_CALLS_MOST))
         self._places = asyncio.Semaphore(connections)
         server = smtp_server(url)
         self._connections = Connections(

@@ -54,6 +54,7 @@ class Connections:
         self._keeping = keeping
         self._clock = clock
         self._idle: list[Line] = []
+        self._left = False
         self._local_hostname: str | None = None  # looked up once: it may cost a slow question
 
     async def begin(self, sender: str) -> Line:
@@ -74,11 +75,11 @@ class Connections:
         return line
 
     async def give_back(self, line: Line) -> None:
-        """Keep a connection whose message was taken, unless it has carried enough."""
+        """Keep a connection whose message was taken or refused, unless it has carried enough."""
         line.carried += 1
         line.since = self._clock.monotonic()
         self._give_up_old()
-        if line.carried < self._keeping.messages:
+        if line.carried < self._keeping.messages and not self._left:
             self._idle.append(line)
         else:
             await _leave(line.smtp)
@@ -92,14 +93,14 @@ class Connections:
                     await line.smtp.rset(timeout=_FAREWELL_S)
                     sound = True
         finally:
-            if sound:
-                line.since = self._clock.monotonic()
-                self._idle.append(line)
-            else:
+            if not sound:
                 drop(line.smtp)
+        if sound:
+            await self.give_back(line)
 
     async def leave(self) -> None:
-        """Say good-bye on all that are idle, briefly."""
+        """Say good-bye on all that are idle, briefly; keep none any more."""
+        self._left = True
         while self._idle:
             await _leave(self._idle.pop().smtp)
 
