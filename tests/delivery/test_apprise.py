@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from apprise.manager_plugins import NotificationManager
 
 from chimeway import App, Notify, Workflow
@@ -34,6 +35,7 @@ from chimeway.delivery.channel import (
 from chimeway.delivery.channels.apprise import AppriseChannel, Options, build
 from chimeway.delivery.channels.apprise_url import HOSTED
 from chimeway.delivery.channels.apprise_watch import Watch, install
+from chimeway.delivery.channels.webhook_answers import Reply
 from chimeway.delivery.kinds import kind_called
 from chimeway.delivery.outward.networks import Networks
 from chimeway.errors import InvalidInput, InvalidSettings
@@ -174,6 +176,7 @@ def _send_datagram(host: str) -> None:
         (lambda path: subprocess.run(["true"], check=True), "program"),
         (lambda path: os.system("true"), "program"),  # noqa: S605
         (lambda path: (path / "x").write_text("x"), "file"),
+        (lambda path: Path(sys.prefix, "pyvenv.cfg").read_text(), "file"),
         (lambda path: socket.create_connection(("127.0.0.1", 1)), "network"),
         (lambda path: socket.create_connection(("::1", 1)), "network"),
         (lambda path: _connect_locally(str(path / "socket")), "network"),
@@ -519,3 +522,15 @@ def test_loading_changes_no_warnings_of_others() -> None:
     """It happens on a thread, and the filters of warnings are the whole process's."""
     done = subprocess.run([sys.executable, "-c", WARNINGS], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "heard", done.stderr
+
+
+async def test_of_an_answer_without_end_a_part_is_read() -> None:
+    """Who chose the host could else fill the node's memory; what was answered counts all the same."""
+    install()
+    watch, got = Watch("d1", 10, None, files=True), list[requests.Response]()
+    async with FaultyHttp(answer=lambda _: HttpAnswer(b"x" * 3_000_000)) as service:
+        await asyncio.to_thread(
+            _in_a_thread, watch, lambda: got.append(requests.post(service.url, timeout=9))
+        )
+    assert len(got[0].content) == 1_048_576
+    assert [one.came for one in watch.answers if isinstance(one.came, Reply) and one.came.status == 200]

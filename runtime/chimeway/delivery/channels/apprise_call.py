@@ -34,8 +34,9 @@ from chimeway.delivery.channel import (
     TransientFailure,
     UnknownOutcome,
 )
+from chimeway.delivery.channels.apprise_requests import Answer, Trouble
 from chimeway.delivery.channels.apprise_url import permitted
-from chimeway.delivery.channels.apprise_watch import Answer, Refused, Trouble, Watch, install
+from chimeway.delivery.channels.apprise_watch import Refused, Watch, install
 from chimeway.delivery.channels.webhook_answers import Reply, at_fault, judged
 
 Format: TypeAlias = Literal["text", "html", "markdown"]

@@ -7,8 +7,7 @@ any other thread, ask it:
 
 - an audit hook of the interpreter, before a socket connects (to the very address, after any look-up of a
   name, so that no name can be bound anew), a file is opened or a program started;
-- `requests.adapters.HTTPAdapter.send`, through which every request of `requests` goes: it bounds the time,
-  gives the idempotency key, sees the answer, and takes away where a redirect leads;
+- what every request of the library `requests` goes through (`apprise_requests`);
 - a filter of the loggers of apprise and urllib3, whose lines may hold URLs with tokens.
 
 All three stay once they are there (the interpreter lets no hook be taken away). A plugin that starts threads
@@ -18,31 +17,28 @@ of its own (XMPP, MQTT, IRC) is not seen in them: another reason why those must 
 import logging
 import mimetypes
 import os
+import site
 import socket
 import sys
+import sysconfig
 import threading
-import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import wraps
-from hashlib import sha256
 from types import ModuleType
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import apprise
 import certifi
 import requests
 from apprise.manager_attachment import AttachmentManager
 from apprise.manager_plugins import NotificationManager
-from requests.adapters import HTTPAdapter
 
-from chimeway.delivery.channels.webhook_answers import Reply
+from chimeway.delivery.channels.apprise_requests import Answer, observe
 from chimeway.delivery.outward.networks import Networks, read_address
 
 Refused: TypeAlias = Literal["network", "file", "program"]
-Trouble: TypeAlias = Literal["not_connected", "no_answer", "not_trusted", "lost"]
 
 _PROGRAMS: Final = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty"}
@@ -62,19 +58,13 @@ def _home(module: ModuleType) -> str:
 
 _CODE: Final = tuple(
     f"{os.path.realpath(path)}{os.sep}"
-    for path in {sys.prefix, sys.base_prefix, *map(_home, (apprise, requests, certifi, os))}
+    for path in {
+        *site.getsitepackages(),
+        *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+        *map(_home, (apprise, requests, certifi, os)),
+    }
 )
-"""Where modules and their data are read from, late imports among them."""
-
-
-class Answer(NamedTuple):
-    """What one request came to."""
-
-    place: str
-    """Where it went, as a digest."""
-    reads: bool
-    """Whether its method is one that only reads (some services take messages by GET all the same)."""
-    came: Reply | Trouble
+"""Where modules and their data are read from, late imports among them; not what else stands beside them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +165,7 @@ def install() -> None:
         AttachmentManager().load_modules()  # type: ignore[no-untyped-call]
         mimetypes.init()  # it reads files of the system
         sys.addaudithook(_audit)
-        _observe_requests()
+        observe(_watch)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_silent_here)
         _state["installed"] = True
@@ -200,70 +190,3 @@ def _is_code(path: object) -> bool:
     if isinstance(path, int) or path is None:
         return True
     return os.path.realpath(os.fsdecode(path)).startswith(_CODE)  # type: ignore[arg-type]
-
-
-def _observe_requests() -> None:
-    original = HTTPAdapter.send
-
-    @wraps(original)
-    def send(
-        self: HTTPAdapter, request: requests.PreparedRequest, *rest: Any, **options: Any
-    ) -> requests.Response:
-        watch = _watch()
-        if watch is None:
-            return original(self, request, *rest, **options)
-        place, reads = _place(request), request.method in {"GET", "HEAD", "OPTIONS"}
-        if not reads:
-            # Of one place: a log-in before a message must not have the message's key.
-            request.headers.setdefault("Idempotency-Key", f"{watch.key}-{place}")
-        options["timeout"] = watch.timeout_s
-        try:
-            response = original(self, request, *rest, **options)
-        except Exception as error:
-            watch.answers.append(Answer(place, reads, _trouble(error)))
-            raise
-        headers = [(name.encode("latin-1"), str(value).encode()) for name, value in response.headers.items()]
-        watch.answers.append(Answer(place, reads, Reply(response.status_code, headers)))
-        if response.is_redirect:
-            del response.headers["location"]  # then nobody follows it
-        return response
-
-    HTTPAdapter.send = send  # type: ignore[method-assign]
-
-
-def _place(request: requests.PreparedRequest) -> str:
-    """Return a digest of where a request goes, without the query: that may differ from attempt to attempt."""
-    place = f"{request.method} {(request.url or '').partition('?')[0]}"
-    return sha256(place.encode()).hexdigest()[:8]
-
-
-def _trouble(error: Exception) -> Trouble:
-    """Say what an exception of requests means for whether the message has left."""
-    match error:
-        case requests.ConnectTimeout() | requests.exceptions.ProxyError():
-            return "not_connected"
-        case requests.Timeout():
-            return "no_answer"
-        case requests.exceptions.SSLError() if _shook_hands_in_vain(error):
-            return "not_trusted"
-        case requests.ConnectionError() if _names_no_connection(error):
-            return "not_connected"
-        case requests.exceptions.InvalidURL() | requests.exceptions.InvalidSchema():
-            return "not_connected"
-        case _:
-            return "lost"
-
-
-def _shook_hands_in_vain(error: BaseException | None) -> bool:
-    """Say whether TLS failed before there was a connection; later the request has left, or a part of it."""
-    while error is not None:
-        if any(frame.f_code.co_name == "do_handshake" for frame, _ in traceback.walk_tb(error.__traceback__)):
-            return True
-        error = error.__context__
-    return False
-
-
-def _names_no_connection(error: requests.ConnectionError) -> bool:
-    """Say whether nobody could be reached: urllib3 says so by the class of the reason."""
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    return type(reason).__name__ in {"NewConnectionError", "NameResolutionError", "ConnectTimeoutError"}
