@@ -73,6 +73,8 @@ def test_what_comes_to_itself_is_a_fault(body: str, why: str) -> None:
         "{{ " + _MILLION + " | replace('x', 'y' * 1000) | length }}",
         "{{ " + _MILLION + ".replace('x', 'y' * 1000) | length }}",
         "{{ ([[1]] * 100000) | sum(start=[]) | length }}",
+        "{% set x = " + _MILLION + " %}{% for i in range(30000) %}{{ x | wordcount }}{% endfor %}",
+        "{% set x = " + _MILLION + " %}{% for i in range(30000) %}{{ x.count('y') }}{% endfor %}",
     ],
 )
 def test_what_grows_is_stopped(body: str) -> None:
@@ -130,6 +132,20 @@ def test_what_would_be_wide_is_refused_before_it_is_made(body: str) -> None:
 def test_known_ways_out_are_closed(body: str) -> None:
     """What was once a way out of Jinja2's sandbox is a fault."""
     reason(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{{ l | map('string') }}",
+        "{{ ''.upper }}",
+        "{% macro m() %}{% endmacro %}{{ m }}",
+        "{{ cycler(1) }}",
+    ],
+)
+def test_what_has_no_text_is_a_fault(body: str) -> None:
+    """No reader gets Python's name of a thing, with an address that is another one each time."""
+    assert "cannot be written" in reason(body)
 
 
 def test_a_slow_pattern_is_none() -> None:

@@ -71,7 +71,7 @@ def test_nothing_to_say() -> None:
     sources = {
         "layouts/base.j2": "{% block body %}<p>{% block content %}{{ nobody }}{% endblock %}</p>"
         "{% include 'parts/foot.j2' %}{% endblock %}",
-        "parts/foot.j2": "{{ recipient.data.anything }} {{ tenant.upper() }} {{ item }}",
+        "parts/foot.j2": "{{ recipient.data.anything }} {{ tenant.upper() }} {{ item }} {{ loop.last }}",
         "parts/foot.de.j2": "{{ recipient.addresses.email }}",
         "parts/words.j2": "{% macro b(x) %}<b>{{ x }}</b>{% endmacro %}",
         "k.email.j2": "{% extends 'layouts/base.j2' %}{% import 'parts/words.j2' as words %}"
@@ -131,6 +131,16 @@ CASES: dict[str, Mapping[str, str]] = {
     "a circle with a condition": body(
         "{% include 'p.j2' %}", **{"p.j2": "{% if a %}{% include 'p.j2' %}{% endif %}"}
     ),
+    "a block of a wrong name": {
+        "k.email.j2": "{% extends 'b.j2' %}{% block content %}{{ self.called() }}{% endblock %}"
+        "{% block called %}{% endblock %}\n{% block contnet %}{% block inner %}{% endblock %}{% endblock %}",
+        "b.j2": S + "{% block body %}{% block content %}{% endblock %}{% endblock %}",
+    },
+    "layouts by a condition": {
+        "k.email.j2": "{% extends 'b.j2' if a else 'c.j2' %}" + S,
+        "b.j2": B,
+        "c.j2": B,
+    },
     "a name made of data": body("{% include kind ~ '.j2' %}", **{"a.j2": "x", "other.sms.j2": B}),
 }
 

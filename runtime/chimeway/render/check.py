@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 
 from jinja2 import TemplateError
 
-from chimeway.render.closure import Closure, Closures
+from chimeway.render.closure import BLOCKS, Closure, Closures
 from chimeway.render.findings import Finding, Findings
 from chimeway.render.message import WITH_SUBJECT
-from chimeway.render.names import Given, misused, needed
+from chimeway.render.names import Given, misused, near, needed
 from chimeway.render.reading import Reading, read
 from chimeway.render.renderers import Renderers
 from chimeway.render.templates import template_name
@@ -195,6 +195,10 @@ class Checking:
         for block in ("body", *(("subject",) if channel in WITH_SUBJECT else ())):
             if block not in closure.blocks and not closure.guessed:
                 self._found.add(Finding("no_block", f"it has no block {block}", name), steps)
+        for template, block, line in closure.unwritten():
+            known = [*BLOCKS, *closure.blocks.difference({block})]
+            told = f"nothing writes the block {block}: it is in no other block{near(block, known)}"
+            self._found.add(Finding("unwritten_block", told, template, line), steps)
         judged: dict[tuple[frozenset[str], int], list[Finding]] = {}
         for one in group:
             alike = (one.given.names, id(one.given.schema))
@@ -227,7 +231,8 @@ class Checking:
         """Say what nobody comes to; where a name is made of data, a part may be meant by it."""
         for name in sorted(self._templates.sources.keys() - self._used.templates):
             reading = self._readings[name]
-            is_message = reading is not None and "body" in reading.blocks and "/" not in name
+            is_named_so = "/" not in name and name.count(".") > 1
+            is_message = is_named_so and reading is not None and "body" in reading.blocks
             if is_message or not self._guessed:
                 told = "no step of these workflows sends what it is for"
                 self._found.add(Finding("unused_template", told, name))

@@ -9,6 +9,8 @@ from chimeway.render.locales import Variants, tag_of, tags_of
 from chimeway.render.reading import Reading, Reference, Use
 
 _DEEPEST: Final = 100
+BLOCKS: Final = ("subject", "body", "text")
+"""What a message is made of."""
 _NOTHING: Final[frozenset[str]] = frozenset()
 
 
@@ -20,6 +22,8 @@ class Piece:
     reading: Reading
     filled: frozenset[str]
     in_context: bool
+    chained: bool
+    """Its blocks are the message's."""
 
     def uses(self) -> Iterator[Use]:
         """Yield the names that are read where nobody has filled the block."""
@@ -36,6 +40,14 @@ class Closure:
     guessed: bool = False
     """Something is malformed, or its name is made of data: what is missing may be there."""
     findings: list[Finding] = field(default_factory=list)
+
+    def unwritten(self) -> Iterator[tuple[str, str, int]]:
+        """Yield template, block and line where nothing writes the block: only three are asked for."""
+        written = set(BLOCKS).union(*(piece.reading.written for piece in self.pieces))
+        for piece in self.pieces:
+            for block, line in piece.reading.outer.items() if piece.chained else ():
+                if block not in written and not self.guessed:
+                    yield piece.name, block, line
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,7 @@ class Closures:
         if reading is None:
             found.guessed = True
             return
-        piece = Piece(name, reading, filled, in_context)
+        piece = Piece(name, reading, filled, in_context, chained)
         if any(
             one.name == name and one.filled == filled and one.in_context == in_context for one in found.pieces
         ):

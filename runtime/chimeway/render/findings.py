@@ -14,6 +14,7 @@ CODES: Final[Mapping[str, tuple[Severity, str]]] = MappingProxyType(
         "no_template": ("error", "Neither a template nor a function makes this message."),
         "no_plain_template": ("error", "Only readers of some locales have a template."),
         "no_block": ("error", "A block that the channel needs is missing."),
+        "unwritten_block": ("warning", "A block that is in no other block is never written."),
         # A template that cannot be rendered, whatever the data.
         "malformed": ("error", "It is not well-formed, or asks for a filter that is not there."),
         "unknown_part": ("error", "It asks for a template that is not there."),

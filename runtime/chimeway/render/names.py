@@ -82,7 +82,7 @@ def _fault(path: Path, given: Given) -> tuple[str, str] | None:
         case "unknown":
             known = names_in(given.schema, path[:place])
             known = known if place else [*known, *given.names, *_OURS]
-            return "unknown_name", f"{told!r} is not in the data's schema{_near(path[place], known)}"
+            return "unknown_name", f"{told!r} is not in the data's schema{near(path[place], known)}"
 
 
 def _of_ours(path: Path) -> tuple[str, str] | None:
@@ -92,20 +92,21 @@ def _of_ours(path: Path) -> tuple[str, str] | None:
             return None
         if not isinstance(here, Mapping) or attribute not in here:
             known = here if isinstance(here, Mapping) else ()
-            near = _near(attribute, known)
-            if not near and path[0] == "recipient" and place == 1:
-                near = "; what else the profile holds is in recipient.data"
-            return "unknown_attribute", f"{'.'.join(path[:place])} has no attribute {attribute!r}{near}"
+            hint = near(attribute, known)
+            if not hint and path[0] == "recipient" and place == 1:
+                hint = "; what else the profile holds is in recipient.data"
+            return "unknown_attribute", f"{'.'.join(path[:place])} has no attribute {attribute!r}{hint}"
         here = here[attribute]
     return None
 
 
 def _nearly(name: str, given: Given) -> tuple[str, str] | None:
-    near = _near(name, [*given.names, *_OURS], _VERY_NEAR)
-    return ("doubtful_name", f"{name!r} may not be there{near}") if near else None
+    hint = near(name, [*given.names, *_OURS], _VERY_NEAR)
+    return ("doubtful_name", f"{name!r} may not be there{hint}") if hint else None
 
 
-def _near(word: str, known: Iterable[str], alike: float = _NEAR) -> str:
+def near(word: str, known: Iterable[str], alike: float = _NEAR) -> str:
+    """Ask whether another word was meant, where one is like it."""
     found = get_close_matches(word[:60], sorted(known), n=1, cutoff=alike)
     return f"; did you mean {found[0]!r}?" if found else ""
 

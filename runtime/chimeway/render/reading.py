@@ -54,6 +54,10 @@ class Reading:
     """Those of the blocks that somebody else must fill."""
     extending: set[str] = field(default_factory=set)
     """Those that write the block behind them, too (`super()`)."""
+    outer: dict[str, int] = field(default_factory=dict)
+    """Those that stand in no other block, and their lines."""
+    written: set[str] = field(default_factory=set)
+    """Blocks, of whatever template, that what is here writes: they stand in another, or are called."""
     uses: list[Use] = field(default_factory=list)
     guarded: set[Path] = field(default_factory=set)
     assigned: set[str] = field(default_factory=set)
@@ -89,6 +93,10 @@ class _Reader:
                 self.found.blocks.add(node.name)
                 if node.required:
                     self.found.required.add(node.name)
+                if blocks:
+                    self.found.written.add(node.name)
+                else:
+                    self.found.outer[node.name] = node.lineno
                 blocks |= {node.name}
             case nodes.Extends():
                 self._reference("extends", node, node.template, blocks, sure=sure)
@@ -97,8 +105,10 @@ class _Reader:
             case nodes.Import() | nodes.FromImport():
                 self._reference("import", node, node.template, blocks, sure=sure)
                 self.found.assigned.update(_imported(node))
+            case nodes.For():
+                self.found.assigned.add("loop")  # an include in the loop sees it
             case nodes.Macro():
-                self.found.assigned.add(node.name)
+                self.found.assigned.update((node.name, "varargs", "kwargs", "caller"))
             case nodes.Name() | nodes.Getattr() | nodes.Getitem():
                 self._name(node, blocks)
             case nodes.Filter() | nodes.Test():
@@ -114,7 +124,9 @@ class _Reader:
     def _name(self, node: nodes.Name | nodes.Getattr | nodes.Getitem, blocks: frozenset[str]) -> None:
         if isinstance(node, nodes.Name) and node.ctx != "load":
             self.found.assigned.add(node.name)
-        elif (path := _path(node)) and path[0] in self._free:
+        elif (path := _path(node)) and path[0] == "self":
+            self.found.written.update(path[1:2])
+        elif path and path[0] in self._free:
             self.found.uses.append(Use(path, node.lineno, blocks))
             if isinstance(node, nodes.Getattr) and id(node) not in self._called and node.attr in _METHODS:
                 told = f"{'.'.join(path)} is the method of an object: a key is {_key(path)}"

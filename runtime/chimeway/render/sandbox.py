@@ -5,13 +5,22 @@ a loop over a range, and templates that reach for Python; they do not make templ
 to run.
 """
 
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any, Final
 
-from jinja2 import DictLoader, StrictUndefined, Template, TemplateNotFound, nodes
+from jinja2 import (
+    DictLoader,
+    StrictUndefined,
+    Template,
+    TemplateNotFound,
+    TemplateRuntimeError,
+    Undefined,
+    nodes,
+)
 from jinja2.environment import TemplateModule
 from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Cycler
 
 from chimeway.render import bounds
 from chimeway.render.filters import FILTERS
@@ -207,7 +216,15 @@ def _is_constant(node: nodes.Node) -> bool:
 
 
 def _printed(value: Any) -> Any:
-    """Write null as nothing; count what is written, which may be kept for later by a `set` or a macro."""
+    """Write null as nothing; count what is written, which may be kept for later by a `set` or a macro.
+
+    What Python would write with its address in memory is a mistake (`map` without `join`, a macro without
+    its call), and another text each time.
+    """
     if isinstance(value, str):
         bounds.spend(0, len(value))
+    elif isinstance(value, Iterator | Cycler) or (callable(value) and not isinstance(value, Undefined)):
+        raise TemplateRuntimeError(
+            f"a {type(value).__name__} cannot be written: is a call or a join missing?"
+        )
     return "" if value is None else value
