@@ -207,8 +207,10 @@ def test_each_event_says_one_thing(
     "name", ["Send", "Open", "Click", "Subscription", "AmazonSnsSubscriptionSucceeded", None]
 )
 def test_what_says_nothing_of_deliveries_is_ignored(signer: Signer, name: str | None) -> None:
-    """Sends, opens and clicks give no event, and neither does the sentence by which SES tries a topic."""
+    """Sends, opens and clicks give no event, nor what names no message, nor a greeting."""
     assert read(signer, {"eventType": name, "mail": mail(DELIVERY)}) == ()
+    nobodys = {"eventType": "Bounce", "bounce": BOUNCE, "mail": mail(messageId=None)}
+    assert read(signer, nobodys) == ()
     assert read(signer, "Successfully validated SNS topic for Amazon SES event publishing.") == ()
 
 

@@ -49,6 +49,7 @@ def read(told: dict[str, Any]) -> tuple[FeedbackEvent, ...]:
         (BOUNCE | {"Type": "SoftBounce"}, "failed", "Bounce:692560173"),
         (BOUNCE | {"Type": "Blocked"}, "failed", "Bounce:692560173"),
         (BOUNCE | {"Type": "Transient"}, "deferred", "Bounce:692560173"),
+        (BOUNCE | {"Type": "DnsError"}, "deferred", "Bounce:692560173"),
         (BOUNCE | {"Type": "SpamComplaint"}, "complained", "Bounce:692560173"),
         (BOUNCE | {"Type": "WhoKnows"}, "deferred", "Bounce:692560173"),
         (COMPLAINT, "complained", "SpamComplaint:692560173"),
@@ -75,6 +76,8 @@ def test_each_record_says_one_thing(told: dict[str, Any], kind: str, name: str) 
         BOUNCE | {"Type": "ChallengeVerification"},
         SUPPRESSED | {"SuppressSending": False},
         SUPPRESSED | {"SuppressionReason": "ManualSuppression"},
+        BOUNCE | {"Metadata": {}, "MessageID": None},
+        SUPPRESSED | {"Metadata": {}, "MessageID": None},
     ],
 )
 def test_what_says_nothing_of_deliveries_is_ignored(told: dict[str, Any]) -> None:
@@ -98,7 +101,7 @@ def test_metadata_of_others_is_nobodys_delivery() -> None:
 def test_an_event_without_a_name_is_refused() -> None:
     """Without id and MessageID nobody could know the event again."""
     with pytest.raises(InvalidInput, match="no id"):
-        read({"RecordType": "Delivery", "DeliveredAt": "2026-01-05T08:59:30Z"})
+        read({name: DELIVERED[name] for name in ("RecordType", "DeliveredAt", "Metadata")})
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,12 @@ def _events(message: sns.SnsMessage) -> tuple[FeedbackEvent, ...]:
     found, mail = told.get(place), told.get("mail")
     if not isinstance(found, dict) or not isinstance(mail, dict):
         raise InvalidInput(f"a message of type {name} without {place} and mail", field="Message")
+    delivery, references = _delivery(mail), _references(mail)
+    if delivery is None and not references:
+        return ()
     kind, said = _meaning(str(name), found)
     at = instant(found.get("timestamp")) or instant(mail.get("timestamp"))
-    event = FeedbackEvent(event_id(message.message_id), kind, _delivery(mail), _references(mail), at, said)
+    event = FeedbackEvent(event_id(message.message_id), kind, delivery, references, at, said)
     return (event,)
 
 

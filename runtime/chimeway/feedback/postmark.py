@@ -39,7 +39,6 @@ _BOUNCES: Final[Mapping[str, FeedbackKind | None]] = {
     "HardBounce": "bounced",
     "BadEmailAddress": "bounced",
     "SoftBounce": "failed",  # after Postmark's own retries: it has given up
-    "DnsError": "failed",
     "Blocked": "failed",
     "DMARCPolicy": "failed",
     "SpamNotification": "failed",
@@ -49,6 +48,7 @@ _BOUNCES: Final[Mapping[str, FeedbackKind | None]] = {
     "TemplateRenderingFailed": "failed",
     "SpamComplaint": "complained",
     "Transient": "deferred",  # it is still trying
+    "DnsError": "deferred",  # "a temporary DNS error"
     # answers of people and machines, and what says nothing of this message
     "AutoResponder": None,
     "AddressChange": None,
@@ -91,14 +91,11 @@ class Postmark:
             raise refuse("user and password, or the secret, are missing or wrong")
         told = json_object(body)
         kind, at, said = _meaning(told)
-        if kind is None:
+        delivery, reference = _delivery(told), text(told.get("MessageID"))
+        if kind is None or (delivery is None and reference is None):
             return ()
-        reference = text(told.get("MessageID"))
-        return (
-            FeedbackEvent(
-                _name(told), kind, _delivery(told), () if reference is None else (reference,), at, said
-            ),
-        )
+        references = () if reference is None else (reference,)
+        return (FeedbackEvent(_name(told), kind, delivery, references, at, said),)
 
     def _known(self, headers: Mapping[str, str]) -> bool:
         """Compare all that is set up, whichever is right."""
