@@ -1,5 +1,6 @@
 """The feed of an inbox: pages that hold still, filters, where items came from, and plans on many items."""
 
+import base64
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
@@ -103,13 +104,18 @@ async def test_nothing_of_others_is_listed(place: Place) -> None:
     assert await place.client.for_tenant("org").inbox("nobody").list() == type(page)(())
 
 
+def _cursor(arrival: int) -> str:
+    place = f"2026-01-01T00:00:00+00:00 {arrival} 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21"
+    return base64.urlsafe_b64encode(place.encode()).decode()
+
+
 async def test_a_filter_that_is_none_is_refused_before_it_is_asked(place: Place) -> None:
     """It is told which, and what would be right; so are cursors that no page has given."""
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"archived": "maybe"}, "archived"), ({"workflow": ""}, "workflow"), ({"step": 7}, "step"),
         ({"since": "yesterday"}, "since"), ({"before": 7}, "before"),
         ({"render_key": "x" * 256}, "render_key"), ({"limit": 0}, "limit"),
-        ({"cursor": "MjAyNi0wMS0wMSAxIDIgMw"}, "cursor"),
+        ({"cursor": "MjAyNi0wMS0wMSAxIDIgMw"}, "cursor"), ({"cursor": _cursor(2**63)}, "cursor"),
     ]  # fmt: skip
     for given, field in wrong:
         with pytest.raises(InvalidInput) as caught:
@@ -144,6 +150,26 @@ async def test_who_has_many_items_pays_for_a_page(place: Place, many: int) -> No
         await connection.fetch(
             "select * from chimeway.mark_all_inbox('default', 'ada', 'read', p_limit => 50)"
         )
+    finally:
+        await connection.close()
+    assert len(plans.texts) > 30
+    costly = [text for text in plans.costly(1_000) if "inbox_conditions" not in text]
+    assert not costly, costly[0]
+
+
+async def test_marks_read_what_they_mark_however_often(place: Place) -> None:
+    """Also by the plan for any inbox, which a connection makes after five times."""
+    await place.sql.execute(FILL.format(many=10_000, others=2_500))
+    await place.sql.execute("update chimeway.inbox_items set read_at = null, archived_at = null")
+    await place.sql.execute("vacuum analyze chimeway.inbox_items")
+    plans, connection = Plans(), await connect(place.url, "plans")
+    try:
+        await connection.execute(EXPLAIN)
+        connection.add_log_listener(plans.hear)
+        for _ in range(9):
+            await connection.fetch(
+                "select * from chimeway.mark_all_inbox('default', 'ada', 'read', p_limit => 50)"
+            )
     finally:
         await connection.close()
     assert len(plans.texts) > 30

@@ -116,6 +116,7 @@ CALLS = (
     """select * from chimeway.list_inbox('t', 'ada', '{"liked": true}')""",
     f"select * from chimeway.watch_inboxes('{_ID}', '{{t}}', '{{}}')",
     "select * from chimeway.watch_inboxes(null, '{}', '{}')",
+    f"select * from chimeway.watch_inboxes('{_ID}', '{{t}}', '{{null}}')",
     # register_workflow
     "select chimeway.register_workflow(null, 'd')",
     "select chimeway.register_workflow('[]', 'd')",

@@ -3,11 +3,15 @@
 import base64
 import binascii
 from datetime import UTC, datetime
+from typing import Final
 from uuid import UUID
 
 from chimeway.errors import InvalidInput
 from chimeway.store import rows
 from chimeway.workflow.problems import shown
+
+_ARRIVALS: Final = range(2**63)
+"""What the database can compare with: a bigint."""
 
 
 def written(at: str, *more: object) -> str:
@@ -28,9 +32,10 @@ def read_arrived(cursor: str) -> tuple[datetime, int, UUID]:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         at, *arrival, row_id = text.split(" ")
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None or len(arrival) > 1:
+        number = int(arrival[0]) if arrival else 0
+        if moment.tzinfo is None or len(arrival) > 1 or number not in _ARRIVALS:
             raise ValueError(at)
-        return moment.astimezone(UTC), int(arrival[0]) if arrival else 0, UUID(row_id)
+        return moment.astimezone(UTC), number, UUID(row_id)
     except (ValueError, TypeError, OverflowError, binascii.Error):
         hint = "give the cursor of the page before, as it stands"
         told = f"cursor is {shown(cursor)}, which no page has given: {hint}"
