@@ -226,7 +226,14 @@ INBOX_READ_AT_ONCE: Final = 1_000
 """Watched inboxes read, or put on the list of watched ones, in one query."""
 
 INBOX_BEAT_S: Final = 10.0
-"""Between signs of life of a client that watches inboxes: for thirty seconds they are notified."""
+"""Between signs of life of a client that watches inboxes."""
+
+INBOX_CALLED_S: Final = 30.0
+"""How long the database calls a client after a sign of life; tell_inboxes of schema.sql has it, too."""
+
+INBOX_READ_AGAIN_S: Final = 1.0
+"""After which inboxes that are watched anew are read once more: by then a decision that was under way has
+committed, which saw nobody watch."""
 
 INBOX_LOOK_S: Final = 30.0
 """Between looks at all watched inboxes while the database calls: finds changes whose call was lost."""

@@ -201,6 +201,41 @@ async def test_what_calls_nobody_is_found_by_looking(place: Place, monkeypatch: 
         assert (await _until(bob, 0)).newest == items["bob"]
 
 
+async def test_what_was_under_way_when_somebody_came_is_found_soon(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that saw nobody watch, and commits after the first read, calls nobody."""
+    monkeypatch.setattr(watching, "INBOX_READ_AGAIN_S", 0.2)
+    monkeypatch.setattr(watching, "INBOX_POLL_S", 60)  # until it listens
+    item = await place.put()
+    async with aclosing(place.client.inbox("bob").changes()) as other:
+        await _next(other)
+        await _listed(place)
+        async with plain(place.url) as writer, aclosing(place.inbox.changes()) as stream:
+            async with writer.transaction():
+                await place.inbox.mark_seen(item, connection=writer)
+                assert (await _next(stream)).unseen == 1
+                await _listed(place, 2)
+            await _until(stream, 0)
+
+
+async def test_who_was_struck_off_the_list_comes_back_on_it(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that was stopped for minutes has lost its place, and maybe calls, but not its connection."""
+    for name in ("INBOX_BEAT_S", "INBOX_CALLED_S"):
+        monkeypatch.setattr(watching, name, 0.1)
+    monkeypatch.setattr(watching, "INBOX_POLL_S", 60)  # until it listens
+    item = await place.put()
+    async with aclosing(place.inbox.changes()) as stream:
+        await _next(stream)
+        await _listed(place)
+        await place.sql.execute("delete from chimeway.inbox_watchers")
+        await _listed(place)
+        await place.inbox.mark_seen(item)
+        await _until(stream, 0)
+
+
 async def test_a_client_that_cannot_listen_polls_and_says_so(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -243,6 +278,17 @@ async def test_it_ends_with_the_client_and_after_its_timeout(place: Place) -> No
         await anext(client.inbox("ada").changes())
     with pytest.raises(InvalidInput, match="timeout"):
         place.inbox.changes(timeout=-1)
+
+
+async def test_who_comes_to_the_same_inbox_does_not_put_off_the_timeout_of_others(place: Place) -> None:
+    """Streams that begin anew after each timeout, to be heard of, would keep each other silent."""
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(_rest(place.inbox.changes(timeout=0.5)))
+        async with asyncio.timeout(DEADLINE_S):
+            while not waiting.done():
+                async with aclosing(place.inbox.changes()) as other:
+                    await _next(other)
+                await asyncio.sleep(0.05)
 
 
 async def _rest(stream: Stream) -> list[InboxChange]:

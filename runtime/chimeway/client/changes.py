@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 
 from chimeway.client.sights import Mode
 from chimeway.client.watching import stage_of
-from chimeway.clock import set_within
+from chimeway.clock import SystemClock, set_within
 from chimeway.store.inbox import State
 from chimeway.store.pool import Database
 from chimeway.store.views import InboxChange
@@ -26,17 +26,19 @@ async def follow(
     database.check_usable()
     stage, looker = stage_of(database), asyncio.Event()
     sight = stage.join((tenant, recipient), looker)
-    mine, shown = sight.asked, -1
+    mine, shown, now = sight.asked, -1, SystemClock().monotonic
+    since = now()  # not since the last waking: who comes to the same inbox wakes all, for no change
     try:
         while not stage.closed:
             if sight.answered >= mine and sight.changed != shown and sight.state is not None:
                 shown = sight.changed
                 yield _change(sight.state, stage.mode)
+                since = now()
                 continue
             looker.clear()
             if longest_s is None:
                 await looker.wait()
-            elif not await set_within(looker, longest_s):
+            elif not await set_within(looker, since + longest_s - now()):
                 return
         if stage.fault is not None:
             raise stage.fault

@@ -3,7 +3,8 @@
 The task goes round: it takes off the list of watched inboxes those on which nobody looks any more, puts the
 new ones on it, reads what is asked for (all of it in one query), and waits for more. In this order: what is
 read is on the list already, so whoever writes later calls. A transaction that looked at the list before, and
-commits after the read, calls nobody; it is found by the next look at everything.
+commits after the read, calls nobody: new ones are read once more, soon; what took longer is found by the next
+look at everything.
 
 Two modes with names, as a node has: `hinted` while the connection hears its own calls, `polling` while there
 is none. While it polls it is on no list: nobody needs to call.
@@ -11,6 +12,7 @@ is none. While it polls it is on no list: nobody needs to call.
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Sequence
 from contextvars import Context
 from typing import Final, TypeVar
@@ -21,9 +23,11 @@ from chimeway.clock import SystemClock, jittered, set_within
 from chimeway.errors import ChimewayError
 from chimeway.limits import (
     INBOX_BEAT_S,
+    INBOX_CALLED_S,
     INBOX_COUNTED,
     INBOX_LOOK_S,
     INBOX_POLL_S,
+    INBOX_READ_AGAIN_S,
     INBOX_READ_AT_ONCE,
     PROBE_EVERY_S,
     PROBE_TIMEOUT_S,
@@ -67,7 +71,8 @@ class Watch:
         self._id = uuid4()
         self._clock = SystemClock()
         self._listed: dict[str, Sight] = {}
-        self._beat_at = self._look_at = -math.inf
+        self._fresh: deque[tuple[float, list[Sight]]] = deque()
+        self._beat_at = self._look_at = self._called_until = -math.inf
         self._ever_listed = self._degraded = False
 
     def end_with_client(self, task: asyncio.Task[None]) -> None:
@@ -122,16 +127,24 @@ class Watch:
             if self._clock.monotonic() >= self._look_at:
                 stage.asked.update(stage.sights.values())
                 self._look_at = self._clock.monotonic() + self._pause()
+            self._ask_again()
             await self._read()
-            await set_within(stage.work, min(self._look_at, self._next_beat()) - self._clock.monotonic())
+            await set_within(stage.work, self._next() - self._clock.monotonic())
 
     def _pause(self) -> float:
         if self._stage.mode == "hinted":
             return jittered(INBOX_LOOK_S)
         return jittered(INBOX_POLL_S + len(self._stage.sights) * _POLL_PER_INBOX_S)
 
-    def _next_beat(self) -> float:
-        return self._beat_at if self._stage.mode == "hinted" else math.inf
+    def _next(self) -> float:
+        """Return when there is something to do, unless somebody calls."""
+        beat_at = self._beat_at if self._stage.mode == "hinted" else math.inf
+        return min(self._look_at, beat_at, *(at for at, _ in self._fresh))
+
+    def _ask_again(self) -> None:
+        """Have those who came on the list a moment ago read once more."""
+        while self._fresh and self._fresh[0][0] <= self._clock.monotonic():
+            self._stage.asked.update(sight for sight in self._fresh.popleft()[1] if sight.lookers)
 
     async def _strike_off(self, digests: list[str]) -> None:
         for digest in digests:
@@ -144,12 +157,18 @@ class Watch:
         stage = self._stage
         if stage.mode == "polling":
             return
+        now = self._clock.monotonic()
+        if now >= self._called_until:  # who was silent for so long was not called, or is off the list
+            stage.new.update(stage.sights.values())
         new = list(stage.new)
         stage.new.clear()
-        for page in _pages(new) or ([[]] if self._clock.monotonic() >= self._beat_at else []):
+        for page in _pages(new) or ([[]] if now >= self._beat_at else []):
             self._ever_listed = True
             digests = await self._ask(inbox.watch(self._id, [sight.inbox for sight in page]))
             self._beat_at = self._clock.monotonic() + jittered(INBOX_BEAT_S)
+            self._called_until = now + INBOX_CALLED_S
+            if page:
+                self._fresh.append((self._clock.monotonic() + INBOX_READ_AGAIN_S, page))
             for sight, digest in zip(page, digests, strict=True):
                 sight.digest = digest
                 self._listed[digest] = sight
