@@ -104,6 +104,9 @@ CHANNEL_QUEUE: Final = 2_000
 GATE_ENDPOINTS: Final = 10_000
 """Endpoints of one provider that failed of late, each with a breaker of its own: 300 bytes each."""
 
+DOWN_S: Final = 3_600.0
+"""Whoever has only failed for so long is down: what waits for him alone, and is over its age, ends."""
+
 PAUSE_MOST_S: Final = 3_600.0
 """The longest that a provider's Retry-After keeps others' calls from it: it may be a mistake."""
 

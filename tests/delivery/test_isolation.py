@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import Counter
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,8 @@ from kit.waiting import Gate, wait_for
 
 ATTEMPTS = "select count(*) from chimeway.delivery_attempts"
 STATES = "select status, count(*)::int from chimeway.deliveries group by status"
+DUE = "select next_attempt_at - chimeway.clock() from chimeway.deliveries"
+OLDER = "update chimeway.deliveries set created_at = created_at - interval '{}', next_attempt_at = now()"
 STOPPABLE = {"stop_conditions": [READ]}
 ENDED = "select count(*) filter (where state = 'completed') from chimeway.workflow_runs where tenant_id = $1"
 
@@ -183,30 +186,68 @@ async def test_one_customers_dead_server_closes_no_other_way(database_url: str) 
 
 
 @pytest.mark.parametrize("age", ["PT1H", "P2D"])
-async def test_what_waits_for_a_dead_endpoint_is_out_of_the_way(database_url: str, age: str) -> None:
+async def test_what_waits_for_a_dead_endpoint_is_out_of_the_way(
+    database_url: str, age: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its row says when it comes again, so that no sweep goes through it; and nobody waits for ever."""
+    monkeypatch.setattr("chimeway.delivery.results.DOWN_S", 0.5)
     push = Provider()
     push.endpoint = lambda _address: "dead"  # type: ignore[attr-defined]
     push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=20)
-    due = "select next_attempt_at - chimeway.clock() from chimeway.deliveries"
-    older = (
-        f"update chimeway.deliveries set created_at = created_at - interval '{age}', next_attempt_at = now()"
-    )
     async with running_machine(database_url, push, definitions=(_one(),)) as on:
         await _live_at(on, ada="here")
         _gate(on).record("transient", endpoint="dead")
         run_id = await on.start("ada", "push")
-        await wait_for(lambda: on.rows.value(f"select ({due}) > interval '15 s'"), "it is due later")
-        await on.rows.value(older)
+        await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '15 s'"), "it is due later")
+        await on.rows.value(OLDER.format(age))
         if age == "PT1H":
-            await wait_for(lambda: on.rows.value(f"select ({due}) > interval '5 s'"), "it waits again")
+            await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '5 s'"), "it waits again")
             _gate(on).record(None, endpoint="dead")
-            await on.rows.value(older)
+            await on.rows.value(OLDER.format(age))
         await on.rows.until(run_id, "completed")
         delivery = (await on.rows.deliveries(run_id))[0]
         assert (delivery["status"], delivery["suppression_reason"], delivery["attempt_count"]) == (
             ("succeeded", None, 1) if age == "PT1H" else ("cancelled", "retries_exhausted", 0)
         )
+
+
+async def test_who_comes_late_to_a_busy_endpoint_is_not_too_late(database_url: str) -> None:
+    """What was planned long ago (its workflow was paused) has not waited at a gate that closes only now."""
+    async with AsyncExitStack() as stack:
+        push = Hook((await stack.enter_async_context(FaultyHttp())).url, max_age_s=60)
+        on = await stack.enter_async_context(running_machine(database_url, push, definitions=(_one(),)))
+        await _live_at(on, ada="busy")
+        _gate(on).record("rate_limited", 600.0, endpoint="busy")
+        run_id = await on.start("ada", "push")
+        await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '15 s'"), "it is due later")
+        await on.rows.value(OLDER.format("P2D"))
+        await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '15 s'"), "it waits again")
+        _gate(on)._parties.clear()
+        await on.rows.value(OLDER.format("P2D"))
+        await on.rows.until(run_id, "completed")
+        assert await _states(on) == {"succeeded": 1}
+
+
+async def test_a_dead_endpoint_with_many_waiting_delays_no_other(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits for one comes again in a line of its own: another of the same tenant that paused does not."""
+    monkeypatch.setattr("chimeway.delivery.postponing._APART_S", 0.5)
+    async with AsyncExitStack() as stack:
+        push = Hook(
+            (await stack.enter_async_context(FaultyHttp())).url, breaker_failures=1, breaker_pause_s=20
+        )
+        on = await stack.enter_async_context(running_machine(database_url, push, definitions=(_one(),)))
+        await _live_at(on, **{f"user_{number}": "dead" for number in range(5)}, ada="busy")
+        _gate(on).record("transient", endpoint="dead")
+        for number in range(5):
+            await on.start(f"user_{number}", "push")
+        later = "select count(*) = 5 from chimeway.deliveries where next_attempt_at > now() + interval '9 s'"
+        await wait_for(lambda: on.rows.value(later), "all are due later")
+        _gate(on).record("rate_limited", 0.3, endpoint="busy")
+        run_id = await on.start("ada", "push")
+        await on.rows.until(run_id, "completed", deadline_s=8.0)
+        assert await _states(on) == {"succeeded": 1, "pending": 5}
 
 
 async def test_a_drain_leaves_what_waits_at_a_shut_gate(

@@ -29,6 +29,7 @@ class Breaker:
         self._trial_s = trial_s
         self._until = 0.0
         self.failures = 0
+        self._failing_since = 0.0
         self.state: State = "closed"
 
     def closed_for(self, now: float) -> float:
@@ -37,6 +38,10 @@ class Breaker:
             return 0.0
         left = _left(self._until, now)
         return min(left, _TRIAL_LOOK_S) if self.state == "trial" else left
+
+    def failing_for(self, now: float) -> float:
+        """Return how long ago the first of the present failures in a row was heard; 0.0: there are none."""
+        return now - self._failing_since if self.failures else 0.0
 
     def take(self, now: float) -> None:
         """A call is made, which was free to be."""
@@ -53,6 +58,8 @@ class Breaker:
         if not failed:
             self.failures, self.state = 0, "closed"
             return
+        if not self.failures:
+            self._failing_since = now
         self.failures += 1
         on_trial = self.state == "trial"
         if on_trial or (self.state == "closed" and 0 < self._opens_at <= self.failures):

@@ -179,7 +179,7 @@ class Dispatcher:
             elif isinstance(answer, Shut):
                 kept = not self._closed and self._wires.way(delivery.channel)[0].closed_for() > 0.0
                 if not kept:  # the way is open to others: this one must wait by itself
-                    owner = (delivery.channel, delivery.tenant_id)
+                    owner = (delivery.channel, delivery.tenant_id, answer.whose)
                     await self._postponer.turn_away(delivery.id, owner, answer.for_s)
                 return not kept
             elif answer is not None:

@@ -53,6 +53,10 @@ class Gate:
         rate = self._bucket.closed_for(now) if self._bucket else 0.0
         return max(rate, self._common.closed_for(now), self._party(endpoint).closed_for(now))
 
+    def failing_for(self, endpoint: str | None = None) -> float:
+        """Return for how many seconds nothing but failures was heard, as far as this node knows."""
+        return self._party(endpoint).breaker.failing_for(self._clock.monotonic())
+
     def take(self, endpoint: str | None = None) -> float:
         """Take the right to make one call now: 0.0; else return in how many seconds to come again.
 

@@ -10,7 +10,7 @@ from typing import Final, Literal
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Sent, classify, retry_after
 from chimeway.delivery.route import Route, Tried, tried
-from chimeway.limits import MAX_NOTE_CHARS
+from chimeway.limits import DOWN_S, MAX_NOTE_CHARS
 from chimeway.progression.listens import outcome_moves
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
 from chimeway.store.deliveries import Outcome, Recorded, Sendable
@@ -52,11 +52,14 @@ class Results:
         first, policy = delivery.first_attempt_at, self._policy_of(delivery)
         return first is not None and self._clock.now() > first + timedelta(seconds=policy.max_age_s)
 
-    def waited_out(self, delivery: Sendable) -> bool:
-        """Say whether a delivery stands at a shut gate for longer than the age at which others end."""
-        return self._clock.now() > delivery.created_at + timedelta(
-            seconds=self._policy_of(delivery).max_age_s
-        )
+    def waited_out(self, delivery: Sendable, failing_for_s: float) -> bool:
+        """Say whether what stands at a shut gate is older than others get, and has nothing to hope for.
+
+        Its age alone says little: its workflow may have been paused, and whom it is for be busy just now.
+        """
+        age_s = self._policy_of(delivery).max_age_s
+        older = self._clock.now() > delivery.created_at + timedelta(seconds=age_s)
+        return older and failing_for_s >= min(age_s, DOWN_S)
 
     def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:
         """The provider took it."""

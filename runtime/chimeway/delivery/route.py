@@ -18,7 +18,7 @@ that is no longer there says nothing of the others; but where it was uncertain, 
 somebody, and again that is the first.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -167,6 +167,15 @@ class Route:
         """Return the provider of the next attempt, or in how many seconds to ask again."""
         chosen = next_of(tuple(self._by_name), self._closed(address), history)
         return self._by_name[chosen] if isinstance(chosen, str) else chosen
+
+    def failing_for(self, history: Sequence[Tried], address: str | None = None) -> float:
+        """Return for how many seconds all who may be asked have been failing."""
+        may = [self._by_name[name] for name in _may_be_asked(tuple(self._by_name), history)]
+        return min(one.gate.failing_for(one.endpoint(address)) for one in may)
+
+    def whose(self, address: str | None) -> Hashable:
+        """Return what all messages have in common that go to the same servers."""
+        return tuple(one.endpoint(address) for one in self.providers)
 
     def another(
         self, history: Sequence[Tried], address: str | None = None

@@ -6,7 +6,7 @@ lease is checked on the monotonic clock right before the call, the last moment a
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeAlias
@@ -57,6 +57,8 @@ class Shut:
     """Nobody by whom it may be sent can be called now; the first of them can in so many seconds."""
 
     for_s: float
+    whose: Hashable
+    """Who waits for the same servers has the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ class Sender:
             return ended_unsent(delivery, "suppressed", "no_address")
         provider = route.choose(tried(delivery), address)
         if not isinstance(provider, Provider):
-            return self._shut(delivery, route, provider)
+            return self._shut(delivery, route, address, provider)
         message = self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
@@ -162,16 +164,17 @@ class Sender:
             return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
         wait_s = provider.take(address)
         if wait_s > 0:
-            return self._shut(delivery, route, wait_s)
+            return self._shut(delivery, route, address, wait_s)
         return await self._attempt(sending, provider, address, message)
 
-    def _shut(self, delivery: Sendable, route: Route, for_s: float) -> Outcome | Shut:
+    def _shut(self, delivery: Sendable, route: Route, address: str | None, for_s: float) -> Outcome | Shut:
         """Wait; but not for ever, where it is not the channel that is shut but the way of this one alone."""
-        if route.closed_for() == 0.0 and self._with.results.waited_out(delivery):
+        failing_s = route.failing_for(tried(delivery), address)
+        if route.closed_for() == 0.0 and self._with.results.waited_out(delivery, failing_s):
             return ended_unsent(
                 delivery, "cancelled", "retries_exhausted", _last_error(delivery), _WAITED_OUT
             )
-        return Shut(for_s)
+        return Shut(for_s, route.whose(address))
 
     async def _attempt(
         self, sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]
