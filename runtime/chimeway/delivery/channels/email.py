@@ -17,9 +17,10 @@ One `send` is one message to one address: MAIL, RCPT, DATA, each step's refusal 
 | DATA                   | lost, nonsense, no 250, 4xx or 5xx   | `UnknownOutcome`       |
 | DATA                   | none within `timeout_s`              | TimeoutError           |
 
-A refusal for policy (enhanced status 5.7.x: relaying denied, sender blocked) says nothing about the
-address, so it is no bounce. SMTP has no code for "fewer, please", so a 4xx asks for that when its
-text says so and its enhanced status does not speak of the recipient's mailbox (4.1.x, 4.2.x).
+A refusal for policy (enhanced status 5.7.x, or none and a text that says so: relaying denied, sender
+blocked) says nothing about the address, so it is no bounce. SMTP has no code for "fewer, please", so a
+4xx asks for that when its text says so and its enhanced status does not speak of the recipient's mailbox
+(4.1.x, 4.2.x).
 
 SMTP has no idempotency keys: the Message-ID is made of the delivery's id and is the same for every
 attempt, so that mailboxes which drop doubles can, and a person who gets two sees that they are one.

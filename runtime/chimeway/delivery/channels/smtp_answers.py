@@ -19,6 +19,11 @@ from chimeway.delivery.channel import (
 Stage = Literal["connect", "starttls", "auth", "mail", "rcpt", "data"]
 
 _ENHANCED: Final = re.compile(r"\s*[245]\.(\d{1,3})\.\d{1,3}\b")
+_POLICY: Final = re.compile(
+    r"\b5\.7\.\d{1,3}\b|\brelay(?:ing)?\b|\bblack ?list\w*|\bblock ?list\w*|\bspam\w*", re.IGNORECASE
+)
+"""Servers that give no enhanced status, or at the end: "550 relay not permitted", "553 sorry, that domain
+isn't in my list of allowed rcpthosts (#5.7.1)", "550 rejected because 192.0.2.1 is in a black list"."""
 _TOO_MANY: Final = re.compile(
     r"\b(?:throttl\w*|rate[ -]?limit\w*|(?:sending|message|connection) (?:rate|limit)|unusual rate"
     r"|too (?:many|much|fast|quickly)|slow down)\b",
@@ -59,7 +64,7 @@ def failure(stage: Stage, error: Exception) -> SendFailure | TimeoutError:
 def _refusal(stage: Stage, code: int, text: str) -> SendFailure:
     """Turn the server's answer into ours."""
     found = _ENHANCED.match(text)
-    subject = found[1] if found else None
+    subject = found[1] if found else "7" if _POLICY.search(text[:500]) else None
     told: dict[str, Any] = {"stage": stage, "smtp_code": code, "smtp_text": text[:200]}
     said = f"the server answered {code} at {stage}"
     if not 400 <= code < 600:  # no refusal, and not the yes that belongs here
