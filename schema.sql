@@ -2014,6 +2014,9 @@ begin
         returning d.id
     )
     select coalesce(array_agg(m.id), '{}') into v_moved from moved m;
+    -- What a caller in REPEATABLE READ cannot see, it must not weigh without: the row tells it to begin again.
+    update chimeway.deliveries d set revision = d.revision + 1
+     where d.id = any(v_risen || v_complained) and not d.id = any(v_moved);
 
     -- A run that stands there goes on. One that waits for its step's time does only if a rule is about this
     -- (semantics 5, row 7); if none is, it wakes when it would have, whatever was told a moment ago.

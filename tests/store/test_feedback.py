@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -341,6 +342,25 @@ async def test_whoever_is_not_patient_is_told(clock_database: Database) -> None:
             found = await callers.run(clock_database, call)
         assert [each.answer for each in found] == ["busy", "recorded"]
         assert [each.answer for each in await callers.run(clock_database, call)] == ["recorded", "repeat"]
+
+
+@pytest.mark.parametrize("kind", ["bounced", "complained"])
+async def test_an_older_snapshot_does_not_weigh_against_what_it_cannot_see(
+    clock_database: Database, kind: Any
+) -> None:
+    """A caller in REPEATABLE READ is told to begin again, also where what came meanwhile moved nothing."""
+    ended = {"outcome": "failed", "error_class": "bounced", "reason": "bounced"}
+    async with journey(clock_database, email(), **ADA) as ada:
+        await ada.attempt(1, "cancelled", **ended)
+        (delivery,) = (await ada.explain()).deliveries
+        say = partial(ada.client.record_feedback, delivery.id, source="s")
+        async with clock_database.acquire() as lent:
+            with pytest.raises(asyncpg.SerializationError):
+                async with lent.transaction(isolation="repeatable_read"):
+                    await lent.execute("select from chimeway.deliveries")
+                    await say(kind, event_id="1")
+                    await say("delivered", event_id="2", connection=lent)
+        assert await verify(clock_database) == []
 
 
 async def test_feedback_is_never_changed(clock_database: Database) -> None:
