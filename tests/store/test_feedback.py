@@ -354,11 +354,11 @@ async def test_an_older_snapshot_does_not_weigh_against_what_it_cannot_see(
         await ada.attempt(1, "cancelled", **ended)
         (delivery,) = (await ada.explain()).deliveries
         say = partial(ada.client.record_feedback, delivery.id, source="s")
-        async with clock_database.acquire() as lent:
+        async with clock_database.acquire() as lent, lent.transaction(isolation="repeatable_read"):
+            await lent.execute("select from chimeway.deliveries")
+            await say(kind, event_id="1")
             with pytest.raises(asyncpg.SerializationError):
-                async with lent.transaction(isolation="repeatable_read"):
-                    await lent.execute("select from chimeway.deliveries")
-                    await say(kind, event_id="1")
+                async with lent.transaction():
                     await say("delivered", event_id="2", connection=lent)
         assert await verify(clock_database) == []
 
