@@ -69,6 +69,15 @@ async def test_nothing_listens_while_it_refuses() -> None:
         assert server.port == port
 
 
+async def test_its_port_is_nobody_elses_meanwhile() -> None:
+    """Who takes the next free port, in a test beside this one, gets another."""
+    async with FaultyHttp() as server, server.failing("refuse"):
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", server.port))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", server.port))
+
+
 async def test_a_restart_ends_connections() -> None:
     """Who was connected finds the connection gone, and the port there again."""
     async with FaultyHttp() as server:

@@ -5,6 +5,7 @@ server that cannot answer: it fails its test by its own timeout, as it should.
 """
 
 import asyncio
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -34,6 +35,7 @@ class FaultServer(Program, ABC):
         self.received: list[Received] = []
         """Each message given in full, whatever it met."""
         self.port = 0
+        self._place: socket.socket | None = None
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._changed = asyncio.Event()
@@ -49,7 +51,11 @@ class FaultServer(Program, ABC):
         return len(self._connections)
 
     async def __aenter__(self) -> Self:
-        """Listen on a free port."""
+        """Listen on a free port, and hold it also while nothing listens there: nobody else may get it."""
+        self._place = socket.socket()
+        self._place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        self._place.bind(("127.0.0.1", self.port))
+        self.port = self._place.getsockname()[1]
         await self._listen()
         return self
 
@@ -61,6 +67,8 @@ class FaultServer(Program, ABC):
     ) -> None:
         """End all connections, and listen no more."""
         await self._end()
+        if self._place is not None:
+            self._place.close()
 
     @asynccontextmanager
     async def failing(self, fault: AnyFault) -> AsyncIterator[None]:
@@ -106,9 +114,8 @@ class FaultServer(Program, ABC):
 
     async def _listen(self) -> None:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=LINE_LIMIT, backlog=1024
+            self._serve, "127.0.0.1", self.port, limit=LINE_LIMIT, backlog=1024, reuse_port=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:
         server, self._server = self._server, None
