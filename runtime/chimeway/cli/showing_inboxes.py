@@ -9,7 +9,7 @@ import typer
 from chimeway.cli import session
 from chimeway.cli.options import AsJson, Cursor, DatabaseUrl, Limit, Tenant, examples
 from chimeway.cli.printing import plain, print_json, print_line
-from chimeway.cli.streams import json_text
+from chimeway.cli.streams import READER_GONE, json_text
 from chimeway.cli.tables import print_table, tell_more
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.inbox import Inbox
@@ -118,11 +118,18 @@ async def _mark_all(box: Inbox, mark: Mark | None) -> None:
 async def _follow(box: Inbox, *, as_json: bool) -> None:
     """Say what the inbox is like, at once and after every change, until interrupted."""
     async for change in box.changes():
-        if as_json:
-            print(json_text(plain(change), sys.stdout))
-        else:
-            print_line(_told(change))
-        sys.stdout.flush()
+        try:
+            _say(change, as_json=as_json)
+        except BrokenPipeError:  # the client that is open round this would take it for the database's
+            raise SystemExit(READER_GONE) from None
+
+
+def _say(change: InboxChange, *, as_json: bool) -> None:
+    if as_json:
+        print(json_text(plain(change), sys.stdout))
+    else:
+        print_line(_told(change))
+    sys.stdout.flush()
 
 
 def _told(change: InboxChange) -> str:
