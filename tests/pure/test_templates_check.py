@@ -136,6 +136,9 @@ CASES: dict[str, Mapping[str, str]] = {
         "{% block called %}{% endblock %}\n{% block contnet %}{% block inner %}{% endblock %}{% endblock %}",
         "b.j2": S + "{% block body %}{% block content %}{% endblock %}{% endblock %}",
     },
+    "a part's locale that the message has not": body(
+        "{% include 'p.j2' %}", **{"p.j2": "x", "p.de.j2": "{{ step.name }}", "p.fr.j2": "x"}
+    ),
     "layouts by a condition": {
         "k.email.j2": "{% extends 'b.j2' if a else 'c.j2' %}" + S,
         "b.j2": B,

@@ -98,6 +98,15 @@ async def test_templates_come_from_a_folder(tmp_path: Path) -> None:
         assert journey.sent[0].body == 'mention_email for recipient: {"document_id": "doc_789"}'
 
 
+async def test_a_template_for_other_locales_is_no_placeholder() -> None:
+    """A test must not be content with what a node cannot make for this reader."""
+    text = "{% block subject %}Gelesen{% endblock %}{% block body %}es{% endblock %}"
+    async with Harness(mention_escalation, templates={"mention_notification.in_app.de.j2": text}) as journey:
+        await journey.trigger(data=DATA)
+        assert not (await journey.inbox().list()).items
+        assert journey.deliveries[0].last_error_class == "configuration"
+
+
 async def test_reading_the_item_is_a_signal() -> None:
     """What follows from a mark on an inbox item is played at once."""
     read = {"type": "signal_received", "signal_type": "chimeway.notification.read"}

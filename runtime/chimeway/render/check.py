@@ -177,13 +177,15 @@ class Checking:
 
     def _made_of(self, key: _MessageKey, there: list[str], group: list[Wanted]) -> MadeBy:
         names: set[str] = set()
+        locales: list[str] = []
         for name in there:
-            closure = self._closures.of(name)
+            # A plain name's last part is its channel, which looks like a locale.
+            locale = None if name == template_name(*key) else self._variants.locale_of(name)
+            locales += [] if locale is None else [locale]
+            closure = self._closures.of(name, locale)
             self._judge(key[1], name, closure, group)
             names.update(needed(closure))
-        locales = [self._variants.locale_of(name) for name in there if name != template_name(*key)]
-        told = tuple(locale for locale in locales if locale is not None)
-        return MadeBy(*key, None, tuple(there), told, tuple(sorted(names)))
+        return MadeBy(*key, None, tuple(there), tuple(locales), tuple(sorted(names)))
 
     def _judge(self, channel: str, name: str, closure: Closure, group: list[Wanted]) -> None:
         """Say what is wrong with one template of a message, with all that it is made of."""

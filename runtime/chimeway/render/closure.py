@@ -66,10 +66,9 @@ class Closures:
         self._variants = variants
         self._reading_of = reading_of
 
-    def of(self, name: str) -> Closure:
-        """Return what a message's template is made of."""
+    def of(self, name: str, locale: str | None) -> Closure:
+        """Return what a message's template is made of; without a locale it is the plain one."""
         found = Closure()
-        locale = self._variants.locale_of(name)
         self._walk(found, name, tag_of(locale), (_Link(name, sure=True),), _NOTHING, chained=True)
         return found
 

@@ -11,25 +11,28 @@ from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.render.functions import Renderer, RendererKey
 from chimeway.render.message import RenderContext, Rendered, RenderFault
 from chimeway.render.renderers import Renderers
-from chimeway.render.templates import Templates
+from chimeway.render.templates import Templates, template_name
 
 TemplateSource: TypeAlias = str | Path | Mapping[str, str]
 """A folder, or texts by the names that their files would have, such as `mention_email.email.j2`."""
 
 
 class Lenient(Renderers):
-    """Renders a placeholder where there is nothing. A faulty template is a fault here, too."""
+    """Renders a placeholder where there is nothing.
+
+    What a node could not make is a fault here, too: a faulty template, or one for other locales only.
+    """
 
     def __init__(self, functions: Mapping[RendererKey, Renderer], templates: Templates) -> None:
         """Take what there is."""
         super().__init__(functions, templates)
-        self._has_template = templates.has
         self._keys = frozenset(functions)
 
     def render(self, render_key: str, channel: str, context: RenderContext) -> Rendered | RenderFault:
         """Render one message."""
         functions = {(render_key, channel), (render_key, None)} & self._keys
-        if functions or self._has_template(render_key, channel, context.recipient.locale):
+        name, variants = template_name(render_key, channel), self.templates.variants
+        if functions or name in variants.names or variants.of(name):
             return super().render(render_key, channel, context)
         return _placeholder(render_key, channel, context)
 
