@@ -2196,9 +2196,10 @@ begin
 end $$;
 
 -- The same of deliveries, channel by channel: a line is a tenant's on one channel. Channels in p_not are jumped
--- over, however much waits for them.
+-- over, however much waits for them; so are the lines that p_full_channel and p_full_tenant name.
 create function chimeway.due_deliveries_in_turn(
-    p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[]
+    p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[],
+    p_full_channel text[], p_full_tenant text[]
 ) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
@@ -2225,7 +2226,9 @@ begin
              order by d.channel, d.tenant_id, d.next_attempt_at limit 1;
         end if;
         exit when v_channel is null;
-        continue when v_first > p_until or v_channel = any(p_not);
+        continue when v_first > p_until or v_channel = any(p_not) or exists (
+            select from unnest(p_full_channel, p_full_tenant) f(channel, tenant)
+             where f.channel = v_channel and f.tenant = v_tenant);
         return query
         select q.id, q.next_attempt_at, v_channel, v_tenant,
                r.held_reason is null

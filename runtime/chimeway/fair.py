@@ -59,6 +59,10 @@ class FairQueue(Generic[Item]):
         """Count those who have something waiting."""
         return len(self._lines)
 
+    def longest(self) -> int:
+        """Count the items of who has the most."""
+        return max(map(len, self._lines.values()), default=0)
+
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would stay, should it be put in now."""
         return self._many < self._bound or self.waiting(owner) + 1 < self._longest()[1]

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from chimeway.daemon.machine import Machine
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.store.due import Pages
@@ -262,6 +263,26 @@ async def test_a_full_channel_is_named_and_passed_over(database_url: str) -> Non
         assert sorted(message.recipient_id for message in push.messages) == sorted(people)
         assert on.machine._dispatcher.full_channels() == []
         assert await on.rows.value(SENT, "push") == len(people)
+
+
+async def test_a_lane_full_of_one_tenants_is_found_by_anothers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands only in the database, as after a restart, does not wait until the lane is half empty."""
+    monkeypatch.setattr(Machine, "_offer", lambda *_: None)
+    monkeypatch.setattr(Provider, "limits", ChannelLimits(concurrency=CALLS + 2))
+    hung = [Gate() for _ in range(CALLS + 1)]
+    push = Provider("push", *hung)
+    async with running_machine(database_url, push, definitions=(_one("push"),)) as on:
+        for number in range(CALLS + QUEUE + 5):
+            await on.start(f"user_{number}", "push", "a")
+        await wait_for(lambda: len(push.messages) == len(hung), "one may have no more places")
+        await wait_for(lambda: on.machine._dispatcher.full_channels() == ["push"], "the channel is full")
+        await on.rows.until(await on.start("bob", "push", "b"), "completed", deadline_s=10)
+        assert on.machine._dispatcher.full_lines() == [("push", "a")]
+        for gate in hung:
+            gate.release()
+        await on.rows.until_none_live()
 
 
 async def test_a_full_channel_costs_no_other_its_intake(

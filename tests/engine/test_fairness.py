@@ -5,18 +5,31 @@ from uuid import UUID
 
 import pytest
 
+from chimeway.delivery.channel import TransientFailure
+from chimeway.delivery.pacing import ChannelLimits
+from chimeway.progression.retry import RetryPolicy
 from kit.home import READ, in_app, workflow
-from kit.machine import Running, running_machine
+from kit.machine import Provider, Running, running_machine
 from kit.waiting import wait_for
 
-MANY = 2_500
-BEFORE_B = 1_500
+MANY = 800
+BEFORE_B = 500
 """Of A's runs, decided before B's: what was at work already, and some. Were it one line, it would be all."""
 NOTE = workflow(in_app(), key="note")
 WAIT = {"id": "wait", "action": {"type": "wait", "duration": "P1D", "stop_conditions": [READ]}}
 WAITING = workflow(WAIT, in_app(), key="waiting")
 START = """select t.run_id from generate_series(0, $2::int - 1, 1000) f, chimeway.trigger_many($1, 'a',
-            array(select 'user_' || n from generate_series(f + 1, least(f + 1000, $2::int)) n)) t"""
+            array(select 'user_' || n from generate_series(f + 1, least(f + 1000, $2::int)) n),
+            data => '{"document": 7}') t"""
+RETRIED = 200
+TELL = workflow(
+    {"id": "tell", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}, key="tell"
+)
+DUE_AGAIN = """update chimeway.deliveries set next_attempt_at = chimeway.clock() - interval '1 s'
+                    * case tenant_id when 'b' then 1 else 2 end"""
+RETRIED_BEFORE = """select count(*) from chimeway.delivery_attempts t
+  where t.attempt_no = 2 and t.run_id <> $1 and t.started_at <
+        (select x.started_at from chimeway.delivery_attempts x where x.run_id = $1 and x.attempt_no = 2)"""
 DECIDED = """select count(*) from chimeway.workflow_transitions t
              join chimeway.workflow_runs r on r.id = t.run_id and r.shard = t.shard
             where r.tenant_id = 'a' and t.reason = any($1) and t.xid <
@@ -33,7 +46,7 @@ async def _before(on: Running, run_id: UUID, *reasons: str) -> int:
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds far below the backlog."""
-    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 200)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 40)
 
 
 async def test_a_trigger_stands_behind_nobodys_backlog(database_url: str) -> None:
@@ -72,6 +85,24 @@ async def test_a_signal_stands_behind_nobodys_backlog(database_url: str) -> None
         await on.rows.until(run_id, "stopped", deadline_s=30)
         assert await _before(on, run_id, "workflow_stopped") < BEFORE_B
         await _all_ended(on)
+
+
+async def test_a_retry_stands_behind_nobodys_backlog(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same for messages that failed, and all are due again at once, A's first."""
+    monkeypatch.setattr(Provider, "limits", ChannelLimits(concurrency=4, breaker_failures=0))
+    push = Provider("push", *[TransientFailure("not now")] * (RETRIED + 1))
+    async with running_machine(database_url, push, definitions=(TELL,)) as on:
+        on.machine._results._policy = RetryPolicy(base_s=7200, cap_s=7200)
+        await on.rows.all(START, "tell", RETRIED)
+        run_id = await on.start("bob", "tell", "b")
+        failed = f"select count(*) = {RETRIED + 1} from chimeway.deliveries where status = 'failed'"
+        await wait_for(lambda: on.rows.value(failed), "all failed")
+        await on.rows.value(DUE_AGAIN)
+        await on.rows.until(run_id, "completed")
+        assert await on.rows.value(RETRIED_BEFORE, run_id) < RETRIED // 2
+        await _count(on, "ended_at is not null", RETRIED + 1)
 
 
 async def _all_wait(on: Running) -> UUID:

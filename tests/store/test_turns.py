@@ -13,6 +13,13 @@ from store.door import Door, opened
 
 START = """select chimeway.trigger('escalation', tenant_id => $1, recipient_id => 'user_' || n,
                 data => '{"document": 7}') from generate_series(1, $2::int) n"""
+DELIVERY = """insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id,
+                     channel, render_key, status, next_attempt_at, created_at)
+              select chimeway.new_id(r.shard), r.shard, r.id, length($2), 'push', r.tenant_id, r.recipient_id,
+                     $2, 'mention', 'pending', chimeway.clock(), chimeway.clock()
+                from chimeway.workflow_runs r where r.id = $1 returning id"""
+CHANNELS = """select string_agg(distinct d.channel || ' ' || d.tenant_id, ', ') from chimeway.deliveries d
+               where d.id = any($1)"""
 SAY = """select chimeway.signal('read', tenant_id => $1, actor_id => 'user_' || n)
            from generate_series(1, $2::int) n"""
 
@@ -64,6 +71,23 @@ async def test_who_wants_no_more_is_passed_over(world: Door) -> None:
         await _start(world, tenant, 5)
     found = await Turns(world.database, "new run", lambda: ["a", None, "c"]).next(await _now(world))
     assert {due.tenant for due in found} == {"b", "d"}
+
+
+async def test_a_full_line_is_passed_over_and_no_other_of_its_channel(world: Door) -> None:
+    """Of deliveries a line is a tenant's on one channel, or the whole channel."""
+    for tenant in "abc":
+        for run in await _start(world, tenant, 1):
+            for channel in ("email", "push"):
+                await world.sql(DELIVERY, run, channel)
+    now = await _now(world)
+    for passed_over, expected in (
+        ([], "email a, email b, email c, push a, push b, push c"),
+        ([("email", "b"), ("push", "a")], "email a, email c, push b, push c"),
+        ([("email", None), ("push", "c")], "push a, push b"),
+    ):
+        turns = Turns(world.database, "delivery", lambda passed_over=passed_over: passed_over)
+        found = [due.id for _ in range(3) for due in await turns.next(now)]
+        assert await world.sql(CHANNELS, found) == expected
 
 
 async def test_a_turn_leaves_out_what_may_not_move(world: Door) -> None:

@@ -105,7 +105,7 @@ class Machine:
         self._delivery_keeper = self._keeper(
             "delivery",
             Taker(dispatcher.offer, dispatcher.admit, dispatcher.__contains__),
-            [Turns(database, "delivery", dispatcher.full_channels)],
+            [Turns(database, "delivery", dispatcher.full_lines)],
         )
         self._router = Router(database, runs_to, self._roster.crowded)
         self._foundling = Foundling(

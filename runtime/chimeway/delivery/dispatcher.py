@@ -17,7 +17,7 @@ import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
@@ -93,6 +93,14 @@ class Dispatcher:
     def full_channels(self) -> list[str]:
         """Return the channels of which the sweep need bring no more now."""
         return [channel for channel, lane in self._lanes.items() if lane.passed_over]
+
+    def full_lines(self) -> list[tuple[str, str | None]]:
+        """Return the channels, and whose lines there (None: all), that want no more from the turns now."""
+        return [
+            (channel, cast("str | None", tenant))
+            for channel, lane in self._lanes.items()
+            for tenant in lane.full_lines()
+        ]
 
     def offer(self, delivery_id: UUID, tenant: Hashable, channel: str | None = None) -> None:
         """Take a delivery if there is room; what finds none, this or another, is found to be due later.

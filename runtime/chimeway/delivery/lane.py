@@ -20,6 +20,9 @@ from chimeway.log import Events
 
 _log = Events()
 Item = TypeVar("Item")
+_NEWCOMER: Final = object()
+_ENOUGH: Final = 50
+"""Of one tenant that wait for places: the turns bring more when there are fewer."""
 _LONG_S: Final = 1.0
 """A way that is shut for longer is passed over by the sweep: a rate's pauses are shorter."""
 
@@ -79,6 +82,17 @@ class Lane(Generic[Item]):
     def passed_over(self) -> bool:
         """Whether more is not wanted now: there is no room, or what is here must wait for long."""
         return self._full or (len(self._queue) > 0 and self._way.closed_for() > _LONG_S)
+
+    def full_lines(self) -> list[Hashable]:
+        """Return whose line has enough, or no room for more; [None]: nobody's is wanted now."""
+        shut = len(self._queue) > 0 and self._way.closed_for() > _LONG_S
+        if shut or not self._queue.would_take(_NEWCOMER):
+            return [None]
+        return [owner for owner in self._queue.owners() if self._queue.waiting(owner) >= self._enough()]
+
+    def _enough(self) -> int:
+        """How many of one tenant's wait here before more would be brought in vain."""
+        return min(_ENOUGH, self._queue.longest() - 1) if self._full else _ENOUGH
 
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would find room now; if not, the lane counts as full."""

@@ -189,7 +189,10 @@ class Timekeeper:
                         await asyncio.sleep(0)
             if handed_on > SWEEP_ANEW:
                 return False
-        self._backlog.clear()
+        if self._near.passing_over:
+            self._backlog.set()  # the turns look on, for whom there is room all the same
+        else:
+            self._backlog.clear()
         return True
 
     def _note_backlog(self, page: Sequence[Due]) -> None:

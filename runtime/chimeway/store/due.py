@@ -57,6 +57,11 @@ class Pages:
         """Whether the last page of this sweep was read."""
         return not self._cursor
 
+    @property
+    def passing_over(self) -> bool:
+        """Whether some channels are passed over now."""
+        return self._kind == "delivery" and bool(self._passed_over())
+
     async def next(self, until: datetime) -> list[Due]:
         """Return the next page of what is due until then, in due order; park runs of paused workflows."""
         statement, at, flag = _STATEMENT[self._kind]

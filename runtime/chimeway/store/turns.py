@@ -28,7 +28,8 @@ class Turns:
     def __init__(self, database: Database, kind: Kind, passed_over: Callable[[], Collection[Any]]) -> None:
         """Take what is due: of runs, those that no step was entered in yet apart from the others.
 
-        `passed_over` names the tenants (of deliveries: the channels) that want no more now.
+        `passed_over` names who wants no more now: tenants, or of deliveries lines, which are channels with
+        a tenant each (or None: the whole channel).
         """
         self._database = database
         self.kind: Kind = kind
@@ -51,17 +52,27 @@ class Turns:
             self._possible = await self._database.fetchval("function_is_there", f"chimeway.{statement}")
             if not self._possible:
                 return []
-        passed_over = [each for each in self._passed_over() if each is not None]
         channel, tenant = self._behind
         first = channel if self.kind == "delivery" else int(self.kind == "run")
         *rows, last = await self._database.fetch(
-            statement, first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS, passed_over
+            statement, first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS, *self._not_wanted()
         )
         if self.kind == "delivery":
             self._behind = (last["channel"], last["tenant_id"]) if last["channel"] else ("", "")
         else:
             self._behind = ("", last["tenant_id"] or "")
         return await self._allowed(rows)
+
+    def _not_wanted(self) -> tuple[list[str], ...]:
+        passed_over = list(self._passed_over())
+        if self.kind != "delivery":
+            return ([tenant for tenant in passed_over if tenant is not None],)
+        lines = [(channel, tenant) for channel, tenant in passed_over if tenant is not None]
+        return (
+            [channel for channel, tenant in passed_over if tenant is None],
+            [channel for channel, _ in lines],
+            [tenant for _, tenant in lines],
+        )
 
     async def _allowed(self, rows: list[Any]) -> list[Due]:
         if self.kind == "delivery":

@@ -38,7 +38,7 @@ select q.id, q.next_attempt_at, q.shard, q.tenant_id,
 -- name: due_deliveries_in_turn
 -- What is due of tenant after tenant, channel by channel: see schema.sql, section 8.
 select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
-  from chimeway.due_deliveries_in_turn($1, $2, $3, $4, $5, $6, $7) t;
+  from chimeway.due_deliveries_in_turn($1, $2, $3, $4, $5, $6, $7, $8, $9) t;
 
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.
