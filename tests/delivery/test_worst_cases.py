@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from chimeway.delivery.channel import Message, Sent, TransientFailure
 from chimeway.delivery.gate import Gate
@@ -59,6 +60,25 @@ async def test_whatever_a_channel_raises_is_an_answer(raised: BaseException, dat
         run_id = await on.start(workflow="push")
         await on.rows.until(run_id, "completed", deadline_s=4.0)
         assert await _said(on, run_id) == ["push unknown", "push succeeded"]
+
+
+async def test_a_stored_message_that_is_none_spends_no_attempt(database_url: str) -> None:
+    """What cannot be handed to a channel is found before an attempt begins, and takes no turn at the gate."""
+    push = Provider("push")
+    async with running_machine(database_url, push, definitions=(ONE,)) as on:
+        (way,) = _ways(on, push, rate=0.01)
+        on.tenure.extend(0.0)
+        await on.start(workflow="push")
+        spoil = "update chimeway.deliveries set message = '{}', next_attempt_at = now() returning id"
+        delivery = await wait_for(lambda: on.rows.value(spoil), "it is planned")
+        put_off = on.machine._delivery_keeper._put_off
+        await wait_for(lambda: delivery in put_off, "nobody has it in hand as it was")
+        on.tenure.extend(float("inf"))
+        with capture_logs() as logs:
+            failed = {"event": "delivery.failed", "delivery_id": str(delivery)}.items()
+            await wait_for(lambda: any(failed <= one.items() for one in logs), "it was looked at")
+        assert await on.rows.value("select count(*) from chimeway.delivery_attempts") == 0
+        assert way.gate.closed_for() == 0.0
 
 
 @types.coroutine

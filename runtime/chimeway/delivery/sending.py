@@ -182,13 +182,13 @@ class Sender:
         """Begin an attempt. Its place at the provider's gate is taken; it is given back if none begins."""
         begun = None
         try:
+            made = _message_of(sending, address, message, self._with.unsubscribe_url)
             begun = await self._with.begin(_beginning(sending, provider, address, message))
         finally:
             if begun is None or begun.answer != "begun":
                 provider.give_back(address)
         match begun.answer:
             case "begun":
-                made = _message_of(sending, address, message, self._with.unsubscribe_url)
                 return await self._call(sending, provider, made, begun.attempt_no or 0)
             case "unseen" | "stale":
                 return _Again()
