@@ -208,6 +208,19 @@ def test_functions_count() -> None:
     ]
 
 
+def test_a_layout_of_a_channel_is_no_locale_of_another() -> None:
+    """A `base.sms.j2` beside `base.j2` is for nobody who reads e-mail in the language sms."""
+    sources = {
+        "k.email.j2": "{% extends 'base.j2' %}" + S,
+        "k.sms.j2": "{% extends 'base.sms.j2' %}",
+        "base.j2": B,
+        "base.sms.j2": "{% block body %}{{ titel }}{% endblock %}",
+    }
+    schema = Mention.model_json_schema()
+    found = told(sources, [*wanted("k", schema=schema), *wanted("k", channel="sms")])
+    assert found == []
+
+
 def test_one_fault_of_many_workflows_is_told_once() -> None:
     """Thousands of definitions are looked through in little time, and a fault is told once for all."""
     many = [Wanted(f"w{n} version 1, step s", "k", "email", Given(frozenset(), None)) for n in range(5_000)]

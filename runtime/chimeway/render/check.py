@@ -107,10 +107,11 @@ class Checking:
         self._complete = False
         self._messages: list[MadeBy] = []
         self._readings: dict[str, Reading | None] = {}
-        self._closures = Closures(self._variants, self._reading_of)
         self._groups: dict[_MessageKey, list[Wanted]] = defaultdict(list)
         for one in wanted:
             self._groups[one.render_key, one.channel].append(one)
+        channels = {channel for _, channel in self._groups}
+        self._closures = Closures(self._variants, self._reading_of, channels)
 
     def each(self) -> Iterator[None]:
         """Look at one message after the other, then at what no message comes to."""

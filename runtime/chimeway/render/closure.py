@@ -1,6 +1,6 @@
 """One message's template with all that it is made of: what it extends, includes and imports. Pure."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -35,6 +35,7 @@ class Closure:
     """All pieces, and what is wrong with how they hang together."""
 
     pieces: list[Piece] = field(default_factory=list)
+    seen: set[tuple[str, frozenset[str], bool]] = field(default_factory=set)
     blocks: set[str] = field(default_factory=set)
     """Of the message's template and of what it extends."""
     guessed: bool = False
@@ -61,8 +62,11 @@ class _Link:
 class Closures:
     """Follows references from a message's template, for all readers that may get it."""
 
-    def __init__(self, variants: Variants, reading_of: Callable[[str], Reading | None]) -> None:
-        """Take the names, and what was read in each; None: it is malformed."""
+    def __init__(
+        self, variants: Variants, reading_of: Callable[[str], Reading | None], channels: Iterable[str]
+    ) -> None:
+        """Take the names, what was read in each (None: it is malformed), and what are no locales."""
+        self._no_locales = frozenset(map(tag_of, channels))
         self._variants = variants
         self._reading_of = reading_of
 
@@ -89,10 +93,9 @@ class Closures:
             found.guessed = True
             return
         piece = Piece(name, reading, filled, in_context, chained)
-        if any(
-            one.name == name and one.filled == filled and one.in_context == in_context for one in found.pieces
-        ):
+        if (name, filled, in_context) in found.seen:
             return
+        found.seen.add((name, filled, in_context))
         found.pieces.append(piece)
         if chained:
             found.blocks |= reading.blocks - reading.required
@@ -129,7 +132,11 @@ class Closures:
         if asker == name or asker in variants.values():
             behind = self._variants.find(name, tags_of(self._variants.locale_of(asker)), asker)
             return [] if behind is None else [behind]
-        found = [each for other, each in variants.items() if tag is None or _may_both_be(tag, other)]
+        found = [
+            each
+            for other, each in variants.items()
+            if (other not in self._no_locales if tag is None else _may_both_be(tag, other))
+        ]
         return [name, *found] if name in self._variants.names else found
 
     def _comes_back(
