@@ -18,7 +18,7 @@ from chimeway.clock import SystemClock
 from chimeway.store import deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
-from chimeway.store.pool import Database, connect
+from chimeway.store.pool import _FOR_NODE, Database, connect
 from chimeway.store.turns import Turns
 from store.door import Door, opened
 from store.plain_sql import plain
@@ -291,7 +291,7 @@ async def test_a_journey_reads_nobodys_backlog(database: Database) -> None:
     await opened(database)
     async with explained(database.url) as (world, plans):
         async with world.database.acquire() as connection:
-            await connection.execute("set enable_seqscan = off")  # as a node's connections have it
+            await connection.execute(_FOR_NODE)
         for _ in range(CALLS):
             await _journey(world)
         async with plain(database.url) as connection:

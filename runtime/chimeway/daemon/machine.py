@@ -34,7 +34,14 @@ from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.taker import Taker
 from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.fair import Company
-from chimeway.limits import DRAIN_S, DUE_PAGE_PER_SHARD, LEDGER_BATCH, LOAD_BATCH, SHARED_BATCH
+from chimeway.limits import (
+    AHEAD_PAGE_PER_SHARD,
+    DRAIN_S,
+    DUE_PAGE_PER_SHARD,
+    LEDGER_BATCH,
+    LOAD_BATCH,
+    SHARED_BATCH,
+)
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, runs
@@ -157,10 +164,8 @@ class Machine:
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
         near, far = (
-            Pages(
-                self._node.database, kind, list(_SHARDS), DUE_PAGE_PER_SHARD, self._dispatcher.full_channels
-            )
-            for _ in range(2)
+            Pages(self._node.database, kind, list(_SHARDS), rows, self._dispatcher.full_channels)
+            for rows in (DUE_PAGE_PER_SHARD, AHEAD_PAGE_PER_SHARD)
         )
         return Timekeeper(
             Sweeps(near, far, turns),

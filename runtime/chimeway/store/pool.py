@@ -26,6 +26,7 @@ Pool: TypeAlias = "asyncpg.Pool[Any]"
 _log = Events()
 _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
+_FOR_NODE: Final = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan"
 _NEXT_HOST: Final = (
     OSError,
     TimeoutError,
@@ -72,12 +73,13 @@ async def _open_for_node(url: DatabaseUrl, name: str, *_: object, **named: Any) 
     """Connect as one who looks rows up, and never wants a whole table.
 
     The planner keeps plans, and may have made them when a table was small: it would go on to read it from end
-    to end when it has become a backlog. (A pooler's session is not ours to change; there each statement is
+    to end when it has become a backlog. And where calls are of different sizes it would often make a plan for
+    each, which takes longer than the call. (A pooler's session is not ours to change; there each statement is
     planned anew.)
     """
     connection = await _open(url, name, **named)
     if not is_pooled(connection):
-        await connection.execute("set enable_seqscan = off")
+        await connection.execute(_FOR_NODE)
     return connection
 
 
