@@ -98,7 +98,7 @@ async def _ended(rows: Rows, least: int) -> bool:
 @pytest.mark.parametrize(
     "storm",
     [
-        pytest.param(Storm(200, 2, 60, patient=False), id="200"),
+        pytest.param(Storm(100, 2, 60, patient=False), id="100"),
         pytest.param(
             Storm(10_000, 10, 240, patient=True),
             id="10000",

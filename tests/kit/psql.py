@@ -11,6 +11,7 @@ from chimeway.store.embedded import find_binaries
 
 _OPTIONS = ("-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1")
 _MARK = "-- that was all --"
+_ARGUMENT_CHARS = 100_000
 
 
 def binary() -> str:
@@ -25,13 +26,19 @@ def binary() -> str:
 
 
 async def psql(url: str, *statements: str) -> list[str]:
-    """Run statements, each in its own transaction; return the rows, unaligned (`a|b`)."""
-    commands = [part for statement in statements for part in ("-c", statement)]
+    """Run statements, each in its own transaction; return the rows, unaligned (`a|b`).
+
+    One that is longer than an argument may be comes by standard input, after all others.
+    """
+    short = [statement for statement in statements if len(statement) < _ARGUMENT_CHARS]
+    long = [statement for statement in statements if len(statement) >= _ARGUMENT_CHARS]
+    assert not long or statements[-1:] == tuple(long), "a long one comes last, and alone"
+    commands = [part for statement in short for part in ("-c", statement)] + ["-1", "-f", "-"] * len(long)
     child = await asyncio.create_subprocess_exec(
         binary(), *_OPTIONS, *commands, url,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await child.communicate()
+    out, err = await child.communicate("".join(long).encode())
     if child.returncode:
         pytest.fail(f"psql: {err.decode()}")
     return out.decode().splitlines()
