@@ -45,8 +45,7 @@ CLOCK_AHEAD_MS: Final = 50
 """How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""
 
 LEDGER_BATCH: Final = 100
-"""Decisions in one ledger call: with 200 not more are made in a second, and who comes new waits twice as long
-for the core that they take."""
+"""Decisions in one ledger call: measured, with 200 not more are made in a second."""
 
 LOAD_BATCH: Final = 100
 """Runs loaded in one query: the same trade."""

@@ -126,7 +126,8 @@ class Roster:
 
     def _fill(self) -> None:
         """Give free places to those in line, first to whose tenant holds least."""
-        while (found := self._line.take_least(self._burden)) is not None:
+        # Where none is free nobody is asked: of ten thousand tenants' runs each would ask all in line.
+        while self._free() > 0 and (found := self._line.take_least(self._burden)) is not None:
             tenant, run_id = found
             self._in_line.discard(run_id)
             self.nudge(run_id, cast("Tenant", tenant))
@@ -134,7 +135,10 @@ class Roster:
     def _burden(self, tenant: object) -> int | None:
         """Return how many places a tenant holds; None: it may have no more for now."""
         held = self._held[tenant]  # type: ignore[index]  # the queue's owners are our tenants
-        return held if held < SHARE * (self._room() - len(self._dirty)) else None
+        return held if held < SHARE * self._free() else None
+
+    def _free(self) -> int:
+        return self._room() - len(self._dirty)
 
     def _room_in_line(self, tenant: Tenant) -> bool:
         return self._line.waiting(tenant) < min(_LINE, self._room()) and self._line.would_take(tenant)

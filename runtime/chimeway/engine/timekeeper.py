@@ -33,6 +33,8 @@ _log = Events()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
 _HANDED_ON_AT_ONCE: Final = 16
+_REST: Final = 2
+"""How many times as long as a turn took nobody asks for another: turns take a third of a core at most."""
 _SHORT: Final = 100
 """Of a page: it is handed on so soon that nobody who comes meanwhile would notice."""
 
@@ -150,10 +152,13 @@ class Timekeeper:
         while True:
             await self._backlog.wait()
             turns.asked.clear()
+            began = self._clock.monotonic()
             for due in await persistently(turns.next, self._clock.now()):
                 if self._wanted(due):
                     self.found += 1
                     self._taker.offer(due.id, due.tenant)
+            # In a storm somebody asks always; of many tenants a turn costs, and others need the core.
+            await asyncio.sleep(min(TURN_EVERY_S, _REST * (self._clock.monotonic() - began)))
             await set_within(turns.asked, TURN_EVERY_S)
 
     def _wanted(self, due: Due) -> bool:

@@ -125,7 +125,11 @@ class Batcher(Generic[Item, Result]):
         return self._company.alone(asyncio.get_running_loop().time())
 
     def _has_lane(self) -> bool:
-        return self._busy < (self._lanes if self._alone() else 1)
+        """Whether another batch may go: where so many owners wait that they fill it, by any lane."""
+        return self._busy < (self._lanes if self._alone() or self._shared() >= self._limit else 1)
+
+    def _shared(self) -> int:
+        return self._share * (len(self._new) + self._waiting.many_owners())
 
     def _ring(self) -> None:
         """Begin in the next turn of the loop: what comes in this one goes together."""
@@ -166,7 +170,7 @@ class Batcher(Generic[Item, Result]):
         """Take a batch: turn by turn one that is new and one of those who had their turn before."""
         most = self._limit
         if not self._alone():
-            most = min(most, self._share * (len(self._new) + self._waiting.many_owners()))
+            most = min(most, self._shared())
         batch: list[_Asked[Item, Result]] = []
         while len(batch) < most and (self._new or self._waiting):
             if self._new:
@@ -211,7 +215,8 @@ class Batcher(Generic[Item, Result]):
         """Give many results to their callers, a few in each turn of the loop."""
         while True:
             await self._handing_out.wait()
-            for _ in range(_AT_ONCE_ALONE if self._alone() else _AT_ONCE):
+            of_many = self._alone() or self._done.many_owners() > _AT_ONCE_ALONE
+            for _ in range(_AT_ONCE_ALONE if of_many else _AT_ONCE):
                 if (done := self._done.take()) is not None:
                     done[0].give(done[1])
             if self._done:
