@@ -83,6 +83,8 @@ class Router:
                 woken = await persistently(self._turns.next, waiting)
                 self.found += len(woken)
                 again |= dict(woken)
+                if woken:
+                    self._asked.set()  # what a turn has locked the other passes over, and it may be the rest
             for run_id, tenant in again.items():
                 self._taker.offer(run_id, tenant)
             again = {run: tenant for run, tenant in again.items() if not self._taker.at_work(run)}
