@@ -23,9 +23,14 @@ from typing import Final, Generic, TypeVar
 from chimeway.limits import COMPANY_S
 
 Item = TypeVar("Item")
-SHARE: Final = 3
+_SHARE: Final = 3
 """What an owner may hold, to what is free."""
 _NOBODY: Final = object()
+
+
+def burden_of(held: int, free: int) -> int | None:
+    """Return how many places an owner holds who holds so many; None: he may have no more for now."""
+    return held if held < _SHARE * free else None
 
 
 class FairQueue(Generic[Item]):
@@ -61,7 +66,7 @@ class FairQueue(Generic[Item]):
 
     def longest(self) -> int:
         """Count the items of who has the most."""
-        return max(map(len, self._lines.values()), default=0)
+        return self._longest()[1] if self._lines else 0
 
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would stay, should it be put in now."""
@@ -87,14 +92,7 @@ class FairQueue(Generic[Item]):
 
     def take(self) -> Item | None:
         """Give the next item in turn, or None when nothing waits."""
-        if not self._lines:
-            return None
-        owner, line = self._lines.popitem(last=False)
-        item = line.popleft()
-        self._many -= 1
-        if line:
-            self._lines[owner] = line  # to the end of the ring
-        return item
+        return self._oldest_of(next(iter(self._lines))) if self._lines else None
 
     def take_least(self, burden: Callable[[Hashable], int | None]) -> tuple[Hashable, Item] | None:
         """Give an item of the owner with the least burden; in turn where several have as little.
@@ -110,13 +108,7 @@ class FairQueue(Generic[Item]):
                     break
         if least is None:
             return None
-        owner = least[1]
-        line = self._lines.pop(owner)
-        item = line.popleft()
-        self._many -= 1
-        if line:
-            self._lines[owner] = line  # to the end of the ring
-        return owner, item
+        return least[1], self._oldest_of(least[1])
 
     def put_back(self, owner: Hashable, item: Item) -> None:
         """Put an item that was taken back to the front: it had its room, and nothing is pushed out for it."""
@@ -134,6 +126,15 @@ class FairQueue(Generic[Item]):
     def _add(self, owner: Hashable, item: Item) -> None:
         self._lines.setdefault(owner, deque()).append(item)
         self._many += 1
+
+    def _oldest_of(self, owner: Hashable) -> Item:
+        """Take an owner's oldest item; the owner goes to the end of the ring."""
+        line = self._lines.pop(owner)
+        item = line.popleft()
+        self._many -= 1
+        if line:
+            self._lines[owner] = line
+        return item
 
     def _longest(self) -> tuple[Hashable, int]:
         """Only a full queue asks, of as many owners as it holds."""
@@ -174,8 +175,7 @@ class Places:
 
     def burden(self, owner: Hashable) -> int | None:
         """Return how many places an owner holds; None: he may have no more for now."""
-        held = self._held.get(owner, 0)
-        return held if held < SHARE * self._free else None
+        return burden_of(self._held.get(owner, 0), self._free)
 
     @property
     def free(self) -> int:

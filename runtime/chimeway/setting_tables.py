@@ -111,6 +111,14 @@ def read_table(model: type[Model], given: object, place: Place, *, also: Iterabl
     return table
 
 
+def parted(given: object, model: type[Options]) -> tuple[object, object]:
+    """Return what of a table is for this model, and the rest; what is no table stays what it is."""
+    if not isinstance(given, Mapping):
+        return given, given
+    rest = dict(given)
+    return {key: rest.pop(key) for key in model.model_fields if key in rest}, rest
+
+
 def _step(key: str | int) -> str:
     return f"[{key}]" if isinstance(key, int) else f".{bare(key)}"
 

@@ -29,7 +29,6 @@ from chimeway.limits import (
     INBOX_POLL_S,
     INBOX_READ_AGAIN_S,
     INBOX_READ_AT_ONCE,
-    PROBE_EVERY_S,
     PROBE_TIMEOUT_S,
 )
 from chimeway.log import Events
@@ -194,7 +193,8 @@ class Watch:
             if line is not None:
                 try:
                     self._turn("hinted", "listening", lost=lost)
-                    await self._stay(line)
+                    if not await line.stay():
+                        _log.warning("inbox.silent", seconds=PROBE_TIMEOUT_S)
                 finally:
                     await line.close()
                 self._turn("polling", "the connection was lost")
@@ -213,14 +213,6 @@ class Watch:
             self._turn("polling", "a pooler stands between: name a direct_dsn that leads past it")
             await self._clock.sleep(jittered(INBOX_LOOK_S))
         return line
-
-    async def _stay(self, line: HintLine) -> None:
-        """Return once the line is lost or deaf."""
-        while not line.lost.is_set():
-            if not await line.probe(PROBE_TIMEOUT_S):
-                _log.warning("inbox.silent", seconds=PROBE_TIMEOUT_S)
-                return
-            await set_within(line.lost, PROBE_EVERY_S)
 
     def _called(self, digest: str) -> None:
         sight = self._listed.get(digest)

@@ -106,8 +106,9 @@ def _of_app(declared: Sequence[Offer], table: ConfiguredChannel | None, clock: C
 
 
 def _of_settings(table: ConfiguredChannel | None, clock: Clock) -> Iterator[Provider]:
-    for one in table.providers if table is not None else ():
-        assert table is not None
+    if table is None:
+        return
+    for one in table.providers:
         channel = one.build(table.name, clock)
         limits = one.table.over(table.table.over(limits_of(channel)))
         yield Provider(one.name, channel, limits, Gate(table.name, one.name, limits, clock))

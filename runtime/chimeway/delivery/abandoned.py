@@ -9,7 +9,6 @@ from functools import partial
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
-from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.dispatcher import Dispatcher
 from chimeway.delivery.results import Results
 from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
@@ -82,8 +81,7 @@ class Foundling:
         if sending is None:
             return
         delivery = sending.delivery
-        error = UnknownOutcome("the sender ended before it had recorded an answer")
-        outcome = self._results.failure(delivery, sending.run, attempt, error)
+        outcome = self._results.abandoned(delivery, sending.run, attempt)
         recorded = await self._results.try_record(outcome)
         if recorded.answer == "applied":
             _log.warning(

@@ -10,6 +10,7 @@ The limits of a channel hold for all its providers; a provider's own go before t
 channel, also for one that an app declares; providers for none that an app declares. Nothing here connects.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -24,7 +25,7 @@ from chimeway.delivery.pacing import ChannelLimits
 from chimeway.errors import InvalidInput, InvalidSettings
 from chimeway.limits import MAX_IDENTIFIER_CHARS
 from chimeway.setting_kinds import Duration
-from chimeway.setting_tables import Options, Place, Setting, read_table
+from chimeway.setting_tables import Options, Place, Setting, parted, read_table
 from chimeway.setting_words import quoted
 
 _NO_PROVIDERS: Final = {
@@ -141,23 +142,21 @@ def _channel(name: str, given: object, places: Place, sender: str | None) -> Con
     table.over(ChannelLimits())
     if table.providers and name in _NO_PROVIDERS:
         raise place.fault(f"({place.origin}) cannot have providers: {_NO_PROVIDERS[name]}")
-    providers: list[ConfiguredProvider] = []
+    providers: dict[str, ConfiguredProvider] = {}
+    kinds: Counter[str] = Counter()
     for position, one in enumerate(table.providers):
-        made = _provider(one, place.of("providers").of(position), sender, _count(table.providers[:position]))
-        if made.name in {other.name for other in providers}:
+        made = _provider(one, place.of("providers").of(position), sender, kinds)
+        if made.name in providers:
             told = f"is {quoted(made.name)} ({place.origin}), as another's before it: give it another"
             raise made.place.of("name").fault(told)
         made.table.over(table.over(ChannelLimits()))
-        providers.append(made)
-    return ConfiguredChannel(name, table, tuple(providers), place)
+        providers[made.name] = made
+    return ConfiguredChannel(name, table, tuple(providers.values()), place)
 
 
-def _provider(
-    given: object, place: Place, sender: str | None, before: Mapping[str, int]
-) -> ConfiguredProvider:
-    if not isinstance(given, Mapping):
-        read_table(ProviderTable, given, place)
-    own = {key: value for key, value in dict(given).items() if key in ProviderTable.model_fields}  # type: ignore[call-overload]
+def _provider(given: object, place: Place, sender: str | None, kinds: Counter[str]) -> ConfiguredProvider:
+    """Read a provider, and count it among its kind: the second smtp one is called smtp-2."""
+    own, rest = parted(given, ProviderTable)
     table = read_table(ProviderTable, own, place)
     if table.kind not in KINDS:
         told = f"is {quoted(table.kind)} ({place.origin}); right would be one of {', '.join(KINDS)}"
@@ -165,18 +164,12 @@ def _provider(
     if table.name is not None and not _is_name(table.name):
         told = f"a text of 1 to {MAX_IDENTIFIER_CHARS} characters, without control characters"
         raise place.of("name").fault(f"is {quoted(table.name)} ({place.origin}); right would be {told}")
-    rest = {key: value for key, value in given.items() if key not in own}  # type: ignore[attr-defined]
-    if table.kind == "smtp" and sender is not None:
+    if table.kind == "smtp" and sender is not None and isinstance(rest, dict):
         rest.setdefault("from", sender)
     options = read_table(kind_called(table.kind).Options, rest, place, also=ProviderTable.model_fields)
-    name = table.name or f"{table.kind}-{before.get(table.kind, 0) + 1}"
+    kinds[table.kind] += 1
+    name = table.name or f"{table.kind}-{kinds[table.kind]}"
     return ConfiguredProvider(name, table, options, place)
-
-
-def _count(tables: list[Any]) -> dict[str, int]:
-    """Count the providers of each kind: the second smtp one is called smtp-2."""
-    kinds = [table.get("kind") for table in tables if isinstance(table, Mapping)]
-    return {kind: kinds.count(kind) for kind in kinds if isinstance(kind, str)}
 
 
 def _is_name(name: object) -> bool:

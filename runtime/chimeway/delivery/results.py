@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from chimeway.clock import Clock, jittered
-from chimeway.delivery.channel import Sent, classify, retry_after
+from chimeway.delivery.channel import Sent, UnknownOutcome, classify, retry_after
 from chimeway.delivery.route import Route, Tried, tried
 from chimeway.limits import DOWN_S, MAX_NOTE_CHARS
 from chimeway.progression.listens import outcome_moves
@@ -116,6 +116,11 @@ class Results:
             delivery.id, delivery.run_id, attempt, outcome, "failed", None, error_class, note,
             next_attempt_at=follows.at, nudge=_moves(delivery, run),
         )  # fmt: skip
+
+    def abandoned(self, delivery: Sendable, run: Loaded, attempt: int) -> Outcome:
+        """Say what follows from an attempt that nobody will record: its sender died, or was cut short."""
+        error = UnknownOutcome("the sender ended before it had recorded an answer")
+        return self.failure(delivery, run, attempt, error)
 
     def _policy_of(self, delivery: Sendable) -> RetryPolicy:
         """Return the pauses that hold for all, with the limits of the delivery's channel."""

@@ -10,8 +10,8 @@ from collections import deque
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
-from chimeway.clock import Clock, set_within
-from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
+from chimeway.clock import Clock
+from chimeway.limits import PROBE_TIMEOUT_S
 from chimeway.log import Events
 from chimeway.store.faults import fault_of
 from chimeway.store.hints import HintLine
@@ -54,19 +54,12 @@ class Listener:
             else:
                 try:
                     self._turn("hinted", "listening")
-                    await self._stay(line)
+                    if not await line.stay():
+                        _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
                 finally:
                     await line.close()
                 self._turn("polling", "the connection was lost")
             await asyncio.sleep(_AGAIN_S * random.random())  # noqa: S311  (jitter, no secret)
-
-    async def _stay(self, line: HintLine) -> None:
-        """Return once the line is lost or deaf."""
-        while not line.lost.is_set():
-            if not await line.probe(PROBE_TIMEOUT_S):
-                _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
-                return
-            await set_within(line.lost, PROBE_EVERY_S)
 
     def _hint(self) -> None:
         self._hints.append(self._clock.monotonic())

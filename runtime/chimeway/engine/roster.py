@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
-from chimeway.fair import SHARE, FairQueue
+from chimeway.fair import FairQueue, burden_of
 from chimeway.limits import LIVE_ACTORS, WAITING_RUNS
 
 Tenant: TypeAlias = str | None
@@ -134,8 +134,7 @@ class Roster:
 
     def _burden(self, tenant: object) -> int | None:
         """Return how many places a tenant holds; None: it may have no more for now."""
-        held = self._held[tenant]  # type: ignore[index]  # the queue's owners are our tenants
-        return held if held < SHARE * self._free() else None
+        return burden_of(self._held[tenant], self._free())  # type: ignore[index]  # owners are our tenants
 
     def _free(self) -> int:
         return self._room() - len(self._dirty)

@@ -9,8 +9,6 @@ Which delivery is meant stands in the metadata that was sent along (`chimeway-de
 MessageID where a channel that uses Postmark's API gave it as `Sent.provider_reference`.
 """
 
-import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +29,7 @@ from chimeway.feedback.reading import (
     uuid,
     uuid_within,
 )
+from chimeway.signatures import from_base64
 
 METADATA: Final = "chimeway-delivery"
 """The metadata key that bears the delivery's id."""
@@ -111,12 +110,7 @@ class Postmark:
 
 def _basic(header: str) -> bytes:
     scheme, _, encoded = header.partition(" ")
-    if scheme.lower() != "basic":
-        return b""
-    try:
-        return base64.b64decode(encoded.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+    return (from_base64(encoded.strip()) or b"") if scheme.lower() == "basic" else b""
 
 
 def _meaning(told: Mapping[str, Any]) -> tuple[FeedbackKind | None, datetime | None, str | None]:

@@ -10,9 +10,6 @@ HMAC-SHA256 over `id.timestamp.body`. An old request is refused, so that one tha
 sent again later; within the tolerance a repetition changes nothing, since each event counts once.
 """
 
-import base64
-import binascii
-import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +20,9 @@ from chimeway.errors import InvalidInput
 from chimeway.feedback.event import KINDS, FeedbackEvent
 from chimeway.feedback.reading import by_name, detail, instant, json_object, refuse, text, uuid
 from chimeway.limits import FEEDBACK_TOLERANCE_S, MAX_FEEDBACK_EVENTS, MAX_IDENTIFIER_CHARS
+from chimeway.signatures import PREFIX, digest, from_base64, written
 from chimeway.workflow.problems import nearest, shown
 
-_PREFIX: Final = "whsec_"
 _SIGNATURES: Final = 16
 """Signatures looked at in one request: senders that change their secret send two."""
 _KEYS: Final = ("id", "delivery_id", "provider_reference", "type", "at", "detail")
@@ -33,11 +30,10 @@ _KEYS: Final = ("id", "delivery_id", "provider_reference", "type", "at", "detail
 
 def secret_of(given: str) -> bytes:
     """Return the key that a secret is (`whsec_` and base64); InvalidInput, which shows nothing, for none."""
-    hint = f"give {_PREFIX} and at least 24 bytes in base64"
-    try:
-        key = base64.b64decode(given.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        raise InvalidInput(f"secret is no base64: {hint}", field="secret", hint=hint) from None
+    hint = f"give {PREFIX} and at least 24 bytes in base64"
+    key = from_base64(given.removeprefix(PREFIX))
+    if key is None:
+        raise InvalidInput(f"secret is no base64: {hint}", field="secret", hint=hint)
     if len(key) < 24:
         raise InvalidInput(f"secret has {len(key)} bytes: {hint}", field="secret", hint=hint)
     return key
@@ -70,13 +66,8 @@ class SignedWebhook:
 def sign(secret: str, message_id: str, at: datetime, body: bytes) -> dict[str, str]:
     """Return the headers under which a body is to be sent: what a sender does."""
     stamp = str(int(at.timestamp()))
-    digest = _digest(secret_of(secret), message_id, stamp, body)
-    signature = base64.b64encode(digest).decode()
-    return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": f"v1,{signature}"}
-
-
-def _digest(key: bytes, message_id: str, stamp: str, body: bytes) -> bytes:
-    return hmac.new(key, f"{message_id}.{stamp}.".encode() + body, hashlib.sha256).digest()
+    signature = written(digest(secret_of(secret), message_id, stamp, body))
+    return {"webhook-id": message_id, "webhook-timestamp": stamp, "webhook-signature": signature}
 
 
 def _check(headers: Mapping[str, str], body: bytes, now: datetime, keys: Sequence[bytes]) -> None:
@@ -88,10 +79,8 @@ def _check(headers: Mapping[str, str], body: bytes, now: datetime, keys: Sequenc
         raise refuse("webhook-timestamp is no number of seconds")
     # All are compared, whichever fits: how long it takes says nothing. Each digest is made once, or sixteen
     # signatures of a stranger would cost as many megabytes.
-    digests = [_digest(key, message_id, stamp, body) for key in keys]
-    fits = [
-        hmac.compare_digest(digest, signature) for digest in digests for signature in map(_signature, given)
-    ]
+    digests = [digest(key, message_id, stamp, body) for key in keys]
+    fits = [hmac.compare_digest(ours, theirs) for ours in digests for theirs in map(_signature, given)]
     if not any(fits):
         raise refuse("the signature does not fit")
     if abs(now.astimezone(UTC).timestamp() - int(stamp)) > FEEDBACK_TOLERANCE_S:
@@ -100,12 +89,7 @@ def _check(headers: Mapping[str, str], body: bytes, now: datetime, keys: Sequenc
 
 def _signature(given: str) -> bytes:
     version, _, encoded = given.partition(",")
-    if version != "v1":
-        return b""
-    try:
-        return base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
+    return (from_base64(encoded) or b"") if version == "v1" else b""
 
 
 def events_of(content: Mapping[str, Any]) -> tuple[FeedbackEvent, ...]:

@@ -14,6 +14,7 @@ from jinja2 import TemplateError
 
 from chimeway.render.closure import BLOCKS, Closure, Closures
 from chimeway.render.findings import Finding, Findings
+from chimeway.render.locales import tag_of
 from chimeway.render.message import WITH_SUBJECT
 from chimeway.render.names import Given, misused, near, needed
 from chimeway.render.reading import Reading, read
@@ -212,11 +213,11 @@ class Checking:
 
     def _compare_locales(self) -> None:
         """Say which messages lack a locale that others have; de covers de-AT, as it would be found."""
-        everywhere = {self._tag(locale) for one in self._messages for locale in one.locales}
+        everywhere = {tag_of(locale) or "" for one in self._messages for locale in one.locales}
         for one in self._messages:
             if one.function is not None or not one.templates:
                 continue
-            own = {self._tag(locale) for locale in one.locales}
+            own = {tag_of(locale) for locale in one.locales}
             missing = sorted(
                 tag for tag in everywhere if not any(f"{tag}-".startswith(f"{mine}-") for mine in own)
             )
@@ -225,10 +226,6 @@ class Checking:
                 plain = template_name(one.render_key, one.channel)
                 told = f"there is none for readers of {', '.join(missing)}, as other messages have"
                 self._found.add(Finding("missing_locale", told, plain), steps)
-
-    @staticmethod
-    def _tag(locale: str) -> str:
-        return locale.lower().replace("_", "-")
 
     def _find_unused(self) -> None:
         """Say what nobody comes to; where a name is made of data, a part may be meant by it."""

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import asyncpg
 
+from chimeway.clock import set_within
+from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
 from chimeway.store.pool import Connection, connect
 from chimeway.store.pooler import is_pooled
 from chimeway.store.queries import SQL
@@ -76,6 +78,14 @@ class HintLine:
                 await self._echo.wait()
         except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return False
+        return True
+
+    async def stay(self) -> bool:
+        """Return once the line is lost (True), or answers no call any more: deaf (False)."""
+        while not self.lost.is_set():
+            if not await self.probe(PROBE_TIMEOUT_S):
+                return False
+            await set_within(self.lost, PROBE_EVERY_S)
         return True
 
     async def close(self) -> None:

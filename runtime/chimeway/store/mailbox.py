@@ -29,16 +29,11 @@ class SignalsInTurn:
         """Take the database."""
         self._database = database
         self._behind = ""
-        self._possible = False
 
     async def next(self, passed_over: Collection[str]) -> list[tuple[UUID, str]]:
         """Take the next tenants' turn, but for some; return the runs that got mail, each with its tenant."""
-        if not self._possible:  # the schema before has it not
-            self._possible = await self._database.fetchval(
-                "function_is_there", "chimeway.route_signals_in_turn"
-            )
-            if not self._possible:
-                return []
+        if not await self._database.has_function("route_signals_in_turn"):
+            return []  # the schema before has it not
         rows = await self._database.fetch(
             "route_signals_in_turn",
             TURN_TENANTS,

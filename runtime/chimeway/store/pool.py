@@ -134,6 +134,12 @@ class Database:
         async with self._lent() as connection:
             return await connection.fetchval(SQL[name], *args)
 
+    async def has_function(self, name: str) -> bool:
+        """Say whether the schema has a function that the version before lacks; once it has, for good."""
+        if name not in self.known and await self.fetchval("function_is_there", f"chimeway.{name}"):
+            self.known.add(name)
+        return name in self.known
+
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:
         """Lend a connection of the pool.

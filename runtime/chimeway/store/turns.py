@@ -37,7 +37,6 @@ class Turns:
         """Set when somebody wants a turn taken at once."""
         self._passed_over = passed_over
         self._behind = ("", "")
-        self._possible = False
 
     @property
     def been_round(self) -> bool:
@@ -47,11 +46,8 @@ class Turns:
     async def next(self, until: datetime) -> list[Due]:
         """Take the next tenants' turn; park runs of paused workflows."""
         statement = _STATEMENT[self.kind]
-        if not self._possible:
-            # The schema before has it not: there is one line for all, as there was.
-            self._possible = await self._database.fetchval("function_is_there", f"chimeway.{statement}")
-            if not self._possible:
-                return []
+        if not await self._database.has_function(statement):
+            return []  # the schema before has it not: there is one line for all, as there was
         channel, tenant = self._behind
         first = channel if self.kind == "delivery" else int(self.kind == "run")
         *rows, last = await self._database.fetch(

@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
-from chimeway.delivery.channel import UnknownOutcome
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Parts, Sender, Sending, Shut
 from chimeway.engine.courier import IN_APP
@@ -202,8 +201,7 @@ class Player:
             left = await deliveries.abandoned(self._database, uuid4(), NO_ID, _PAGE)
             for delivery_id, _, attempt in left:
                 if (sending := await self._sending(delivery_id)) is not None:
-                    error = UnknownOutcome("the sender ended before it had recorded an answer")
-                    self._owed.append(self._results.failure(sending.delivery, sending.run, attempt, error))
+                    self._owed.append(self._results.abandoned(sending.delivery, sending.run, attempt))
             await self._write_down()
             self._interrupted = len(left) == _PAGE
 

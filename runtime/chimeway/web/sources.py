@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from chimeway.errors import InvalidInput
 from chimeway.feedback import AmazonSes, Postmark, SignedWebhook
 from chimeway.limits import MAX_IDENTIFIER_CHARS
-from chimeway.setting_tables import Options, Place, Setting, read_table
+from chimeway.setting_tables import Options, Place, Setting, parted, read_table
 from chimeway.setting_words import quoted
 
 Reader: TypeAlias = SignedWebhook | Postmark | AmazonSes
@@ -101,7 +101,7 @@ def _source(name: str, given: object, place: Place) -> Source:
     if not name or len(name) > MAX_IDENTIFIER_CHARS or not name.isprintable() or "/" in name:
         told = f"a part of an URL: 1 to {MAX_IDENTIFIER_CHARS} characters, without /"
         raise place.fault(f"({place.origin}) is no name; right would be {told}")
-    own, rest = _parted(given)
+    own, rest = parted(given, SourceTable)
     common = read_table(SourceTable, own, place)
     kind = _KINDS.get(common.kind)
     if kind is None:
@@ -116,14 +116,6 @@ def _source(name: str, given: object, place: Place) -> Source:
     except InvalidInput as fault:
         raise place.fault(f"cannot be used ({place.origin}): {fault}") from None
     return Source(name, common.tenant, reader, (common, options))
-
-
-def _parted(given: object) -> tuple[object, object]:
-    """Return what every source has, and the rest; what is no table stays what it is."""
-    if not isinstance(given, Mapping):
-        return given, given
-    rest = dict(given)
-    return {key: rest.pop(key) for key in SourceTable.model_fields if key in rest}, rest
 
 
 def _open(secret: SecretStr | None) -> str | None:

@@ -67,6 +67,8 @@ from chimeway.setting_kinds import Duration, read_json
 from chimeway.setting_tables import Options as TableOptions
 
 _ID: Final = re.compile(r"[A-Za-z0-9_-]{1,255}")
+_AGENT: Final = f"Chimeway/{version('chimeway')}"
+"""Found once: a package's version is read from a file."""
 
 
 def _signs(value: SecretStr) -> SecretStr:
@@ -220,7 +222,7 @@ class WebhookChannel:
         return {
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
-            "User-Agent": f"Chimeway/{version('chimeway')}",
+            "User-Agent": _AGENT,
             "Accept": "*/*",
             "Accept-Encoding": "identity",
             "webhook-id": message.delivery_id,

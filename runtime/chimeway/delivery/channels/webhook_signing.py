@@ -13,15 +13,14 @@ cannot sign, is worth little where each has a secret of its own.
 """
 
 import base64
-import binascii
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from chimeway.errors import InvalidInput
+from chimeway.signatures import PREFIX, digest, from_base64, written
 
-_PREFIX: Final = "whsec_"
 _RIGHT: Final = "whsec_ and the base64 of 24 to 64 random bytes"
 _PURPOSE: Final = b"chimeway webhook secret 1\0"
 
@@ -39,19 +38,15 @@ def read_secrets(text: str) -> tuple[bytes, ...]:
 
 
 def _key(text: str) -> bytes:
-    try:
-        key = base64.b64decode(text.removeprefix(_PREFIX), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if not text.startswith(_PREFIX) or not 24 <= len(key) <= 64:
+    key = from_base64(text.removeprefix(PREFIX))
+    if key is None or not text.startswith(PREFIX) or not 24 <= len(key) <= 64:
         raise ValueError(_RIGHT)
     return key
 
 
 def signature(key: bytes, webhook_id: str, timestamp: int, body: bytes) -> str:
     """Return one signature, with its version."""
-    signed = b".".join((webhook_id.encode("ascii"), str(timestamp).encode("ascii"), body))
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, 'sha256')).decode('ascii')}"
+    return written(digest(key, webhook_id, str(timestamp), body))
 
 
 def webhook_secret(master_key: str, tenant: str) -> str:
@@ -68,7 +63,7 @@ def webhook_secret(master_key: str, tenant: str) -> str:
         master, *_ = read_secrets(master_key)
     except ValueError as fault:
         raise InvalidInput(f"master_key: right would be {fault}", field="master_key") from None
-    return _PREFIX + base64.b64encode(_derived(master, tenant)).decode("ascii")
+    return PREFIX + base64.b64encode(_derived(master, tenant)).decode("ascii")
 
 
 def _derived(master: bytes, tenant: str) -> bytes:
