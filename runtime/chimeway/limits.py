@@ -53,6 +53,9 @@ LOAD_BATCH: Final = 100
 SHARED_BATCH: Final = 12
 """Of one tenant's in such a call, while another has been there of late: five milliseconds on two cores."""
 
+LANE_REST_MAX_S: Final = 0.05
+"""Between batches a lane rests as long as it worked, if others are there; a hanging database is no work."""
+
 COMPANY_S: Final = 5.0
 """How long a tenant is considerate of another whom nobody has met since."""
 

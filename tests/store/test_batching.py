@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -253,3 +254,57 @@ async def test_many_results_come_a_few_at_a_time() -> None:
         gate.release()
         await asyncio.gather(first, *flood, last)
     assert order.index(99) < 25
+
+
+class _Slow(Call):
+    """A call that takes its time, and knows when each batch began and ended."""
+
+    def __init__(self, takes_s: float) -> None:
+        """Take how long each batch lasts."""
+        super().__init__()
+        self.takes_s = takes_s
+        self.times: list[tuple[float, float]] = []
+
+    async def __call__(self, numbers: Sequence[int]) -> list[int]:
+        """Do a batch, slowly."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await asyncio.sleep(self.takes_s)
+        self.times.append((began, loop.time()))
+        return await super().__call__(numbers)
+
+    def rests(self) -> list[float]:
+        """From the end of each batch to the beginning of the next."""
+        return [after[0] - before[1] for before, after in pairwise(self.times)]
+
+
+async def test_in_company_a_lane_rests_as_long_as_it_worked() -> None:
+    """So one whose work never ends leaves the machine to others half of the time."""
+    call = _Slow(0.02)
+    async with batching(call, limit=4, share=1) as batcher:
+        await batcher(0, "b")
+        await batcher(1, "a")
+        await batcher(2, "a")
+        call.times.clear()
+        await asyncio.gather(*(batcher(number, "a") for number in range(3, 7)))
+    by_lane = call.rests()[1:]  # the first went by the lane of who is new
+    assert len(by_lane) == 2
+    assert all(rest >= 0.02 for rest in by_lane)
+
+
+async def test_who_is_alone_does_not_rest() -> None:
+    """There is nobody to leave it to."""
+    call = _Slow(0.2)
+    async with batching(call, limit=1) as batcher:
+        await asyncio.gather(*(batcher(number, "a") for number in range(3)))
+    assert all(rest < 0.2 for rest in call.rests()[1:])
+
+
+async def test_a_lane_rests_no_longer_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that hung for long had no work of ours."""
+    monkeypatch.setattr("chimeway.store.batching.LANE_REST_MAX_S", 0.0)
+    call = _Slow(0.3)
+    async with batching(call, limit=4, share=1) as batcher:
+        await batcher(0, "b")
+        await asyncio.gather(*(batcher(number, "a") for number in range(1, 4)))
+    assert all(rest < 0.3 for rest in call.rests())

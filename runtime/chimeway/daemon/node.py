@@ -18,6 +18,7 @@ from chimeway import log
 from chimeway.clock import SystemClock
 from chimeway.daemon.channels import configured, routes
 from chimeway.daemon.checking import check_templates
+from chimeway.daemon.collecting import collecting
 from chimeway.daemon.door import heard, http_server
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
@@ -37,7 +38,6 @@ from chimeway.store.pool import Database, open_database, persistently
 _log = Events()
 _POOL: Final = 16
 _MEASURES: Final = 5
-_YOUNG_COLLECTIONS, _MIDDLE_COLLECTIONS = 4, 25
 
 
 async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> None:
@@ -53,19 +53,14 @@ async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> No
         as `live`.
     """
     log.configure(settings.log_format, settings.log_level)
-    await live(settings, declared, _on_signals(), _settle)
+    async with collecting():
+        await live(settings, declared, _on_signals(), _settle)
 
 
 def _settle(_node: Node) -> None:
-    """Have the collector of garbage pass over all that the start made: it stays for the process's life.
-
-    A full collection stops the loop, and with it every message, for as long as there are objects. Seven
-    in ten are modules and models, gone through in vain each time. What has outlived one collection is gone
-    through at every fourth, not at every tenth: as much work, in smaller pieces.
-    """
+    """Pass over all that the start made, once and for all: it stays for the process's life."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(gc.get_threshold()[0], _YOUNG_COLLECTIONS, _MIDDLE_COLLECTIONS)
 
 
 async def live(
@@ -92,10 +87,14 @@ async def live(
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")
+                check = group.create_task(
+                    persistently(check_templates, node.database, node.renderers), name="check-templates"
+                )
                 if http is not None:
                     group.create_task(http.serve(), name="http")
                 await _tenures(node, settings, stop, began, lambda: settled(node))
                 beat.cancel()
+                check.cancel()
                 if http is not None:
                     http.close()
         except BaseExceptionGroup as group:
@@ -126,7 +125,6 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
         for name in renderers.shadowed():
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
-        await check_templates(database, renderers)
         channels = await stack.enter_async_context(
             routes(found, declared.offers, clock, failover=there >= deliveries.NAMES_PROVIDERS)
         )

@@ -10,8 +10,9 @@ a line of its own kind, which all lanes serve before the others' second items, a
 So a single item waits for no batch of somebody else's.
 
 It shares the machine with it, though. So while anybody else has been there of late (`Company`) batches
-are small and go one at a time, and results are handed out a few at a time, with the loop's other business
-in between. Who is alone is carried in big batches, by all lanes.
+are small and go one at a time, and after each its lane rests for as long as it worked; and results are handed
+out a few at a time, with the loop's other business in between. Who is alone is carried in big batches, by all
+lanes, without rest; and so are so many owners that they fill the batches: none of them is anybody's burden.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from chimeway.fair import Company, FairQueue
+from chimeway.limits import LANE_REST_MAX_S
 from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import persistently
@@ -124,9 +126,12 @@ class Batcher(Generic[Item, Result]):
     def _alone(self) -> bool:
         return self._company.alone(asyncio.get_running_loop().time())
 
+    def _unburdened(self) -> bool:
+        """Whether nobody need be considerate: one is alone, or so many wait that they fill a batch."""
+        return self._alone() or self._shared() >= self._limit
+
     def _has_lane(self) -> bool:
-        """Whether another batch may go: where so many owners wait that they fill it, by any lane."""
-        return self._busy < (self._lanes if self._alone() or self._shared() >= self._limit else 1)
+        return self._busy < (self._lanes if self._unburdened() else 1)
 
     def _shared(self) -> int:
         return self._share * (len(self._new) + self._waiting.many_owners())
@@ -153,8 +158,11 @@ class Batcher(Generic[Item, Result]):
             self._group.create_task(self._carry_new(batch), name=f"{self._told}-new")
 
     async def _carry(self, batch: list[_Asked[Item, Result]]) -> None:
+        began = asyncio.get_running_loop().time()
         try:
             await self._do(batch)
+            if not self._unburdened():
+                await asyncio.sleep(min(asyncio.get_running_loop().time() - began, LANE_REST_MAX_S))
         finally:
             self._busy -= 1
             self._ring()
