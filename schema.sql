@@ -22,7 +22,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (3, 2);
+insert into chimeway.schema_version (version, serves_from) values (4, 3);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -209,6 +209,7 @@ create table chimeway.deliveries (
     note               text,
     created_at         timestamptz not null,
     terminal_at        timestamptz,
+    deferred_reason    text,                        -- why it waits (quiet_hours, send_window, cap), while deferred
     primary key (id, shard),
     unique (run_id, visit, shard),
     foreign key (run_id, shard) references chimeway.workflow_runs (id, shard),
@@ -360,6 +361,45 @@ create table chimeway.recipients (
     primary key (tenant_id, recipient_id, shard)
 );
 
+-- What holds for a tenant as a whole, below what each recipient has of his own. One row a tenant: not sharded.
+create table chimeway.tenants (
+    tenant_id    text        primary key,
+    timezone     text,                              -- of recipients who have none
+    locale       text,
+    working_days text[],                            -- 'mon' to 'sun'; null: Monday to Friday
+    holidays     date[]      not null default '{}',
+    preferences  jsonb       not null default '{}',
+    created_at   timestamptz not null,
+    updated_at   timestamptz not null
+);
+
+-- Where caps are kept: when a recipient was sent something on a channel that has a cap. Who begins an attempt names
+-- the revision that he counted by, and is refused when it is another.
+create table chimeway.send_budgets (
+    tenant_id    text          not null,
+    recipient_id text          not null,
+    channel      text          not null,
+    shard        smallint      not null,
+    revision     bigint        not null default 1,
+    sent_at      timestamptz[] not null default '{}',
+    primary key (tenant_id, recipient_id, channel, shard)
+) with (fillfactor = 70);
+
+-- What policy said of a delivery, each time that it had something to say. Append-only.
+create table chimeway.delivery_verdicts (
+    delivery_id uuid        not null,
+    shard       smallint    not null,
+    number      int         not null check (number >= 1),
+    stage       text        not null check (stage in ('planned','before_send')),
+    verdict     text        not null check (verdict in ('send','defer','suppress')),
+    reason      text        check (reason in ('preference','quiet_hours','send_window','cap')),
+    until       timestamptz,                        -- of what was deferred
+    inputs      jsonb       not null,               -- which rules, from where, in which zone, and what they counted
+    at          timestamptz not null,
+    primary key (delivery_id, number, shard),
+    foreign key (delivery_id, shard) references chimeway.deliveries (id, shard)
+);
+
 create table chimeway.nodes (
     id         uuid        primary key,
     name       text        not null,
@@ -403,6 +443,8 @@ create trigger append_only before update or delete on chimeway.delivery_attempt_
     for each row execute function chimeway.refuse_change();
 create trigger append_only before update or delete on chimeway.delivery_feedback
     for each row execute function chimeway.refuse_change();
+create trigger append_only before update or delete on chimeway.delivery_verdicts
+    for each row execute function chimeway.refuse_change();
 create trigger append_only_truncate before truncate on chimeway.workflow_transitions
     for each statement execute function chimeway.refuse_change();
 create trigger append_only_truncate before truncate on chimeway.delivery_attempts
@@ -410,6 +452,8 @@ create trigger append_only_truncate before truncate on chimeway.delivery_attempt
 create trigger append_only_truncate before truncate on chimeway.delivery_attempt_results
     for each statement execute function chimeway.refuse_change();
 create trigger append_only_truncate before truncate on chimeway.delivery_feedback
+    for each statement execute function chimeway.refuse_change();
+create trigger append_only_truncate before truncate on chimeway.delivery_verdicts
     for each statement execute function chimeway.refuse_change();
 
 -- ── 4 what producers call ────────────────────────────────────────────────────────────────────────
@@ -2323,8 +2367,8 @@ begin
             ('daemon',   'usage', 'sequence', '{arrival}'),
             ('daemon',   'select', 'all tables', '{}'),
             ('daemon',   'insert', 'table', '{workflow_transitions,delivery_attempts,delivery_attempt_results,
-                                               delivery_feedback}'),
-            ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals}'),
+                                               delivery_feedback,delivery_verdicts}'),
+            ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
             ('daemon',   'update', 'table', '{workflow_runs,shards}'),
             ('daemon',   'insert, update, delete', 'table', '{nodes}')
           ) g(role, privilege, kind, objects)

@@ -1,7 +1,6 @@
 """A node under its own role, and on the schema before: the guide's journey, as ever."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,10 +9,9 @@ import pytest
 
 from chimeway.store import migrating, schema
 from chimeway.store.pool import open_database
-from chimeway.testing.faulty_smtp import FaultySmtp
 from kit.bare import bare_database, run
 from kit.daemon import Daemon, running_daemon
-from kit.home import GUIDE, email, home, workflow
+from kit.home import GUIDE, home
 from kit.logins import as_role, logins
 from kit.psql import psql
 from kit.rows import Rows, rows_of
@@ -85,23 +83,3 @@ async def test_a_node_works_on_the_schema_before_and_while_it_is_migrated(
             await _play(as_role(url, names["producer"]), rows, sink, "dan", "fay")
         async with open_database(url, size=1) as database:
             assert await schema.require(database) == schema.Version(schema.VERSION, schema.VERSION - 1)
-
-
-async def test_on_the_schema_before_nobody_fails_over(server_url: str, tmp_path: Path) -> None:
-    """Its attempts name no provider: who was asked second would not be known after an uncertain answer."""
-    async with (
-        bare_database(server_url, version=schema.VERSION - 1) as url,
-        FaultySmtp() as primary,
-        FaultySmtp() as backup,
-        rows_of(url) as rows,
-    ):
-        primary.fail_next("error_500")
-        backup.fail_next("close_before_reply")
-        providers = [{"kind": "smtp", "name": one.url[-5:], "url": one.url} for one in (primary, backup)]
-        channels = json.dumps({"email": {"providers": providers}})
-        async with running_daemon(url, home(tmp_path, workflow(email())), CHANNELS=channels):
-            await psql(url, IDENTIFY.format("ada"))
-            (run_id,) = await psql(url, TRIGGER.format("ada"))
-            await rows.until(run_id, "completed")
-            outcomes = [row["outcome"] for row in await rows.attempts(run_id)]
-            assert (outcomes, len(backup.received)) == (["failed", "succeeded"], 0)

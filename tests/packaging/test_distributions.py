@@ -44,6 +44,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
         "chimeway/store/sql/client.sql",
         "chimeway/store/migrations/0002_roles.sql",
         "chimeway/store/migrations/0003_deliveries.sql",
+        "chimeway/store/migrations/0004_recipients.sql",
     } <= held
 
 
