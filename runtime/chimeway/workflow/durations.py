@@ -151,6 +151,20 @@ def known_zone(name: str) -> bool:
     return True
 
 
+def local_of(instant: datetime, zone: str) -> datetime:
+    """Return what clocks in `zone` show at an instant, as a naive datetime.
+
+    Raises ValueError when the instant is naive or the zone unknown; BeyondCalendar, one of them, when the
+    clock would show a year before 1 or after 9999.
+    """
+    if instant.tzinfo is None:
+        raise ValueError("the instant has no UTC offset")
+    try:
+        return instant.astimezone(_zone(zone)).replace(tzinfo=None, fold=0)
+    except OverflowError:
+        raise BeyondCalendar from None
+
+
 def resolve_local(local: datetime, zone: str) -> datetime:
     """Return the instant (UTC) at which clocks in `zone` show `local` (a naive datetime).
 
