@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         MissingExtra,
         NotPermitted,
         NowInFuture,
+        RecipientNotFound,
         RunBusy,
         SchemaMismatch,
         UnknownWorkflow,
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from chimeway.progression.rehearse import Rehearsal
     from chimeway.render.functions import Content
     from chimeway.render.message import RenderContext
+    from chimeway.store.profiles import RecipientView, TenantView
     from chimeway.store.views import (
         InboxChange,
         InboxCounts,
@@ -147,6 +149,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "MissingExtra",
             "NotPermitted",
             "NowInFuture",
+            "RecipientNotFound",
             "RunBusy",
             "SchemaMismatch",
             "UnknownWorkflow",
@@ -157,6 +160,10 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "chimeway.progression.rehearse": ("Rehearsal",),
         "chimeway.render.functions": ("Content",),
         "chimeway.render.message": ("RenderContext",),
+        "chimeway.store.profiles": (
+            "RecipientView",
+            "TenantView",
+        ),
         "chimeway.store.views": (
             "InboxChange",
             "InboxCounts",
@@ -226,6 +233,8 @@ __all__ = [
     "RateLimited",
     "Receipt",
     "Recipient",
+    "RecipientNotFound",
+    "RecipientView",
     "Rehearsal",
     "RenderContext",
     "RunBusy",
@@ -235,6 +244,7 @@ __all__ = [
     "Signal",
     "Stopped",
     "StoppedRun",
+    "TenantView",
     "TransientFailure",
     "Trigger",
     "UnknownOutcome",

@@ -49,6 +49,12 @@ class WorkflowRunNotFound(ChimewayError):  # noqa: N818
     code = "workflow_run_not_found"
 
 
+class RecipientNotFound(ChimewayError):  # noqa: N818
+    """Nobody of this id was identified in this tenant."""
+
+    code = "recipient_not_found"
+
+
 class IdempotencyConflict(ChimewayError):  # noqa: N818
     """The idempotency key was used for another trigger."""
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Protocol
 from uuid import UUID
 
@@ -61,6 +61,8 @@ def plain(value: Any) -> Any:
             return str(value)
         case datetime():
             return written(value)
+        case date():
+            return value.isoformat()
         case Mapping():
             return {str(key): plain(one) for key, one in value.items()}
         case _ if is_dataclass(value):

@@ -1,17 +1,17 @@
 """The client: the verbs that users type. It needs no daemon in its process, only the database.
 
-The verbs that only read are in `reading`, what providers tell later is in `recording`.
+The verbs that only read are in `reading`, those about people and tenants in `profiles`, what providers tell
+later is in `recording`.
 """
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
-from types import EllipsisType
 from typing import Any, TypeVar
 from uuid import UUID
 
 from chimeway.client import opening, verbs
-from chimeway.client.recipient import Recipient, Recipients
+from chimeway.client.recipient import Recipients
 from chimeway.client.recording import Recording
 from chimeway.client.registry import AnyWorkflow, Registry, registrable, told_of_the_view
 from chimeway.client.results import Cancellation, Receipt
@@ -185,34 +185,6 @@ class Chimeway(Recording):
         """
         call = verbs.signal_many(self._of(tenant), signals)
         return await callers.run(self._database, call, connection)
-
-    async def identify(  # noqa: PLR0913  (all but the first by name)
-        self,
-        recipient: str,
-        *,
-        tenant: str | None = None,
-        email: str | EllipsisType | None = ...,
-        phone: str | EllipsisType | None = ...,
-        timezone: str | EllipsisType | None = ...,
-        locale: str | EllipsisType | None = ...,
-        addresses: Mapping[str, str | None] | None = None,
-        preferences: Mapping[str, Any] | None = None,
-        data: Mapping[str, Any] | None = None,
-        connection: object | None = None,
-    ) -> None:
-        """Write a recipient's profile: what is left out stays as it is, None removes.
-
-        Args:
-            recipient: who.
-            tenant, connection: as for `trigger`.
-            email, phone: addresses of the channels email, and phone and sms.
-            timezone: an IANA name, such as "Europe/London".
-            locale: a tag, such as "de-DE".
-            addresses: channel to address, for other channels.
-            preferences, data: merged into what is known, key by key.
-        """
-        known = Recipient(recipient, email, phone, timezone, locale, addresses, preferences, data)
-        await callers.run(self._database, verbs.identify(self._of(tenant), known), connection)
 
     async def cancel(
         self,

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from chimeway.client import bulk, checks
 from chimeway.client.explanation import Explanation, explained
-from chimeway.client.recipient import Recipient, Recipients, people
+from chimeway.client.recipient import Recipients, people
 from chimeway.client.registry import AnyWorkflow, Registrable, meant
 from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
 from chimeway.errors import InvalidInput
@@ -98,12 +98,6 @@ def signal_many(tenant: str, signals: Iterable[Mapping[str, Any]]) -> Call[list[
         statements.signal_each(tenant, facts),
         lambda rows: [uuid(row["id"]) for row in sorted(rows, key=lambda row: int(row["place"]))],
     )
-
-
-def identify(tenant: str, recipient: Recipient) -> Call[None]:
-    """Ask for the writing of a profile."""
-    name, profile = checks.identifier("recipient", recipient.id), recipient.profile()
-    return one(statements.identify(tenant, name, profile), lambda _: None)
 
 
 def cancel(

@@ -3,9 +3,9 @@
 Pure: each function returns the question with the reading of its answer; `callers` and `sync_callers` ask.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import Final
 from uuid import UUID
 
 from chimeway.errors import WorkflowRunNotFound
@@ -15,7 +15,6 @@ from chimeway.store.call import Answers, Call, Row, one, statement
 from chimeway.store.queries import SQL
 from chimeway.store.views import DeliveryView, ListedRun, Page, RunView, Story, WaitingRun
 
-_T = TypeVar("_T")
 _NEVER: Final = "9999-12-31T00:00:00+00:00"
 _STORY: Final = (
     "explain_context",
@@ -75,7 +74,7 @@ def list_runs(
     """Ask for a page of a tenant's runs, the newest first."""
     after = None if cursor is None else cursors.read(cursor)[1]
     asked = statement(SQL["list_runs"], tenant, state, workflow, recipient, after, limit + 1)
-    return one(asked, _page(limit, rows.run, lambda row: cursors.written(row["created_at"], row["id"])))
+    return one(asked, rows.page(limit, rows.run, lambda row: cursors.written(row["created_at"], row["id"])))
 
 
 def read_story(tenant: str, run_id: UUID) -> Call[Story]:
@@ -108,7 +107,7 @@ def list_waiting(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[Wa
     after = (None, None) if cursor is None else cursors.read(cursor)
     return one(
         statement(SQL["waiting_runs"], tenant, *after, limit + 1),
-        _page(limit, rows.waiting, lambda row: cursors.written(row["wake_at"] or _NEVER, row["id"])),
+        rows.page(limit, rows.waiting, lambda row: cursors.written(row["wake_at"] or _NEVER, row["id"])),
     )
 
 
@@ -126,16 +125,6 @@ def list_stuck(tenant: str | None = None) -> Call[list[ListedRun]]:
         statement(SQL["stuck_runs"], tenant, MAX_PAGE),
         lambda found: [rows.listed(row, row["kind"]) for row in found],
     )
-
-
-def _page(
-    limit: int, view: Callable[[Row], _T], cursor: Callable[[Row], str]
-) -> Callable[[Sequence[Row]], Page[_T]]:
-    def read(found: Sequence[Row]) -> Page[_T]:
-        more = cursor(found[limit - 1]) if len(found) > limit else None
-        return Page(tuple(view(row) for row in found[:limit]), more)
-
-    return read
 
 
 def _not_found(tenant: str, run_id: UUID) -> WorkflowRunNotFound:

@@ -1,8 +1,8 @@
 """From rows, as JSON says them, to what readers get. Pure; instants come out in UTC."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from chimeway.errors import InvalidDefinition
@@ -14,6 +14,7 @@ from chimeway.store.views import (
     InboxItem,
     ListedRun,
     MailView,
+    Page,
     RunView,
     Story,
     TransitionView,
@@ -22,6 +23,7 @@ from chimeway.store.views import (
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.parse import parse
 
+_T = TypeVar("_T")
 _RUN_INSTANTS: Final = ("wake_at", "held_at", "created_at", "ended_at")
 _DELIVERY_INSTANTS: Final = ("next_attempt_at", "created_at", "terminal_at")
 _ITEM_INSTANTS: Final = ("created_at", "seen_at", "read_at", "interacted_at", "archived_at")
@@ -43,6 +45,18 @@ def _typed(row: Row, *, ids: Collection[str] = ("id",), instants: Collection[str
     found.update((name, None if row[name] is None else UUID(row[name])) for name in ids)
     found.update((name, instant(row[name])) for name in instants)
     return found
+
+
+def page(
+    limit: int, view: Callable[[Row], _T], cursor: Callable[[Row], str]
+) -> Callable[[Sequence[Row]], Page[_T]]:
+    """Return how a page is read of its rows, and of one more where it is not the last."""
+
+    def read(found: Sequence[Row]) -> Page[_T]:
+        more = cursor(found[limit - 1]) if len(found) > limit else None
+        return Page(tuple(view(row) for row in found[:limit]), more)
+
+    return read
 
 
 def run(row: Row) -> RunView:

@@ -10,6 +10,8 @@ from chimeway.store.faults import fault_of, sqlstate_of, told, translate
 
 # Schema, table, function: what a database without ours answers.
 _NO_FUNCTION: Final = "42883"
+_LATER_TABLES: Final = ("chimeway.tenants",)
+"""Of those that came with a later version, what verbs ask."""
 _BRING_IT_UP: Final = "bring it up: chimeway db migrate"  # what is missing came with a later version
 _ABSENT: Final = frozenset({"3F000", "42P01", _NO_FUNCTION})
 # A wrong password, role or database name, too many connections, a database closed for maintenance: the
@@ -53,9 +55,10 @@ def _no_entry(why: str) -> DatabaseUnavailable:
 def _by_state(error: Exception) -> ChimewayError | None:
     state, (message, _) = sqlstate_of(error) or "", told(error)
     if state in _ABSENT and "chimeway" in message:
+        later = state == _NO_FUNCTION or any(table in message for table in _LATER_TABLES)
         return SchemaMismatch(
             f"the database has no chimeway schema that fits ({message})",
-            hint=_BRING_IT_UP if state == _NO_FUNCTION else "install it: chimeway db init",
+            hint=_BRING_IT_UP if later else "install it: chimeway db init",
         )
     if state.startswith(_NO_ENTRY):
         return _no_entry(message)

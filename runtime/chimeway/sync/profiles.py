@@ -1,0 +1,79 @@
+"""The half for people and tenants without an event loop: how they are reached, and what they prefer."""
+
+from collections.abc import Mapping
+from types import EllipsisType
+from typing import Any
+
+from chimeway.client import profile_calls
+from chimeway.client.recipient import Recipient
+from chimeway.store import sync_callers as callers
+from chimeway.store.profiles import RecipientView, TenantView
+from chimeway.store.views import Page
+from chimeway.sync.reading import Reading
+
+
+class Profiles(Reading):
+    """Writes profiles, and reads them. With `connection=`, in the caller's transaction."""
+
+    def identify(  # noqa: PLR0913  (all but the first by name)
+        self,
+        recipient: str,
+        *,
+        tenant: str | None = None,
+        email: str | EllipsisType | None = ...,
+        phone: str | EllipsisType | None = ...,
+        timezone: str | EllipsisType | None = ...,
+        locale: str | EllipsisType | None = ...,
+        addresses: Mapping[str, str | None] | None = None,
+        preferences: Mapping[str, Any] | None = None,
+        data: Mapping[str, Any] | None = None,
+        connection: object | None = None,
+    ) -> None:
+        """Write a recipient's profile: what is left out stays as it is, None removes.
+
+        Args:
+            recipient: who.
+            tenant, connection: as for `trigger`.
+            email, phone: addresses of the channels email, and phone and sms.
+            timezone: an IANA name, such as "Europe/London".
+            locale: a tag, such as "de-DE".
+            addresses: channel to address, for other channels.
+            preferences, data: merged into what is known, key by key.
+        """
+        known = Recipient(recipient, email, phone, timezone, locale, addresses, preferences, data)
+        callers.run(self._database, profile_calls.identify(self._of(tenant), known), connection)
+
+    def get_recipient(
+        self, recipient: str, *, tenant: str | None = None, connection: object | None = None
+    ) -> RecipientView:
+        """Return a recipient's own profile.
+
+        Raises:
+            RecipientNotFound: nobody was identified by this id; runs need no profile.
+        """
+        call = profile_calls.get_recipient(self._of(tenant), recipient)
+        return callers.run(self._database, call, connection)
+
+    def list_recipients(
+        self,
+        *,
+        tenant: str | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+        connection: object | None = None,
+    ) -> Page[RecipientView]:
+        """Return a page of profiles in the order of their ids; `page.cursor` leads to the next."""
+        call = profile_calls.list_recipients(self._of(tenant), cursor, limit)
+        return callers.run(self._database, call, connection)
+
+    def get_tenant(self, *, tenant: str | None = None, connection: object | None = None) -> TenantView:
+        """Return what holds for a tenant as a whole; for one never configured, nothing does."""
+        call = profile_calls.get_tenant(self._of(tenant))
+        return callers.run(self._database, call, connection)
+
+    def list_tenants(
+        self, *, cursor: str | None = None, limit: int = 50, connection: object | None = None
+    ) -> Page[TenantView]:
+        """Return a page of the tenants for which something was written, in the order of their ids."""
+        call = profile_calls.list_tenants(cursor, limit)
+        return callers.run(self._database, call, connection)
