@@ -41,6 +41,24 @@ MAX_JSON_DEPTH: Final = 64
 MAX_NOTE_CHARS: Final = 1_000
 """Free text beside a reason: kept for people, shown in one place."""
 
+MAX_PREFERENCE_BYTES: Final = 16_384
+"""A document of preferences, as JSON text in UTF-8: it is loaded with each of the recipient's runs."""
+
+MAX_PREFERENCE_STATEMENTS: Final = 500
+"""Words of yes or no in such a document: more is a program's state, and nobody's wish."""
+
+MAX_QUIET_HOURS: Final = 20
+"""Quiet hours in it: a day's and a night's for each day of the week, and some to spare."""
+
+MAX_CAPS: Final = 20
+"""Caps in it: several for each channel."""
+
+MAX_CAP_LIMIT: Final = 500
+"""What a cap may count to: as many instants are kept for each recipient and channel."""
+
+MAX_POLICY_MOVES: Final = 100
+"""How often policy looks for a later instant at which hours allow a message: a month, held three times a day."""
+
 CLOCK_AHEAD_MS: Final = 50
 """How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""
 
