@@ -57,7 +57,7 @@ MAX_CAP_LIMIT: Final = 500
 """What a cap may count to: as many instants are kept for each recipient and channel."""
 
 MAX_POLICY_MOVES: Final = 100
-"""How often policy looks for a later instant at which hours allow a message: a month, held three times a day."""
+"""How often policy looks for a later instant at which hours allow it: a month, held three times a day."""
 
 CLOCK_AHEAD_MS: Final = 50
 """How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""

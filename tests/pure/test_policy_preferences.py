@@ -42,7 +42,7 @@ def asked_of(tenant: object, recipient: object) -> Verdict:
 
 @pytest.mark.parametrize("whose", ["tenant", "recipient"])
 def test_in_one_document_the_most_specific_counts(whose: str) -> None:
-    """All 243 documents of one: (workflow, channel), (category, channel), then single words, of which a no wins."""
+    """Of one: (workflow, channel), (category, channel), then single words, of which any no wins."""
     for says in product(_SAYS, repeat=len(PLACES)):
         written = document(*zip(PLACES, says, strict=True))
         verdict = asked_of(written, {}) if whose == "tenant" else asked_of({}, written)
