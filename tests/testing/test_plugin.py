@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -188,18 +187,3 @@ def test_endless(chimeway_sync_harness):
 
 def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
-
-
-@pytest.mark.big
-def test_the_first_test_and_each_next_are_quick(tmp_path: Path) -> None:
-    """After a cold start the first journey takes at most three seconds, each next at most 150 ms."""
-    tests = "".join(JOURNEY.format(name=f"n{n}") for n in range(8))
-    began = time.monotonic()
-    done = _run(tmp_path, GUIDE + tests, *AUTO, "--durations=0", "-vv", url=None)
-    whole = time.monotonic() - began
-    times = [float(found) for found in re.findall(r"^([\d.]+)s call .*test_n\d", done.stdout, re.MULTILINE)]
-    print(f"whole run {whole:.2f} s; calls {times}")
-    assert len(times) == 8, done.stdout
-    first, *others = sorted(times, reverse=True)
-    assert first < 3
-    assert sorted(others)[len(others) // 2] < 0.15
