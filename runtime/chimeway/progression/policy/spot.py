@@ -114,7 +114,7 @@ def given(value: object) -> str:
         case int() if value.bit_length() > 1000:  # str() of a huge integer is slow, or refused
             return "a huge number"
         case int() | float():
-            return _short(format(Decimal(repr(value)), "f"))
+            return _short(format(Decimal(repr(abs(value) if value == 0 else value)), "f"))
         case dict():
             return "an object" if value else "an empty object"
         case list():
