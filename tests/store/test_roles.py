@@ -21,10 +21,11 @@ READ = {"clock", "shard_of", "shard_of_id", "is_instant", "is_stuck", "wake_agai
 MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
     "deployer": {"register_workflow", "register_workflow_and_schema"},
-    "reader": READ | LISTS,
+    "reader": READ | LISTS | {"export_recipient"},
     "operator": READ
     | LISTS
-    | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"},
+    | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
+    | {"forget_recipient", "export_recipient"},
     "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"} | LISTS,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""

@@ -1,6 +1,9 @@
 -- Recipients: what they and their tenants prefer, what policy said of each message, forgetting.
 -- serves from: 3
 
+create index concurrently if not exists workflow_runs_ended on chimeway.workflow_runs (tenant_id, recipient_id, id, shard)
+    where ended_at is not null;
+
 -- transaction
 
 alter table chimeway.deliveries add column deferred_reason text;
@@ -364,6 +367,594 @@ end $$;
 
 -- ── forgetting ──
 
+alter table chimeway.events add column forgotten int not null default 0;
+alter table chimeway.workflow_runs add column forgotten_at timestamptz;
+
+-- What stands for a text that is not kept, so that the same text is known again.
+create function chimeway.digest_of(tenant_id text, words text) returns text
+language sql immutable strict parallel safe as $$
+    select 'sha256:' || encode(sha256(convert_to($1 || chr(31) || $2, 'UTF8')), 'hex')
+$$;
+
+-- The runs of an event whose key is used again, by the names that the caller gives; refuses another trigger. Of an
+-- event some of whose recipients were forgotten, those stand under another name: the names that are left over are
+-- theirs, in their order. Data that was forgotten is not compared.
+create function chimeway.known_runs(seen chimeway.events, idempotency_key text, workflow text, people text[], data jsonb)
+returns table (recipient_id text, run_id uuid)
+language plpgsql as $$
+begin
+    if seen.workflow_key <> workflow
+       or cardinality(people) <> cardinality(seen.recipient_ids)
+       or (select count(*) from unnest(seen.recipient_ids) x where x <> all(people)) > seen.forgotten
+       or (seen.data_digest <> '' and seen.data_digest <> sha256(convert_to(data::text, 'UTF8'))) then
+        perform chimeway.refuse('idempotency_conflict', 'CW003',
+            format('idempotency_key "%s" was used for another trigger (workflow, recipients or data differ)',
+                idempotency_key),
+            'use one key for one event; the same key again must bring the same workflow, recipients and data');
+    end if;
+    return query
+        with stored as (
+            select r.id as name, i.id as run, n, row_number() over (partition by r.id = any(people) order by n) as k
+              from unnest(seen.recipient_ids) with ordinality r(id, n)
+              join unnest(seen.run_ids) with ordinality i(id, n) using (n)
+        ), others as (
+            select p.id as name, row_number() over (order by p.n) as k
+              from unnest(people) with ordinality p(id, n) where p.id <> all(seen.recipient_ids)
+        )
+        select coalesce(o.name, s.name), s.run from stored s
+          left join others o on o.k = s.k and s.name <> all(people)
+         order by s.n;
+end $$;
+
+-- Starts one run per recipient: one event, the runs, their first transitions. With a known
+-- idempotency key it returns the first result and writes nothing.
+create or replace function chimeway.trigger_many(
+    workflow         text,
+    tenant_id        text        default 'default',
+    recipient_ids    text[]      default null,
+    data             jsonb       default '{}',
+    idempotency_key  text        default null,
+    workflow_version int         default null,
+    cancellation_key text        default null,
+    at               timestamptz default null
+) returns table (recipient_id text, run_id uuid, known boolean)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    d        chimeway.workflow_definitions;
+    seen     chimeway.events;
+    people   text[];
+    ids      uuid[];
+    event    uuid;
+    e_shard  smallint;
+    now_     timestamptz := chimeway.clock();
+    person   text;
+    new      boolean;
+begin
+    perform chimeway.check_id('workflow', workflow);
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_object('data', data);
+    if idempotency_key is not null then perform chimeway.check_id('idempotency_key', idempotency_key); end if;
+    if cancellation_key is not null then perform chimeway.check_id('cancellation_key', cancellation_key); end if;
+    if at is not null and (not isfinite(at) or at > now_ + interval '10 years') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('at is %s', at),
+            'give an instant within the next ten years');
+    end if;
+    select array_agg(u.id order by u.place) into people from (
+        select r.id, min(r.place) as place from unnest(recipient_ids) with ordinality r(id, place) group by r.id
+    ) u;
+    if people is null then
+        perform chimeway.refuse('invalid_input', 'CW001', 'recipient_ids is empty', 'name at least one recipient');
+    elsif cardinality(people) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('recipient_ids names %s recipients', cardinality(people)),
+            'at most 1000 in one call; call once for each thousand');
+    end if;
+    foreach person in array people loop perform chimeway.check_id('recipient_id', person); end loop;
+    d := chimeway.current_definition(workflow, workflow_version);
+    perform chimeway.check_data(d, data);
+
+    event := chimeway.new_id(0::smallint);
+    e_shard := chimeway.shard_of(tenant_id, coalesce(idempotency_key, event::text));
+    event := encode(set_byte(uuid_send(event), 15, e_shard::int), 'hex')::uuid;
+    select array_agg(chimeway.new_id(chimeway.shard_of(trigger_many.tenant_id, p.id)) order by p.place) into ids
+      from unnest(people) with ordinality p(id, place);
+
+    insert into chimeway.events (id, shard, tenant_id, workflow_key, workflow_version, idempotency_key,
+            recipient_ids, run_ids, data, data_digest, created_at)
+    values (event, e_shard, trigger_many.tenant_id, d.key, d.version, trigger_many.idempotency_key,
+            people, ids, trigger_many.data, sha256(convert_to(trigger_many.data::text, 'UTF8')), now_)
+    on conflict (tenant_id, idempotency_key, shard) where idempotency_key is not null do nothing;
+
+    new := found;
+    if idempotency_key is not null then
+        -- Behind the insert, whatever that waited for: a key is kept as its digest once somebody of it was forgotten.
+        select e.* into seen from chimeway.events e
+         where e.tenant_id = trigger_many.tenant_id and e.shard = e_shard and e.id <> event and e.idempotency_key
+               = any(array[trigger_many.idempotency_key,
+                           chimeway.digest_of(trigger_many.tenant_id, trigger_many.idempotency_key)]);
+        if seen.id is not null then
+            delete from chimeway.events e where e.id = event and e.shard = e_shard;
+            return query select k.recipient_id, k.run_id, true
+                from chimeway.known_runs(seen, trigger_many.idempotency_key, d.key, people, trigger_many.data) k;
+            return;
+        elsif not new then
+            raise exception 'the event of idempotency_key "%" has just gone', idempotency_key using errcode = '40001';
+        end if;
+    end if;
+
+    insert into chimeway.workflow_runs (id, shard, tenant_id, recipient_id, workflow_key, workflow_version,
+            event_id, cancellation_key, state, transition_count, status_reason, wake_at, created_at)
+    select i.id, chimeway.shard_of_id(i.id), trigger_many.tenant_id, r.id, d.key, d.version,
+           event, trigger_many.cancellation_key, 'active', 1, 'workflow_started',
+           greatest(now_, coalesce(trigger_many.at, now_)), now_
+      from unnest(people) with ordinality r(id, n) join unnest(ids) with ordinality i(id, n) using (n);
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, to_state, visit,
+            status_reason, at)
+    select i, chimeway.shard_of_id(i), 1, event, 'workflow_started', 'active', 0, 'workflow_started', now_
+      from unnest(ids) i;
+    perform chimeway.hint();
+    return query select r.id, i.id, false from unnest(people) with ordinality r(id, n)
+        join unnest(ids) with ordinality i(id, n) using (n) order by n;
+end $$;
+
+-- Forgets a recipient: ends live runs, cancels what is not sent, and leaves of the person nothing but what the audit
+-- needs, under another name. See docs/design.md, "Forgetting", for what becomes of each column and why. Waits for
+-- runs that somebody has locked, in the order of all who do. What is committed after it began is of somebody new.
+create function chimeway.forget_recipient(tenant_id text default 'default', recipient_id text default null)
+returns table (known boolean, runs_cancelled int, deliveries_cancelled int, on_their_way int, rows_erased bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    now_     timestamptz := chimeway.clock();
+    nobody   text := 'forgotten-' || gen_random_uuid();
+    v_shard  smallint;
+    v_runs   uuid[];
+    v_live   uuid[];
+    v_sent   uuid[];    -- their deliveries
+    v_events uuid[];
+    v_rows   bigint;
+    v_switch text := coalesce(current_setting('chimeway.retention', true), '');
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'forget_recipient was called in a transaction that is '
+            || current_setting('transaction_isolation'),
+            'it needs READ COMMITTED: what others wrote while it waited must go, too');
+    end if;
+    v_shard := chimeway.shard_of(tenant_id, recipient_id);
+    rows_erased := 0;
+
+    -- (1) lock: runs, then their deliveries; what follows has younger snapshots
+    v_runs := array(
+        select r.id from chimeway.workflow_runs r
+         where r.tenant_id = forget_recipient.tenant_id and r.recipient_id = forget_recipient.recipient_id
+           and r.shard = v_shard and r.state in ('active','waiting')
+        union all
+        select r.id from chimeway.workflow_runs r
+         where r.tenant_id = forget_recipient.tenant_id and r.recipient_id = forget_recipient.recipient_id
+           and r.shard = v_shard and r.ended_at is not null);
+    select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.state in ('active','waiting')), '{}')
+      into v_runs, v_live from (
+        select r.id, r.state from chimeway.workflow_runs r
+         where r.id = any(v_runs) and r.recipient_id = forget_recipient.recipient_id order by r.id for update) l;
+    select coalesce(array_agg(l.id), '{}') into v_sent from (
+        select d.id from chimeway.deliveries d where d.run_id = any(v_runs) order by d.id for update) l;
+    v_events := array(select distinct r.event_id from chimeway.workflow_runs r where r.id = any(v_runs));
+    perform 1 from (select e.id from chimeway.events e where e.id = any(v_events) order by e.id for update) l;
+
+    -- (2) end what lives, call back what is not sent
+    runs_cancelled := cardinality(v_live);
+    select coalesce(sum(cardinality(s.cancelled)), 0) into deliveries_cancelled
+      from chimeway.stop_run(v_live, array(select gen_random_uuid() from unnest(v_live)),
+            array_fill('stopped'::text, array[cardinality(v_live)]),
+            array_fill('recipient_forgotten'::text, array[cardinality(v_live)]),
+            array_fill('recipient_forgotten'::text, array[cardinality(v_live)]),
+            array_fill('{}'::jsonb, array[cardinality(v_live)]),
+            array_fill(null::text, array[cardinality(v_live)]),
+            array_fill(null::jsonb, array[cardinality(v_live)]), 'recipient_forgotten') s;
+    update chimeway.deliveries d  -- of runs that had completed: they left their retries alone
+       set status = 'cancelled', suppression_reason = 'recipient_forgotten', terminal_at = now_, next_attempt_at = null
+     where d.id = any(v_sent) and d.status in ('pending','deferred','digested','failed');
+    get diagnostics v_rows = row_count;
+    deliveries_cancelled := deliveries_cancelled + v_rows;
+    select count(*) into on_their_way from chimeway.deliveries d where d.id = any(v_sent) and d.status = 'dispatched';
+
+    -- (3) another name, and no words
+    update chimeway.deliveries d
+       set recipient_id = nobody, address = null, message = null, note = null, waiting_for_node = null,
+           stop_requested = d.stop_requested or d.status = 'dispatched', revision = d.revision + 1
+     where d.id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform set_config('chimeway.retention', 'on', true);  -- a refusal below takes it back with everything else
+    update chimeway.delivery_attempt_results x set note = null, provider_reference = null
+     where x.delivery_id = any(v_sent) and (x.note is not null or x.provider_reference is not null);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.delivery_feedback f
+       set detail = null, event_id = chimeway.digest_of(forget_recipient.tenant_id, f.event_id)
+     where f.delivery_id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.delivery_verdicts v set inputs = '{}' where v.delivery_id = any(v_sent) and v.inputs <> '{}';
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.workflow_transitions t  -- a note is free text; before it may stand why a run was held
+       set note = substring(t.note from '^(poison_decision|three_strikes|too_many_steps|held_by_request)')
+     where t.run_id = any(v_runs) and t.note is not null;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform set_config('chimeway.retention', v_switch, true);
+    update chimeway.workflow_runs r
+       set recipient_id = nobody, cancellation_key = null, forgotten_at = now_, revision = r.revision + 1
+     where r.id = any(v_runs);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.events e
+       set recipient_ids = array_replace(e.recipient_ids, forget_recipient.recipient_id, nobody),
+           forgotten = e.forgotten + 1,
+           idempotency_key = case when e.forgotten > 0 or exists (
+                    select from chimeway.events o where o.tenant_id = e.tenant_id and o.shard = e.shard
+                       and o.idempotency_key = chimeway.digest_of(e.tenant_id, e.idempotency_key))
+                then e.idempotency_key else chimeway.digest_of(e.tenant_id, e.idempotency_key) end,
+           data = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '{}' else e.data end,
+           data_digest = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '' else e.data_digest end
+     where e.id = any(v_events) and e.tenant_id = forget_recipient.tenant_id
+       and forget_recipient.recipient_id = any(e.recipient_ids);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal
+    delete from chimeway.inbox_items i where i.id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.signals s  -- emptied, not deleted: whoever routes one at this moment names it in a mailbox
+       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_),
+           type = case when exists (select from chimeway.run_mailbox b
+                                     where b.signal_id = s.id and b.run_id = any(v_runs)) then s.type else 'forgotten' end
+     where s.id in (
+            select l.id from chimeway.signals l
+             where l.tenant_id = forget_recipient.tenant_id and l.actor_id = forget_recipient.recipient_id
+               and l.shard = v_shard and (l.run_id is null or l.run_id = any(v_runs)) order by l.id for no key update);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    delete from chimeway.send_budgets b
+     where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    delete from chimeway.recipients p
+     where p.tenant_id = forget_recipient.tenant_id and p.recipient_id = forget_recipient.recipient_id and p.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    known := rows_erased > 0;
+    if known then
+        perform chimeway.tell_inboxes(array[tenant_id], array[recipient_id]);
+    end if;
+    return next;
+end $$;
+
+-- Everything that is held about a recipient, as documents: one of part `recipient` (profile, preferences, when he was
+-- sent what is capped), one of part `run` for each run (with its event, audit, deliveries, items and mailbox), one of
+-- part `signal` for each signal. For large lives in pages: one part, behind the place of the last row, so many rows.
+-- (Whole rows, less what is of the machinery, so that a column which comes later is not left out.)
+create function chimeway.export_recipient(
+    tenant_id text default 'default', recipient_id text default null,
+    part text default null, after text default null, at_most int default null
+) returns table (part_of text, place text, document jsonb)
+language plpgsql stable security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    inner_ constant text[] := '{shard,xid,snapshot,tenant_id,recipient_id,run_id,delivery_id}';
+    v_shard smallint;
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    if part is not null and part not in ('recipient','run','signal') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('part is "%s"', left(part, 100)),
+            'give recipient, run or signal, or leave it out for all');
+    elsif at_most < 1 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('at_most is %s', at_most), 'give a whole number from 1 on');
+    elsif after is not null and coalesce(part, 'recipient') = 'recipient' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'after is given without a part that has places',
+            'give part => ''run'' or part => ''signal'' with the place of the last row');
+    end if;
+    v_shard := chimeway.shard_of(tenant_id, recipient_id);
+    if coalesce(part, 'recipient') = 'recipient' then
+        return query
+        select 'recipient', null, jsonb_build_object('tenant_id', export_recipient.tenant_id,
+                   'recipient_id', export_recipient.recipient_id, 'profile', p.profile, 'sent', coalesce(b.sent, '[]'))
+          from (select) nothing
+          left join lateral (
+                select to_jsonb(p) - inner_ as profile from chimeway.recipients p
+                 where p.tenant_id = export_recipient.tenant_id and p.recipient_id = export_recipient.recipient_id
+                   and p.shard = v_shard) p on true
+          left join lateral (
+                select jsonb_agg(to_jsonb(b) - inner_ order by b.channel) as sent from chimeway.send_budgets b
+                 where b.tenant_id = export_recipient.tenant_id and b.recipient_id = export_recipient.recipient_id
+                   and b.shard = v_shard) b on true
+         where p.profile is not null or b.sent is not null;
+    end if;
+    if coalesce(part, 'run') = 'run' then
+        return query
+        select 'run', q.id::text, chimeway.export_run(q.id) from (
+            select l.id from chimeway.workflow_runs l
+             where l.tenant_id = export_recipient.tenant_id and l.recipient_id = export_recipient.recipient_id
+               and l.shard = v_shard and l.state in ('active','waiting')
+               and (export_recipient.after is null or l.id > export_recipient.after::uuid)
+            union all
+            select e.id from chimeway.workflow_runs e
+             where e.tenant_id = export_recipient.tenant_id and e.recipient_id = export_recipient.recipient_id
+               and e.shard = v_shard and e.ended_at is not null
+               and (export_recipient.after is null or e.id > export_recipient.after::uuid)
+             order by id limit export_recipient.at_most) q
+         order by q.id;
+    end if;
+    if coalesce(part, 'signal') = 'signal' then
+        return query
+        select 'signal', s.arrival::text, to_jsonb(s) - (inner_ || '{actor_id,arrival}') from chimeway.signals s
+         where s.tenant_id = export_recipient.tenant_id and s.actor_id = export_recipient.recipient_id
+           and s.shard = v_shard and (export_recipient.after is null or s.arrival > export_recipient.after::bigint)
+         order by s.arrival limit export_recipient.at_most;
+    end if;
+end $$;
+
+-- A run as one document, for whom it is about. Of its event what is his: not who else was told of it.
+create function chimeway.export_run(p_run uuid) returns jsonb
+language sql stable set enable_seqscan = off as $$
+    with inner_ as (select '{shard,xid,snapshot,tenant_id,recipient_id,run_id,delivery_id}'::text[] as names)
+    select to_jsonb(r) - (x.names || '{arrival,forgotten_at,parked,strikes}')
+        || jsonb_build_object('event', (
+               select jsonb_build_object('id', e.id, 'idempotency_key', e.idempotency_key, 'data', e.data,
+                          'created_at', e.created_at)
+                 from chimeway.events e where e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)),
+           'transitions', (
+               select coalesce(jsonb_agg(to_jsonb(t) - x.names order by t.seq), '[]')
+                 from chimeway.workflow_transitions t where t.run_id = r.id and t.shard = r.shard),
+           'mailbox', (
+               select coalesce(jsonb_agg(to_jsonb(b) - x.names order by b.number), '[]')
+                 from chimeway.run_mailbox b where b.run_id = r.id and b.shard = r.shard),
+           'deliveries', (
+               select coalesce(jsonb_agg(to_jsonb(d) - x.names || jsonb_build_object(
+                   'inbox_item', (select to_jsonb(i) - (x.names || '{id,arrival,render_key}')
+                                    from chimeway.inbox_items i where i.id = d.id and i.shard = d.shard),
+                   'attempts', (select coalesce(jsonb_agg((to_jsonb(a) - (x.names || '{node}'))
+                                         || coalesce(to_jsonb(z) - x.names, '{}') order by a.attempt_no), '[]')
+                                  from chimeway.delivery_attempts a
+                                  left join chimeway.delivery_attempt_results z on z.delivery_id = a.delivery_id
+                                        and z.attempt_no = a.attempt_no and z.shard = a.shard
+                                 where a.delivery_id = d.id and a.shard = d.shard),
+                   'feedback', (select coalesce(jsonb_agg(to_jsonb(f) - x.names order by f.recorded_at, f.event_id), '[]')
+                                  from chimeway.delivery_feedback f where f.delivery_id = d.id and f.shard = d.shard),
+                   'verdicts', (select coalesce(jsonb_agg(to_jsonb(v) - x.names order by v.number), '[]')
+                                  from chimeway.delivery_verdicts v where v.delivery_id = d.id and v.shard = d.shard)
+                   ) order by d.visit), '[]')
+                 from chimeway.deliveries d where d.run_id = r.id and d.shard = r.shard))
+      from chimeway.workflow_runs r cross join inner_ x
+     where r.id = p_run and r.shard = chimeway.shard_of_id(p_run)
+$$;
+
+-- Records what became of attempts (attempt_no null: of a delivery that never reached a provider, such
+-- as one whose template is at fault), and wakes runs that can now move.
+-- p_status: succeeded | failed | cancelled | suppressed. Answers: applied | repeat | busy | gone.
+create or replace function chimeway.record_results(
+    p_delivery uuid[], p_run uuid[], p_attempt int[], p_outcome text[], p_error_class text[], p_note text[],
+    p_reference text[], p_status text[], p_reason text[], p_next_attempt_at timestamptz[], p_nudge boolean[]
+) returns table (delivery_id uuid, answer text, nudged boolean)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked uuid[];
+    v_gone   uuid[];    -- runs whose recipient was forgotten: what was said of their calls may name him
+    v_fresh  uuid[];
+    v_woken  uuid[];
+    v_moving uuid[];
+    v_clock  timestamptz;
+begin
+    select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
+      into v_locked, v_gone from (
+        select r.id, r.forgotten_at from chimeway.workflow_runs r
+         where r.id = any(p_run) order by r.id for update skip locked) l;  -- the newest version, since it is locked
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    v_clock := chimeway.clock();
+
+    with new as (
+        insert into chimeway.delivery_attempt_results (delivery_id, shard, attempt_no, outcome, error_class, note,
+                provider_reference, finished_at)
+        select d.id, d.shard, p.attempt, p.outcome, p.error_class,
+               case when not d.run_id = any(v_gone) then left(p.note, 1000) end,
+               case when not d.run_id = any(v_gone) then p.reference end, v_clock
+          from unnest(p_delivery, p_attempt, p_outcome, p_error_class, p_note, p_reference)
+               p(id, attempt, outcome, error_class, note, reference)
+         cross join lateral (
+            select d.id, d.shard, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d
+         where d.run_id = any(v_locked) and p.attempt is not null
+        on conflict do nothing
+        returning delivery_id
+    )
+    select coalesce(array_agg(x.id), '{}') into v_fresh from (
+        select n.delivery_id as id from new n
+        union all
+        select d.id from unnest(p_delivery, p_attempt) p(id, attempt)
+         cross join lateral (
+            select d.id, d.run_id, d.status from chimeway.deliveries d where d.id = p.id offset 0) d
+         where p.attempt is null and d.run_id = any(v_locked) and d.status in ('pending','failed')) x;
+
+    update chimeway.deliveries d
+       set last_outcome = coalesce(p.outcome, d.last_outcome), last_error_class = p.error_class,
+           note = case when not d.run_id = any(v_gone) then left(p.note, 1000) end,
+           failed_count = d.failed_count + case when p.outcome in ('failed','unknown') then 1 else 0 end,
+           status = case when d.status in ('succeeded','suppressed','cancelled') then d.status
+                         when p.status = 'succeeded' then 'succeeded'
+                         when d.stop_requested then 'cancelled' else p.status end,
+           suppression_reason = case when d.status in ('succeeded','suppressed','cancelled') then d.suppression_reason
+                         when p.status = 'succeeded' then null
+                         when d.stop_requested and d.run_id = any(v_gone) then 'recipient_forgotten'
+                         when d.stop_requested then 'run_stopped' else p.reason end,
+           terminal_at = case when d.terminal_at is not null then d.terminal_at
+                         when p.status = 'failed' and not d.stop_requested then null else v_clock end,
+           next_attempt_at = case when d.status not in ('succeeded','suppressed','cancelled')
+                         and p.status = 'failed' and not d.stop_requested then p.next_attempt_at end,
+           revision = d.revision + 1
+      from unnest(p_delivery, p_outcome, p_error_class, p_note, p_status, p_reason, p_next_attempt_at)
+           p(id, outcome, error_class, note, status, reason, next_attempt_at)
+     where d.id = p.id and d.id = any(v_fresh);
+
+    select coalesce(array_agg(d.id), '{}'), coalesce(array_agg(r.id), '{}') into v_woken, v_moving
+      from unnest(p_delivery, p_nudge) p(id, nudge)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.visit, d.terminal_at from chimeway.deliveries d where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.id, r.visit, r.state from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r
+     where d.id = any(v_fresh) and r.visit = d.visit and r.state = 'active' and (d.terminal_at is not null or p.nudge);
+    if v_moving <> '{}' then
+        update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, v_clock), v_clock)
+         where r.id = any(v_moving);
+    end if;
+
+    return query
+    select p.id, case
+            when p.id = any(v_fresh) then 'applied'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            else 'repeat' end,
+           p.id = any(v_woken)
+      from unnest(p_delivery) p(id)
+      left join lateral (select d.id, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d on true;
+end $$;
+
+-- Writes down what a provider told of deliveries, and moves them to what its gravest event says: `delivered` is
+-- succeeded, `failed` cancelled/permanent_failure, `bounced` cancelled/bounced, whatever they were before;
+-- `complained` and `deferred` move nothing. The run hears of it by signals, and is woken when it stands there.
+-- An event told before changes nothing. Answers: recorded | repeat | unknown | unsent (no provider was ever
+-- asked for it: nothing is written) | busy (somebody else has the run locked; only without patience).
+-- With a tenant, deliveries of others are unknown.
+create or replace function chimeway.record_feedback(
+    p_source text, p_events jsonb, p_tenant_id text default null, p_patient boolean default true
+) returns table (place int, event_id text, delivery_id uuid, answer text)
+language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    v_id         uuid[];    -- of each event in its place
+    v_locked     uuid[];
+    v_gone       uuid[];    -- runs whose recipient was forgotten: of their events only kind and time are kept
+    v_fresh      int[];
+    v_risen      uuid[];    -- deliveries of which something graver was told than before, and how grave it is
+    v_rank       int[];
+    v_complained uuid[];
+    v_moved      uuid[];
+    v_clock      timestamptz;
+begin
+    perform chimeway.check_feedback(p_source, p_events);
+    if p_tenant_id is not null then perform chimeway.check_id('tenant_id', p_tenant_id); end if;
+    -- Who is meant: before any lock, since neither a delivery's id nor its run nor a reference ever changes.
+    select coalesce(array_agg(chimeway.delivery_told_of(e.event, p_tenant_id) order by e.place), '{}') into v_id
+      from jsonb_array_elements(p_events) with ordinality e(event, place);
+
+    if p_patient then
+        select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
+          into v_locked, v_gone from (
+            select r.id, r.forgotten_at from chimeway.workflow_runs r
+             where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_id)) order by r.id for update) l;
+    else
+        select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
+          into v_locked, v_gone from (
+            select r.id, r.forgotten_at from chimeway.workflow_runs r
+             where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_id))
+             order by r.id for update skip locked) l;
+    end if;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(v_id) and d.run_id = any(v_locked) order by d.id for update) l;
+    v_clock := chimeway.clock();
+
+    -- `before` is what stood there when this statement began, under the locks.
+    with items as (
+        select distinct on (d.id, e.event ->> 'id') e.place::int as place, d.id, d.shard, e.event, g.gone,
+               case when g.gone then chimeway.digest_of(d.tenant_id, e.event ->> 'id') else e.event ->> 'id' end as name
+          from jsonb_array_elements(p_events) with ordinality e(event, place)
+          join unnest(v_id) with ordinality m(id, place) on m.place = e.place
+          join chimeway.deliveries d on d.id = m.id
+         cross join lateral (select d.run_id = any(v_gone) as gone) g
+         where d.run_id = any(v_locked) and d.attempt_count > 0
+         order by d.id, e.event ->> 'id', e.place
+    ), new as (
+        insert into chimeway.delivery_feedback (delivery_id, shard, source, event_id, kind, at, detail, recorded_at)
+        select i.id, i.shard, p_source, i.name, i.event ->> 'type', coalesce((i.event ->> 'at')::timestamptz, v_clock),
+               case when not i.gone then left(i.event ->> 'detail', 1000) end, v_clock
+          from items i
+        on conflict do nothing
+        returning delivery_id, event_id, kind
+    ), told as (
+        select n.delivery_id, max(chimeway.feedback_rank(n.kind)) as rank, bool_or(n.kind = 'complained') as complained
+          from new n group by n.delivery_id
+    ), before as (
+        select f.delivery_id, max(chimeway.feedback_rank(f.kind)) as rank, bool_or(f.kind = 'complained') as complained
+          from chimeway.delivery_feedback f where f.delivery_id = any(v_id) group by f.delivery_id
+    ), news as (
+        select t.delivery_id as id, t.rank, t.rank > coalesce(b.rank, 0) as graver,
+               t.complained and not coalesce(b.complained, false) as complained
+          from told t left join before b on b.delivery_id = t.delivery_id
+    )
+    select (select coalesce(array_agg(i.place), '{}') from items i
+              join new n on n.delivery_id = i.id and n.event_id = i.name),
+           coalesce(array_agg(w.id order by w.id) filter (where w.graver), '{}'),
+           coalesce(array_agg(w.rank order by w.id) filter (where w.graver), '{}'),
+           coalesce(array_agg(w.id) filter (where w.complained), '{}')
+      into v_fresh, v_risen, v_rank, v_complained from news w;
+
+    with moved as (
+        update chimeway.deliveries d
+           set status = v.status, suppression_reason = v.reason, terminal_at = v_clock, next_attempt_at = null,
+               waiting_for_node = null, revision = d.revision + 1
+          from (select u.id, case u.rank when 1 then 'succeeded' else 'cancelled' end as status,
+                       case u.rank when 2 then 'permanent_failure' when 3 then 'bounced' end as reason
+                  from unnest(v_risen, v_rank) u(id, rank)) v
+         where d.id = v.id and (d.status, d.suppression_reason) is distinct from (v.status, v.reason)
+        returning d.id
+    )
+    select coalesce(array_agg(m.id), '{}') into v_moved from moved m;
+    -- What a caller in REPEATABLE READ cannot see, it must not weigh without: the row tells it to begin again.
+    update chimeway.deliveries d set revision = d.revision + 1
+     where d.id = any(v_risen || v_complained) and not d.id = any(v_moved);
+
+    -- A run that stands there goes on. One that waits for its step's time does only if a rule is about this
+    -- (semantics 5, row 7); if none is, it wakes when it would have, whatever was told a moment ago.
+    update chimeway.workflow_runs r
+       set wake_at = case
+               when r.state = 'active' then least(coalesce(r.wake_at, v_clock), v_clock)
+               when (r.status_context ->> 'anchor_delivery_status', r.status_context ->> 'workflow_outcome')
+                        is distinct from (o.status, o.outcome)
+                    and jsonb_path_exists(w.definition,
+                        '$.steps[*] ? (@.id == $step).progress[*] ? (@.outcome == $outcome)',
+                        jsonb_build_object('step', r.step, 'outcome', o.outcome))
+                   then least(coalesce(r.wake_at, v_clock), v_clock)
+               when chimeway.is_instant(r.status_context -> 'due_at')
+                   then (r.status_context ->> 'due_at')::timestamptz
+               else r.wake_at end
+      from (select d.run_id, d.shard, d.visit, d.status, coalesce(d.suppression_reason, 'delivered') as outcome
+              from chimeway.deliveries d where d.id = any(v_moved)) o,
+           chimeway.workflow_definitions w
+     where r.id = o.run_id and r.shard = o.shard and r.visit = o.visit and r.state in ('active','waiting')
+       and w.key = r.workflow_key and w.version = r.workflow_version;
+
+    insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
+    select chimeway.new_id(d.shard), d.shard, d.tenant_id, d.recipient_id, 'chimeway.delivery.' || s.word,
+           jsonb_build_object('delivery_id', d.id), d.run_id, v_clock
+      from (select u.id, case u.rank when 1 then 'succeeded' when 2 then 'failed' else 'bounced' end as word
+              from unnest(v_risen, v_rank) u(id, rank)
+             union all
+            select u.id, 'complained' from unnest(v_complained) u(id)) s
+      join chimeway.deliveries d on d.id = s.id
+     order by d.id, s.word;
+    if v_risen <> '{}' or v_complained <> '{}' then perform chimeway.hint(); end if;
+
+    return query
+    select e.place::int, e.event ->> 'id', d.id, case
+            when d.id is null then 'unknown'
+            when e.place::int = any(v_fresh) then 'recorded'
+            when not d.run_id = any(v_locked) then 'busy'
+            when d.attempt_count = 0 then 'unsent'
+            else 'repeat' end
+      from jsonb_array_elements(p_events) with ordinality e(event, place)
+      join unnest(v_id) with ordinality m(id, place) on m.place = e.place
+      left join chimeway.deliveries d on d.id = m.id
+     order by e.place;
+end $$;
+
 -- ── who may what: as in schema.sql, always last ──
 
 create or replace function chimeway.grant_roles() returns text[]
@@ -389,12 +980,13 @@ begin
             ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
             ('reader',   'select', 'all tables', '{}'),
             ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
-                                                  list_inbox,inbox_states}'),
+                                                  list_inbox,inbox_states,export_recipient}'),
             ('operator', 'select', 'all tables', '{}'),
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
-                                                  retry_delivery,record_feedback}'),
+                                                  retry_delivery,record_feedback,
+                                                  forget_recipient,export_recipient}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
                                                   watch_inboxes,unwatch_inboxes}'),
