@@ -632,7 +632,8 @@ create function chimeway.export_recipient(
     tenant_id text default 'default', recipient_id text default null,
     part text default null, after text default null, at_most int default null
 ) returns table (part_of text, place text, document jsonb)
-language plpgsql stable security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+language plpgsql stable security definer set search_path = chimeway, pg_temp set enable_seqscan = off
+    set timezone = 'UTC' as $$
 #variable_conflict use_column
 declare
     inner_ constant text[] := '{shard,xid,snapshot,tenant_id,recipient_id,run_id,delivery_id}';

@@ -1,0 +1,176 @@
+"""Forgetting a recipient while others are at work, and what comes later of messages that were under way."""
+
+import asyncio
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from chimeway.store.pool import Database
+from chimeway.store.verify import verify
+from store.forgetting import FORGET, again, forget, texts
+from store.plain_sql import blocked, plain, put_into_inbox, refused, register, trigger
+from store.verify_world import World, played
+
+ADDRESS = "Ada.Lovelace+x@example.org"
+
+
+@pytest.fixture
+async def world(clock_database: Database) -> World:
+    """Return ten journeys, each of which went its own way through the tables."""
+    return await played(clock_database)
+
+
+async def _dispatched(world: World, person: str) -> tuple[UUID, UUID]:
+    """Return run and delivery of a message that is on its way to a provider."""
+    delivery = await world.delivery(person)
+    assert await world.sql("select status from chimeway.deliveries where id = $1", delivery) == "dispatched"
+    return world.runs[person], delivery
+
+
+@pytest.mark.parametrize(
+    ("status", "outcome", "ends"),
+    [
+        ("succeeded", "succeeded", ("succeeded", None)),
+        ("failed", "failed", ("cancelled", "recipient_forgotten")),
+    ],
+)
+async def test_a_result_that_comes_later_is_recorded_without_words(
+    world: World, status: str, outcome: str, ends: tuple[str, str | None]
+) -> None:
+    """An attempt was under way: what became of it is kept, the provider's words and reference are not."""
+    run, delivery = await _dispatched(world, "sending")
+    async with world.database.acquire() as connection:
+        told = dict(await connection.fetchrow(FORGET, "sending"))
+        assert (told["on_their_way"], told["deliveries_cancelled"]) == (1, 0)
+        answer = await connection.fetchval(
+            """select answer from chimeway.record_results(
+                    array[$1::uuid], array[$2::uuid], array[1], array[$3::text],
+                    array[case when $3 = 'failed' then 'transient' end], array[$4::text], array[$4::text],
+                    array[$5::text], array[null::text], array[chimeway.clock() + interval '1 minute'],
+                    array[true])""",
+            delivery, run, outcome, f"451 {ADDRESS}", status,
+        )  # fmt: skip
+        assert answer == "applied"
+        row = await connection.fetchrow("select * from chimeway.deliveries where id = $1", delivery)
+        assert (row["status"], row["suppression_reason"]) == ends
+        assert (row["address"], row["message"], row["note"]) == (None, None, None)
+        assert ADDRESS not in await texts(connection)
+    assert await verify(world.database) == []
+
+
+async def test_a_webhook_that_comes_later_writes_no_detail(world: World) -> None:
+    """By the delivery's id it counts, twice the same is a repeat; what the provider called it is unknown."""
+    delivery = await world.delivery("sender")
+    async with world.database.acquire() as connection:
+
+        async def told(**more: Any) -> str:
+            event = {"id": f"7 {ADDRESS}", "type": "bounced", "detail": ADDRESS, **more}
+            sql = "select answer from chimeway.record_feedback('s', $1::jsonb)"
+            return str(await connection.fetchval(sql, [event]))
+
+        assert await told(delivery_id=str(delivery), type="delivered", id=f"6 {ADDRESS}") == "recorded"
+        await connection.execute(
+            f"""set chimeway.retention = 'on';
+               update chimeway.delivery_attempt_results set provider_reference = 'ref'
+                where delivery_id = '{delivery}';
+               reset chimeway.retention"""
+        )
+        await connection.fetch(FORGET, "sender")
+        assert await told(provider_reference="ref") == "unknown"
+        assert await told(delivery_id=str(delivery), type="delivered", id=f"6 {ADDRESS}") == "repeat"
+        assert await told(delivery_id=str(delivery)) == "recorded"
+        assert await told(delivery_id=str(delivery)) == "repeat"
+        assert ADDRESS not in await texts(connection)
+        row = await connection.fetchrow("select * from chimeway.deliveries where id = $1", delivery)
+        assert row["suppression_reason"] == "bounced"
+    assert await verify(world.database) == []
+
+
+async def test_a_retry_that_waits_for_the_forgetting_begins_nothing(database_url: str) -> None:
+    """A trigger by the old key meets the event while it is being forgotten, waits, and finds its digest."""
+    async with (
+        plain(database_url) as forgetter,
+        plain(database_url) as producer,
+        plain(database_url) as observer,
+    ):
+        await register(forgetter)
+        first = await again(forgetter, "ada")
+        transaction = forgetter.transaction()
+        await transaction.start()
+        await forget(forgetter)
+        retry = asyncio.create_task(again(producer, "ada"))
+        await blocked(observer, producer)
+        await transaction.commit()
+        assert await retry == [("ada", first[0][1], True)]
+        assert await observer.fetchval("select count(*) from chimeway.workflow_runs") == 1
+        assert await observer.fetchval("select count(*) from chimeway.events") == 1
+
+
+async def test_two_at_once_follow_each_other(database_url: str) -> None:
+    """The second finds nothing; two people of one event are forgotten one after the other."""
+    async with plain(database_url) as one, plain(database_url) as other, plain(database_url) as observer:
+        await register(one)
+        await again(one, "ada", "bob", data='{"n": 1}')
+        for person, known in (("ada", False), ("bob", True)):
+            transaction = one.transaction()
+            await transaction.start()
+            await forget(one, "ada")
+            second = asyncio.create_task(forget(other, person))
+            await blocked(observer, other)
+            await transaction.commit()
+            assert (await second)["known"] is known
+            if person == "ada":
+                await observer.execute(
+                    "update chimeway.workflow_runs set recipient_id = 'ada' where recipient_id <> 'bob'"
+                )
+                await observer.execute(
+                    "update chimeway.events set forgotten = 0, recipient_ids = '{ada,bob}'"
+                )
+        event = await observer.fetchrow("select * from chimeway.events")
+        assert event is not None
+        assert (event["forgotten"], event["data"]) == (2, "{}")
+
+
+async def test_it_waits_for_who_has_a_run_and_takes_what_they_wrote(database_url: str) -> None:
+    """A mark and a cancel with a note commit while it waits: their signal and note go, too."""
+    async with (
+        plain(database_url) as caller,
+        plain(database_url) as forgetter,
+        plain(database_url) as observer,
+    ):
+        await register(caller)
+        run = await trigger(caller)
+        item = await put_into_inbox(caller, run)
+        transaction = caller.transaction()
+        await transaction.start()
+        await caller.fetch("select * from chimeway.cancel(run_id => $1, note => 'ada asked')", run)
+        task = asyncio.create_task(forget(forgetter))
+        await blocked(observer, forgetter)
+        await caller.fetch("select * from chimeway.mark_inbox('default', 'ada', $1, 'read')", [item])
+        await transaction.commit()
+        assert (await task)["runs_cancelled"] == 0
+        assert "ada" not in await texts(observer)
+        assert await observer.fetchval("select count(*) from chimeway.signals where type = 'forgotten'") == 2
+
+
+async def test_a_stricter_isolation_is_refused(database_url: str) -> None:
+    """It could not see what others wrote while it waited."""
+    async with plain(database_url) as connection:
+        transaction = connection.transaction(isolation="repeatable_read")
+        await transaction.start()
+        error = await refused(connection, "select chimeway.forget_recipient(recipient_id => 'ada')")
+        await transaction.rollback()
+    assert error.sqlstate == "CW001"
+    assert "READ COMMITTED" in str(error.hint)
+
+
+async def test_a_new_run_may_have_been_told_what_is_forgotten(world: World) -> None:
+    """A signal that a run of somebody new has in its mailbox is emptied there, and verify knows why."""
+    await world.start("newcomer")
+    await world.say("newcomer", "halt")
+    await world.sql("select * from chimeway.route_signals(100, 100)")
+    await world.sql(
+        "update chimeway.signals set actor_id = 'forgotten-x', payload = '{}' where actor_id = 'newcomer'"
+    )
+    assert await verify(world.database) == []
