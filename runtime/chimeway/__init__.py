@@ -92,6 +92,12 @@ if TYPE_CHECKING:
         stop_on,
         wait_until,
     )
+    from chimeway.workflow.build_times import (
+        hours,
+        local_time,
+        within,
+        working_days,
+    )
     from chimeway.workflow.definition import Definition
 
 _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -185,6 +191,12 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "stop_on",
             "wait_until",
         ),
+        "chimeway.workflow.build_times": (
+            "hours",
+            "local_time",
+            "within",
+            "working_days",
+        ),
         "chimeway.workflow.definition": ("Definition",),
     }
 )
@@ -258,12 +270,16 @@ __all__ = [
     "from_data",
     "from_delivery",
     "goto",
+    "hours",
+    "local_time",
     "on_outcome",
     "rehearse",
     "signal_received",
     "stop_on",
     "wait_until",
     "webhook_secret",
+    "within",
+    "working_days",
 ]
 
 

@@ -4,10 +4,11 @@
 one. Ways that cost no time lead only forward, so that no cycle is endless.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from hypothesis import strategies as st
 
+from chimeway.workflow.calendar import DAYS, WorkingCalendar
 from chimeway.workflow.definition import OUTCOMES, Definition, Json
 from chimeway.workflow.durations import iso_instant
 from chimeway.workflow.parse import parse
@@ -33,11 +34,32 @@ instants = st.datetimes(
 ).map(iso_instant)
 
 
+days = st.just("working_days") | st.lists(st.sampled_from(DAYS), min_size=1, unique=True)
+local_times = st.sampled_from(["00:00", "02:30", "09:00:00", "12:34:56", "23:59"])
+hours = st.fixed_dictionaries(
+    {"from": local_times, "to": local_times | st.just("24:00")}, optional={"on": days}
+)
+_TIMES: dict[str, st.SearchStrategy[dict[str, Json]]] = {
+    "duration": durations.map(lambda text: {"duration": text}),
+    "at": st.fixed_dictionaries({"at": local_times}, optional={"on": days}).map(lambda at: {"until": at}),
+    "until": (
+        instants | names.map(lambda name: {"data": name}) | hours.map(lambda each: {"within": each})
+    ).map(lambda until: {"until": until}),
+}
+
+
+calendars = st.builds(
+    WorkingCalendar,
+    st.frozensets(st.sampled_from(DAYS), min_size=1),
+    st.frozensets(st.dates(date(2025, 12, 25), date(2026, 1, 25)), max_size=12),
+)
+
+
 @st.composite
 def forms(draw: st.DrawFn, min_steps: int = 1) -> dict[str, Json]:
     """Return the JSON form of a valid definition."""
     ids = draw(st.lists(names, min_size=min_steps, max_size=6, unique=True))
-    kinds = [draw(st.sampled_from(["notify", "duration", "until"])) for _ in ids]
+    kinds = [draw(st.sampled_from(["notify", "duration", "until", "at"])) for _ in ids]
     notifies = [step_id for step_id, kind in zip(ids, kinds, strict=True) if kind == "notify"]
     steps = [draw(_step(ids, kinds, place, notifies)) for place in range(len(ids))]
     form = {"key": draw(names), "version": draw(st.integers(1, 2**31 - 1)), "steps": steps}
@@ -63,7 +85,7 @@ def _step(
     draw: st.DrawFn, ids: list[str], kinds: list[str], place: int, notifies: list[str]
 ) -> dict[str, Json]:
     later = ids[place + 1 :]
-    targets = ids if kinds[place] == "duration" else later
+    targets = ids if kinds[place] in ("duration", "at") else later
     step: dict[str, Json] = {"id": ids[place]}
     if kinds[place] == "notify":
         step["action"] = draw(_notify())
@@ -81,13 +103,14 @@ def _notify(draw: st.DrawFn) -> dict[str, Json]:
     action = {"type": "notify", "channel": draw(names), "render_key": draw(names)}
     if draw(st.booleans()):
         action["data"] = draw(st.dictionaries(texts, json_values, max_size=3))
+    if action["channel"] != "in_app" and draw(st.integers(0, 3)) == 3:
+        action["send_window"] = draw(hours)
     return action
 
 
 @st.composite
 def _wait(draw: st.DrawFn, kind: str, notifies: list[str], targets: list[str]) -> dict[str, Json]:
-    until = instants | names.map(lambda name: {"data": name})
-    action = {"type": "wait", kind: draw(durations if kind == "duration" else until)}
+    action = {"type": "wait", **draw(_TIMES[kind])}
     if draw(st.booleans()):
         thens = [{"goto": step_id} for step_id in targets] + ["continue", "stop"]
         action["stop_conditions"] = draw(st.lists(_condition(notifies, thens), max_size=2))

@@ -25,7 +25,7 @@ from chimeway.workflow.definition import (
 )
 from chimeway.workflow.encode import conditions_of, required_data
 from chimeway.workflow.parse import parse
-from property.definitions import definitions, instants, json_values
+from property.definitions import calendars, definitions, instants, json_values
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "s3cr3t"
@@ -240,7 +240,8 @@ def events(definition: Definition) -> st.SearchStrategy[list[Event]]:
 def begun(draw: st.DrawFn) -> tuple[Journey, list[Event]]:
     """Return a journey that was triggered, and what will happen."""
     definition = draw(st.just(RICH) | definitions() | definitions(min_steps=3))
-    paper = triggered(definition, START, data=draw(datas(definition)), zone=draw(ZONES))
+    data, working = draw(datas(definition)), draw(calendars)
+    paper = triggered(definition, START, data=data, zone=draw(ZONES), working=working)
     return Journey(paper, tuple(draw(BIRTHS))), draw(events(definition))
 
 

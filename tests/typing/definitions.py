@@ -1,7 +1,7 @@
 """What a type checker says of definitions in Python. Read by mypy, not run."""
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any, assert_type
 
 from pydantic import BaseModel
@@ -13,11 +13,15 @@ from chimeway import (
     Workflow,
     from_data,
     goto,
+    hours,
+    local_time,
     on_outcome,
     rehearse,
     signal_received,
     stop_on,
     wait_until,
+    within,
+    working_days,
 )
 from chimeway.progression.rehearse import Rehearsal
 
@@ -36,6 +40,9 @@ workflow = Workflow(
         Notify("app", channel="in_app", render_key="m", progress=[on_outcome("bounced", to_step="mail")]),
         Wait("wait", duration=timedelta(hours=2), stop_conditions=[read]),
         {"id": "raw", "action": {"type": "wait", "duration": "PT1H"}},
+        Wait("morning", until=local_time("09:00", on=working_days)),
+        Wait("office", until=within(time(9), time(17), on=["mon", "thu"])),
+        Notify("text", channel="sms", render_key="m", send_window=hours("09:00", "20:00", on={"sat"})),
         Notify("mail", channel="email", render_key="m", progress=[stop_on("delivered")]),
     ],
     data=Mention,
@@ -55,6 +62,9 @@ Wait("wait", duration=7)  # type: ignore[arg-type]  # seconds? hours? a text or 
 Workflow(key="k", version="1", steps=[])  # type: ignore[arg-type]  # a version is a number
 Workflow(key="k", version=1, steps=["app"])  # type: ignore[list-item]  # no step
 Workflow(key="k", version=1, steps=[], data=dict)  # type: ignore[arg-type]  # no model
+local_time("09:00", on=["monday"])  # type: ignore[list-item]  # no day is written so
+local_time(9)  # type: ignore[arg-type]  # nine what?
+within("09:00")  # type: ignore[call-arg]  # until when is left out
 on_outcome("bouncd", to_step="mail")  # type: ignore[arg-type]  # no outcome
 signal_received("read", then="halt")  # type: ignore[arg-type]  # no such end
 wait_until(delay="PT1H")  # type: ignore[call-arg]  # where it then goes is left out

@@ -11,6 +11,7 @@ from chimeway.progression.decision import Birth
 from chimeway.progression.instants import written
 from chimeway.progression.snapshot import Delivery
 from chimeway.progression.working import Working
+from chimeway.workflow.calendar import WorkingCalendar, in_order
 
 
 def inputs_of(working: Working) -> dict[str, Any]:
@@ -18,7 +19,8 @@ def inputs_of(working: Working) -> dict[str, Any]:
 
     `mailbox` has a row for each mailbox row examined, `fit` being the path of the condition that it
     met; `births` how each planned delivery was born, without its note, which is free text;
-    `instants` the data's instants used, null where the data had none.
+    `instants` the data's instants used, null where the data had none; `working` is there where the
+    tenant's working days were asked for, with the holidays that lay on the way.
     """
     run, delivery = working.snapshot.run, working.snapshot.delivery
     return {
@@ -41,6 +43,18 @@ def inputs_of(working: Working) -> dict[str, Any]:
         "entered_at": _or_none(run.entered_at),
         "armed_step": run.armed_step,
         "armed_entered_at": _or_none(run.armed_entered_at),
+        **_calendar(working.calendar),
+    }
+
+
+def _calendar(used: WorkingCalendar | None) -> dict[str, Any]:
+    if used is None:
+        return {}
+    return {
+        "working": {
+            "days": in_order(used.working_days),
+            "holidays": [day.isoformat() for day in sorted(used.holidays)],
+        }
     }
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from chimeway.progression.decision import Birth, Decision, PlannedDelivery, Transition
 from chimeway.progression.outcome import is_terminal
 from chimeway.progression.snapshot import Delivery, Mail, Run, Snapshot
+from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Definition, Json, Outcome
 
 STARTED = Transition(
@@ -40,6 +41,7 @@ class Paper:
     mail: tuple[Mail, ...] = ()
     deliveries: Mapping[int, Delivery] = field(default_factory=dict)
     paused: bool = False
+    working: WorkingCalendar = USUAL_DAYS
 
     @property
     def snapshot(self) -> Snapshot:
@@ -54,6 +56,7 @@ class Paper:
             delivery=self.deliveries.get(self.run.visit),
             delivery_ids=latest,
             workflow_paused=self.paused,
+            working=self.working,
         )
 
     def latest_delivery(self, step_id: str) -> Delivery | None:
@@ -62,7 +65,14 @@ class Paper:
         return max(of_step, key=lambda row: row.visit, default=None)
 
 
-def triggered(definition: Definition, now: datetime, *, data: Mapping[str, Any], zone: str = "UTC") -> Paper:
+def triggered(
+    definition: Definition,
+    now: datetime,
+    *,
+    data: Mapping[str, Any],
+    zone: str = "UTC",
+    working: WorkingCalendar | None = None,
+) -> Paper:
     """Return the rows that a trigger writes for one recipient."""
     run = Run(
         id=UUID(int=1),
@@ -77,7 +87,8 @@ def triggered(definition: Definition, now: datetime, *, data: Mapping[str, Any],
         status_context={},
         wake_at=now,
     )
-    return Paper(definition=definition, run=run, data=data, zone=zone)
+    calendar = USUAL_DAYS if working is None else working
+    return Paper(definition=definition, run=run, data=data, zone=zone, working=calendar)
 
 
 def signalled(paper: Paper, signal_type: str, payload: Json, at: datetime) -> Paper:

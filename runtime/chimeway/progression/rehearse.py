@@ -76,7 +76,9 @@ class _Stage:
     def __init__(self, definition: Definition, script: Script) -> None:
         self.script = script
         self.now = script.start
-        self.paper: Paper = triggered(definition, script.start, data=script.data, zone=script.zone)
+        self.paper: Paper = triggered(
+            definition, script.start, data=script.data, zone=script.zone, working=script.working
+        )
         self.lines = [Line(script.start, "workflow_started", None)]
         self.wake: datetime | None = script.start
         self.coming: list[tuple[datetime, int, Event]] = [

@@ -6,6 +6,7 @@ inputs which condition each mailbox row met. All else is decided anew by the sam
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from typing import Any, get_args
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from chimeway.progression.decision import Birth, Decision, Noop, PlannedDelivery
 from chimeway.progression.fold import Folded
 from chimeway.progression.instants import read, read_required
 from chimeway.progression.snapshot import Delivery, DeliveryStatus, Mail, Run, Snapshot
+from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Condition, Definition, Step
 
 _NOBODY = UUID(int=0)
@@ -120,7 +122,15 @@ def _snapshot(definition: Definition, before: Folded, inputs: Mapping[str, Any])
         mail=mail,
         delivery=_delivery(inputs["delivery"]),
         workflow_paused=inputs["paused"],
+        working=_calendar(inputs.get("working")),
     )
+
+
+def _calendar(used: Mapping[str, Any] | None) -> WorkingCalendar:
+    if used is None:
+        return USUAL_DAYS
+    holidays = frozenset(date.fromisoformat(day) for day in used["holidays"])
+    return WorkingCalendar(frozenset(used["days"]), holidays)
 
 
 def _delivery(row: Mapping[str, Any] | None) -> Delivery | None:

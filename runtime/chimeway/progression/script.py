@@ -3,6 +3,8 @@
 ```yaml
 start: 2026-03-02T09:00:00Z     # default: 2026-01-01T00:00:00Z
 zone: Europe/London             # default: UTC
+working_days: [mon, tue, wed]   # of the tenant; default: Monday to Friday
+holidays: [2026-12-25]          # of the tenant, too
 data: {document_id: doc_789}
 deliveries:                     # what becomes of a step's messages; default: delivered, at once
   step_email: bounced
@@ -18,10 +20,11 @@ A bare list is read as `events`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any, TypeAlias
 
 from chimeway.errors import InvalidInput
+from chimeway.workflow.calendar import DAYS, MONDAY_TO_FRIDAY, USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import OUTCOMES, Definition, Json, NotifyAction, Outcome
 from chimeway.workflow.durations import parse_duration, parse_instant
 
@@ -68,6 +71,7 @@ class Script:
     data: Mapping[str, Any] = field(default_factory=dict)
     fates: Mapping[str, Fate] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
+    working: WorkingCalendar = USUAL_DAYS
 
 
 def parse_script(raw: Json, definition: Definition) -> Script:
@@ -86,7 +90,8 @@ def parse_script(raw: Json, definition: Definition) -> Script:
     if raw is None:
         return Script()
     fields = _mapping("script", {"events": raw} if isinstance(raw, list) else raw)
-    _only_keys("script", fields, ("start", "zone", "data", "deliveries", "events"))
+    known = ("start", "zone", "working_days", "holidays", "data", "deliveries", "events")
+    _only_keys("script", fields, known)
     start = _instant("start", fields["start"]) if fields.get("start") is not None else START
     zone = _zone(fields.get("zone", "UTC"), start)
     reach = _Reach(definition, start, zone)
@@ -102,6 +107,7 @@ def parse_script(raw: Json, definition: Definition) -> Script:
         data=data,
         fates={step_id: reach.fate(step_id, fate) for step_id, fate in fates.items()},
         events=tuple(sorted(read, key=lambda event: event.at)),
+        working=_working(fields.get("working_days"), fields.get("holidays")),
     )
 
 
@@ -188,6 +194,24 @@ def _zone(raw: Json, start: datetime) -> str:
     except (ValueError, TypeError, KeyError):
         raise _fault("zone", raw, "an IANA zone like Europe/London") from None
     return str(raw)
+
+
+def _working(days: Json, holidays: Json) -> WorkingCalendar:
+    if days is not None and not (isinstance(days, list) and days and all(day in DAYS for day in days)):
+        raise _fault("working_days", days, f"a list of some of {', '.join(DAYS)}")
+    if not isinstance(holidays, list | None):
+        raise _fault("holidays", holidays, "a list of dates like 2026-12-25")
+    off = frozenset(_date(f"holidays[{n}]", day) for n, day in enumerate(holidays or ()))
+    return WorkingCalendar(MONDAY_TO_FRIDAY if days is None else frozenset(days), off)
+
+
+def _date(name: str, raw: Json) -> date:
+    if isinstance(raw, date) and not isinstance(raw, datetime):  # YAML reads dates by itself
+        return raw
+    try:
+        return date.fromisoformat(raw)
+    except (ValueError, TypeError):
+        raise _fault(name, raw, "a date like 2026-12-25") from None
 
 
 def _mapping(name: str, raw: Json) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Definition
 
 RunState: TypeAlias = Literal["active", "waiting", "completed", "stopped", "failed"]
@@ -86,7 +87,8 @@ class Delivery:
 class Snapshot:
     """Everything a decision may depend on, besides `now`.
 
-    `zone` is the IANA name of the recipient's zone, else "UTC"; one unknown here counts as UTC.
+    `zone` is the IANA name of the recipient's zone, else his tenant's, else "UTC"; one unknown here
+    counts as UTC. `working` says on which days the tenant works.
     `mail` holds the unconsumed mailbox rows in number order. `delivery` is that of the current
     visit, or None. `delivery_ids` maps a step's id to the id of its latest delivery, as text.
     """
@@ -99,3 +101,4 @@ class Snapshot:
     delivery: Delivery | None = None
     delivery_ids: Mapping[str, str] | None = None
     workflow_paused: bool = False
+    working: WorkingCalendar = USUAL_DAYS

@@ -5,14 +5,19 @@ itself: rows 8 and 9 read it from the context and compute nothing.
 """
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, assert_never
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
 
 from chimeway.progression.instants import read, written
 from chimeway.progression.outcome import is_terminal
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
-from chimeway.workflow.definition import DataRef, Step, WaitAction
-from chimeway.workflow.durations import parse_duration, parse_instant
+from chimeway.workflow.calendar import WorkingCalendar
+from chimeway.workflow.definition import AtLocalTime, DataRef, Step, WaitAction, Within
+from chimeway.workflow.durations import BeyondCalendar, parse_duration, parse_instant
+from chimeway.workflow.moments import needs_calendar, next_moment
+
+_SLACK: Final = timedelta(days=5)
+"""By how much the local dates that were looked at may lie before the one instant and after the other."""
 
 
 def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDelivery | None) -> Working:
@@ -23,14 +28,16 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
         step: that step.
         action: its action.
         left: the delivery of the step the run came from, when that was a notify. The wait counts
-            from its terminal moment; without one, or when it is still being retried, from now.
+            from its terminal moment; without one, or when it is still being retried, from now. One for
+            a local time or for hours always counts from now.
 
     Returns:
         the waiting state. Where `until` names no instant in the data (the trigger checks it, so
-        only other hands can bring this about) `due_at` is null: row 10 lists the run as stuck, and
-        signals still reach it.
+        only other hands can bring this about), or all working days of ten years are holidays, `due_at`
+        is null: row 10 lists the run as stuck, and signals still reach it.
     """
-    anchored = left if left is not None and is_terminal(left.status) else None
+    by_clock = isinstance(action.until, AtLocalTime | Within)
+    anchored = left if left is not None and is_terminal(left.status) and not by_clock else None
     entered_at = working.entered_at or working.now
     anchor = (anchored.terminal_at if anchored else None) or entered_at
     working, due_at = _due_at(working, action, anchor)
@@ -60,10 +67,38 @@ def _due_at(working: Working, action: WaitAction, anchor: datetime) -> tuple[Wor
             return replace(working, instants=used), at
         case datetime() as at:
             return working, at
+        case AtLocalTime() | Within() as until:
+            return _by_clock(working, until, anchor)
         case None:
             raise AssertionError("a wait has neither duration nor until")
         case _:
             assert_never(action.until)
+
+
+def _by_clock(
+    working: Working, until: AtLocalTime | Within, entered: datetime
+) -> tuple[Working, datetime | None]:
+    calendar = working.snapshot.working
+    try:
+        due_at = next_moment(until, entered, working.snapshot.zone, calendar)
+    except BeyondCalendar:
+        raise
+    except ValueError:
+        due_at = None
+    if needs_calendar(until):
+        used = _looked_at(calendar, entered, due_at)
+        if (before := working.calendar) is not None:
+            used = replace(used, holidays=used.holidays | before.holidays)
+        working = replace(working, calendar=used)
+    return working, due_at
+
+
+def _looked_at(calendar: WorkingCalendar, entered: datetime, due_at: datetime | None) -> WorkingCalendar:
+    """Return the calendar with those holidays only on which the answer can have depended."""
+    if due_at is None:
+        return calendar
+    first, last = (entered - _SLACK).date(), (due_at + _SLACK).date()
+    return replace(calendar, holidays=frozenset(day for day in calendar.holidays if first <= day <= last))
 
 
 def _instant(value: Any) -> datetime | None:

@@ -20,6 +20,7 @@ from chimeway.progression.decision import (
 )
 from chimeway.progression.outcome import evidence, is_terminal, outcome_of
 from chimeway.progression.snapshot import Delivery, DeliveryStatus, Mail, RunState, Snapshot
+from chimeway.workflow.calendar import WorkingCalendar
 from chimeway.workflow.definition import Json, Outcome, Step
 
 
@@ -85,7 +86,8 @@ class Working:
     """Where the evaluation stands, and all it has written so far.
 
     `mail` is what is still unconsumed; `examined` maps the number of each mailbox row looked at to
-    the path of the condition that it met, or None; `instants` are the data's instants used.
+    the path of the condition that it met, or None; `instants` are the data's instants used, `calendar`
+    the days on which the tenant works, as far as they were asked for.
     """
 
     snapshot: Snapshot
@@ -110,6 +112,7 @@ class Working:
     examined: Mapping[int, str | None] = field(default_factory=dict)
     births: Mapping[int, Birth] = field(default_factory=dict)
     instants: Mapping[str, str | None] = field(default_factory=dict)
+    calendar: WorkingCalendar | None = None
 
     @property
     def step(self) -> Step | None:

@@ -40,14 +40,19 @@ class Notify:
         channel: str,
         render_key: str,
         data: Mapping[str, Json] | None = None,
+        send_window: Form | None = None,
         progress: Sequence[Form] = (),
         next: str | None = None,  # noqa: A002  (the format's own word)
     ) -> None:
-        """Take the step's id, where and what to send, and what follows from the outcome."""
+        """Take the step's id, where and what to send, and what follows from the outcome.
+
+        `send_window` are the hours in which it may be sent, by the recipient's clock: `hours(...)`.
+        """
         action = {"type": "notify", "channel": channel, "render_key": render_key}
+        data = dict(data) if isinstance(data, Mapping) else data
         form = {
             "id": id,
-            "action": action | _given(data=dict(data) if isinstance(data, Mapping) else data),
+            "action": action | _given(data=data, send_window=send_window),
             **_given(progress=_listed(progress), next=next),
         }
         object.__setattr__(self, "form", form)
@@ -76,7 +81,7 @@ class Wait:
         """Take the step's id, exactly one of `duration` and `until`, and what ends it early.
 
         A `timedelta` is an exact span: for a calendar day write "P1D". `until` is an aware
-        datetime, RFC 3339 text, or `from_data("name")`.
+        datetime, RFC 3339 text, `from_data("name")`, `local_time("09:00")` or `within("09:00", "17:00")`.
         """
         times = _given(duration=_span(duration), until=_moment(until))
         conditions = _given(stop_conditions=_listed(stop_conditions))

@@ -79,6 +79,11 @@ def parse_local_time(text: str, *, closing: bool = False) -> LocalTime:
     return at
 
 
+def _judge_days(days: frozenset[str]) -> None:
+    if not days or days - EVERY_DAY:
+        raise ValueError(f"given the days {sorted(days)}; wanted at least one of {', '.join(DAYS)}")
+
+
 @dataclass(frozen=True, slots=True)
 class WorkingCalendar:
     """On which days a tenant works: days of the week, less its holidays."""
@@ -93,6 +98,10 @@ class WorkingCalendar:
     def is_working(self, day: date) -> bool:
         """Tell whether people work on this day."""
         return day_of(day) in self.working_days and day not in self.holidays
+
+
+USUAL_DAYS: Final = WorkingCalendar()
+"""The calendar of who says nothing else: Monday to Friday, no holidays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +213,6 @@ def day_of(day: date) -> str:
 def in_order(days: frozenset[str]) -> list[str]:
     """Return days of the week from Monday on."""
     return [day for day in DAYS if day in days]
-
-
-def _judge_days(days: frozenset[str]) -> None:
-    if not days or days - EVERY_DAY:
-        raise ValueError(f"given the days {sorted(days)}; wanted at least one of {', '.join(DAYS)}")
 
 
 def _days_from(at: datetime, zone: str, days: int) -> Iterator[date]:

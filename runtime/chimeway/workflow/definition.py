@@ -7,7 +7,9 @@ those of the definition format, so that a reader who knows the one knows the oth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
+
+from chimeway.workflow.calendar import EVERY_DAY, LocalTime, WeeklyWindow, WorkingCalendar
 
 Json: TypeAlias = Any
 """A JSON value: None, bool, int, float, str, list of it, dict of str to it."""
@@ -109,13 +111,52 @@ class WaitUntil:
 Rule: TypeAlias = OnOutcome | StopOn | WaitUntil
 
 
+Days: TypeAlias = frozenset[str] | Literal["working_days"]
+"""Which days count: days of the week, or those on which the tenant works."""
+WORKING_DAYS: Final = "working_days"
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """`{from, to, on?}`: hours of some days, by the recipient's clock."""
+
+    start: LocalTime
+    end: LocalTime
+    on: Days = EVERY_DAY
+
+    def window(self, working: WorkingCalendar) -> WeeklyWindow:
+        """Return the window that this is for somebody whose tenant has this calendar."""
+        if isinstance(self.on, frozenset):
+            return WeeklyWindow(self.start, self.end, self.on)
+        return WeeklyWindow(self.start, self.end, working.working_days, working.holidays)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLocalTime:
+    """`until: {at, on?}`: the next such time by the recipient's clock, strictly after entry."""
+
+    time: LocalTime
+    on: Days = EVERY_DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """`until: {within: {from, to, on?}}`: the next moment of these hours; at once when inside."""
+
+    hours: Hours
+
+
+Until: TypeAlias = datetime | DataRef | AtLocalTime | Within
+
+
 @dataclass(frozen=True, slots=True)
 class NotifyAction:
-    """`action: {type: notify, ...}`."""
+    """`action: {type: notify, ...}`; `send_window` are the hours in which it may be sent."""
 
     channel: str
     render_key: str
     data: Mapping[str, Json] = field(default_factory=dict)
+    send_window: Hours | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +164,7 @@ class WaitAction:
     """`action: {type: wait, ...}`; exactly one of `duration` and `until` is given."""
 
     duration: str | None = None
-    until: datetime | DataRef | None = None
+    until: Until | None = None
     stop_conditions: tuple[Condition, ...] = ()
 
 

@@ -12,12 +12,16 @@ from typing import Literal, TypeAlias, assert_never
 
 import rfc8785
 
+from chimeway.workflow.calendar import EVERY_DAY, in_order
 from chimeway.workflow.definition import (
+    AtLocalTime,
     Condition,
     DataRef,
+    Days,
     Definition,
     DeliveryRef,
     Goto,
+    Hours,
     Json,
     LiteralValue,
     MatchTerm,
@@ -27,8 +31,10 @@ from chimeway.workflow.definition import (
     Step,
     StopOn,
     Then,
+    Until,
     WaitAction,
     WaitUntil,
+    Within,
     default_next,
 )
 from chimeway.workflow.durations import iso_instant
@@ -114,6 +120,7 @@ def _notify(action: NotifyAction) -> dict[str, Json]:
         "channel": action.channel,
         "render_key": action.render_key,
         **_given("data", copy.deepcopy(dict(action.data))),
+        **({} if action.send_window is None else {"send_window": _hours(action.send_window)}),
     }
 
 
@@ -126,10 +133,30 @@ def _wait(action: WaitAction) -> dict[str, Json]:
     }
 
 
-def _until(until: datetime | DataRef | None) -> Json:
-    if isinstance(until, DataRef):
-        return {"data": until.name}
-    return None if until is None else iso_instant(until)
+def _until(until: Until | None) -> Json:
+    match until:
+        case None:
+            return None
+        case DataRef(name):
+            return {"data": name}
+        case AtLocalTime(time, on):
+            return {"at": str(time), **_on(on)}
+        case Within(hours):
+            return {"within": _hours(hours)}
+        case datetime():
+            return iso_instant(until)
+        case _:
+            assert_never(until)
+
+
+def _hours(hours: Hours) -> dict[str, Json]:
+    return {"from": str(hours.start), "to": str(hours.end), **_on(hours.on)}
+
+
+def _on(on: Days) -> dict[str, Json]:
+    if isinstance(on, frozenset):
+        return {} if on == EVERY_DAY else {"on": in_order(on)}
+    return {"on": on}
 
 
 def _rule(rule: Rule) -> dict[str, Json]:

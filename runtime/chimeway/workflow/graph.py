@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias, assert_never
 
 from chimeway.workflow.definition import (
     END,
+    AtLocalTime,
     Condition,
     Goto,
     NotifyAction,
@@ -145,10 +146,18 @@ def _ways_out(steps: Sequence[Step], place: int) -> Iterable[Edge]:
 
 
 def _out_of_wait(step_id: str, action: WaitAction, following: str) -> Iterator[Edge]:
-    timed = action.duration is not None
+    timed = lasts(action)
     for condition in action.stop_conditions:
         yield _by_signal(step_id, condition, following, timed=timed)
     yield Edge(step_id, following, "next", timed=timed)
+
+
+def lasts(action: WaitAction) -> bool:
+    """Tell whether time always passes in this wait, however often a run comes to it.
+
+    The next 09:00 lies strictly ahead. An instant may lie in the past, and hours may have begun.
+    """
+    return action.duration is not None or isinstance(action.until, AtLocalTime)
 
 
 def _by_signal(source: str, condition: Condition, following: str, *, timed: bool) -> Edge:

@@ -156,7 +156,7 @@ def _judge_journey(steps: tuple[Step, ...], scope: Scope, problems: Problems) ->
             "endless_cycle",
             places[walk[0]],
             f"given the cycle {_drawn(walk)}, which can go round without end; wanted a wait "
-            "with `duration` or a `wait_until` in it (`until` does not count)",
+            "with `duration` or `until: {at}`, or a `wait_until` in it (another `until` may be over at once)",
         )
     if not any(problems.has(code) for code in _MAY_HIDE_A_WAY):
         _note_unreachable(graph, places, problems)

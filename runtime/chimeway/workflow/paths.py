@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import (
     END,
+    AtLocalTime,
     DataRef,
     Definition,
     Json,
@@ -21,9 +23,11 @@ from chimeway.workflow.definition import (
     Step,
     WaitAction,
     WaitUntil,
+    Within,
 )
 from chimeway.workflow.durations import known_zone, parse_duration, parse_instant, seconds_after
 from chimeway.workflow.graph import Edge, graph_of
+from chimeway.workflow.moments import next_moment
 
 PathEnd: TypeAlias = Literal["completed", "stopped", "repeats"]
 
@@ -59,32 +63,41 @@ class Path:
 
 
 def paths(
-    definition: Definition, *, start: datetime, zone: str = "UTC", data: Mapping[str, Json] | None = None
+    definition: Definition,
+    *,
+    start: datetime,
+    zone: str = "UTC",
+    data: Mapping[str, Json] | None = None,
+    working: WorkingCalendar | None = None,
 ) -> Iterator[Path]:
     """Yield the ways through a definition, depth first, in the order in which they are tried.
 
     Args:
         definition: the journey, valid.
         start: when it is triggered.
-        zone: where the recipient lives: calendar durations depend on it.
+        zone: where the recipient lives: calendar durations and local times depend on it.
         data: the trigger's, as far as it is known: an `until` may refer to it.
+        working: on which days the tenant works; Monday to Friday if left out.
 
     Raises:
-        ValueError: the zone is unknown, an `until` refers to data that is no instant, or a moment lies
-            beyond the year 9999.
+        ValueError: the zone is unknown, an `until` refers to data that is no instant, no working day
+            comes within ten years, or a moment lies beyond the year 9999.
     """
     if not known_zone(zone):
         raise ValueError(f"given the time zone {zone[:60]!r}; wanted an IANA name")
-    walk = _Walk(definition, zone, {} if data is None else data)
+    walk = _Walk(definition, zone, {} if data is None else data, working or USUAL_DAYS)
     yield from walk.onward(definition.steps[0], Span(start, start), ())
 
 
 class _Walk:
-    def __init__(self, definition: Definition, zone: str, data: Mapping[str, Json]) -> None:
+    def __init__(
+        self, definition: Definition, zone: str, data: Mapping[str, Json], working: WorkingCalendar
+    ) -> None:
         self._definition = definition
         self._ways = graph_of(definition.steps).edges
         self._zone = zone
         self._data = data
+        self._working = working
 
     def onward(self, step: Step, entered: Span, before: tuple[Leg, ...]) -> Iterator[Path]:
         # No step comes twice, and a definition has a hundred at most: recursion is bounded.
@@ -110,10 +123,16 @@ class _Walk:
                 return self._at(name, entered)
             case WaitAction(until=datetime() as at):
                 return _later(entered, Span(at, at))
+            case WaitAction(until=AtLocalTime() | Within() as until):
+                latest = None if entered.latest is None else self._next(until, entered.latest)
+                return Span(self._next(until, entered.earliest), latest)
         rule = next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)
         if rule is None:
             return entered
         return self._after(entered, rule.delay if rule.delay is not None else rule.delay_seconds or 0)
+
+    def _next(self, until: AtLocalTime | Within, entered: datetime) -> datetime:
+        return next_moment(until, entered, self._zone, self._working)
 
     def _at(self, name: str, entered: Span) -> Span:
         given = self._data.get(name)

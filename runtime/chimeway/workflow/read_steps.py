@@ -1,24 +1,23 @@
 """Reading steps: `{id, action, progress?, next?}` and the two actions there are."""
 
-from datetime import UTC, datetime
 from typing import Final
 
 from chimeway.limits import MAX_STEPS
 from chimeway.workflow.definition import (
     END,
     Action,
-    DataRef,
+    Hours,
     Json,
     NotifyAction,
     Step,
     WaitAction,
     WaitUntil,
 )
-from chimeway.workflow.durations import parse_instant
 from chimeway.workflow.place import Place
 from chimeway.workflow.problems import shown
 from chimeway.workflow.read_conditions import read_conditions
 from chimeway.workflow.read_rules import read_duration, read_rules
+from chimeway.workflow.read_times import read_hours, read_until
 
 _ACTIONS: Final = ("notify", "wait")
 
@@ -90,7 +89,7 @@ def _action(place: Place | None) -> Action:
 
 
 def _notify(place: Place) -> NotifyAction:
-    fields = place.fields(("type", "channel", "render_key"), ("data",))
+    fields = place.fields(("type", "channel", "render_key"), ("data", "send_window"))
     channel = fields.identifier("channel")
     known = place.scope.channels
     if known is not None and channel and channel not in known and place.word("channel") == channel:
@@ -100,7 +99,18 @@ def _notify(place: Place) -> NotifyAction:
             f"given {shown(channel)}; known here: {', '.join(sorted(known)) or 'none'}"
             f"{place.hint(channel, known)}",
         )
-    return NotifyAction(channel, fields.identifier("render_key"), _data(fields["data"]))
+    window = _send_window(fields["send_window"], channel)
+    return NotifyAction(channel, fields.identifier("render_key"), _data(fields["data"]), window)
+
+
+def _send_window(place: Place | None, channel: str) -> Hours | None:
+    if place is None:
+        return None
+    if channel == "in_app":
+        place.error(
+            "invalid_value", "given hours for in_app, which is a list to look into and disturbs nobody"
+        )
+    return read_hours(place)
 
 
 def _data(place: Place | None) -> dict[str, Json]:
@@ -115,25 +125,8 @@ def _data(place: Place | None) -> dict[str, Json]:
 def _wait(place: Place) -> WaitAction:
     fields = place.fields(("type",), ("duration", "until", "stop_conditions"))
     given = fields.one_of("duration", "until")
-    duration, until = read_duration(fields["duration"]), _until(fields["until"])  # each is judged
+    duration, until = read_duration(fields["duration"]), read_until(fields["until"])  # each is judged
     conditions = read_conditions(fields.items("stop_conditions"), "wait")
     if given == "until":
         return WaitAction(until=until, stop_conditions=conditions)
     return WaitAction(duration=duration, stop_conditions=conditions)
-
-
-def _until(place: Place | None) -> datetime | DataRef:
-    unread = datetime.min.replace(tzinfo=UTC)
-    if place is None:
-        return unread
-    if isinstance(place.value, dict):
-        name = place.fields(("data",))["data"]
-        return unread if name is None else DataRef(name.identifier())
-    if not isinstance(place.value, str):
-        place.wrong_type("an instant (RFC 3339) or {data: name}")
-        return unread
-    try:
-        return parse_instant(place.value)
-    except ValueError as fault:
-        place.error("invalid_value", str(fault))
-        return unread

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import assert_never
 
+from chimeway.workflow.calendar import EVERY_DAY, in_order
 from chimeway.workflow.definition import (
     END,
+    AtLocalTime,
     Condition,
     DataRef,
+    Days,
     DeliveryRef,
+    Hours,
     LiteralValue,
     MatchTerm,
     NotifyAction,
@@ -21,6 +25,7 @@ from chimeway.workflow.definition import (
     Step,
     WaitAction,
     WaitUntil,
+    Within,
 )
 from chimeway.workflow.durations import iso_instant
 from chimeway.workflow.graph import Edge, Graph
@@ -34,16 +39,40 @@ def visible(text: str) -> str:
 def doing(step: Step) -> str:
     """Return what a step does: `sends email "mention_email"`, `waits PT2H`."""
     match step.action:
-        case NotifyAction(channel=channel, render_key=render_key):
-            return f'sends {channel} "{render_key}"'
+        case NotifyAction(channel=channel, render_key=render_key, send_window=window):
+            only = "" if window is None else f", only {hours_of(window)}"
+            return f'sends {channel} "{render_key}"{only}'
         case WaitAction(duration=str() as duration):
             return f"waits {duration}"
         case WaitAction(until=datetime() as at):
             return f"waits until {iso_instant(at)}"
         case WaitAction(until=DataRef(name=name)):
             return f"waits until the trigger's {name}"
+        case WaitAction(until=AtLocalTime() as at):
+            return f"waits until {time_of(at)}"
+        case WaitAction(until=Within(hours=hours)):
+            return f"waits for the hours {hours_of(hours)}"
         case _:
             raise AssertionError(step.action)
+
+
+def time_of(at: AtLocalTime) -> str:
+    """Return a local time and its days: `09:00 on mon and thu`."""
+    return f"{at.time}{_days(at.on)}"
+
+
+def hours_of(hours: Hours) -> str:
+    """Return hours and their days: `from 09:00 to 17:00 on working days`."""
+    return f"from {hours.start} to {hours.end}{_days(hours.on)}"
+
+
+def _days(on: Days) -> str:
+    if not isinstance(on, frozenset):
+        return " on working days"
+    if on == EVERY_DAY:
+        return ""
+    days = in_order(on)
+    return f" on {' and '.join((', '.join(days[:-1]), days[-1])) if len(days) > 1 else days[0]}"
 
 
 def signal_of(condition: Condition) -> str:
@@ -121,7 +150,9 @@ def _conditions(step: Step) -> tuple[Condition, ...]:
 
 
 def _over(action: WaitAction) -> str:
-    return f"after {action.duration}" if action.duration is not None else ""
+    if action.duration is not None:
+        return f"after {action.duration}"
+    return f"at {time_of(action.until)}" if isinstance(action.until, AtLocalTime) else ""
 
 
 def _term(term: MatchTerm) -> str:
