@@ -8,13 +8,13 @@ import functools
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from pydantic import BaseModel
 
 from chimeway.client.checks import identifier
 from chimeway.client.chimeway import Chimeway
-from chimeway.delivery.channel import Channel, Message, Sent
+from chimeway.delivery.channel import BUILT_IN, Channel, Message, Sent
 from chimeway.delivery.declared import Declared, FunctionChannel, Offer
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.errors import InvalidInput, WorkflowDefinitionVersionConflict
@@ -27,10 +27,6 @@ from chimeway.workflow.definition import Definition
 SendFunction: TypeAlias = Callable[[Message], Awaitable[Sent | None]]
 _Sends = TypeVar("_Sends", bound=SendFunction | Channel | type[Channel])
 _Renders = TypeVar("_Renders", bound=Renderer)
-_BUILT_IN: Final = {
-    "in_app": "in_app is the inbox, which the engine writes itself",
-    "log": "log is built in",
-}
 
 
 class App:
@@ -133,8 +129,8 @@ class App:
         way = taken if provider is None else identifier("provider", provider)
         if limits is not None and not isinstance(limits, ChannelLimits):
             raise TypeError(f"limits: given {_called(limits)}, wanted a ChannelLimits")
-        if taken in _BUILT_IN:
-            raise InvalidInput(f"no channel can be called {taken}: {_BUILT_IN[taken]}", field="channel")
+        if taken in BUILT_IN:
+            raise InvalidInput(f"no channel can be called {taken}: {BUILT_IN[taken]}", field="channel")
 
         def declare(thing: _Sends) -> _Sends:
             channel = _channel_of(taken, thing, needs_address)

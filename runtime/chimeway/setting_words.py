@@ -4,7 +4,6 @@ One voice for all settings, flat ones (`settings`) and tables (`setting_tables`)
 setting names stands here too: what is wrong with it is said in the same way.
 """
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Final
 from pydantic_core import ErrorDetails
 
 from chimeway.errors import InvalidSettings
+from chimeway.spelling import did_you_mean
 
 _CONTENT_BYTES: Final = 65_536
 """A file of settings, or of a secret: more is some other file, or no end."""
@@ -36,9 +36,8 @@ def content(path: Path, variable: str) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Say what may have been meant."""
-    found = difflib.get_close_matches(name, sorted(known), n=3, cutoff=0.75)
-    return f"; did you mean {' or '.join(found)}?" if found else ""
+    """Say which settings may have been meant: several have long beginnings in common."""
+    return did_you_mean(name, known, most=3, said=str)
 
 
 def quoted(value: Any) -> str:

@@ -174,7 +174,7 @@ WRONG: dict[str, tuple[Callable[[App], object], type[Exception], str]] = {
     "the log": (
         lambda app: app.channel("log"),
         InvalidInput,
-        "invalid_input: no channel can be called log: log is built in",
+        "invalid_input: no channel can be called log: log is built in; take another name for the channel",
     ),
     "decorator without its name": (
         lambda app: app.channel(send_sms),  # type: ignore[arg-type]

@@ -1,6 +1,5 @@
 """From `--app module:attribute` to the App that is meant, or to what is wrong with that."""
 
-import difflib
 import sys
 import traceback
 from importlib import import_module
@@ -10,6 +9,7 @@ from typing import Any
 
 from chimeway.app import App
 from chimeway.errors import ChimewayError, InvalidSettings
+from chimeway.spelling import did_you_mean
 
 
 def find_app(target: str) -> App:
@@ -67,8 +67,9 @@ def _attribute(owner: Any, name: str) -> Any:
         return getattr(owner, name)
     except AttributeError:
         apps = [known for known in dir(owner) if isinstance(getattr(owner, known, None), App)]
-        near = difflib.get_close_matches(name, [*apps, *dir(owner)], n=1) or apps[:1]
-        hint = f"; did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(name, [*apps, *dir(owner)], said=str) or did_you_mean(
+            name, apps[:1], alike=0, said=str
+        )
         kind = getattr(owner, "__name__", type(owner).__name__)
         raise _refused(f"{kind} has no attribute {name}{hint}") from None
 

@@ -26,7 +26,7 @@ from chimeway.render.message import (
 from chimeway.render.renderers import Renderers
 from chimeway.render.templates import Templates
 from chimeway.settings import Settings
-from chimeway.workflow.problems import nearest
+from chimeway.spelling import did_you_mean
 
 app = typer.Typer(rich_markup_mode=None)
 AppPath = Annotated[
@@ -121,9 +121,8 @@ def _reader(given: Mapping[str, Any], locale: str | None) -> RenderRecipient:
     """Return the reader of a profile; addresses are where `identify` would put them."""
     for name in given:
         if name not in _PROFILE:
-            raise typer.BadParameter(
-                f"--recipient has {name!r}, which no profile has{nearest(name, _PROFILE)}"
-            )
+            near = did_you_mean(name, _PROFILE)
+            raise typer.BadParameter(f"--recipient has {name!r}, which no profile has{near}")
     who = Recipient(**{"id": "recipient", **given})
     profile = who.profile()
     direct = {"email": ("email",), "phone": ("phone", "sms")}

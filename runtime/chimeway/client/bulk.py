@@ -9,9 +9,9 @@ from chimeway.client.registry import AnyWorkflow, Meant, Registrable, meant, set
 from chimeway.client.results import Receipt, receipt
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_RECIPIENTS
+from chimeway.spelling import did_you_mean
 from chimeway.store.statements import Fact, Order
 from chimeway.workflow.build import Workflow
-from chimeway.workflow.problems import nearest
 
 _ORDER_KEYS: Final = frozenset({"recipients", "data", "idempotency_key", "cancellation_key", "at"})
 _FACT_KEYS: Final = frozenset({"type", "actor", "payload", "dedupe_key"})
@@ -100,7 +100,7 @@ def _only(name: str, given: object, known: frozenset[str]) -> None:
         raise checks.refused(name, checks.quoted(given), f"give a mapping with {', '.join(sorted(known))}")
     for key in given:
         if key not in known:
-            near = nearest(key, known) if isinstance(key, str) else ""
+            near = did_you_mean(key, known) if isinstance(key, str) else ""
             hint = f"known are {', '.join(sorted(known))}{near}"
             raise InvalidInput(
                 f"{name} has the unknown key {checks.quoted(key)}: {hint}", field=name, hint=hint

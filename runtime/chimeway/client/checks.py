@@ -14,9 +14,9 @@ from chimeway.database_url import read as read_url
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_NOTE_CHARS, MAX_PAGE
 from chimeway.progression.snapshot import RunState
+from chimeway.spelling import did_you_mean
 from chimeway.workflow.durations import known_zone
 from chimeway.workflow.parse import MAX_VERSION
-from chimeway.workflow.problems import nearest
 from chimeway.workflow.soundness import string_fault
 
 __all__ = (
@@ -160,7 +160,7 @@ def run_state(value: object) -> Any:
     """Return a state of runs, or None; else raise InvalidInput."""
     if value is None or value in _STATES:
         return value
-    near = nearest(value, _STATES) if isinstance(value, str) else ""
+    near = did_you_mean(value, _STATES) if isinstance(value, str) else ""
     raise refused("state", quoted(value), f"give one of {', '.join(_STATES)}{near}")
 
 

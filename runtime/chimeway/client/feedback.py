@@ -9,10 +9,10 @@ from uuid import UUID
 from chimeway.client import checks
 from chimeway.feedback.event import KINDS, FeedbackEvent, FeedbackKind
 from chimeway.limits import MAX_FEEDBACK_EVENTS, MAX_NOTE_CHARS
+from chimeway.spelling import did_you_mean
 from chimeway.store import statements
 from chimeway.store.call import Call, Row, known, one, uuid
 from chimeway.store.text import storable
-from chimeway.workflow.problems import nearest
 
 FeedbackAnswer: TypeAlias = Literal["recorded", "repeat", "unknown", "unsent", "busy"]
 _KEYS: Final = ("id", "delivery_id", "provider_reference", "type", "at", "detail")
@@ -102,7 +102,7 @@ def _event(path: str, given: object) -> dict[str, Any]:
         raise checks.refused(path, checks.quoted(given), "give a FeedbackEvent, or a mapping of its parts")
     for key in given:
         if key not in _KEYS:
-            near = nearest(key, _KEYS) if isinstance(key, str) else ""
+            near = did_you_mean(key, _KEYS) if isinstance(key, str) else ""
             raise checks.refused(
                 f"a key in {path}", checks.quoted(key), f"known are {', '.join(_KEYS)}{near}"
             )

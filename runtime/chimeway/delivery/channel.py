@@ -31,6 +31,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 from chimeway.errors import ChimewayError
@@ -40,6 +41,13 @@ ErrorClass: TypeAlias = Literal[
 ]
 RETRIED: Final[frozenset[ErrorClass]] = frozenset({"transient", "timeout", "rate_limited", "unknown"})
 """After these the delivery is `failed` and tried again; after the others it is cancelled."""
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "in_app": "in_app is the inbox, which the engine writes itself",
+        "log": "log is built in; take another name for the channel",
+    }
+)
+"""Names of channels that an app cannot declare, nor settings give providers to, and why."""
 
 
 @dataclass(frozen=True, slots=True)

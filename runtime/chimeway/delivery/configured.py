@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field
 
 from chimeway.clock import Clock
-from chimeway.delivery.channel import Channel
+from chimeway.delivery.channel import BUILT_IN, Channel
 from chimeway.delivery.kinds import KINDS, kind_called
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.errors import InvalidInput, InvalidSettings
@@ -27,11 +27,6 @@ from chimeway.limits import MAX_IDENTIFIER_CHARS
 from chimeway.setting_kinds import Duration
 from chimeway.setting_tables import Options, Place, Setting, parted, read_table
 from chimeway.setting_words import quoted
-
-_NO_PROVIDERS: Final = {
-    "in_app": "in_app is the inbox, which the engine writes itself",
-    "log": "log is built in; take another name for the channel",
-}
 
 
 class ProviderLimits(Options):
@@ -136,12 +131,12 @@ def read_channels(given: Mapping[str, Any], place: Place, sender: str | None = N
 def _channel(name: str, given: object, places: Place, sender: str | None) -> ConfiguredChannel:
     place = places.of(name)
     if name == "in_app" or not _is_name(name):
-        why = _NO_PROVIDERS.get(name, f"a channel's name is a text of 1 to {MAX_IDENTIFIER_CHARS} characters")
+        why = BUILT_IN.get(name, f"a channel's name is a text of 1 to {MAX_IDENTIFIER_CHARS} characters")
         raise place.fault(f"({place.origin}) cannot be set up: {why}")
     table = read_table(ChannelTable, given, place)
     table.over(ChannelLimits())
-    if table.providers and name in _NO_PROVIDERS:
-        raise place.fault(f"({place.origin}) cannot have providers: {_NO_PROVIDERS[name]}")
+    if table.providers and name in BUILT_IN:
+        raise place.fault(f"({place.origin}) cannot have providers: {BUILT_IN[name]}")
     providers: dict[str, ConfiguredProvider] = {}
     kinds: Counter[str] = Counter()
     for position, one in enumerate(table.providers):

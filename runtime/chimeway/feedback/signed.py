@@ -21,7 +21,8 @@ from chimeway.feedback.event import KINDS, FeedbackEvent
 from chimeway.feedback.reading import by_name, detail, instant, json_object, refuse, text, uuid
 from chimeway.limits import FEEDBACK_TOLERANCE_S, MAX_FEEDBACK_EVENTS, MAX_IDENTIFIER_CHARS
 from chimeway.signatures import PREFIX, digest, from_base64, written
-from chimeway.workflow.problems import nearest, shown
+from chimeway.spelling import did_you_mean
+from chimeway.workflow.problems import shown
 
 _SIGNATURES: Final = 16
 """Signatures looked at in one request: senders that change their secret send two."""
@@ -107,7 +108,9 @@ def _event(path: str, given: object) -> FeedbackEvent:
         raise InvalidInput(f"{path} is no object", field=path)
     for key in given:
         if key not in _KEYS:
-            raise InvalidInput(f"{path} has the unknown key {shown(key)}{nearest(key, _KEYS)}", field=path)
+            raise InvalidInput(
+                f"{path} has the unknown key {shown(key)}{did_you_mean(key, _KEYS)}", field=path
+            )
     kind, own = given.get("type"), text(given.get("id"))
     if kind not in KINDS:
         raise InvalidInput(

@@ -16,10 +16,11 @@ from chimeway.render.closure import BLOCKS, Closure, Closures
 from chimeway.render.findings import Finding, Findings
 from chimeway.render.locales import tag_of
 from chimeway.render.message import WITH_SUBJECT
-from chimeway.render.names import Given, misused, near, needed
+from chimeway.render.names import Given, misused, needed
 from chimeway.render.reading import Reading, read
 from chimeway.render.renderers import Renderers
 from chimeway.render.templates import template_name
+from chimeway.spelling import did_you_mean
 from chimeway.workflow.definition import Definition, NotifyAction
 from chimeway.workflow.encode import required_data
 
@@ -201,7 +202,7 @@ class Checking:
                 self._found.add(Finding("no_block", f"it has no block {block}", name), steps)
         for template, block, line in closure.unwritten():
             known = [*BLOCKS, *closure.blocks.difference({block})]
-            told = f"nothing writes the block {block}: it is in no other block{near(block, known)}"
+            told = f"nothing writes the block {block}: it is in no other block{did_you_mean(block, known)}"
             self._found.add(Finding("unwritten_block", told, template, line), steps)
         judged: dict[tuple[frozenset[str], int], list[Finding]] = {}
         for one in group:

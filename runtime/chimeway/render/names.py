@@ -1,14 +1,14 @@
 """Whether the names that templates use will be there, as far as workflows say what their data holds. Pure."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Final
 
 from chimeway.render.closure import Closure
 from chimeway.render.findings import Finding
 from chimeway.render.reading import Path
 from chimeway.render.schema import names_in, verdict_on
+from chimeway.spelling import did_you_mean
 
 _ANYTHING: Final = None
 _OURS: Final[Mapping[str, Any]] = {
@@ -18,8 +18,6 @@ _OURS: Final[Mapping[str, Any]] = {
     "step": {"id": ""},
 }
 """What every template has, whatever the data, in the form of an example."""
-_NEAR: Final = 0.7
-"""How alike a word must be to be proposed for one that is wrong."""
 _VERY_NEAR: Final = 0.85
 """How alike to be taken for it, where nobody knows that it is wrong."""
 
@@ -82,7 +80,7 @@ def _fault(path: Path, given: Given) -> tuple[str, str] | None:
         case "unknown":
             known = names_in(given.schema, path[:place])
             known = known if place else [*known, *given.names, *_OURS]
-            return "unknown_name", f"{told!r} is not in the data's schema{near(path[place], known)}"
+            return "unknown_name", f"{told!r} is not in the data's schema{did_you_mean(path[place], known)}"
 
 
 def _of_ours(path: Path) -> tuple[str, str] | None:
@@ -92,7 +90,7 @@ def _of_ours(path: Path) -> tuple[str, str] | None:
             return None
         if not isinstance(here, Mapping) or attribute not in here:
             known = here if isinstance(here, Mapping) else ()
-            hint = near(attribute, known)
+            hint = did_you_mean(attribute, known)
             if not hint and path[0] == "recipient" and place == 1:
                 hint = "; what else the profile holds is in recipient.data"
             return "unknown_attribute", f"{'.'.join(path[:place])} has no attribute {attribute!r}{hint}"
@@ -101,14 +99,8 @@ def _of_ours(path: Path) -> tuple[str, str] | None:
 
 
 def _nearly(name: str, given: Given) -> tuple[str, str] | None:
-    hint = near(name, [*given.names, *_OURS], _VERY_NEAR)
+    hint = did_you_mean(name, [*given.names, *_OURS], alike=_VERY_NEAR)
     return ("doubtful_name", f"{name!r} may not be there{hint}") if hint else None
-
-
-def near(word: str, known: Iterable[str], alike: float = _NEAR) -> str:
-    """Ask whether another word was meant, where one is like it."""
-    found = get_close_matches(word[:60], sorted(known), n=1, cutoff=alike)
-    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def _without_context(name: str) -> str:

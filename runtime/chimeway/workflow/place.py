@@ -10,8 +10,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_STEPS
+from chimeway.spelling import did_you_mean
 from chimeway.workflow.definition import END, Json
-from chimeway.workflow.problems import Problems, child, nearest, shown
+from chimeway.workflow.problems import Problems, child, shown
 from chimeway.workflow.soundness import REFUSED
 
 PLACEHOLDER = "\0unread"
@@ -50,7 +51,7 @@ class Place:
     def hint(self, word: str, known: Collection[str]) -> str:
         """Suggest the nearest known word: for the first faults only, since it is slow."""
         cheap = len(known) <= MAX_STEPS and len(self.problems) < _HINTS
-        return nearest(word, known) if cheap else ""
+        return did_you_mean(word, known) if cheap else ""
 
     def missing(self, key: str, wanted: str = "it must be given") -> None:
         """Note that this object lacks a key."""

@@ -6,11 +6,12 @@ It judges nothing: the readers do. A path names a place in the definition as peo
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
+
+from chimeway.spelling import did_you_mean
 
 Severity: TypeAlias = Literal["error", "warning"]
 
@@ -148,11 +149,7 @@ def shown(value: object) -> str:
             return f"a value of the Python type {type(value).__name__}"
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return `; did you mean '...'?` for the nearest known word, or nothing."""
-    if found := get_close_matches(word[:_SHOWN_CHARS], sorted(known), n=1):
-        return f"; did you mean {shown(found[0])}?"
-    return ""
+nearest = did_you_mean  # the name by which rooms that are being written know it
 
 
 def _shortened(text: str) -> str:
