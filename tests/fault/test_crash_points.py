@@ -21,7 +21,7 @@ from kit.waiting import Gate, wait_for
 IDENTIFY = "select chimeway.identify('default', 'ada', '{\"email\": \"ada@example.org\"}')"
 TRIGGER = "select chimeway.trigger('mention_escalation', recipient_id => 'ada')"
 READ = "select chimeway.signal('notification_read', actor_id => 'ada')"
-GUIDE = workflow(in_app(), wait(duration="PT2S"), email())
+GUIDE = workflow(in_app(), wait(duration="PT0.1S"), email())
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,9 @@ class Stage:
     async def killed(self, point: str) -> AsyncIterator[str]:
         """Bring a run to a point and kill its daemon there; yield the run, with no daemon alive."""
         async with running_daemon(self.proxy.url, self.home, SMTP_URL=self.sink.url) as daemon:
+            gate = self._gate(point)
             await psql(self.url, IDENTIFY)
             (run_id,) = await psql(self.url, TRIGGER)
-            await self.rows.until(run_id, "waiting")
-            gate = self._gate(point)
             await wait_for(gate.reached.is_set, f"the daemon is at {point}")
             daemon.kill()
             gate.discard()
@@ -49,6 +48,10 @@ class Stage:
 
     def _gate(self, point: str) -> Gate:
         match point.split():
+            case ["request", "commit_decisions"]:
+                return self.proxy.hold_request("commit_decisions", "reactivated_from_wait")
+            case ["reply", "commit_decisions"]:
+                return self.proxy.hold_reply("commit_decisions", "reactivated_from_wait")
             case ["request", word]:
                 return self.proxy.hold_request(word)
             case ["reply", word]:

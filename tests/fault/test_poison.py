@@ -13,10 +13,13 @@ JOURNEY = workflow(in_app(), wait(until={"data": "due_at"}), email(), key="toget
 START = """
 select chimeway.identify('default', id, jsonb_build_object('email', id || '@example.org')),
        chimeway.trigger('together', recipient_id => id, data => jsonb_build_object('due_at',
-           clock_timestamp() + interval '3 seconds')) as run_id
+           clock_timestamp() + $1 * interval '1 second')) as run_id
   from (select 'user_' || n as id from generate_series(1, 20) n) u"""
 UNREADABLE = "jsonb_build_object('number', '1e5000'::jsonb)"
 """JSON that PostgreSQL takes: an integer of 5,001 digits, and Python reads none of more than 4,300."""
+AT_ONCE_S = 0.2
+SOON_S = 2.0
+"""Long enough to write a row between the beginning of the waits and their end."""
 BAD = "select * from chimeway.workflow_runs where held_reason is not null"
 ENDED = "select count(*) from chimeway.workflow_runs where state = 'completed'"
 
@@ -48,7 +51,7 @@ async def test_a_decision_that_cannot_be_written(database_url: str, tmp_path: Pa
         rows_of(database_url) as rows,
         running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
     ):
-        runs = [row["run_id"] for row in await rows.all(START)]
+        runs = [row["run_id"] for row in await rows.all(START, SOON_S)]
         await rows.until(runs[-1], "waiting")
         bad = await rows.until(runs[7], "waiting")
         # Somebody wrote a row that belongs to the visit which the decision is going to plan.
@@ -74,7 +77,7 @@ async def test_data_that_cannot_be_read(database_url: str, tmp_path: Path) -> No
         running_daemon(database_url, home(tmp_path, JOURNEY), SMTP_URL=sink.url) as daemon,
     ):
         async with rows.connection.transaction():
-            runs = [row["run_id"] for row in await rows.all(START)]
+            runs = [row["run_id"] for row in await rows.all(START, AT_ONCE_S)]
             event = (await rows.run(runs[3]))["event_id"]
             await rows.all(f"update chimeway.events set data = {UNREADABLE} where id = $1", event)
         held = await _held_alone(rows, 19)
@@ -117,7 +120,7 @@ async def test_a_profile_that_cannot_be_read(database_url: str, tmp_path: Path) 
 async def _all_failed_once(rows: Rows, sink: Sink) -> list[UUID]:
     """Bring twenty runs to where their e-mails are tried again; return them."""
     sink.refuse_all("451 4.3.0 later")
-    runs = [row["run_id"] for row in await rows.all(START)]
+    runs = [row["run_id"] for row in await rows.all(START, AT_ONCE_S)]
     failing = "select count(*) = 20 from chimeway.deliveries where failed_count > 0"
     await wait_for(lambda: rows.value(failing), "all have failed once")
     return runs

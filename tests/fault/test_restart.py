@@ -22,7 +22,7 @@ from kit.rows import rows_of
 from kit.smtp import smtp_sink
 from kit.waiting import wait_for
 
-GUIDE = workflow(in_app(), wait(duration="PT2S"), email())
+GUIDE = workflow(in_app(), wait(duration="PT1S"), email())
 START = """
 select chimeway.identify('default', id, jsonb_build_object('email', id || '@example.org')),
        chimeway.trigger('mention_escalation', recipient_id => id)

@@ -13,12 +13,13 @@ from pathlib import Path
 import psutil
 
 from chimeway.store.embedded import running
+from chimeway.testing.server import roomy
 
 
 @contextmanager
 def data_folder(*, made: bool = True) -> Iterator[Path]:
     """Give a folder that any account can come to; `made`: with a cluster in it that no server uses."""
-    root = Path(tempfile.mkdtemp(prefix="cwtest-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix="cwtest-", dir=roomy()))
     root.chmod(0o755)
     folder = root / "data"
     try:
@@ -35,7 +36,7 @@ def data_folder(*, made: bool = True) -> Iterator[Path]:
 @cache
 def _cluster() -> Path:
     """Return a folder in which a server has run and ended, one for each process that runs tests."""
-    root = Path(tempfile.mkdtemp(prefix=f"cwtest-{os.getpid()}-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix=f"cwtest-{os.getpid()}-", dir=roomy()))
     root.chmod(0o755)
     _made.append(root)
     with running(root / "data"):

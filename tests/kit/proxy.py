@@ -24,6 +24,7 @@ class _Trap:
     """Holds the first request with this word in its SQL, or the reply to it."""
 
     word: str
+    about: str
     side: Literal["request", "reply"]
     gate: Gate
 
@@ -54,17 +55,20 @@ class Proxy:
         self._gates: list[Gate] = []
         self._links: list[_Link] = []
 
-    def hold_request(self, word: str) -> Gate:
-        """Hold the next request whose SQL has this word, before the server sees it."""
-        return self._set("request", word)
+    def hold_request(self, word: str, about: str = "") -> Gate:
+        """Hold the next request whose SQL has this word, before the server sees it.
 
-    def hold_reply(self, word: str) -> Gate:
+        `about`: only one that bears this text, in its SQL or among its arguments.
+        """
+        return self._set("request", word, about)
+
+    def hold_reply(self, word: str, about: str = "") -> Gate:
         """Hold the next reply to such a request, after the server has committed."""
-        return self._set("reply", word)
+        return self._set("reply", word, about)
 
-    def _set(self, side: Literal["request", "reply"], word: str) -> Gate:
+    def _set(self, side: Literal["request", "reply"], word: str, about: str) -> Gate:
         gate = Gate()
-        self._traps.append(_Trap(word, side, gate))
+        self._traps.append(_Trap(word, about, side, gate))
         self._gates.append(gate)
         return gate
 
@@ -101,7 +105,7 @@ class Proxy:
     async def _requests(self, link: _Link) -> None:
         while True:
             kind, message = await _message(link.client[0])
-            trap = self._sprung(_sql(link, kind, message[5:]))
+            trap = self._sprung(_sql(link, kind, message[5:]), message)
             if trap is not None and trap.side == "reply":
                 link.reply_gate = trap.gate
             elif trap is not None and not await trap.gate.passes():
@@ -124,9 +128,9 @@ class Proxy:
             held = b""
             await link.client[1].drain()
 
-    def _sprung(self, sql: bytes) -> _Trap | None:
+    def _sprung(self, sql: bytes, message: bytes) -> _Trap | None:
         for trap in self._traps:
-            if trap.word.encode() in sql:
+            if trap.word.encode() in sql and trap.about.encode() in message:
                 self._traps.remove(trap)
                 return trap
         return None

@@ -84,7 +84,7 @@ def _started(stack: ExitStack) -> str:
     with warnings.catch_warnings():
         # Python warns of forks beside threads; what runs in the child is one system call.
         warnings.simplefilter("ignore", DeprecationWarning)
-        url = stack.enter_context(temporary_server(settings=_SETTINGS, under=_place())).url
+        url = stack.enter_context(temporary_server(settings=_SETTINGS, under=roomy())).url
     folder = parse_qs(urlsplit(url).query)["host"][0]
     cleaner = subprocess.Popen(
         ["/bin/sh", "-c", _CLEAN, folder],
@@ -100,7 +100,7 @@ def _dismiss(cleaner: subprocess.Popen[bytes]) -> None:
     cleaner.communicate()
 
 
-def _place() -> str:
+def roomy() -> str:
     """Return a folder in memory, where a database is cloned in a tenth of the time, else one on disk."""
     try:
         folder = os.statvfs(_MEMORY)
