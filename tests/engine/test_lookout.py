@@ -162,7 +162,7 @@ async def test_who_hears_nothing_asks_for_no_hints(database: Database) -> None:
 
 async def test_who_is_deaf_polls(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that answers and does not hear its own call is given up, and told."""
-    monkeypatch.setattr("chimeway.engine.listener.PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("chimeway.store.hints.PROBE_TIMEOUT_S", 0.2)
     monkeypatch.setattr("chimeway.engine.listener._AGAIN_S", 0.05)
     async with proxy_to(database.url) as proxy:
         gates = [proxy.hold_request("pg_notify") for _ in range(50)]

@@ -20,6 +20,13 @@ IN_INDEX = """select count(*) from chimeway.workflow_runs
 GOES_ON_WITHIN = timedelta(seconds=2)
 
 
+@pytest.fixture
+def looked_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """How soon parked runs go on is not asked about: what is due, or no longer paused, is found at once."""
+    monkeypatch.setattr("chimeway.engine.sweeper.IDLE_LOOK_S", 0.1)
+    monkeypatch.setattr("chimeway.engine.lookout.IDLE_LOOK_S", 0.1)
+
+
 async def _parked(on: Running, many: int) -> list[UUID]:
     """Have so many runs wait, pause their workflow, and start as many again; return them, all parked."""
     waiting = [await on.start(f"waiting_{number}") for number in range(many)]
@@ -52,6 +59,7 @@ async def test_what_fell_due_in_a_pause_goes_on_after_it(database_url: str) -> N
         assert len(push.messages) == len(runs)
 
 
+@pytest.mark.usefixtures("looked_often")
 async def test_a_parked_run_can_be_cancelled(database_url: str) -> None:
     """Cancel stops parked runs, at once and for good; those beside them go on."""
     push = Provider()
@@ -70,6 +78,7 @@ async def test_a_parked_run_can_be_cancelled(database_url: str) -> None:
             assert (await on.rows.reasons(run))[-1] == "cancelled_by_request"
 
 
+@pytest.mark.usefixtures("looked_often")
 async def test_a_signal_in_a_pause_wins_after_it(database_url: str) -> None:
     """What was said while a run was parked stops it when its workflow goes on, though its wait is over."""
     push = Provider()
@@ -134,6 +143,7 @@ async def test_after_a_short_stop_a_run_goes_on(
         await on.rows.until(run_id, "completed", deadline_s=GOES_ON_WITHIN.total_seconds())
 
 
+@pytest.mark.usefixtures("looked_often")
 async def test_a_held_run_of_a_paused_workflow_stays_held(database_url: str) -> None:
     """A parked run that is held does not go on with its workflow; resumed, it does, in the end."""
     async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:

@@ -184,7 +184,6 @@ INVARIANTS = (
     the_end_is_final,
     deciding_leaves_the_rows_alone,
     folding_the_transitions_gives_the_run,
-    evaluating_twice_is_evaluating_once,
     a_decision_on_rows_that_have_changed_is_refused,
     replay_gives_the_same_decision,
     what_is_written_bears_no_value_of_data_or_payload,
@@ -193,4 +192,5 @@ INVARIANTS = (
     a_signal_goes_before_outcome_and_time,
     no_run_stops_at_a_wait_and_plans_the_step_after_it,
     a_stopped_run_leaves_nothing_to_be_sent,
+    evaluating_twice_is_evaluating_once,  # the last one, since it wakes the run again
 )

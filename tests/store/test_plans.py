@@ -4,9 +4,11 @@ PostgreSQL's own auto_explain says how each statement was in fact executed, nest
 often enough that the plans which PL/pgSQL keeps (generic, from the sixth call on) are among them.
 """
 
+import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
@@ -18,8 +20,10 @@ from chimeway.clock import SystemClock
 from chimeway.store import deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
-from chimeway.store.pool import _FOR_NODE, Database, connect
+from chimeway.store.pool import _FOR_NODE, Database, connect, open_database
 from chimeway.store.turns import Turns
+from chimeway.testing.databases import lent
+from kit.copies import copy_of
 from store.door import Door, opened
 from store.plain_sql import plain
 
@@ -134,13 +138,25 @@ async def explained(url: str) -> AsyncIterator[tuple[Door, Plans]]:
         await connection.close()
 
 
+@pytest.fixture(scope="module")
+def filled() -> Iterator[Door]:
+    """A database with twenty thousand journeys, and two at the door; nobody is connected to it any more."""
+
+    async def fill(url: str) -> Door:
+        async with open_database(url) as database, plain(url) as connection:
+            world = await opened(database)
+            await connection.execute(FILL)
+            return world
+
+    with lent(test_clock=False) as url:
+        yield asyncio.run(fill(url))
+
+
 @pytest.fixture
-async def full(database: Database) -> Door:
-    """A database with twenty thousand journeys, and two at the door."""
-    world = await opened(database)
-    async with plain(database.url) as connection:
-        await connection.execute(FILL)
-    return world
+async def full(filled: Door) -> AsyncIterator[Door]:
+    """The same in a database of this test alone."""
+    async with copy_of(filled.database.url) as database:
+        yield replace(filled, database=database, runs=dict(filled.runs))
 
 
 Call: TypeAlias = Callable[[Door], Awaitable[Any]]

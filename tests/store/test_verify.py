@@ -5,6 +5,8 @@ the one invariant. Rows that are append-only are broken with their triggers asle
 """
 
 import asyncio
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -14,9 +16,11 @@ from chimeway import Chimeway
 from chimeway.progression.decision import Decision
 from chimeway.store import nodes
 from chimeway.store.ledger import commit_decisions, entry_for
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, open_database
 from chimeway.store.verify import verify
 from chimeway.store.verify_findings import CHECKS
+from chimeway.testing.databases import lent
+from kit.copies import copy_of
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
@@ -25,10 +29,23 @@ from kit.waiting import wait_for
 from store.verify_world import World, played
 
 
+@pytest.fixture(scope="module")
+def played_once() -> Iterator[World]:
+    """The journeys, played in a database to which nobody is connected any more."""
+
+    async def play(url: str) -> World:
+        async with open_database(url) as database:
+            return await played(database)
+
+    with lent(test_clock=True) as url:
+        yield asyncio.run(play(url))
+
+
 @pytest.fixture
-async def world(clock_database: Database) -> World:
-    """Return the journeys, played in a database of this test alone."""
-    return await played(clock_database)
+async def world(played_once: World) -> AsyncIterator[World]:
+    """Return the journeys, in a database of this test alone."""
+    async with copy_of(played_once.database.url) as database:
+        yield replace(played_once, database=database, runs=dict(played_once.runs))
 
 
 async def _broken(world: World) -> set[str]:
