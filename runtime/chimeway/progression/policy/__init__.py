@@ -6,10 +6,10 @@ force, of what is asked and of a moment; nothing here reads a clock or a row. It
 that says whose words decided and what was counted, so that somebody who asks in a year can be told from
 the trace alone.
 
-Who speaks. Recipient and tenant each have a document of one grammar. The tenant's lies below: a yes or
-no of the recipient replaces the tenant's of the same place, one word on a whole category or workflow
-replaces all that the tenant says of it, and quiet hours or caps replace the tenant's as a whole (`[]`
-says: none at all).
+Who speaks. Recipient and tenant each have a document of one grammar. The tenant's lies below: a yes or no
+of the recipient replaces the tenant's of the same place, a word on a whole category or workflow also what
+the tenant says against it of single channels there, and quiet hours or caps replace the tenant's as a whole
+(`[]` says: none at all).
 
 Who wins. Of all that is said of a message the most specific counts: (workflow, channel) before
 (category, channel) before single words on the workflow, the category or the channel, of which any no

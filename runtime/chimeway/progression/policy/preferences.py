@@ -89,9 +89,9 @@ def merged(tenant: Preferences, recipient: Preferences) -> Preferences:
 
     Args:
         tenant: the defaults below.
-        recipient: what replaces them. A yes or no replaces the one of the same place; one word on a
-            category or workflow replaces all that the tenant says of it, also for single channels; quiet
-            hours and caps replace the tenant's as a whole, an empty list too.
+        recipient: what replaces them. A yes or no replaces the one of the same place; a word on a category
+            or workflow also replaces what the tenant says against it of single channels there; quiet hours
+            and caps replace the tenant's as a whole, an empty list too.
 
     Returns:
         Both in one, each statement bearing whose it is.
@@ -111,9 +111,15 @@ def _topics(below: Mapping[str, Topic], above: Mapping[str, Topic]) -> dict[str,
 
 
 def _topic(below: Topic | None, above: Topic) -> Topic:
-    if below is None or above.word is not None:
+    if below is None:
         return above
-    return Topic(below.word, {**below.channels, **above.channels})
+    # What agrees with the recipient's word stays: else a yes of his could take a yes away.
+    kept = {
+        name: each
+        for name, each in below.channels.items()
+        if above.word is None or each.says == above.word.says
+    }
+    return Topic(above.word or below.word, {**kept, **above.channels})
 
 
 def _owned(document: Preferences, whose: Whose) -> Preferences:
