@@ -363,6 +363,7 @@ create table chimeway.recipients (
     data         jsonb       not null default '{}',
     created_at   timestamptz not null,
     updated_at   timestamptz not null,
+    unsubscribed jsonb       not null default '{}',  -- workflow → channel → what unsubscribing wrote, and what was there
     primary key (tenant_id, recipient_id, shard)
 );
 
@@ -1134,6 +1135,169 @@ begin
         data        = case when profile ? 'data' then r.data || excluded.data else r.data end,
         updated_at  = excluded.updated_at;
 end $$;
+
+-- ── unsubscribing: what a person says by a link, in his preferences ──
+-- Whose a link's delivery is: 'his', 'another' (he is forgotten: it bears a pseudonym now), 'gone' (it was pruned).
+-- Locked, so that nobody is forgotten and written anew at the same time.
+create function chimeway.link_of(p_tenant_id text, p_recipient_id text, p_delivery_id uuid) returns text
+language plpgsql as $$
+#variable_conflict use_column
+declare d record;
+begin
+    if p_delivery_id is null then return 'his'; end if;
+    select x.tenant_id, x.recipient_id into d from chimeway.deliveries x
+     where x.id = p_delivery_id and x.shard = chimeway.shard_of_id(p_delivery_id) for share;
+    if not found then return 'gone'; end if;
+    return case when d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id then 'his' else 'another' end;
+end $$;
+
+-- What unsubscribing says no to: the workflow, and the categories of its current definition and of the one that
+-- sent the delivery.
+create function chimeway.refusable(p_workflow text, p_delivery_id uuid) returns table (kind text, name text)
+language sql stable as $$
+    select 'workflows', p_workflow
+     union all
+    select 'categories', c.category from (
+        (select w.definition ->> 'category' as category from chimeway.workflow_definitions w
+          where w.key = p_workflow order by w.activated desc, w.version desc limit 1)
+         union
+        select w.definition ->> 'category' from chimeway.deliveries d
+          join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+         where d.id = p_delivery_id and d.shard = chimeway.shard_of_id(p_delivery_id) and w.key = p_workflow) c
+     where c.category <> ''
+$$;
+
+-- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel; and
+-- beside them what was there before, for resubscribe. Who says so already is left as he is. By a link: the id of the
+-- delivery that bore it, whose run hears of it (chimeway.delivery.unsubscribed). Returns false, and writes nothing,
+-- where that delivery is not his, or is gone and he is not known: nobody comes back by an old link.
+create function chimeway.unsubscribe(
+    tenant_id    text default 'default',
+    recipient_id text default null,
+    workflow     text default null,
+    channel      text default null,
+    delivery_id  uuid default null
+) returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    s_shard smallint;
+    now_    timestamptz := chimeway.clock();
+    link    text;
+    person  chimeway.recipients;
+    one     record;
+    word    jsonb;
+    wrote   jsonb := '[]';
+    before  jsonb;
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    perform chimeway.check_id('workflow', workflow);
+    perform chimeway.check_id('channel', channel);
+    s_shard := chimeway.shard_of(tenant_id, recipient_id);
+    link := chimeway.link_of(tenant_id, recipient_id, delivery_id);
+    if link = 'another' then return false; end if;
+    if delivery_id is null then perform chimeway.current_definition(workflow, null); end if;
+    if link = 'his' then
+        insert into chimeway.recipients (tenant_id, recipient_id, shard, created_at, updated_at)
+        values (unsubscribe.tenant_id, unsubscribe.recipient_id, s_shard, now_, now_)
+        on conflict (tenant_id, recipient_id, shard) do nothing;
+    end if;
+    select p.* into person from chimeway.recipients p
+     where p.tenant_id = unsubscribe.tenant_id and p.recipient_id = unsubscribe.recipient_id and p.shard = s_shard
+       for update;
+    if not found then return false; end if;
+
+    for one in select r.kind, r.name from chimeway.refusable(workflow, delivery_id) r loop
+        word := person.preferences -> one.kind -> one.name;
+        if word = 'false' or word -> channel = 'false' then continue; end if;
+        wrote := wrote || jsonb_build_array(jsonb_build_object('kind', one.kind, 'name', one.name,
+            'whole', coalesce(jsonb_typeof(word) <> 'object', true),
+            'was', case jsonb_typeof(word) when 'object' then word -> channel else word end));
+        person.preferences := chimeway.with_word(person.preferences, one.kind, one.name,
+            case jsonb_typeof(word) when 'object' then word else '{}' end || jsonb_build_object(channel, false));
+    end loop;
+    if wrote = '[]' then return true; end if;
+    -- What an earlier link had written and still holds stays to be undone.
+    before := person.unsubscribed -> workflow -> channel -> 'wrote';
+    select wrote || coalesce(jsonb_agg(b.value), '[]') into wrote
+      from jsonb_array_elements(coalesce(before, '[]')) b
+     where not exists (select from jsonb_array_elements(wrote) n
+                        where n.value ->> 'kind' = b.value ->> 'kind' and n.value ->> 'name' = b.value ->> 'name');
+    update chimeway.recipients p
+       set preferences = person.preferences, updated_at = now_,
+           unsubscribed = chimeway.with_word(jsonb_build_object('all', p.unsubscribed), 'all', workflow,
+               coalesce(p.unsubscribed -> workflow, '{}') || jsonb_build_object(channel, jsonb_build_object(
+                   'at', now_, 'delivery_id', delivery_id, 'wrote', wrote))) -> 'all'
+     where p.tenant_id = unsubscribe.tenant_id and p.recipient_id = unsubscribe.recipient_id and p.shard = s_shard;
+    if delivery_id is not null and link = 'his' then
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
+        select chimeway.new_id(d.shard), d.shard, d.tenant_id, d.recipient_id, 'chimeway.delivery.unsubscribed',
+               jsonb_build_object('delivery_id', d.id, 'workflow', workflow, 'channel', channel), d.run_id, now_
+          from chimeway.deliveries d where d.id = unsubscribe.delivery_id and d.shard = chimeway.shard_of_id(d.id);
+        perform chimeway.hint();
+    end if;
+    return true;
+end $$;
+
+-- Takes back what unsubscribe has written for this workflow and channel, as far as it still stands; what the
+-- recipient says otherwise stays. Returns as unsubscribe does.
+create function chimeway.resubscribe(
+    tenant_id    text default 'default',
+    recipient_id text default null,
+    workflow     text default null,
+    channel      text default null,
+    delivery_id  uuid default null
+) returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    s_shard smallint;
+    person  chimeway.recipients;
+    one     jsonb;
+    word    jsonb;
+    others  jsonb;
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    perform chimeway.check_id('workflow', workflow);
+    perform chimeway.check_id('channel', channel);
+    s_shard := chimeway.shard_of(tenant_id, recipient_id);
+    if chimeway.link_of(tenant_id, recipient_id, delivery_id) = 'another' then return false; end if;
+    select p.* into person from chimeway.recipients p
+     where p.tenant_id = resubscribe.tenant_id and p.recipient_id = resubscribe.recipient_id and p.shard = s_shard
+       for update;
+    if not found then return delivery_id is null; end if;
+    if person.unsubscribed -> workflow -> channel is null then return true; end if;
+
+    for one in select e.value from jsonb_array_elements(person.unsubscribed -> workflow -> channel -> 'wrote') e loop
+        word := person.preferences -> (one ->> 'kind') -> (one ->> 'name');
+        if jsonb_typeof(word) is distinct from 'object' or word -> channel is distinct from 'false' then continue; end if;
+        others := word - channel;
+        person.preferences := chimeway.with_word(person.preferences, one ->> 'kind', one ->> 'name', case
+            when (one ->> 'whole')::boolean and others = '{}' then nullif(one -> 'was', 'null')
+            when (one ->> 'whole')::boolean or one -> 'was' = 'null' then others
+            else others || jsonb_build_object(channel, one -> 'was') end);
+    end loop;
+    update chimeway.recipients p
+       set preferences = person.preferences, updated_at = chimeway.clock(),
+           unsubscribed = coalesce(chimeway.with_word(jsonb_build_object('all', p.unsubscribed), 'all', workflow,
+               nullif((p.unsubscribed -> workflow) - channel, '{}')) -> 'all', '{}')
+     where p.tenant_id = resubscribe.tenant_id and p.recipient_id = resubscribe.recipient_id and p.shard = s_shard;
+    return true;
+end $$;
+
+-- A document of preferences in which kind.name is this word, or is not there where the word is null; nor is a kind
+-- without words. What is no object, as older data may have it, makes way.
+create function chimeway.with_word(preferences jsonb, kind text, name text, word jsonb) returns jsonb
+language sql immutable as $$
+    select case when w.words = '{}' then preferences - kind
+                else preferences || jsonb_build_object(kind, w.words) end
+      from (select case when word is null then o.words - name else o.words || jsonb_build_object(name, word) end as words
+              from (select case jsonb_typeof(preferences -> kind) when 'object' then preferences -> kind
+                           else '{}' end as words) o) w
+$$;
 
 -- ── in-app items: what front ends ask and say ──
 -- What a filter means, as conditions of inbox_items i whose values are $3 ->> 'key': the text of a query needs
@@ -2913,8 +3077,8 @@ end $$;
 --   deployer  registers definitions and fixes versions
 --   daemon    what `serve` needs: decides, sends, records
 --   reader    reads everything, personal data too: explain, waiting, verify
---   operator  what a reader may, and hold, resume, pause, cancel, retry, record feedback, forget
---   inbox     shows recipients their in-app items, and marks them
+--   operator  what a reader may, and hold, resume, pause, cancel, retry, record feedback, forget, unsubscribe
+--   inbox     shows recipients their in-app items, and marks them; unsubscribes them
 
 create function chimeway.grant_roles() returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
@@ -2945,10 +3109,11 @@ begin
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
                                                   retry_delivery,record_feedback,
-                                                  forget_recipient,export_recipient}'),
+                                                  forget_recipient,export_recipient,unsubscribe,resubscribe}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
-                                                  watch_inboxes,unwatch_inboxes}'),
+                                                  watch_inboxes,unwatch_inboxes,
+                                                  unsubscribe,resubscribe}'),
             ('daemon',   'execute', 'all functions', '{}'),
             ('daemon',   'usage', 'sequence', '{arrival}'),
             ('daemon',   'select', 'all tables', '{}'),

@@ -234,6 +234,19 @@ FEEDBACK_YOUNG_S: Final = 600
 """How long an event of a delivery that nobody knows is sent away to come again: a send takes a minute at
 most, its recording as long as somebody has its run locked."""
 
+MAX_UNSUBSCRIBE_TOKEN_CHARS: Final = 640
+"""A token in a link to unsubscribe by: with the node's public URL it must fit a mail's header, whose line has
+at most 998 characters (RFC 5322). Ids of 36 characters make one of about 250."""
+
+MAX_PUBLIC_URL_CHARS: Final = 200
+"""What stands before the paths of the node's web door."""
+
+MAX_UNSUBSCRIBE_KEYS: Final = 10
+"""Keys believed at once: each costs an HMAC for each request, whoever sends it."""
+
+MAX_UNSUBSCRIBE_BYTES: Final = 16_384
+"""A request to unsubscribe: RFC 8058's has 26 bytes, and whatever else a form may hold is not read."""
+
 HTTP_AT_ONCE: Final = 128
 """HTTP connections and requests at once: providers wait and come again, the node's work goes on."""
 

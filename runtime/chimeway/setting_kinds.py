@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from chimeway import database_url
 from chimeway.errors import InvalidInput
-from chimeway.limits import MAX_IDENTIFIER_CHARS
+from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_PUBLIC_URL_CHARS, MAX_UNSUBSCRIBE_KEYS
 
 _DURATION: Final = re.compile(
     r"P(?!$)(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?"
@@ -23,8 +23,10 @@ _DURATION: Final = re.compile(
 BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
 UNSUBSCRIBE_PLACEHOLDERS: Final = ("delivery_id", "tenant_id", "recipient_id", "workflow")
 _PLACEHOLDERS_TOLD: Final = " ".join(f"{{{name}}}" for name in UNSUBSCRIBE_PLACEHOLDERS)
+_KEY: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,512}", re.ASCII)
 _LONGEST: Final = timedelta(days=36_525)
 _LONGEST_INTEGER: Final = 100
+_IN_A_HEADER: Final = re.compile(r"[!-;=?-z|~]+")
 
 
 def _duration(value: object) -> timedelta:
@@ -112,6 +114,46 @@ def _unsubscribe_url(value: str) -> str:
     return value
 
 
+def _public_url(value: str) -> str:
+    """Accept where the node's web door is reached from outside; return it without a slash at its end."""
+    right = "a URL like https://example.org or https://example.org/chimeway, without a question mark"
+    try:
+        found = urlsplit(value)
+        port = found.port
+    except ValueError:
+        raise ValueError(right) from None
+    if found.scheme not in {"https", "http"} or not found.hostname or port == 0 or "@" in found.netloc:
+        raise ValueError(right)
+    if not _IN_A_HEADER.fullmatch(value) or "?" in value or "#" in value:
+        raise ValueError(f"{right}, percent-encoded")
+    if len(value) > MAX_PUBLIC_URL_CHARS:
+        raise ValueError(f"{right}, of at most {MAX_PUBLIC_URL_CHARS} characters")
+    return value.rstrip("/")
+
+
+def _keys_in_one(value: object) -> object:
+    """Take a list of keys, as `chimeway.toml` may have it, for the text that it would be elsewhere."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return " ".join(value)
+    return value
+
+
+def _unsubscribe_keys(value: SecretStr) -> SecretStr:
+    """Accept keys that cannot be guessed, and not too many."""
+    found = keys_in(value)
+    if not 0 < len(found) <= MAX_UNSUBSCRIBE_KEYS or not all(_KEY.fullmatch(each) for each in found):
+        raise ValueError(
+            f"1 to {MAX_UNSUBSCRIBE_KEYS} keys with blanks or commas between them, each of 32 to 512 "
+            "characters of base64: openssl rand -base64 32 makes one"
+        )
+    return value
+
+
+def keys_in(value: SecretStr) -> list[str]:
+    """Return the keys in a text, in their order."""
+    return value.get_secret_value().replace(",", " ").split()
+
+
 def read_json(value: object, like: str) -> object:
     """Read JSON where a text is given; a name given twice is a mistake, and so is what JSON does not know.
 
@@ -156,4 +198,6 @@ Bind = Annotated[str, AfterValidator(_bind)]
 Sender = Annotated[str, AfterValidator(_sender)]
 NodeName = Annotated[str, AfterValidator(_name)]
 UnsubscribeUrl = Annotated[str, AfterValidator(_unsubscribe_url)]
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+UnsubscribeKeys = Annotated[SecretStr, BeforeValidator(_keys_in_one), AfterValidator(_unsubscribe_keys)]
 Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

@@ -38,10 +38,13 @@ from chimeway.setting_kinds import (
     DatabaseUrl,
     Duration,
     NodeName,
+    PublicUrl,
     Sender,
     SmtpUrl,
     Table,
+    UnsubscribeKeys,
     UnsubscribeUrl,
+    keys_in,
 )
 from chimeway.setting_tables import Place, Setting
 from chimeway.setting_words import bare, content, near, quoted, right, unshown
@@ -92,6 +95,8 @@ class Settings(BaseSettings):
     smtp_url: SmtpUrl | None = None
     email_from: Sender | None = None
     unsubscribe_url: UnsubscribeUrl | None = None
+    unsubscribe_keys: UnsubscribeKeys | None = None
+    public_url: PublicUrl | None = None
     http_bind: Bind = "127.0.0.1:8420"
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -153,6 +158,11 @@ class Settings(BaseSettings):
         """Return host and port to serve HTTP on, or None when it is off."""
         found = BIND.fullmatch(self.http_bind)
         return (found["six"] or found["host"], int(found["port"])) if found else None
+
+    def signing_keys(self) -> tuple[bytes, ...]:
+        """Return the keys of links to unsubscribe by; the first signs, all are believed."""
+        given = self.unsubscribe_keys
+        return () if given is None else tuple(each.encode("ascii") for each in keys_in(given))
 
     def table(self, name: str) -> tuple[Table, Place]:
         """Return a setting that is a table as it was given, and how faults in it name their place."""
@@ -261,7 +271,7 @@ def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSett
         if fault["type"] == "extra_forbidden":
             sentences.append(f"{bare(name)} is not a setting{near(name, Settings.model_fields)}")
             continue
-        secret = name.endswith("_url") or name in _TABLES
+        secret = name.endswith(("_url", "_keys")) or name in _TABLES
         value = unshown(one.value) if secret else quoted(one.value)
         sentences.append(f"{PREFIX}{name.upper()} is {value} ({one.origin}); right would be {right(fault)}")
     variables = [f"{PREFIX}{str(fault['loc'][0]).upper()}" for fault in error.errors()]
@@ -291,5 +301,6 @@ def _shown(value: Any, dumped: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(bare(name) for name in value)
     if isinstance(value, SecretStr):
-        return _URL_PASSWORD.sub(r"\1\2***", value.get_secret_value())
+        secret = value.get_secret_value()
+        return _URL_PASSWORD.sub(r"\1\2***", secret) if "://" in secret else "***"
     return "" if dumped is None else str(dumped)

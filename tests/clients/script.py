@@ -149,6 +149,8 @@ def _good(t: Transcript) -> None:
            "provider_reference": ["r", "s"]}])  # fmt: skip
     t.step("record_feedback_many", source="s", events=[], tenant="org")
     t.step("record_feedback", delivery_id=str(UUID(int=7)), kind="delivered", source="s", event_id="1")
+    for verb in ("unsubscribe", "unsubscribe", "resubscribe", "resubscribe"):
+        t.step(verb, recipient="ada", workflow="mention", channel="email")
     t.step("cancel", run_id=first.run_ids[0], note="regretted ü")
     t.step("cancel", run_id=first.run_ids[0])
     t.step("cancel", cancellation_key="many")
@@ -219,6 +221,15 @@ def _bad(t: Transcript) -> None:
     t.step("identify", recipient="a", timezone="Mars/Olympus")
     t.step("identify", recipient="a", data={"x": {1}})
     _bad_feedback(t)
+    for named in (
+        {"workflow": "nobody"},
+        {"channel": ""},
+        {"recipient": NUL},
+        {"workflow": 7},
+        {"channel": LONG},
+    ):
+        t.step("unsubscribe", **({"recipient": "a", "workflow": "mention", "channel": "email"} | named))
+        t.step("resubscribe", **({"recipient": "a", "workflow": "mention", "channel": "email"} | named))
     t.step("cancel")
     t.step("cancel", run_id=nobody, cancellation_key="k")
     t.step("cancel", run_id="not-a-uuid")

@@ -1,4 +1,4 @@
-"""The door for feedback as it is: a real server on loopback, and how a provider speaks to it."""
+"""The web doors as they are: a real server on loopback, how a provider speaks to it, and who unsubscribes."""
 
 import asyncio
 import json
@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import httpx2
+from starlette.types import ASGIApp
 
 from chimeway.clock import SystemClock
 from chimeway.feedback.signed import sign
@@ -17,6 +18,7 @@ from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.fetching import Fetch
 from chimeway.web.server import HttpServer, application, bound
 from chimeway.web.sources import read_sources
+from chimeway.web.unsubscribing import UnsubscribeDoor
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 SOURCES: Final[Mapping[str, Any]] = {
@@ -57,13 +59,29 @@ async def door(
 ) -> AsyncIterator[Provider]:
     """Serve while the block lasts."""
     read = read_sources(sources, Place("feedback", "a test"))
+    async with _served(application(FeedbackDoor(database, SystemClock(), read, fetch))) as (client, server):
+        yield Provider(client, server)
+
+
+@asynccontextmanager
+async def unsubscribe_door(
+    database: Database, *keys: bytes, below: str = ""
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Answer links while the block lasts."""
+    app = application(unsubscribing=UnsubscribeDoor(database, keys), below=below)
+    async with _served(app) as (client, _):
+        yield client
+
+
+@asynccontextmanager
+async def _served(app: ASGIApp) -> AsyncIterator[tuple[httpx2.AsyncClient, HttpServer]]:
     listening = bound("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = HttpServer(application(FeedbackDoor(database, SystemClock(), read, fetch)), listening)
+    server = HttpServer(app, listening)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve())
         try:
             async with httpx2.AsyncClient(base_url=address, timeout=20) as client:
-                yield Provider(client, server)
+                yield client, server
         finally:
             server.close()

@@ -251,6 +251,36 @@ def test_unknown_override_is_refused() -> None:
         Settings(leese_ttl="PT3S")
 
 
+def test_keys_of_links_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several, the first first, from text or a list; none is shown, neither when all is well nor when not."""
+    first, second = "a" * 32, "B" * 43 + "="
+    for given in (f"{first} {second}", f"{first},\n{second}\n", [first, second]):
+        settings = Settings(unsubscribe_keys=given)
+        assert settings.signing_keys() == (first.encode(), second.encode())
+        shown = {row.name: row.value for row in settings.describe()}
+        assert shown["CHIMEWAY_UNSUBSCRIBE_KEYS"] == "***"
+    assert Settings().signing_keys() == ()
+    monkeypatch.setenv("CHIMEWAY_UNSUBSCRIBE_KEYS", f"{first} short")
+    for wrong in (None, ",", f"{first} {'ä' * 32}", " ".join([first] * 11), [first, 7]):
+        with pytest.raises(InvalidSettings, match=r"UNSUBSCRIBE_KEYS is .* right would be") as caught:
+            Settings(unsubscribe_keys=wrong)
+        assert first not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "example.org", "ftp://example.org", "https://", "https://h:0", "https://h:x", "https://u@h", "https://h/?x",
+        "https://h/#x", "https://h/ä", "https://h/{token}", "https://h/<", "https://h/" + "x" * 200,
+    ],
+)  # fmt: skip
+def test_a_public_url_that_cannot_begin_a_link_is_refused(text: str) -> None:
+    """It stands in a mail's header, and paths are put behind it."""
+    assert Settings(public_url="https://h:8443/chimeway/").public_url == "https://h:8443/chimeway"
+    with pytest.raises(InvalidSettings, match=r"CHIMEWAY_PUBLIC_URL is .* right would be a URL like"):
+        Settings(public_url=text)
+
+
 @pytest.mark.parametrize(
     "text",
     [

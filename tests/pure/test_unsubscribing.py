@@ -3,8 +3,9 @@
 from dataclasses import replace
 from uuid import UUID
 
-from chimeway.delivery.unsubscribing import unsubscribe_url
+from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing, unsubscribe_url
 from chimeway.store.deliveries import Sendable
+from chimeway.unsubscribe_tokens import Subscription, read
 from chimeway.workflow.parse import parse
 
 FORM = "https://h/out/{delivery_id}?t={tenant_id}&r={recipient_id}&w={workflow}"
@@ -49,3 +50,32 @@ def test_there_is_none_where_nothing_is_set_or_nobody_may_leave() -> None:
     assert unsubscribe_url(None, DELIVERY, DEFINITION) is None
     assert unsubscribe_url(FORM, DELIVERY, replace(DEFINITION, critical=True)) is None
     assert unsubscribe_url(FORM, DELIVERY, None) is None
+
+
+def test_machines_get_the_signed_link_and_people_the_page() -> None:
+    """Where both are set up; where one is, both get that; and of what is critical nobody gets any."""
+    key = b"k" * 32
+    page, link = Unsubscribing(FORM), Unsubscribing(None, "https://h/chimeway", [key, b"o" * 32])
+    both = Unsubscribing(FORM, "https://h/chimeway", [key])
+    signed = link.link(DELIVERY, DEFINITION)
+    assert signed is not None
+    token = signed.removeprefix("https://h/chimeway/v1/unsubscribe/")
+    assert read(token, [key]) == Subscription("org 456", "\u00e4&b/c", "mention", "email", ID)
+    assert signed == link.page(DELIVERY, DEFINITION) == both.link(DELIVERY, DEFINITION)
+    shown = unsubscribe_url(FORM, DELIVERY, DEFINITION)
+    assert shown == page.page(DELIVERY, DEFINITION) == page.link(DELIVERY, DEFINITION)
+    assert shown == both.page(DELIVERY, DEFINITION)
+    critical = replace(DEFINITION, critical=True)
+    for one in (
+        page,
+        link,
+        both,
+        NOWHERE,
+        Unsubscribing(None, None, [key]),
+        Unsubscribing(None, "https://h"),
+    ):
+        assert one.link(DELIVERY, critical) is one.page(DELIVERY, critical) is None
+    assert NOWHERE.link(DELIVERY, DEFINITION) is None
+    long = replace(DELIVERY, recipient_id="\u00e4" * 255, tenant_id="\u00e4" * 255)
+    assert link.link(long, DEFINITION) is None
+    assert (both.link(long, DEFINITION) or "").startswith("https://h/out/")

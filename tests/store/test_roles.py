@@ -17,6 +17,7 @@ from store.plain_sql import plain, put_into_inbox, refused, register, trigger
 
 PRODUCERS = {"trigger", "trigger_many", "signal", "identify", "cancel"}
 LISTS = {"list_inbox", "inbox_states"}
+UNSUBSCRIBING = {"unsubscribe", "resubscribe"}
 READ = {"clock", "shard_of", "shard_of_id", "is_instant", "is_stuck", "wake_again"}
 MAY_CALL: Mapping[str, set[str]] = {
     "producer": PRODUCERS,
@@ -25,8 +26,11 @@ MAY_CALL: Mapping[str, set[str]] = {
     "operator": READ
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
-    | {"forget_recipient", "export_recipient"},
-    "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"} | LISTS,
+    | {"forget_recipient", "export_recipient"}
+    | UNSUBSCRIBING,
+    "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"}
+    | LISTS
+    | UNSUBSCRIBING,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
 DEFINERS = set().union(*MAY_CALL.values()) - READ

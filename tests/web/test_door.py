@@ -15,7 +15,7 @@ from chimeway.errors import InvalidSettings
 from chimeway.setting_tables import Place
 from chimeway.store.deliveries import Outcome, record_results
 from chimeway.store.pool import Database
-from chimeway.web import feedback as door_module
+from chimeway.web import bodies as door_module
 from chimeway.web import server as server_module
 from chimeway.web.server import bound
 from chimeway.web.sources import read_sources
@@ -247,7 +247,7 @@ async def test_connections_end_somewhere(database: Database, monkeypatch: pytest
 
 async def test_a_slow_body_is_cut_off(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body that does not come is no reason to keep a place."""
-    monkeypatch.setattr(door_module, "_BODY_S", 0.1)
+    monkeypatch.setattr(door_module, "BODY_S", 0.1)
     async with door(database) as provider:
         reader, writer = await asyncio.open_connection("127.0.0.1", provider.client.base_url.port)
         writer.write(b"POST /v1/feedback/own HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")

@@ -1,9 +1,14 @@
-"""The node's HTTP, if somebody may tell it something: nodes to whom nobody speaks open no port."""
+"""The node's HTTP, if somebody may tell it something: nodes to whom nobody speaks open no port.
+
+Those who speak are providers (feedback) and who follows a link to unsubscribe.
+"""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit
 
 from chimeway.clock import Clock
+from chimeway.delivery.unsubscribing import Unsubscribing
 from chimeway.extras import imported
 from chimeway.log import Events
 from chimeway.setting_tables import Setting
@@ -15,7 +20,8 @@ if TYPE_CHECKING:
     from chimeway.web.server import HttpServer
 
 _log = Events()
-_NEEDS_SCHEMA = 3
+_NEEDS_SCHEMA: Final = 3
+_UNSUBSCRIBING_NEEDS: Final = 4
 
 
 def heard(settings: Settings) -> Mapping[str, Source]:
@@ -33,6 +39,27 @@ def described(settings: Settings) -> Iterator[Setting]:
         yield from source.describe()
 
 
+def unsubscribing(settings: Settings, schema_version: int) -> Unsubscribing:
+    """Return where recipients unsubscribe.
+
+    Without the schema for it there are no signed links: nobody could answer them.
+    """
+    keys = settings.signing_keys() if schema_version >= _UNSUBSCRIBING_NEEDS else ()
+    return Unsubscribing(settings.unsubscribe_url, settings.public_url, keys)
+
+
+def doubts(settings: Settings) -> Iterator[str]:
+    """Yield what is doubtful in how unsubscribing is set up; nothing of it is refused."""
+    if settings.unsubscribe_keys is None:
+        return
+    if settings.public_url is None:
+        yield "CHIMEWAY_UNSUBSCRIBE_KEYS without CHIMEWAY_PUBLIC_URL: old links are answered, none is made"
+    elif not settings.public_url.startswith("https:"):
+        yield "CHIMEWAY_PUBLIC_URL is not https: no mailbox unsubscribes with one click"
+    if settings.http_address() is None:
+        yield "CHIMEWAY_HTTP_BIND is empty: this node answers no link to unsubscribe by"
+
+
 def http_server(
     settings: Settings, database: Database, clock: Clock, schema_version: int
 ) -> "HttpServer | None":
@@ -42,21 +69,30 @@ def http_server(
         InvalidSettings: a source has a fault, or the port is not free.
         MissingExtra: the packages of `web` are not installed.
     """
-    sources = heard(settings)
+    sources, keys = heard(settings), settings.signing_keys()
     address = settings.http_address()
-    if not sources:
+    if not sources and not keys:
         return None
     if address is None:
-        _log.warning(
-            "settings.warning", text="feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard"
-        )
+        if sources:
+            _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
         return None
-    if schema_version < _NEEDS_SCHEMA:
-        _log.warning(
-            "settings.warning", text="feedback is put off until the schema is brought up: chimeway db migrate"
-        )
+    if sources and schema_version < _NEEDS_SCHEMA:
+        _warn("feedback is put off until the schema is brought up: chimeway db migrate")
+    if keys and schema_version < _UNSUBSCRIBING_NEEDS:
+        _warn("links to unsubscribe by wait until the schema is brought up: chimeway db migrate")
     with imported("web"):
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.server import HttpServer, application, bound  # noqa: PLC0415
+        from chimeway.web.unsubscribing import UnsubscribeDoor  # noqa: PLC0415
 
-        return HttpServer(application(FeedbackDoor(database, clock, sources)), bound(*address))
+        app = application(
+            FeedbackDoor(database, clock, sources) if sources else None,
+            UnsubscribeDoor(database, keys) if keys else None,
+            below=unquote(urlsplit(settings.public_url or "").path),
+        )
+        return HttpServer(app, bound(*address))
+
+
+def _warn(text: str) -> None:
+    _log.warning("settings.warning", text=text)

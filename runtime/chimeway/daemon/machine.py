@@ -22,6 +22,7 @@ from chimeway.delivery.pacing import ChannelLimits
 from chimeway.delivery.results import Results
 from chimeway.delivery.route import Route
 from chimeway.delivery.sending import Parts, Sender
+from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
 from chimeway.engine.actor import Actor
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
@@ -75,7 +76,7 @@ class Node:
     max_lateness_s: float
     schema_version: int
     """As it was at the start: a program works on the version before its own, too."""
-    unsubscribe_url: str | None = None
+    unsubscribing: Unsubscribing = NOWHERE
 
 
 class Machine:
@@ -94,7 +95,7 @@ class Machine:
         sender = Sender(
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
-                self._results, tenure.trusted, self._roster.nudge, node.unsubscribe_url,
+                self._results, tenure.trusted, self._roster.nudge, node.unsubscribing,
             )
         )  # fmt: skip
         wires = Wires(

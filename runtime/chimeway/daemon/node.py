@@ -19,7 +19,7 @@ from chimeway.clock import SystemClock
 from chimeway.daemon.channels import configured, routes
 from chimeway.daemon.checking import check_templates
 from chimeway.daemon.collecting import collecting
-from chimeway.daemon.door import heard, http_server
+from chimeway.daemon.door import doubts, heard, http_server, unsubscribing
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
@@ -110,7 +110,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     direct = settings.direct_database_url
     node_id, package = uuid4(), version("chimeway")
     _log.info("daemon.starting", version=package, node=settings.node_name, node_id=str(node_id))
-    for text in settings.warnings():
+    for text in [*settings.warnings(), *doubts(settings)]:
         _log.warning("settings.warning", text=text)
     found = configured(settings)
     heard(settings)
@@ -140,7 +140,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
             schema_version=there,
-            unsubscribe_url=settings.unsubscribe_url,
+            unsubscribing=unsubscribing(settings, there),
         )
         await _enrol(node)
         stack.push_async_callback(_leave, node)

@@ -16,7 +16,7 @@ from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
 from chimeway.delivery.results import Results, ended_unsent, said
 from chimeway.delivery.route import Provider, Route, tried
-from chimeway.delivery.unsubscribing import unsubscribe_url
+from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
 from chimeway.limits import CLOCK_AHEAD_MS
 from chimeway.log import Events
 from chimeway.progression.decide import decide
@@ -74,8 +74,7 @@ class Parts:
     results: Results
     trusted: Callable[[], bool]
     nudge: Callable[[UUID, str], None]
-    unsubscribe_url: str | None = None
-    """With placeholders, as the settings have it."""
+    unsubscribing: Unsubscribing = NOWHERE
 
 
 class Sender:
@@ -182,7 +181,7 @@ class Sender:
         """Begin an attempt. Its place at the provider's gate is taken; it is given back if none begins."""
         begun = None
         try:
-            made = _message_of(sending, address, message, self._with.unsubscribe_url)
+            made = _message_of(sending, address, message, self._with.unsubscribing)
             begun = await self._with.begin(_beginning(sending, provider, address, message))
         finally:
             if begun is None or begun.answer != "begun":
@@ -271,7 +270,11 @@ class Sender:
         step = snapshot.definition.step(delivery.step_id) if snapshot else None
         if step is None:
             return RenderFault(f"the definition has no step {delivery.step_id}")
-        context = context_of(sending.run, step)
+        context = context_of(
+            sending.run,
+            step,
+            self._with.unsubscribing.page(delivery, snapshot.definition if snapshot else None),
+        )
         made = self._with.renderers.render(delivery.render_key, delivery.channel, context)
         if isinstance(made, RenderFault):
             return made
@@ -311,7 +314,7 @@ def _beginning(
 
 
 def _message_of(
-    sending: Sending, address: str | None, message: Mapping[str, Any], unsubscribing: str | None
+    sending: Sending, address: str | None, message: Mapping[str, Any], unsubscribing: Unsubscribing
 ) -> Message:
     delivery, snapshot = sending.delivery, sending.run.snapshot
     definition = snapshot.definition if snapshot else None
@@ -329,5 +332,5 @@ def _message_of(
         workflow=definition.key if definition else "",
         step=delivery.step_id,
         render_key=delivery.render_key,
-        unsubscribe_url=unsubscribe_url(unsubscribing, delivery, definition),
+        unsubscribe_url=unsubscribing.link(delivery, definition),
     )

@@ -1,13 +1,59 @@
-"""Where the recipient of a message says that they want no more of these."""
+"""Where the recipient of a message says that they want no more of these.
 
+Two places may be set up. A page of the application, whose URL has placeholders; and this node's own web door,
+by signed links that unsubscribe with one click. Where both are, what machines use (the headers of a mail, the
+payload of a webhook) is the signed link, and what people see (`unsubscribe_url` in a template) is the page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 from urllib.parse import quote
 
 from chimeway.store.deliveries import Sendable
+from chimeway.unsubscribe_tokens import PATH, Subscription, signed
 from chimeway.workflow.definition import Definition
 
 
+@dataclass(frozen=True, slots=True)
+class Unsubscribing:
+    """All that is set up."""
+
+    form: str | None = None
+    """The URL of the application's page, with placeholders."""
+    public_url: str | None = None
+    """Where this node's web door is reached from outside."""
+    keys: Sequence[bytes] = ()
+    """The first signs."""
+
+    def link(self, delivery: Sendable, definition: Definition | None) -> str | None:
+        """Return the URL for machines: the signed link, else the application's page, else None.
+
+        Args:
+            delivery: what is sent.
+            definition: its workflow; nobody unsubscribes from what is critical.
+        """
+        return self._signed(delivery, definition) or unsubscribe_url(self.form, delivery, definition)
+
+    def page(self, delivery: Sendable, definition: Definition | None) -> str | None:
+        """Return the URL for people: the application's page, else the signed link, else None."""
+        return unsubscribe_url(self.form, delivery, definition) or self._signed(delivery, definition)
+
+    def _signed(self, delivery: Sendable, definition: Definition | None) -> str | None:
+        if self.public_url is None or not self.keys or definition is None or definition.critical:
+            return None
+        what = Subscription(
+            delivery.tenant_id, delivery.recipient_id, definition.key, delivery.channel, delivery.id
+        )
+        token = signed(what, self.keys)
+        return None if token is None else f"{self.public_url}{PATH}{token}"
+
+
+NOWHERE: Final = Unsubscribing()
+
+
 def unsubscribe_url(form: str | None, delivery: Sendable, definition: Definition | None) -> str | None:
-    """Return the URL for one message, its placeholders filled in and percent-encoded.
+    """Return the URL of the application's page for one message, its placeholders percent-encoded.
 
     Args:
         form: as the settings have it; None: nothing is set up.

@@ -78,12 +78,20 @@ class RenderContext:
     tenant: str
     run: RenderRun
     step: RenderStep
+    unsubscribe_url: str | None = None
+    """Where the recipient says that they want no more of these; None where there is no such place."""
 
     def names(self) -> dict[str, Any]:
-        """Return the names in a template: the data's keys, and four of ours, which win."""
+        """Return the names in a template: the data's keys, and ours, which win.
+
+        `unsubscribe_url` is always there, and null where there is none; data of that name then stays.
+        """
         recipient, run = self.recipient, self.run
+        unsubscribe = {"unsubscribe_url": self.unsubscribe_url}
         return {
+            **unsubscribe,
             **self.data,
+            **(unsubscribe if self.unsubscribe_url is not None else {}),
             "recipient": {
                 "id": recipient.id,
                 "locale": recipient.locale,

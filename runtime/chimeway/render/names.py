@@ -16,6 +16,7 @@ _OURS: Final[Mapping[str, Any]] = {
     "tenant": "",
     "run": {"id": "", "workflow": "", "version": 0},
     "step": {"id": ""},
+    "unsubscribe_url": "",
 }
 """What every template has, whatever the data, in the form of an example."""
 _VERY_NEAR: Final = 0.85

@@ -59,6 +59,14 @@ _IDENTIFY: Final = """
 select chimeway.identify($1::text, $2::text, $3::text::jsonb)::text
 """
 
+_UNSUBSCRIBE: Final = """
+select chimeway.unsubscribe($1::text, $2::text, $3::text, $4::text, $5::text::uuid) as known
+"""
+
+_RESUBSCRIBE: Final = """
+select chimeway.resubscribe($1::text, $2::text, $3::text, $4::text, $5::text::uuid) as known
+"""
+
 _CANCEL: Final = """
 select c.stopped_run_id, c.outcome, c.state, c.step, c.cancelled, c.on_their_way
   from chimeway.cancel($1::text::uuid, $2::text, $3::text, $4::text) c
@@ -161,6 +169,20 @@ def signal_each(tenant: str, facts: Sequence[Fact]) -> Statement:
 def identify(tenant: str, recipient: str, profile: Mapping[str, Any]) -> Statement:
     """Return the writing of a profile."""
     return statement(_IDENTIFY, tenant, recipient, json_text(profile))
+
+
+def unsubscribe(
+    tenant: str, recipient: str, workflow: str, channel: str, delivery_id: UUID | None
+) -> Statement:
+    """Return the writing of a preference: no more of this; a link's with the delivery that bore it."""
+    return statement(_UNSUBSCRIBE, tenant, recipient, workflow, channel, delivery_id)
+
+
+def resubscribe(
+    tenant: str, recipient: str, workflow: str, channel: str, delivery_id: UUID | None
+) -> Statement:
+    """Return the taking back of what `unsubscribe` wrote."""
+    return statement(_RESUBSCRIBE, tenant, recipient, workflow, channel, delivery_id)
 
 
 def cancel(tenant: str, *, run_id: UUID | None, cancellation_key: str | None, note: str | None) -> Statement:

@@ -1,1 +1,1 @@
-"""HTTP in the daemon: for now the door for what providers tell later, and whether we live."""
+"""HTTP in the daemon: the door for what providers tell later, for who wants no more, and whether we live."""

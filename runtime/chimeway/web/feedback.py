@@ -32,12 +32,12 @@ from chimeway.store import callers
 from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.web.amazon import Certificates, read_amazon
+from chimeway.web.bodies import BODY_S, body_of
 from chimeway.web.fetching import Fetch, Unfetched, fetching
 from chimeway.web.problems import problem
 from chimeway.web.sources import Source
 
 _log = Events()
-_BODY_S: Final = 10.0
 _RECORDING: Final = 4
 """Requests whose events are written at once: of the node's connections most stay its engine's."""
 _BUSY_TRIES: Final = 5
@@ -131,19 +131,10 @@ class FeedbackDoor:
 
 async def _body(request: Request) -> bytes | Response:
     """Return the whole body, or the answer to one that is too long or too slow."""
-    too_long = problem(413, "too_large", f"at most {MAX_FEEDBACK_BYTES} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and len(declared) < 20 and int(declared) > MAX_FEEDBACK_BYTES:
-        return too_long
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for part in request.stream():
-                size += len(part)
-                if size > MAX_FEEDBACK_BYTES:
-                    return too_long
-                parts.append(part)
-    except TimeoutError:
-        return problem(408, "too_slow", f"the body did not come within {_BODY_S:g} seconds")
-    return b"".join(parts)
+    match await body_of(request, MAX_FEEDBACK_BYTES):
+        case 413:
+            return problem(413, "too_large", f"at most {MAX_FEEDBACK_BYTES} bytes")
+        case 408:
+            return problem(408, "too_slow", f"the body did not come within {BODY_S:g} seconds")
+        case body:
+            return body

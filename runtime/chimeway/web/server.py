@@ -23,8 +23,10 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from chimeway.errors import InvalidSettings
 from chimeway.limits import HTTP_AT_ONCE
 from chimeway.log import Events
+from chimeway.unsubscribe_tokens import PATH
 from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.problems import of_the_frame
+from chimeway.web.unsubscribing import UnsubscribeDoor
 
 _log = Events()
 _HEAD_S: Final = 10.0
@@ -35,15 +37,28 @@ _MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE
 """More are closed unanswered: each is a file, of which a process has a thousand for its database, too."""
 
 
-def application(feedback: FeedbackDoor) -> ASGIApp:
-    """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says."""
-    app = Starlette(
-        routes=[
-            Route("/healthz", _alive, methods=["GET"]),
-            Route("/v1/feedback/{source}", feedback.told, methods=["POST"]),
-        ],
-        exception_handlers={HTTPException: of_the_frame},
-    )
+def application(
+    feedback: FeedbackDoor | None = None,
+    unsubscribing: UnsubscribeDoor | None = None,
+    *,
+    below: str = "",
+) -> ASGIApp:
+    """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says.
+
+    Args:
+        feedback: hears providers; None: nobody is heard.
+        unsubscribing: answers links to unsubscribe by; None: there are none.
+        below: a path that stands before those of links, where a proxy in front of us does not take it off.
+    """
+    routes = [Route("/healthz", _alive, methods=["GET"])]
+    if feedback is not None:
+        routes.append(Route("/v1/feedback/{source}", feedback.told, methods=["POST"]))
+    if unsubscribing is not None:
+        for prefix in sorted({"", below}):
+            path = f"{prefix}{PATH}{{token}}"
+            routes.append(Route(path, unsubscribing.unsubscribe, methods=["GET", "POST"]))
+            routes.append(Route(f"{path}/undo", unsubscribing.undo, methods=["GET", "POST"]))
+    app = Starlette(routes=routes, exception_handlers={HTTPException: of_the_frame})
     app.router.redirect_slashes = False
     return app
 

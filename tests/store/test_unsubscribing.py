@@ -1,0 +1,214 @@
+"""Unsubscribing as the database writes it: what is said, how it is undone, and who is not written anew."""
+
+import asyncio
+import json
+from typing import Any, TypeAlias
+from uuid import UUID, uuid4
+
+import asyncpg
+import pytest
+
+from kit.waiting import wait_for
+from store.plain_sql import MENTION, deliver, plain, register, trigger
+
+Connection: TypeAlias = "asyncpg.Connection[Any]"
+WHERE = "tenant_id => 'default', recipient_id => $1, workflow => 'mention_escalation', channel => 'email'"
+NO = {"workflows": {"mention_escalation": {"email": False}}}
+BOTH = NO | {"categories": {"mentions": {"email": False}}}
+CATEGORISED = MENTION | {"version": 2, "category": "mentions"}
+
+
+async def says(
+    connection: Connection, delivery: UUID | None = None, verb: str = "unsubscribe", recipient: str = "ada"
+) -> bool:
+    """Follow a link, or say it without one."""
+    sql = f"select chimeway.{verb}({WHERE}, delivery_id => $2)"
+    known: bool = await connection.fetchval(sql, recipient, delivery)
+    return known
+
+
+async def prefers(connection: Connection, preferences: Any = None, recipient: str = "ada") -> Any:
+    """Set a recipient's preferences, past all checks; without any, return them."""
+    if preferences is not None:
+        await connection.execute(
+            """insert into chimeway.recipients (tenant_id, recipient_id, shard, preferences, created_at,
+                                                 updated_at)
+               values ('default', $1, chimeway.shard_of('default', $1), $2, now(), now())
+               on conflict (tenant_id, recipient_id, shard) do update
+               set preferences = excluded.preferences""",
+            recipient,
+            json.dumps(preferences),
+        )
+    sql = "select preferences from chimeway.recipients where tenant_id = 'default' and recipient_id = $1"
+    found = await connection.fetchval(sql, recipient)
+    return None if found is None else json.loads(found)
+
+
+async def signals(connection: Connection) -> list[Any]:
+    """Return what was said to runs."""
+    rows = await connection.fetch("select type, run_id, payload from chimeway.signals order by arrival")
+    return [(row["type"], row["run_id"], json.loads(row["payload"])) for row in rows]
+
+
+async def test_a_link_says_no_and_its_run_hears_of_it_once(database_url: str) -> None:
+    """Who was never identified is written down; twice is as once; undone, nothing of it is left."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        run = await trigger(connection)
+        delivery = await deliver(connection, run, status="succeeded")
+        assert [await says(connection, delivery) for _ in range(2)] == [True, True]
+        assert await prefers(connection) == NO
+        payload = {"delivery_id": str(delivery), "workflow": "mention_escalation", "channel": "email"}
+        assert await signals(connection) == [("chimeway.delivery.unsubscribed", run, payload)]
+        assert [await says(connection, delivery, "resubscribe") for _ in range(2)] == [True, True]
+        assert await prefers(connection) == {}
+        assert await connection.fetchval("select unsubscribed from chimeway.recipients") == "{}"
+        assert await says(connection, delivery)
+        assert await prefers(connection) == NO
+
+
+async def test_a_category_is_refused_with_its_workflow(database_url: str) -> None:
+    """Of the current definition; and of the one that sent the message, should it have been another."""
+    async with plain(database_url) as connection:
+        await register(connection, MENTION | {"category": "social"})
+        delivery = await deliver(connection, await trigger(connection))
+        await register(connection, CATEGORISED)
+        assert await says(connection)
+        assert await prefers(connection) == BOTH
+        assert await says(connection, delivery)
+        social = BOTH["categories"] | {"social": {"email": False}}
+        assert await prefers(connection) == BOTH | {"categories": social}
+        assert await says(connection, None, "resubscribe")
+        assert await prefers(connection) == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"workflows": {"mention_escalation": {"email": True, "sms": False}}},
+         {"workflows": {"mention_escalation": {"email": False, "sms": False}},
+          "categories": {"mentions": {"email": False}}}),
+        ({"workflows": {"mention_escalation": True, "other": False}},
+         {"workflows": {"mention_escalation": {"email": False}, "other": False},
+          "categories": {"mentions": {"email": False}}}),
+        ({"workflows": {"mention_escalation": False}, "quiet_hours": [1]},
+         {"workflows": {"mention_escalation": False}, "quiet_hours": [1],
+          "categories": {"mentions": {"email": False}}}),
+        ({"categories": {"mentions": {"email": False}}}, BOTH),
+        (BOTH, BOTH),
+    ],
+)  # fmt: skip
+async def test_what_was_said_before_holds_again_when_it_is_undone(
+    database_url: str, before: Any, after: Any
+) -> None:
+    """Whatever stood there; and who said no himself, says no still."""
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        await prefers(connection, before)
+        await says(connection)
+        assert await prefers(connection) == after
+        await says(connection)
+        await says(connection, None, "resubscribe")
+        assert await prefers(connection) == before
+
+
+async def test_what_is_said_in_between_stays(database_url: str) -> None:
+    """A preference that a person sets after the link is his last word: undoing the link does not touch it."""
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        await says(connection)
+        chosen = {"workflows": {"mention_escalation": {"email": True, "push": False}},
+                  "categories": {"mentions": {"email": False}}}  # fmt: skip
+        await prefers(connection, chosen)
+        await says(connection, None, "resubscribe")
+        assert await prefers(connection) == {"workflows": chosen["workflows"]}
+        await says(connection)
+        await prefers(connection, chosen)
+        await says(connection)
+        assert (await prefers(connection))["workflows"]["mention_escalation"] == {
+            "email": False,
+            "push": False,
+        }
+        await says(connection, None, "resubscribe")
+        assert await prefers(connection) == {"workflows": chosen["workflows"]}
+
+
+async def test_older_data_that_cannot_be_read_makes_way(database_url: str) -> None:
+    """A part that is no object is no preference, and does not keep anybody from unsubscribing."""
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        await prefers(
+            connection, {"workflows": [7], "categories": {"mentions": "never"}, "channels": {"sms": True}}
+        )
+        assert await says(connection)
+        assert await prefers(connection) == BOTH | {"channels": {"sms": True}}
+
+
+async def test_nobody_who_is_forgotten_comes_back_by_an_old_link(database_url: str) -> None:
+    """Where the delivery bears another's name; where it is gone, and he is not known; nor by undoing."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        delivery = await deliver(connection, await trigger(connection))
+        await connection.execute("update chimeway.deliveries set recipient_id = 'a-pseudonym'")
+        for verb in ("unsubscribe", "resubscribe"):
+            assert not await says(connection, delivery, verb)
+            assert not await says(connection, uuid4(), verb)
+        assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
+        assert await signals(connection) == []
+        assert not await says(connection, delivery, recipient="another")
+        await prefers(connection, {"channels": {"sms": False}}, "known")
+        assert await says(connection, uuid4(), recipient="known")
+        assert await prefers(connection, recipient="known") == NO | {"channels": {"sms": False}}
+        assert await signals(connection) == []
+
+
+async def test_forgetting_at_the_same_moment_wins(database_url: str) -> None:
+    """A link followed while he is being forgotten waits for that, and then finds nobody."""
+    async with plain(database_url) as connection, plain(database_url) as other:
+        await register(connection)
+        delivery = await deliver(connection, await trigger(connection))
+        forgetting = other.transaction()
+        await forgetting.start()
+        await other.execute("update chimeway.deliveries set recipient_id = 'a-pseudonym'")
+        link = asyncio.ensure_future(says(connection, delivery))
+        waits = "select 1 from pg_stat_activity where query ~ 'unsubscribe' and wait_event_type = 'Lock'"
+        await wait_for(lambda: other.fetchval(waits), "the link waits")
+        await forgetting.commit()
+        assert not await link
+        assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
+
+
+async def test_many_at_once_are_one(database_url: str) -> None:
+    """Links followed at the same time, a mailbox's and a person's, write it once."""
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        delivery = await deliver(connection, await trigger(connection))
+
+        async def follow() -> bool:
+            async with plain(database_url) as own:
+                return await says(own, delivery)
+
+        assert await asyncio.gather(*(follow() for _ in range(6))) == [True] * 6
+        assert await prefers(connection) == BOTH
+        assert len(await signals(connection)) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("recipient_id => null", "recipient_id is null"),
+        ("workflow => ''", "workflow is empty"),
+        ("channel => repeat('x', 256)", "channel is 256 characters long"),
+        ("tenant_id => ''", "tenant_id is empty"),
+        ("workflow => 'nobody'", "unknown_workflow"),
+    ],
+)
+async def test_what_is_wrong_is_said(database_url: str, changed: str, told: str) -> None:
+    """Each fault names its argument, and nothing is written; without a link a workflow must be registered."""
+    named = dict(part.split(" => ") for part in [*WHERE.replace("$1", "'ada'").split(", "), changed])
+    call = ", ".join(f"{name} => {value}" for name, value in named.items())
+    async with plain(database_url) as connection:
+        await register(connection)
+        with pytest.raises(asyncpg.PostgresError, match=told):
+            await connection.execute(f"select chimeway.unsubscribe({call})")
+        assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
