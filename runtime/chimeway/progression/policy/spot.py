@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from chimeway.limits import MAX_IDENTIFIER_CHARS
-from chimeway.workflow.problems import nearest
+from chimeway.spelling import did_you_mean
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _SHOWN_CHARS: Final = 60
@@ -55,9 +55,8 @@ class Spot:
         """Note the keys of an object that are unknown, and return its known ones (None where absent)."""
         for key in in_order(self.value):
             if key not in known:
-                near = nearest(key, known) if isinstance(key, str) and len(self.faults) < _HINTS else ""
                 told = f"has the unknown key {given(key)}"
-                self.fault(told, f"known are {', '.join(known)}{near.replace(chr(39), chr(34))}")
+                self.fault(told, f"known are {', '.join(known)}{self._near(key, known)}")
         return iter([self.member(key) if key in self.value else None for key in known])
 
     def named(self) -> Iterator[tuple[str, "Spot"]]:
@@ -99,9 +98,12 @@ class Spot:
         """Read one of a few words; None, noted, for anything else."""
         if isinstance(self.value, str) and self.value in words:
             return self.value
-        near = nearest(self.value, words) if isinstance(self.value, str) and len(self.faults) < _HINTS else ""
-        self.refuse(hint + near.replace(chr(39), chr(34)))
+        self.refuse(hint + self._near(self.value, words))
         return None
+
+    def _near(self, word: object, known: Sequence[str]) -> str:
+        asked = isinstance(word, str) and len(self.faults) < _HINTS
+        return did_you_mean(str(word), known, said=json.dumps) if asked else ""
 
 
 def given(value: object) -> str:
