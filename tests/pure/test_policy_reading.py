@@ -8,6 +8,7 @@ from borders.preference_documents import BAD, GOOD
 from chimeway.errors import InvalidInput
 from chimeway.progression.policy import NONE, merged, parse_preferences, read_preferences
 from chimeway.progression.policy.reading import PARTS
+from chimeway.workflow.calendar import DAYS
 
 PER = 'give an ISO 8601 duration of more than zero and at most ten years, such as "PT24H"'
 _HOURS = {"from": "22:00", "to": "07:00"}
@@ -41,10 +42,11 @@ def test_all_faults_are_told_at_once() -> None:
         '.channels has the key "*": name each channel',
         '.channels.email is "no": give true or false',
         '.categories["a b"]["é"] is 3: give true or false',
-        '.quiet_hours[0] has the unknown key "fron": known are from, to, days, channels; did you mean "from"?',
+        '.quiet_hours[0] has the unknown key "fron": known are from, to, days, channels'
+        + '; did you mean "from"?',
         '.quiet_hours[0] lacks "from": give a local time from "00:00" to "23:59"',
         '.quiet_hours[0].to is "7": give a local time from "00:00" to "24:00"',
-        '.quiet_hours[1].days[0] is "tues": give one of mon, tue, wed, thu, fri, sat, sun; did you mean "tue"?',
+        f'.quiet_hours[1].days[0] is "tues": give one of {", ".join(DAYS)}; did you mean "tue"?',
         '.quiet_hours[1].channels[0] is "in_app": leave it out: the inbox disturbs nobody',
         ".caps.limit is 0: give a whole number from 1 to 500",
         f'.caps.per is "24h": {PER}',
