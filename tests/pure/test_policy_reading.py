@@ -36,14 +36,14 @@ def test_all_faults_are_told_at_once() -> None:
         },
         place="settings.preferences",
     )
+    keys = "from, to, days, channels"
     short = [line.removeprefix("settings.preferences") for line in told]
     assert short == [
         f' has the unknown key "chanels": known are {", ".join(PARTS)}; did you mean "channels"?',
         '.channels has the key "*": name each channel',
         '.channels.email is "no": give true or false',
         '.categories["a b"]["é"] is 3: give true or false',
-        '.quiet_hours[0] has the unknown key "fron": known are from, to, days, channels'
-        + '; did you mean "from"?',
+        f'.quiet_hours[0] has the unknown key "fron": known are {keys}; did you mean "from"?',
         '.quiet_hours[0] lacks "from": give a local time from "00:00" to "23:59"',
         '.quiet_hours[0].to is "7": give a local time from "00:00" to "24:00"',
         f'.quiet_hours[1].days[0] is "tues": give one of {", ".join(DAYS)}; did you mean "tue"?',
