@@ -398,8 +398,9 @@ language sql stable as $$
      where c.category <> ''
 $$;
 
--- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel; and
--- beside them what was there before, for resubscribe. Who says so already is left as he is. By a link: the id of the
+-- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel: the
+-- most particular that can be said, so that nothing general overrules it. Beside them it writes what was said of just
+-- that before, for resubscribe; where he says so already, nothing. By a link: the id of the
 -- delivery that bore it, whose run hears of it (chimeway.delivery.unsubscribed). Returns false, and writes nothing,
 -- where that delivery is not his, or is gone and he is not known: nobody comes back by an old link.
 create function chimeway.unsubscribe(
@@ -425,6 +426,9 @@ begin
     perform chimeway.check_id('recipient_id', recipient_id);
     perform chimeway.check_id('workflow', workflow);
     perform chimeway.check_id('channel', channel);
+    if channel = '*' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'channel is "*"', 'name one channel, such as "email"');
+    end if;
     s_shard := chimeway.shard_of(tenant_id, recipient_id);
     link := chimeway.link_of(tenant_id, recipient_id, delivery_id);
     if link = 'another' then return false; end if;
@@ -441,14 +445,14 @@ begin
 
     for one in select r.kind, r.name from chimeway.refusable(workflow, delivery_id) r loop
         word := person.preferences -> one.kind -> one.name;
-        if word = 'false' or word -> channel = 'false' then continue; end if;
-        wrote := wrote || jsonb_build_array(jsonb_build_object('kind', one.kind, 'name', one.name,
-            'whole', coalesce(jsonb_typeof(word) <> 'object', true),
-            'was', case jsonb_typeof(word) when 'object' then word -> channel else word end));
-        person.preferences := chimeway.with_word(person.preferences, one.kind, one.name,
-            case jsonb_typeof(word) when 'object' then word else '{}' end || jsonb_build_object(channel, false));
+        if word -> channel = 'false' then continue; end if;
+        wrote := wrote || jsonb_build_array(
+            jsonb_build_object('kind', one.kind, 'name', one.name, 'was', word -> channel));
+        person.preferences := chimeway.merge_preferences(person.preferences,
+            jsonb_build_object(one.kind, jsonb_build_object(one.name, jsonb_build_object(channel, false))));
     end loop;
     if wrote = '[]' then return true; end if;
+    perform chimeway.check_preference_bounds('preferences', person.preferences);
     -- What an earlier link had written and still holds stays to be undone.
     before := person.unsubscribed -> workflow -> channel -> 'wrote';
     select wrote || coalesce(jsonb_agg(b.value), '[]') into wrote
@@ -457,9 +461,9 @@ begin
                         where n.value ->> 'kind' = b.value ->> 'kind' and n.value ->> 'name' = b.value ->> 'name');
     update chimeway.recipients p
        set preferences = person.preferences, updated_at = now_,
-           unsubscribed = chimeway.with_word(jsonb_build_object('all', p.unsubscribed), 'all', workflow,
-               coalesce(p.unsubscribed -> workflow, '{}') || jsonb_build_object(channel, jsonb_build_object(
-                   'at', now_, 'delivery_id', delivery_id, 'wrote', wrote))) -> 'all'
+           unsubscribed = p.unsubscribed || jsonb_build_object(workflow, coalesce(p.unsubscribed -> workflow, '{}')
+               || jsonb_build_object(channel, jsonb_build_object(
+                      'at', now_, 'delivery_id', delivery_id, 'wrote', wrote)))
      where p.tenant_id = unsubscribe.tenant_id and p.recipient_id = unsubscribe.recipient_id and p.shard = s_shard;
     if delivery_id is not null and link = 'his' then
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
@@ -486,8 +490,7 @@ declare
     s_shard smallint;
     person  chimeway.recipients;
     one     jsonb;
-    word    jsonb;
-    others  jsonb;
+    rest    jsonb;
 begin
     perform chimeway.check_id('tenant_id', tenant_id);
     perform chimeway.check_id('recipient_id', recipient_id);
@@ -502,32 +505,19 @@ begin
     if person.unsubscribed -> workflow -> channel is null then return true; end if;
 
     for one in select e.value from jsonb_array_elements(person.unsubscribed -> workflow -> channel -> 'wrote') e loop
-        word := person.preferences -> (one ->> 'kind') -> (one ->> 'name');
-        if jsonb_typeof(word) is distinct from 'object' or word -> channel is distinct from 'false' then continue; end if;
-        others := word - channel;
-        person.preferences := chimeway.with_word(person.preferences, one ->> 'kind', one ->> 'name', case
-            when (one ->> 'whole')::boolean and others = '{}' then nullif(one -> 'was', 'null')
-            when (one ->> 'whole')::boolean or one -> 'was' = 'null' then others
-            else others || jsonb_build_object(channel, one -> 'was') end);
+        if person.preferences -> (one ->> 'kind') -> (one ->> 'name') -> channel = 'false' then
+            person.preferences := chimeway.merge_preferences(person.preferences, jsonb_build_object(one ->> 'kind',
+                jsonb_build_object(one ->> 'name', jsonb_build_object(channel, one -> 'was'))));
+        end if;
     end loop;
+    rest := (person.unsubscribed -> workflow) - channel;
     update chimeway.recipients p
        set preferences = person.preferences, updated_at = chimeway.clock(),
-           unsubscribed = coalesce(chimeway.with_word(jsonb_build_object('all', p.unsubscribed), 'all', workflow,
-               nullif((p.unsubscribed -> workflow) - channel, '{}')) -> 'all', '{}')
+           unsubscribed = case when rest = '{}' then p.unsubscribed - workflow
+                               else p.unsubscribed || jsonb_build_object(workflow, rest) end
      where p.tenant_id = resubscribe.tenant_id and p.recipient_id = resubscribe.recipient_id and p.shard = s_shard;
     return true;
 end $$;
-
--- A document of preferences in which kind.name is this word, or is not there where the word is null; nor is a kind
--- without words. What is no object, as older data may have it, makes way.
-create function chimeway.with_word(preferences jsonb, kind text, name text, word jsonb) returns jsonb
-language sql immutable as $$
-    select case when w.words = '{}' then preferences - kind
-                else preferences || jsonb_build_object(kind, w.words) end
-      from (select case when word is null then o.words - name else o.words || jsonb_build_object(name, word) end as words
-              from (select case jsonb_typeof(preferences -> kind) when 'object' then preferences -> kind
-                           else '{}' end as words) o) w
-$$;
 
 -- ── forgetting ──
 
