@@ -59,6 +59,12 @@ MAX_CAP_LIMIT: Final = 500
 MAX_POLICY_MOVES: Final = 100
 """How often policy looks for a later instant at which hours allow it: a month, held three times a day."""
 
+MAX_ADDRESS_CHARS: Final = 4_096
+"""Where a channel reaches somebody: URLs with tokens are the longest."""
+
+MAX_HOLIDAYS: Final = 1_000
+"""Holidays of a tenant: sixty years of a country with many; they are loaded with its runs."""
+
 CLOCK_AHEAD_MS: Final = 50
 """How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""
 

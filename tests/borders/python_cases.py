@@ -72,6 +72,14 @@ def _identify(name: str, **arguments: Any) -> Case:
     return Case(f"identify: {name}", "identify", {"recipient": "a", **arguments})
 
 
+def _identify_many(name: str, recipients: Any) -> Case:
+    return Case(f"identify_many: {name}", "identify_many", {"recipients": recipients})
+
+
+def _configure(name: str, **arguments: Any) -> Case:
+    return Case(f"configure_tenant: {name}", "configure_tenant", arguments)
+
+
 def _definition(name: str, change: Callable[[dict[str, Any]], object]) -> Case:
     steps = [dict(step) for step in MENTION["steps"]]
     definition = {**MENTION, "key": "another", "steps": steps}
@@ -80,6 +88,7 @@ def _definition(name: str, change: Callable[[dict[str, Any]], object]) -> Case:
 
 
 _OUT = object()
+_NIGHT = {"from": "22:00", "to": "07:00"}
 _ZONELESS = datetime(2026, 1, 1)  # noqa: DTZ001  (that is the fault)
 _BEFORE_TIME = datetime.min.replace(tzinfo=timezone(timedelta(hours=14)))
 
@@ -114,7 +123,7 @@ def cases() -> list[Case]:
         _trigger("1,001 recipients", recipients=[f"u{n}" for n in range(1001)]),
         _trigger("recipients without end", recipients=(f"u{n}" for n in count())),
         _trigger("a profile with a faulty e-mail", recipients=["b", Recipient("a", email=7)]),  # type: ignore[arg-type]
-        _trigger("two profiles of one", recipients=[Recipient("a", "1"), Recipient("a", "2")]),
+        _trigger("two profiles of one", recipients=[Recipient("a", "1@b"), Recipient("a", "2@b")]),
         _trigger("tenant empty", tenant=""),
         _trigger("tenant of 256 characters", tenant="t" * 256),
         _trigger("idempotency_key empty", idempotency_key=""),
@@ -165,7 +174,14 @@ def cases() -> list[Case]:
         _identify("email a number", email=7),
         _identify("email empty", email=""),
         _identify("email of two lines", email="ada@example.org\r\nBcc: eve@example.org"),
+        _identify("email of a name and an address", email="Ada <ada@example.org>"),
+        _identify("email among addresses", addresses={"email": "ada"}),
         _identify("phone with NUL", phone="\0"),
+        _identify("phone in words", phone="call me"),
+        _identify("an address of 4,097 characters", addresses={"push": "t" * 4097}),
+        _identify("an address with a lone surrogate", addresses={"push": "\ud800"}),
+        _identify("locale of no tag", locale="de/DE"),
+        _identify("locale of POSIX", locale="POSIX"),
         _identify("locale a number", locale=7),
         _identify("timezone unknown", timezone="Mars/Olympus"),
         _identify("timezone an abbreviation", timezone="PST"),
@@ -177,8 +193,38 @@ def cases() -> list[Case]:
         _identify("an address that is an object", addresses={"push": {"token": "t"}}),
         _identify("an address for a channel of no name", addresses={"": "t"}),
         _identify("preferences a text", preferences="none"),
+        _identify("preferences with a misspelt part", preferences={"chanels": {"email": False}}),
+        _identify(
+            "preferences with several faults",
+            preferences={"channels": {"email": 1}, "quiet_hours": {"from": "22"}, "caps": [7]},
+        ),
         _identify("data with a set", data={"x": {1}}),
         _identify("a profile of 70,000 bytes", data={"x": "x" * 70_000}),
+        _identify_many("a text", "ada"),
+        _identify_many("ids", ["ada"]),
+        _identify_many("a faulty profile after a right one", [Recipient("a"), Recipient("b", email="b")]),
+        _identify_many("one twice", [Recipient("a"), Recipient("a")]),
+        _identify_many("1,001", [Recipient(f"u{n}") for n in range(1001)]),
+        _identify_many("without end", (Recipient(f"u{n}") for n in count())),
+        _configure("timezone unknown", timezone="Mars/Olympus"),
+        _configure("locale a number", locale=7),
+        _configure("no working day", working_days=[]),
+        _configure("working days as a text", working_days="mon"),
+        _configure("a working day in full", working_days=["mon", "tuesday"]),
+        _configure("holidays as a text", holidays="2026-12-25"),
+        _configure("a holiday that is none", holidays=["2026-02-29"]),
+        _configure("a holiday with a time", holidays=[datetime(2026, 12, 25, tzinfo=UTC)]),
+        _configure("holidays without end", holidays=(f"2026-01-{1 + n % 9:02}" for n in count())),
+        _configure("preferences a list", preferences=[]),
+        _configure(
+            "preferences of an unknown day", preferences={"quiet_hours": {**_NIGHT, "days": ["monday"]}}
+        ),
+        Case("get_recipient: nobody", "get_recipient", {"recipient": "nobody"}),
+        Case("get_recipient: empty", "get_recipient", {"recipient": ""}),
+        Case("list_recipients: a cursor of none", "list_recipients", {"cursor": "bm9uc2Vuc2U"}),
+        Case("list_recipients: limit 0", "list_recipients", {"limit": 0}),
+        Case("list_tenants: a cursor of none", "list_tenants", {"cursor": "?"}),
+        Case("get_tenant: empty", "get_tenant", {"tenant": ""}),
         Case("cancel: neither", "cancel", {}),
         Case("cancel: both", "cancel", {"run_id": RUN, "cancellation_key": "k"}),
         Case("cancel: no UUID", "cancel", {"run_id": "not-a-uuid"}),

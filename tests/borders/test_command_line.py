@@ -84,6 +84,29 @@ CASES: dict[str, Case] = {
     "identify: an unknown zone": case("identify", "a", "--timezone", "Mars/Olympus", code=3),
     "identify: an address without a channel": case("identify", "a", "--address", "token"),
     "identify: a control character": case("identify", "a", "--email", "a@b\nBcc: c@d", code=3),
+    "identify: no e-mail address": case("identify", "a", "--email", "Ada <ada@example.org>", code=3),
+    "identify: preferences of no known part": case("identify", "a", "--preferences", '{"x": 1}', code=3),
+    "recipients: show nobody": case("recipients", "show", "nobody", code=3),
+    "recipients: show for machines": case("recipients", "show", "nobody", "--json", code=3),
+    "recipients: show no one": case("recipients", "show"),
+    "recipients: identify with a locale of no tag": case(
+        "recipients", "identify", "a", "--locale", "de/DE", code=3
+    ),
+    "recipients: list behind nothing": case("recipients", "list", "--cursor", "x", code=3),
+    "tenants: show an empty name": case("tenants", "show", "", code=3),
+    "tenants: configure an unknown zone": case(
+        "tenants", "configure", "t", "--timezone", "Asia/tokyo", code=3
+    ),
+    "tenants: configure an unknown day": case(
+        "tenants", "configure", "t", "--working-days", "mon,tues", code=3
+    ),
+    "tenants: configure no such day": case("tenants", "configure", "t", "--holidays", "2026-02-29", code=3),
+    "tenants: configure preferences that are no JSON": case(
+        "tenants", "configure", "t", "--preferences", "{"
+    ),
+    "tenants: configure half of a night": case(
+        "tenants", "configure", "t", "--preferences", '{"quiet_hours": {"from": "22:00"}}', code=3
+    ),
     "cancel: neither": case("cancel"),
     "cancel: both": case("cancel", RUN, "--cancellation-key", "k"),
     "cancel: no UUID": case("cancel", "run-7", code=3),

@@ -3,15 +3,18 @@
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from zoneinfo import available_timezones
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from borders import profile_values
 from chimeway import Chimeway, ChimewayError, InvalidInput
-from chimeway.client import checks
+from chimeway.client import checks, profile_checks
 from chimeway.client.json_values import stored_size
+from chimeway.render.locales import tag_of
 from chimeway.store.call import json_text
 from store.plain_sql import MENTION, plain
 
@@ -145,6 +148,63 @@ async def test_profiles_are_the_same_at_both_doors(doors: Any, profile: dict[str
     by_sql = await _takes(sql.fetch("select chimeway.identify('default', 'a', $1)", json.dumps(profile)))
     by_client = await _takes(client.identify("a", **profile))
     assert by_client == (by_sql or profile == {"addresses": None})
+
+
+async def test_profiles_are_taken_and_refused_as_they_should_be(doors: Any) -> None:
+    """Addresses, locales, zones and preferences: both doors say what the list says."""
+    client, sql = doors
+    wrong = []
+    for number, (profile, taken) in enumerate(profile_values.PROFILES):
+        text, who = json.dumps(profile), f"p{number}"
+        by_sql = await _takes(sql.fetch("select chimeway.identify('default', $1, $2)", who, text))
+        by_client = await _takes(client.identify(who, **profile))
+        wrong += [] if by_sql == by_client == taken else [(text[:100], by_sql, by_client)]
+    assert wrong == []
+
+
+async def test_settings_of_tenants_are_taken_and_refused_as_they_should_be(doors: Any) -> None:
+    """Zones, locales, days and preferences: both doors say what the list says."""
+    client, sql = doors
+    wrong = []
+    for number, (given_settings, taken) in enumerate(profile_values.SETTINGS):
+        text, who = json.dumps(given_settings), f"t{number}"
+        by_sql = await _takes(sql.fetch("select chimeway.configure_tenant($1, $2)", who, text))
+        by_client = await _takes(client.configure_tenant(tenant=who, **given_settings))
+        wrong += [] if by_sql == by_client == taken else [(text[:100], by_sql, by_client)]
+    assert wrong == []
+
+
+async def test_a_zone_that_both_know_is_taken_by_both(doors: Any) -> None:
+    """All of this machine's and all of the database's; what one of them lacks is refused by one of them."""
+    _, sql = doors
+    theirs = {row[0] for row in await sql.fetch("select name from pg_timezone_names")}
+    await sql.execute(
+        """create function pg_temp.takes(zone text) returns boolean language plpgsql as $$
+           begin perform chimeway.check_zone('z', zone); return true;
+           exception when sqlstate 'CW001' then return false; end $$"""
+    )
+    both = sorted(theirs | available_timezones())
+    both += [name.title() for name in both] + [name.lower() for name in both]
+    rows = await sql.fetch("select z, pg_temp.takes(z) as takes from unnest($1::text[]) z", both)
+    by_sql = {row["z"] for row in rows if row["takes"]}
+    by_client = {name for name in both if _is_zone(name)}
+    assert by_sql <= theirs
+    assert by_sql & available_timezones() == by_client & theirs
+    assert len(by_sql & by_client) > 400
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        return profile_checks.time_zone("z", name) == name
+    except InvalidInput:
+        return False
+
+
+async def test_a_locale_that_is_taken_is_one_to_templates(doors: Any) -> None:
+    """What the border lets in templates look up."""
+    del doors
+    for text, taken in profile_values.LOCALES.items():
+        assert tag_of(text) is not None or not taken, text
 
 
 async def test_data_is_the_same_at_both_doors(doors: Any) -> None:

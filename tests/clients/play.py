@@ -23,7 +23,7 @@ from store.plain_sql import TABLES
 HELLO = Workflow(key="hello", version=1, steps=[Notify("greet", channel="in_app", render_key="hello")])
 FAR_OFF = datetime(2199, 1, 1, tzinfo=UTC)
 """Further ahead than the database lets a run begin: only it knows what time it is."""
-_SILENT = ("identify", "unsubscribe", "resubscribe")
+_SILENT = ("identify", "configure_tenant", "unsubscribe", "resubscribe")
 """Verbs that answer nothing."""
 _ITEM = """
 with d as (
@@ -111,6 +111,8 @@ def prepared(lender: Lender, other: Bystander) -> dict[str, Verb]:
         "unsubscribe": ("unsubscribe", {"recipient": "ü % 'q'", "workflow": "hello", "channel": "email"}),
         "unsubscribe known": ("unsubscribe", {"recipient": "ada", "workflow": "hello", "channel": "sms"}),
         "resubscribe": ("resubscribe", {"recipient": "ada", "workflow": "hello", "channel": "push"}),
+        "identify_many": ("identify_many", {"recipients": [Recipient("bob", data=tricky), *people]}),
+        "configure_tenant": ("configure_tenant", {"timezone": "Asia/Tokyo", "holidays": ["2026-12-25"]}),
         "mark_seen": ("inbox.mark_seen", {"recipient": "ada", "items": item}),
         "mark_read": ("inbox.mark_read", {"recipient": "ada", "items": [str(item)]}),
         "mark_unread": ("inbox.mark_unread", {"recipient": "ada", "items": item}),

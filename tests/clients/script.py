@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,7 @@ def _good(t: Transcript) -> None:
     t.step("register", workflow=MENTION)
     t.step("identify", recipient="ada", email="ada@example.org", timezone="Europe/London", locale="en-GB")
     t.step("identify", recipient="ada", email=None, addresses={"push": "tok"}, data={"team": "ü"})
+    _good_profiles(t)
     first = t.step("trigger", workflow=MENTION, data=DOC, recipients=["ada", "bob"], idempotency_key="k")
     t.step("trigger", workflow=MENTION, data=DOC, recipients=["bob", "ada"], idempotency_key="k")
     t.step("trigger", workflow="mention", data=Mention(document_id="d"), recipients="eve", tenant="org")
@@ -158,6 +159,39 @@ def _good(t: Transcript) -> None:
     t.step("explain", run_id=first.run_ids[0])
 
 
+def _good_profiles(t: Transcript) -> None:
+    wishes = {"channels": {"sms": False}, "quiet_hours": {"from": "22:00", "to": "07:00", "days": ["mon"]}}
+    t.step("identify", recipient="ada", preferences=wishes)
+    t.step("identify_many", recipients=[Recipient("bob", phone="+44 20", locale="de"), Recipient("eve")])
+    t.step("identify_many", recipients=[])
+    t.step("get_recipient", recipient="ada")
+    page = t.step("list_recipients", limit=1)
+    t.step("list_recipients", limit=1, cursor=page.cursor)
+    t.step("list_recipients", tenant="org")
+    t.step("get_tenant")
+    t.step("configure_tenant", timezone="Asia/Tokyo", locale="ja", working_days=["sun", "mon"])
+    t.step("configure_tenant", holidays=[date(2026, 12, 25), "2026-01-01"], preferences=wishes)
+    t.step("configure_tenant", tenant="org", locale=None, preferences={"channels": {"sms": None}})
+    t.step("get_tenant")
+    page = t.step("list_tenants", limit=1)
+    t.step("list_tenants", cursor=page.cursor)
+
+
+def _bad_profiles(t: Transcript) -> None:
+    t.step("identify", recipient="a", email="Ada <ada@example.org>")
+    t.step("identify", recipient="a", preferences={"x": 1, "channels": {"sms": 7}})
+    t.step("identify", recipient="a", locale="de/DE")
+    t.step("identify_many", recipients=["a"])
+    t.step("identify_many", recipients=[Recipient("a"), Recipient("b", phone="b")])
+    t.step("configure_tenant", timezone="Asia/tokyo")
+    t.step("configure_tenant", working_days=["monday"])
+    t.step("configure_tenant", holidays="2026-12-25")
+    t.step("configure_tenant", preferences={"caps": [{}]}, tenant="")
+    t.step("get_recipient", recipient="nobody")
+    t.step("list_recipients", cursor="nonsense")
+    t.step("list_tenants", limit=0)
+
+
 def _bad_feedback(t: Transcript) -> None:
     event: dict[str, Any] = {"id": "1", "delivery_id": UUID(int=7), "type": "bounced"}
     bad: list[Any] = [
@@ -190,7 +224,7 @@ def _bad(t: Transcript) -> None:
         {"workflow": "mention", "recipients": [f"u{n}" for n in range(1001)]},
         {"workflow": "mention", "recipients": [NUL]},
         {"workflow": "mention", "recipients": ["\ud800"]},
-        {"workflow": "mention", "recipients": [Recipient("a", "1"), Recipient("a", "2")]},
+        {"workflow": "mention", "recipients": [Recipient("a", "1@b"), Recipient("a", "2@b")]},
         {"workflow": "mention", "recipients": "a", "data": [1]},
         {"workflow": "mention", "recipients": "a", "data": {"x": float("nan")}},
         {"workflow": "mention", "recipients": "a", "data": {"x": float("inf")}},
@@ -220,6 +254,7 @@ def _bad(t: Transcript) -> None:
     t.step("identify", recipient="a", email=7)
     t.step("identify", recipient="a", timezone="Mars/Olympus")
     t.step("identify", recipient="a", data={"x": {1}})
+    _bad_profiles(t)
     _bad_feedback(t)
     for named in (
         {"workflow": "nobody"},

@@ -27,6 +27,7 @@ TABLES = {
     "run_mailbox": ("run_id", "number"),
     "inbox_items": ("run_id",),
     "recipients": ("tenant_id", "recipient_id"),
+    "tenants": ("tenant_id",),
     "nodes": ("id",),
     "shards": ("first_shard",),
 }

@@ -14,7 +14,7 @@ import asyncpg
 TABLES = (
     "workflow_definitions", "events", "workflow_runs", "workflow_transitions", "deliveries",
     "delivery_attempts", "delivery_attempt_results", "delivery_feedback", "signals", "run_mailbox",
-    "inbox_items", "recipients",
+    "inbox_items", "recipients", "tenants",
 )  # fmt: skip
 
 MENTION: dict[str, Any] = {

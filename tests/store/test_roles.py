@@ -15,7 +15,7 @@ from kit.logins import as_role, logins
 from store.mention import mention
 from store.plain_sql import plain, put_into_inbox, refused, register, trigger
 
-PRODUCERS = {"trigger", "trigger_many", "signal", "identify", "cancel"}
+PRODUCERS = {"trigger", "trigger_many", "signal", "identify", "identify_many", "cancel"}
 LISTS = {"list_inbox", "inbox_states"}
 UNSUBSCRIBING = {"unsubscribe", "resubscribe"}
 READ = {"clock", "shard_of", "shard_of_id", "is_instant", "is_stuck", "wake_again"}
@@ -26,7 +26,7 @@ MAY_CALL: Mapping[str, set[str]] = {
     "operator": READ
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
-    | {"forget_recipient", "export_recipient"}
+    | {"configure_tenant", "forget_recipient", "export_recipient"}
     | UNSUBSCRIBING,
     "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"}
     | LISTS

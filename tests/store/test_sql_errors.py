@@ -91,6 +91,41 @@ CALLS = (
     """select chimeway.identify('t', 'ada', '{"addresses": {"push": 7}}')""",
     """select chimeway.identify('t', 'ada', '{"email": "a@b\\nBcc: eve@example.org"}')""",
     """select chimeway.identify('t', 'ada', '{"locale": ""}')""",
+    """select chimeway.identify('t', 'ada', '{"locale": 7}')""",
+    """select chimeway.identify('t', 'ada', '{"email": "Ada <ada@example.org>"}')""",
+    """select chimeway.identify('t', 'ada', '{"email": ""}')""",
+    """select chimeway.identify('t', 'ada', '{"phone": "call me"}')""",
+    """select chimeway.identify('t', 'ada', '{"addresses": {"email": "ada"}}')""",
+    """select chimeway.identify('t', 'ada', '{"addresses": {"": "t"}}')""",
+    """select chimeway.identify('t', 'ada',
+        jsonb_build_object('addresses', jsonb_build_object('x', repeat('x', 4097))))""",
+    """select chimeway.identify('t', 'ada', '{"preferences": {"channel": {"email": false}}}')""",
+    """select chimeway.identify('t', 'ada', '{"preferences": {"caps": [{"channel": "sms", "limit": 0}]}}')""",
+    """select chimeway.identify('large', 'ada',
+        jsonb_build_object('data', jsonb_build_object('y', repeat('y', 60000))))""",
+    # identify_many
+    "select chimeway.identify_many('t', '[]')",
+    "select chimeway.identify_many('t', null)",
+    """select chimeway.identify_many('t', '{"": {}}')""",
+    """select chimeway.identify_many('t', '{"ada": {}, "bob": {"email": "b"}}')""",
+    """select chimeway.identify_many('t',
+        (select jsonb_object_agg(n, '{}'::jsonb) from generate_series(1, 1001) n))""",
+    # configure_tenant
+    "select chimeway.configure_tenant('')",
+    "select chimeway.configure_tenant('t', '[]')",
+    """select chimeway.configure_tenant('t', '{"zone": "UTC"}')""",
+    """select chimeway.configure_tenant('t', '{"timezone": 1}')""",
+    """select chimeway.configure_tenant('t', '{"timezone": "Asia/tokyo"}')""",
+    """select chimeway.configure_tenant('t', '{"locale": "de/DE"}')""",
+    """select chimeway.configure_tenant('t', '{"working_days": []}')""",
+    """select chimeway.configure_tenant('t', '{"working_days": "mon"}')""",
+    """select chimeway.configure_tenant('t', '{"working_days": ["mon", "Tue"]}')""",
+    """select chimeway.configure_tenant('t', '{"holidays": "2026-12-25"}')""",
+    """select chimeway.configure_tenant('t', '{"holidays": ["2026-02-29"]}')""",
+    """select chimeway.configure_tenant('t', '{"holidays": [7]}')""",
+    """select chimeway.configure_tenant('t',
+        jsonb_build_object('holidays', (select jsonb_agg(n) from generate_series(1, 1001) n)))""",
+    """select chimeway.configure_tenant('t', '{"preferences": {"quiet_hours": {"from": "22:00"}}}')""",
     # cancel
     "select * from chimeway.cancel()",
     f"select * from chimeway.cancel('{_ID}', cancellation_key => 'k')",
@@ -187,17 +222,20 @@ CALLS = (
 )  # fmt: skip
 
 
+_LARGE = """select chimeway.identify('large', 'ada',
+    jsonb_build_object('data', jsonb_build_object('x', repeat('x', 60000))))"""
 PLACE = r"perform chimeway\.refuse\('(\w+)', '(CW\d{3})',\s*(?:format\()?('(?:[^']|'')*'|fault)"
 """Where schema.sql refuses: code, SQLSTATE, and what is said."""
 
 
 @pytest.fixture
 async def sql(database_url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
-    """A plain connection on a database with two workflows, a run and a used key."""
+    """A plain connection on a database with two workflows, a run, a used key and a large profile."""
     async with plain(database_url) as connection:
         await register(connection)
         await register(connection, _NEEDY)
         await trigger(connection, "ada", idempotency_key="used")
+        await connection.execute(_LARGE)
         yield connection
 
 

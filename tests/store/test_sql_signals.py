@@ -135,17 +135,19 @@ async def test_identify_merges_and_null_removes(sql: "asyncpg.Connection[Any]") 
                 "addresses": {"chat": "@ada"},
                 "timezone": "Europe/London",
                 "locale": "en-GB",
-                "preferences": {"a": 1, "b": 1},
+                "preferences": {"channels": {"sms": True, "email": True}},
                 "data": {"name": "Ada", "age": 36},
             }
         ),
     )
-    await sql.execute(IDENTIFY, json.dumps({"preferences": {"b": 2}, "data": {"name": "A."}}))
+    await sql.execute(
+        IDENTIFY, json.dumps({"preferences": {"channels": {"email": False}}, "data": {"name": "A."}})
+    )
     assert await _profile(sql) == {
         "addresses": {"email": "ada@example.org", "phone": "+44", "sms": "+44", "chat": "@ada"},
         "timezone": "Europe/London",
         "locale": "en-GB",
-        "preferences": {"a": 1, "b": 2},
+        "preferences": {"channels": {"sms": True, "email": False}},
         "data": {"name": "A.", "age": 36},
     }
     gone = {"email": None, "phone": None, "timezone": None, "locale": None, "addresses": {"chat": None}}
@@ -154,7 +156,7 @@ async def test_identify_merges_and_null_removes(sql: "asyncpg.Connection[Any]") 
         "addresses": {},
         "timezone": None,
         "locale": None,
-        "preferences": {"a": 1, "b": 2},
+        "preferences": {"channels": {"sms": True, "email": False}},
         "data": {"name": "A.", "age": 36},
     }
 

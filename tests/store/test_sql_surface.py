@@ -48,6 +48,8 @@ CALLS = {
     "trigger_many": "select * from chimeway.trigger_many('mention_escalation', 't', array['eve', 'dan'])",
     "signal": "select chimeway.signal('notification_read', actor_id => 'ada')",
     "identify": """select chimeway.identify(recipient_id => 'ada', profile => '{"email": "a@b.org"}')""",
+    "identify_many": """select chimeway.identify_many('t', '{"ada": {"email": "a@b.org"}, "bob": null}')""",
+    "configure_tenant": """select chimeway.configure_tenant('t', '{"timezone": "Asia/Tokyo"}')""",
     "mark_inbox": "select * from chimeway.mark_inbox('default', 'ada', array['{item}']::uuid[], 'read')",
     "register_workflow": """select chimeway.register_workflow(
         '{{"key": "k", "version": 1, "steps": [{{"id": "s", "action": {{"type": "wait"}}}}]}}',

@@ -16,9 +16,11 @@ from chimeway import (
     Page,
     Receipt,
     Recipient,
+    RecipientView,
     RunView,
     Signal,
     StoppedRun,
+    TenantView,
     Trigger,
     WaitingRun,
     Workflow,
@@ -85,6 +87,19 @@ async def with_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection
         receipt.runs_ids  # type: ignore[attr-defined]  # noqa: B018  # misspelt
 
 
+async def people_with_a_loop(client: Chimeway, at: datetime, connection: object) -> None:
+    """Profiles and tenants, of the client with an event loop."""
+    assert_type(await client.get_recipient("ada", connection=connection), RecipientView)
+    assert_type(await client.list_recipients(), Page[RecipientView])
+    assert_type(await client.get_tenant(tenant="org"), TenantView)
+    assert_type(await client.list_tenants(), Page[TenantView])
+    assert_type(await client.identify_many([Recipient("ada", phone="+44 20")]), int)
+    await client.identify("ada", locale=None, preferences={"channels": {"email": None}})
+    await client.configure_tenant(working_days=["mon"], holidays=[at.date(), "2026-12-25"], timezone=None)
+    await client.configure_tenant(working_days=7)  # type: ignore[arg-type]  # no days
+    await client.identify_many(["ada"])  # type: ignore[list-item]  # no profile
+
+
 def without_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection: object) -> None:
     """The same of the client without one: the same results, none of them awaited."""
     with blocking.Chimeway.connect("postgresql://db/app", tenant="org") as client:
@@ -119,6 +134,17 @@ def without_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection: o
         client.trigger(7, recipients="ada")  # type: ignore[arg-type]  # no workflow
         client.list_runs(state="gone")  # type: ignore[arg-type]  # no state
     client.close()
+
+
+def people_without_a_loop(client: blocking.Chimeway, connection: object) -> None:
+    """The same of the client without one."""
+    assert_type(client.get_recipient("ada", connection=connection), RecipientView)
+    assert_type(client.list_recipients(), Page[RecipientView])
+    assert_type(client.get_tenant(tenant="org"), TenantView)
+    assert_type(client.list_tenants(), Page[TenantView])
+    assert_type(client.identify_many([Recipient("ada")]), int)
+    client.configure_tenant(working_days=["mon"], holidays=None, preferences={})
+    client.identify_many(["ada"])  # type: ignore[list-item]  # no profile
 
 
 def a_loop_is_not_entered_without_one() -> None:

@@ -124,10 +124,10 @@ def identify(
         await client.identify(
             recipient,
             tenant=tenant,
-            email=_given(email),
-            phone=_given(phone),
-            timezone=_given(timezone),
-            locale=_given(locale),
+            email=given(email),
+            phone=given(phone),
+            timezone=given(timezone),
+            locale=given(locale),
             addresses=addresses or None,
             preferences=preferred or None,
             data=found or None,
@@ -140,7 +140,7 @@ def identify(
         print_line(f"{recipient}: written")
 
 
-def _given(text: str | None) -> str | EllipsisType | None:
+def given(text: str | None) -> str | EllipsisType | None:
     """Left out: stays as it is; empty: removed."""
     return ... if text is None else text or None
 

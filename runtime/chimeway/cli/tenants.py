@@ -1,5 +1,6 @@
 """`chimeway tenants`: what holds for whole tenants, looked at and written."""
 
+from types import EllipsisType
 from typing import Annotated
 
 import typer
@@ -7,6 +8,8 @@ import typer
 from chimeway.cli import session
 from chimeway.cli.options import AsJson, Cursor, DatabaseUrl, Limit, examples
 from chimeway.cli.printing import print_json, print_line
+from chimeway.cli.producing import given
+from chimeway.cli.reading_files import json_object
 from chimeway.cli.showing_profiles import told_tenant
 from chimeway.cli.tables import print_table, tell_more
 from chimeway.client.chimeway import Chimeway
@@ -37,6 +40,62 @@ def show(tenant: TenantId, database_url: DatabaseUrl = None, as_json: AsJson = F
         return
     for line in told_tenant(found):
         print_line(line)
+
+
+@app.command(
+    epilog=examples(
+        "chimeway tenants configure org_456 --timezone Europe/London --locale en-GB",
+        "chimeway tenants configure org_456 --working-days sun,mon,tue --holidays 2026-12-25,2027-01-01",
+        'chimeway tenants configure org_456 --preferences \'{"channels": {"sms": false}}\'',
+        'chimeway tenants configure org_456 --timezone ""',
+    )
+)
+def configure(
+    tenant: TenantId,
+    *,
+    timezone: Annotated[
+        str | None, typer.Option(help="Of recipients who have none; empty removes it.")
+    ] = None,
+    locale: Annotated[str | None, typer.Option(help="Likewise, like de-DE.")] = None,
+    working_days: Annotated[
+        str | None, typer.Option(metavar="DAY,...", help="All of them; empty: Monday to Friday.")
+    ] = None,
+    holidays: Annotated[
+        str | None, typer.Option(metavar="DATE,...", help="All of them, like 2026-12-25; empty removes them.")
+    ] = None,
+    preferences: Annotated[
+        str | None,
+        typer.Option(
+            help="A JSON object, merged key by key; @FILE reads it from a file, - from stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write what holds for a tenant, below what each recipient has. What is left out stays as it is."""
+    preferred = json_object("--preferences", preferences)
+
+    async def ask(client: Chimeway) -> None:
+        await client.configure_tenant(
+            tenant=tenant,
+            timezone=given(timezone),
+            locale=given(locale),
+            working_days=_listed(working_days),
+            holidays=_listed(holidays),
+            preferences=preferred or None,
+        )
+
+    session.run(database_url, ask)
+    if as_json:
+        print_json({"tenant": tenant})
+    else:
+        print_line(f"{tenant}: written")
+
+
+def _listed(text: str | None) -> list[str] | EllipsisType | None:
+    """Left out: stays as it is; empty: removed."""
+    return ... if text is None else [part.strip() for part in text.split(",")] if text else None
 
 
 @app.command("list", epilog=examples("chimeway tenants list", "chimeway tenants list --limit 1000 --json"))

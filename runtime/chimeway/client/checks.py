@@ -4,7 +4,6 @@ Pure. The SQL functions check again, by the same rules.
 """
 
 import math
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 from uuid import UUID
@@ -15,18 +14,14 @@ from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_NOTE_CHARS, MAX_PAGE
 from chimeway.progression.snapshot import RunState
 from chimeway.spelling import did_you_mean
-from chimeway.workflow.durations import known_zone
 from chimeway.workflow.parse import MAX_VERSION
 from chimeway.workflow.soundness import string_fault
 
 __all__ = (
-    "address", "archived", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
-    "page_size", "quoted", "refused", "run_state", "seconds", "span", "time_zone", "uuid", "version",
+    "archived", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
+    "page_size", "quoted", "refused", "run_state", "seconds", "span", "uuid", "version",
 )  # fmt: skip
 _STATES: Final = get_args(RunState)
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
-# The same in `chimeway.identify`: PostgreSQL itself takes more than the engine reads.
-_ZONE: Final = re.compile(r"UTC|GMT|(?:US|[A-Z][a-z]+)(?:/[A-Z][A-Za-z0-9_+-]*)+")
 
 
 def identifier(field: str, value: object) -> str:
@@ -54,27 +49,6 @@ def note(value: object) -> str | None:
     if len(value) > MAX_NOTE_CHARS:
         raise refused("note", f"{len(value)} characters long", wanted)
     return _holdable("note", value)
-
-
-def address(field: str, value: object) -> str | None:
-    """Return where a channel reaches somebody, or None, which removes it; else raise InvalidInput."""
-    if value is None:
-        return None
-    wanted = "give a text, or None to remove it"
-    if not isinstance(value, str) or not value:
-        raise refused(field, quoted(value) if value != "" else "empty", wanted)
-    if _CONTROL.search(value):
-        raise refused(field, quoted(value), "leave control characters out")
-    return _holdable(field, value)
-
-
-def time_zone(field: str, value: object) -> str | None:
-    """Return an IANA name that database and engine know, or None; else raise InvalidInput."""
-    if value is None:
-        return None
-    if not isinstance(value, str) or not _ZONE.fullmatch(value) or not known_zone(value):
-        raise refused(field, quoted(value), 'give an IANA name, such as "Europe/London"')
-    return value
 
 
 def instant(field: str, value: object) -> datetime | None:

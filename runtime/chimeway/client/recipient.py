@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Final, TypeAlias
 
-from chimeway.client import checks
+from chimeway.client import checks, profile_checks
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_RECIPIENTS
 
@@ -43,18 +43,20 @@ class Recipient:
         for name, value in objects.items():
             if value is not None and not isinstance(value, Mapping):
                 raise checks.refused(name, checks.quoted(value), "give a mapping, such as {}")
-        given |= {name: value for name, value in objects.items() if value is not None}
-        profile = checks.json_object("profile", given, path="")
-        for channel, where in profile.get("addresses", {}).items():
-            checks.address(f"addresses.{checks.identifier('a channel in addresses', channel)}", where)
-        return profile
+        if self.addresses is not None:
+            given["addresses"] = profile_checks.addresses(self.addresses)
+        if self.preferences is not None:
+            given["preferences"] = profile_checks.preferences(self.preferences)
+        if self.data is not None:
+            given["data"] = self.data
+        return checks.json_object("profile", given, path="")
 
 
 _TEXTS: Final = (
-    ("email", checks.address),
-    ("phone", checks.address),
-    ("timezone", checks.time_zone),
-    ("locale", checks.optional_identifier),
+    ("email", lambda field, value: profile_checks.address(field, "email", value)),
+    ("phone", lambda field, value: profile_checks.address(field, "phone", value)),
+    ("timezone", profile_checks.time_zone),
+    ("locale", profile_checks.locale),
 )
 
 
@@ -100,6 +102,31 @@ def people(recipients: Recipients | None, data: Mapping[str, Any]) -> People:
     if not profiles:
         raise checks.refused("recipients", "empty", hint)
     return People(tuple(profiles), {name: profile for name, profile in profiles.items() if profile})
+
+
+def profiles(recipients: Iterable[object]) -> dict[str, Mapping[str, Any]]:
+    """Return the profile of each of many recipients.
+
+    Raises:
+        InvalidInput: one is no Recipient, is there twice or is at fault (the message names its place), or
+            there are more than 1,000.
+    """
+    if isinstance(recipients, Recipient | str | bytes | Mapping) or not isinstance(recipients, Iterable):
+        raise checks.refused("recipients", checks.quoted(recipients), "give a list of Recipients")
+    found: dict[str, Mapping[str, Any]] = {}
+    for place, one in enumerate(recipients):
+        if not isinstance(one, Recipient):
+            hint = 'give Recipient("user_123", email=..., ...)'
+            raise checks.refused(f"recipients[{place}]", checks.quoted(one), hint)
+        name, profile = _person(f"recipients[{place}]", one)
+        if name in found:
+            told = f"recipients[{place}] is {checks.quoted(name)} again: give each once"
+            raise InvalidInput(told, field="recipients")
+        if len(found) == MAX_RECIPIENTS:  # told at once: what is iterated may have no end
+            hint = f"at most {MAX_RECIPIENTS} in one call"
+            raise InvalidInput(f"recipients are too many: {hint}", field="recipients", hint=hint)
+        found[name] = profile
+    return found
 
 
 def _person(place: str, one: object) -> tuple[str, dict[str, Any]]:

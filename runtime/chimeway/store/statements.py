@@ -67,6 +67,14 @@ _RESUBSCRIBE: Final = """
 select chimeway.resubscribe($1::text, $2::text, $3::text, $4::text, $5::text::uuid) as known
 """
 
+_IDENTIFY_MANY: Final = """
+select chimeway.identify_many($1::text, $2::text::jsonb) as written
+"""
+
+_CONFIGURE_TENANT: Final = """
+select chimeway.configure_tenant($1::text, $2::text::jsonb)::text
+"""
+
 _CANCEL: Final = """
 select c.stopped_run_id, c.outcome, c.state, c.step, c.cancelled, c.on_their_way
   from chimeway.cancel($1::text::uuid, $2::text, $3::text, $4::text) c
@@ -183,6 +191,16 @@ def resubscribe(
 ) -> Statement:
     """Return the taking back of what `unsubscribe` wrote."""
     return statement(_RESUBSCRIBE, tenant, recipient, workflow, channel, delivery_id)
+
+
+def identify_many(tenant: str, profiles: Mapping[str, Mapping[str, Any]]) -> Statement:
+    """Return the writing of many profiles, by recipient."""
+    return statement(_IDENTIFY_MANY, tenant, json_text(profiles))
+
+
+def configure_tenant(tenant: str, settings: Mapping[str, Any]) -> Statement:
+    """Return the writing of what holds for a tenant."""
+    return statement(_CONFIGURE_TENANT, tenant, json_text(settings))
 
 
 def cancel(tenant: str, *, run_id: UUID | None, cancellation_key: str | None, note: str | None) -> Statement:

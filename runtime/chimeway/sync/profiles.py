@@ -1,11 +1,11 @@
 """The half for people and tenants without an event loop: how they are reached, and what they prefer."""
 
-from collections.abc import Mapping
-from types import EllipsisType
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from chimeway.client import profile_calls
-from chimeway.client.recipient import Recipient
+from chimeway.client.profile_calls import Days, Holidays
+from chimeway.client.recipient import Recipient, Text
 from chimeway.store import sync_callers as callers
 from chimeway.store.profiles import RecipientView, TenantView
 from chimeway.store.views import Page
@@ -20,10 +20,10 @@ class Profiles(Reading):
         recipient: str,
         *,
         tenant: str | None = None,
-        email: str | EllipsisType | None = ...,
-        phone: str | EllipsisType | None = ...,
-        timezone: str | EllipsisType | None = ...,
-        locale: str | EllipsisType | None = ...,
+        email: Text = ...,
+        phone: Text = ...,
+        timezone: Text = ...,
+        locale: Text = ...,
         addresses: Mapping[str, str | None] | None = None,
         preferences: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
@@ -38,10 +38,60 @@ class Profiles(Reading):
             timezone: an IANA name, such as "Europe/London".
             locale: a tag, such as "de-DE".
             addresses: channel to address, for other channels.
-            preferences, data: merged into what is known, key by key.
+            preferences: merged into what is known, key by key, all the way down; None inside removes a key.
+            data: merged into what is known, key by key; None removes a key.
         """
         known = Recipient(recipient, email, phone, timezone, locale, addresses, preferences, data)
         callers.run(self._database, profile_calls.identify(self._of(tenant), known), connection)
+
+    def identify_many(
+        self,
+        recipients: Iterable[Recipient],
+        *,
+        tenant: str | None = None,
+        connection: object | None = None,
+    ) -> int:
+        """Write many profiles, all or none, in one statement, as `identify` writes one.
+
+        Args:
+            recipients: whom, each once; at most 1,000.
+            tenant, connection: as for `trigger`.
+
+        Returns:
+            how many there were.
+        """
+        call = profile_calls.identify_many(self._of(tenant), recipients)
+        return callers.run(self._database, call, connection)
+
+    def configure_tenant(
+        self,
+        *,
+        tenant: str | None = None,
+        timezone: Text = ...,
+        locale: Text = ...,
+        working_days: Days = ...,
+        holidays: Holidays = ...,
+        preferences: Mapping[str, Any] | None = None,
+        connection: object | None = None,
+    ) -> None:
+        """Write what holds for a tenant, below what each recipient has: left out stays, None removes.
+
+        Args:
+            tenant, connection: as for `trigger`.
+            timezone, locale: of recipients who have none.
+            working_days: such as ["mon", "tue"]; None: Monday to Friday. Replaced as a whole.
+            holidays: days on which nobody works, as dates or "2026-12-25". Replaced as a whole.
+            preferences: merged into what is known, key by key; None inside removes a key.
+        """
+        call = profile_calls.configure_tenant(
+            self._of(tenant),
+            timezone=timezone,
+            locale=locale,
+            working_days=working_days,
+            holidays=holidays,
+            preferences=preferences,
+        )
+        callers.run(self._database, call, connection)
 
     def get_recipient(
         self, recipient: str, *, tenant: str | None = None, connection: object | None = None

@@ -92,6 +92,7 @@ class SyncJourney:
     trigger = _waiting(Journey.trigger)
     signal = _waiting(Journey.signal)
     identify = _waiting(Journey.identify)
+    configure_tenant = _waiting(Journey.configure_tenant)
     cancel = _waiting(Journey.cancel)
     explain = _waiting(Journey.explain)
     settle = _waiting(Journey.settle)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.explanation import Explanation
+from chimeway.client.profile_calls import Days, Holidays
 from chimeway.client.recipient import Recipients, Text
 from chimeway.client.registry import AnyWorkflow
 from chimeway.client.results import Cancellation, Receipt
@@ -144,7 +145,7 @@ class Telling(Sightings):
         preferences: Mapping[str, Any] | None = None,
         data: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write a recipient's profile, as `Chimeway.identify` does."""
+        """Write a recipient's profile, as `Chimeway.identify` does; what it moves is played."""
         self._open()
         await self.client.identify(
             recipient,
@@ -157,6 +158,29 @@ class Telling(Sightings):
             preferences=preferences,
             data=data,
         )
+        await self.settle()
+
+    async def configure_tenant(
+        self,
+        *,
+        tenant: str | None = None,
+        timezone: Text = ...,
+        locale: Text = ...,
+        working_days: Days = ...,
+        holidays: Holidays = ...,
+        preferences: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write what holds for a tenant, as `Chimeway.configure_tenant` does; what it moves is played."""
+        self._open()
+        await self.client.configure_tenant(
+            tenant=tenant,
+            timezone=timezone,
+            locale=locale,
+            working_days=working_days,
+            holidays=holidays,
+            preferences=preferences,
+        )
+        await self.settle()
 
     async def cancel(
         self,

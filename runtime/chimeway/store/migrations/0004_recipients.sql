@@ -363,6 +363,307 @@ end $$;
 
 -- ── profiles and tenants ──
 
+-- What a recipient's or a tenant's time zone may be: an IANA name as it is written in the database of zones.
+-- PostgreSQL itself takes more than nodes read (abbreviations, any case, offsets): asked for a zone, it says how that
+-- one is written. The client refuses the same; what only one of them knows, because its zones are older, is refused.
+create function chimeway.check_zone(name text, zone text) returns void
+language plpgsql set timezone = 'UTC' as $$
+begin
+    if zone ~ '^(UTC|GMT|(US|[A-Z][a-z]+)(/[A-Z][A-Za-z0-9_+-]*)+)$' and length(zone) <= 100 then
+        begin
+            perform set_config('TimeZone', zone, true);  -- to the end of this function
+            if current_setting('TimeZone') = zone then return; end if;
+        exception when invalid_parameter_value then
+            null;
+        end;
+    end if;
+    perform chimeway.refuse('invalid_input', 'CW001', format('%s "%s" is unknown', name, left(zone, 100)),
+        'give an IANA name, such as "Europe/London", as this PostgreSQL knows it');
+end $$;
+
+-- What a locale may be: a tag as templates look it up (de, pt-BR, zh_Hant_TW, de_DE.UTF-8).
+create function chimeway.check_locale(name text, locale text) returns void
+language plpgsql as $$
+begin
+    if length(locale) > 64 or locale !~ '^[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*([.@][A-Za-z0-9._@=-]*)?$'
+       or locale ~* '^(posix|und)([.@]|$)' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('%s "%s" is no tag', name, left(locale, 100)),
+            'give a BCP 47 tag, such as "de-DE", of at most 64 characters');
+    end if;
+end $$;
+
+-- What the address of a channel may be: it is handed to the channel as it is. No value is quoted: it may be a secret.
+create function chimeway.check_address(name text, channel text, address jsonb) returns void
+language plpgsql as $$
+declare
+    told  text;
+    hint  text := 'give a text, or null to remove it';
+    given text := address #>> '{}';
+    odd   text := ' "(),:;<>@' || chr(1) || '-' || chr(31) || chr(127) || chr(92) || chr(92);
+begin
+    if jsonb_typeof(address) = 'null' then
+        return;
+    elsif jsonb_typeof(address) <> 'string' then
+        told := 'a JSON ' || jsonb_typeof(address);
+    elsif given = '' then
+        told := 'empty';
+    elsif length(given) > 4096 then
+        told := length(given) || ' characters long';
+        hint := 'give at most 4096 characters';
+    elsif given ~ ('[' || chr(1) || '-' || chr(31) || chr(127) || '-' || chr(159) || ']') then
+        told := 'a text with control characters';
+        hint := 'leave them out';
+    elsif channel = 'email' and (length(given) > 320 or given ~ '=[?]' or given !~ ('^[^][' || odd || ']{1,64}@('
+            || '[^][' || odd || '!#$%&''*+./=?^`{|}~]+([.][^][' || odd || '!#$%&''*+./=?^`{|}~]+)*|[[][A-Za-z0-9.:]+[]])$')) then
+        told := 'no e-mail address';
+        hint := 'give one such as ada@example.org, without a name beside it';
+    elsif channel = 'phone' and (given !~ '^[+]?[0-9(][0-9 ()./-]*$'
+            or length(regexp_replace(given, '[^0-9]', '', 'g')) not between 2 and 20) then
+        told := 'no phone number';
+        hint := 'give one such as +44 20 7946 0958';
+    else
+        return;
+    end if;
+    perform chimeway.refuse('invalid_input', 'CW001', format('%s is %s', name, told), hint);
+end $$;
+
+-- Refuses what a merge made too large.
+create function chimeway.check_merged(name text, value jsonb) returns void
+language plpgsql as $$
+begin
+    if octet_length(value::text) > 65536 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('%s would be %s bytes of JSON with what is there', name, octet_length(value::text)),
+            'together at most 65536 bytes; null removes a key');
+    end if;
+end $$;
+
+-- Writes a profile; p_place is what refusals call it.
+create function chimeway.write_profile(p_place text, p_tenant_id text, p_recipient_id text, p_profile jsonb) returns void
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    given   jsonb := coalesce(nullif(p_profile, 'null'), '{}');
+    k       text;
+    now_    timestamptz := chimeway.clock();
+    home    smallint := chimeway.shard_of(p_tenant_id, p_recipient_id);
+    old     chimeway.recipients;
+    new     chimeway.recipients;
+    moved   jsonb;
+    gone    text[];
+    wishes  jsonb;
+    facts   jsonb;
+    forget  text[];
+begin
+    perform chimeway.check_id('tenant_id', p_tenant_id);
+    perform chimeway.check_id('recipient_id', p_recipient_id);
+    perform chimeway.check_object(p_place, given);
+    for k in select jsonb_object_keys(given) loop
+        if k not in ('email','phone','addresses','timezone','locale','preferences','data') then
+            perform chimeway.refuse('invalid_input', 'CW001', format('%s has the unknown key "%s"', p_place, left(k, 100)),
+                'known are email, phone, addresses, timezone, locale, preferences, data');
+        elsif k in ('addresses','data') then
+            perform chimeway.check_object(p_place || '.' || k, given -> k);
+        elsif k = 'preferences' then
+            perform chimeway.check_preferences(p_place || '.preferences', given -> k);
+        elsif k in ('timezone','locale') and jsonb_typeof(given -> k) not in ('string','null') then
+            perform chimeway.refuse('invalid_input', 'CW001',
+                format('%s.%s is a JSON %s', p_place, k, jsonb_typeof(given -> k)), 'give a text, or null to remove it');
+        elsif k in ('email','phone') then
+            perform chimeway.check_address(p_place || '.' || k, k, given -> k);
+        end if;
+    end loop;
+    if given ->> 'timezone' is not null then perform chimeway.check_zone(p_place || '.timezone', given ->> 'timezone'); end if;
+    if given ->> 'locale' is not null then perform chimeway.check_locale(p_place || '.locale', given ->> 'locale'); end if;
+    for k in select jsonb_object_keys(given -> 'addresses') loop
+        if k = '' or length(k) > 255 then
+            perform chimeway.refuse('invalid_input', 'CW001', format('a channel in %s.addresses is %s', p_place,
+                case k when '' then 'empty' else length(k) || ' characters long' end),
+                'a channel must be a text of 1 to 255 characters');
+        end if;
+        perform chimeway.check_address(format('%s.addresses.%s', p_place, left(k, 100)), k, given -> 'addresses' -> k);
+    end loop;
+    wishes := coalesce(given -> 'preferences', '{}');
+    moved := coalesce(given -> 'addresses', '{}')
+        || case when given ? 'email' then jsonb_build_object('email', given -> 'email') else '{}' end
+        || case when given ? 'phone' then jsonb_build_object('phone', given -> 'phone', 'sms', given -> 'phone') else '{}' end;
+    gone := array(select e.key from jsonb_each(moved) e where e.value = 'null');
+    facts := coalesce(given -> 'data', '{}');
+    forget := array(select e.key from jsonb_each(facts) e where e.value = 'null');
+
+    -- Who says again what is known writes nothing. In doubt (somebody else is writing) the row decides, below.
+    select * into old from chimeway.recipients r
+     where r.tenant_id = p_tenant_id and r.recipient_id = p_recipient_id and r.shard = home;
+    if found and (old.addresses || moved) - gone = old.addresses and (old.data || facts) - forget = old.data
+       and chimeway.merge_preferences(old.preferences, wishes) = old.preferences
+       and (not given ? 'timezone' or old.timezone is not distinct from given ->> 'timezone')
+       and (not given ? 'locale' or old.locale is not distinct from given ->> 'locale') then
+        return;
+    end if;
+
+    insert into chimeway.recipients as r (tenant_id, recipient_id, shard, addresses, timezone, locale,
+            preferences, data, created_at, updated_at)
+    values (p_tenant_id, p_recipient_id, home, moved - gone, given ->> 'timezone', given ->> 'locale',
+            chimeway.merge_preferences('{}', wishes), facts - forget, now_, now_)
+    on conflict (tenant_id, recipient_id, shard) do update set
+        addresses   = (r.addresses || moved) - gone,
+        timezone    = case when given ? 'timezone' then excluded.timezone else r.timezone end,
+        locale      = case when given ? 'locale' then excluded.locale else r.locale end,
+        preferences = chimeway.merge_preferences(r.preferences, wishes),
+        data        = (r.data || facts) - forget,
+        updated_at  = excluded.updated_at
+    returning r.* into new;
+    -- What is there may have been larger from of old: whoever only removes is let do so.
+    if moved - gone <> '{}' then perform chimeway.check_merged(p_place || '.addresses', new.addresses); end if;
+    if facts - forget <> '{}' then perform chimeway.check_merged(p_place || '.data', new.data); end if;
+    if jsonb_strip_nulls(wishes) <> '{}' then
+        perform chimeway.check_preference_bounds(p_place || '.preferences', new.preferences);
+    end if;
+end $$;
+
+-- The working days that a tenant's settings name, in the order of the week; null where they name none.
+create function chimeway.working_days_in(given jsonb) returns text[]
+language plpgsql as $$
+declare
+    week text[] := '{mon,tue,wed,thu,fri,sat,sun}';
+    k    text;
+begin
+    if given is null or jsonb_typeof(given) = 'null' then return null; end if;
+    if jsonb_typeof(given) <> 'array' or given = '[]' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('settings.working_days is %s',
+            case when given = '[]' then 'empty' else 'a JSON ' || jsonb_typeof(given) end),
+            'give days, such as ["mon", "tue"], or null for Monday to Friday');
+    end if;
+    for k in select e::text from jsonb_array_elements(given) e
+              where jsonb_typeof(e) <> 'string' or not e #>> '{}' = any(week) limit 1 loop
+        perform chimeway.refuse('invalid_input', 'CW001', format('settings.working_days has %s', left(k, 100)),
+            'known are ' || array_to_string(week, ', '));
+    end loop;
+    return array(select d.day from unnest(week) with ordinality d(day, n) where given ? d.day order by d.n);
+end $$;
+
+-- The holidays that a tenant's settings name, each once, in their order; null where they name none.
+create function chimeway.holidays_in(given jsonb) returns date[]
+language plpgsql as $$
+declare
+    k     text;
+    found date[] := '{}';
+    hint  text := 'give days as "2026-12-25"';
+begin
+    if given is null or jsonb_typeof(given) = 'null' then return null; end if;
+    if jsonb_typeof(given) <> 'array' then
+        perform chimeway.refuse('invalid_input', 'CW001', format('settings.holidays is a JSON %s', jsonb_typeof(given)),
+            'give a list of days, such as ["2026-12-25"], or null for none');
+    elsif jsonb_array_length(given) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('settings.holidays has %s days', jsonb_array_length(given)), 'give at most 1000');
+    end if;
+    for k in select case when jsonb_typeof(e) = 'string' then e #>> '{}' else e::text end
+               from jsonb_array_elements(given) e loop
+        begin
+            if k !~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' then raise exception 'no day' using errcode = '22008'; end if;
+            found := found || make_date(left(k, 4)::int, substr(k, 6, 2)::int, right(k, 2)::int);
+        exception when datetime_field_overflow then
+            perform chimeway.refuse('invalid_input', 'CW001', format('settings.holidays has %s', to_json(left(k, 100))), hint);
+        end;
+    end loop;
+    return array(select distinct d from unnest(found) d order by d);
+end $$;
+
+-- Writes a recipient's profile; keys that are left out stay as they are, null removes. Null or {} does nothing but
+-- make one where there is none. Keys: email, phone, addresses {channel: address}, timezone, locale,
+-- preferences (merged key by key, all the way down), data (merged key by key).
+create or replace function chimeway.identify(
+    tenant_id    text  default 'default',
+    recipient_id text  default null,
+    profile      jsonb default '{}'
+) returns void
+language sql volatile security definer set search_path = chimeway, pg_temp as $$
+    select chimeway.write_profile('profile', $1, $2, $3)
+$$;
+
+-- The same for many: profiles is {recipient: profile}. Returns how many. All or none; in the order of the ids, so
+-- that two callers do not wait for each other.
+create function chimeway.identify_many(
+    tenant_id text  default 'default',
+    profiles  jsonb default '{}'
+) returns int
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    one  record;
+    many int := 0;
+begin
+    if profiles is null or jsonb_typeof(profiles) <> 'object' then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('profiles is %s', coalesce('a JSON ' || jsonb_typeof(profiles), 'null')),
+            'give an object of recipients and their profiles, such as {"user_123": {"email": "ada@example.org"}}');
+    end if;
+    if (select count(*) from jsonb_object_keys(profiles)) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('profiles names %s recipients', (select count(*) from jsonb_object_keys(profiles))),
+            'at most 1000 in one call; call once for each thousand');
+    end if;
+    for one in select e.key, e.value from jsonb_each(profiles) e order by e.key collate "C" loop
+        perform chimeway.write_profile(format('profiles.%s', left(one.key, 100)), identify_many.tenant_id, one.key, one.value);
+        many := many + 1;
+    end loop;
+    return many;
+end $$;
+
+-- Writes what holds for a tenant as a whole, below what each recipient has of his own; keys that are left out stay as
+-- they are, null removes. Keys: timezone, locale, working_days ["mon", ...], holidays ["2026-12-25", ...] (each
+-- replaced as a whole), preferences (merged key by key, all the way down).
+create function chimeway.configure_tenant(
+    tenant_id text  default 'default',
+    settings  jsonb default '{}'
+) returns void
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    given    jsonb := coalesce(nullif(settings, 'null'), '{}');
+    k        text;
+    now_     timestamptz := chimeway.clock();
+    days     text[];
+    holidays date[];
+    wishes   jsonb;
+    merged   jsonb;
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_object('settings', given);
+    for k in select jsonb_object_keys(given) loop
+        if k not in ('timezone','locale','working_days','holidays','preferences') then
+            perform chimeway.refuse('invalid_input', 'CW001', format('settings has the unknown key "%s"', left(k, 100)),
+                'known are timezone, locale, working_days, holidays, preferences');
+        elsif k = 'preferences' then
+            perform chimeway.check_preferences('settings.preferences', given -> k);
+        elsif k in ('timezone','locale') and jsonb_typeof(given -> k) not in ('string','null') then
+            perform chimeway.refuse('invalid_input', 'CW001',
+                format('settings.%s is a JSON %s', k, jsonb_typeof(given -> k)), 'give a text, or null to remove it');
+        end if;
+    end loop;
+    if given ->> 'timezone' is not null then perform chimeway.check_zone('settings.timezone', given ->> 'timezone'); end if;
+    if given ->> 'locale' is not null then perform chimeway.check_locale('settings.locale', given ->> 'locale'); end if;
+    days := chimeway.working_days_in(given -> 'working_days');
+    holidays := coalesce(chimeway.holidays_in(given -> 'holidays'), '{}');
+    wishes := coalesce(given -> 'preferences', '{}');
+    insert into chimeway.tenants as t (tenant_id, timezone, locale, working_days, holidays, preferences,
+            created_at, updated_at)
+    values (configure_tenant.tenant_id, given ->> 'timezone', given ->> 'locale', days, holidays,
+            chimeway.merge_preferences('{}', wishes), now_, now_)
+    on conflict (tenant_id) do update set
+        timezone     = case when given ? 'timezone' then excluded.timezone else t.timezone end,
+        locale       = case when given ? 'locale' then excluded.locale else t.locale end,
+        working_days = case when given ? 'working_days' then excluded.working_days else t.working_days end,
+        holidays     = case when given ? 'holidays' then excluded.holidays else t.holidays end,
+        preferences  = chimeway.merge_preferences(t.preferences, wishes),
+        updated_at   = excluded.updated_at
+    returning t.preferences into merged;
+    if jsonb_strip_nulls(wishes) <> '{}' then
+        perform chimeway.check_preference_bounds('settings.preferences', merged);
+    end if;
+end $$;
+
 -- ── unsubscribing ──
 
 alter table chimeway.recipients add column unsubscribed jsonb not null default '{}';
@@ -1130,7 +1431,8 @@ begin
     for give in
         select 'chimeway_' || g.role as role, g.privilege, g.kind, o as object
           from (values
-            ('producer', 'execute', 'function', '{trigger,trigger_many,signal,identify,cancel}'::text[]),
+            ('producer', 'execute', 'function', '{trigger,trigger_many,signal,identify,identify_many,
+                                                  cancel}'::text[]),
             ('deployer', 'execute', 'function', '{register_workflow,register_workflow_and_schema}'),
             ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
             ('reader',   'select', 'all tables', '{}'),
@@ -1140,7 +1442,7 @@ begin
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
-                                                  retry_delivery,record_feedback,
+                                                  retry_delivery,record_feedback,configure_tenant,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
