@@ -19,7 +19,8 @@ from chimeway.progression.policy import (
     parse_preferences,
     read_preferences,
 )
-from chimeway.workflow.calendar import DAYS, WeeklyWindow, parse_local_time
+from chimeway.workflow.calendar import DAYS, parse_local_time
+from chimeway.workflow.definition import Hours
 
 _GRAIN = timedelta(minutes=30)
 _START = datetime(2026, 10, 22, tzinfo=UTC)  # a few days before clocks change
@@ -52,7 +53,7 @@ _documents = st.fixed_dictionaries(
     },
 )
 _windows = st.builds(
-    lambda start, end, days: WeeklyWindow(parse_local_time(start), parse_local_time(end), frozenset(days)),
+    lambda start, end, days: Hours(parse_local_time(start), parse_local_time(end), frozenset(days)),
     _TIMES,
     _TIMES,
     _days,
@@ -122,7 +123,7 @@ def _scanned(document: dict[str, Any], asked: Asked, now: datetime) -> datetime 
         held = any(_within(hours, at, asked.zone) for hours in quiet) or "delay" in full
         window = asked.send_window
         if window is not None:
-            told = {"from": str(window.start), "to": str(window.end), "days": window.days}
+            told = {"from": str(window.start), "to": str(window.end), "days": window.on}
             held = held or not _within(told, at, asked.zone)
         if not held:
             return "drop" if "drop" in full else at

@@ -1,7 +1,7 @@
 """Quiet hours and send windows: until when a message is put off, also where clocks change."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from chimeway.progression.policy import Asked, Verdict, judge, merged, parse_preferences, read_preferences
-from chimeway.workflow.calendar import DAYS, WeeklyWindow, parse_local_time
+from chimeway.workflow.calendar import DAYS, WorkingCalendar, parse_local_time
+from chimeway.workflow.definition import Hours
 
 ZONES = (
     "Europe/London",
@@ -184,8 +185,8 @@ def test_hours_where_clocks_change(zone: str) -> None:
 # ── send windows, and both together ──
 
 
-def _window(start: str, end: str, days: tuple[str, ...] = DAYS) -> WeeklyWindow:
-    return WeeklyWindow(parse_local_time(start), parse_local_time(end, closing=True), frozenset(days))
+def _window(start: str, end: str, days: tuple[str, ...] = DAYS) -> Hours:
+    return Hours(parse_local_time(start), parse_local_time(end, closing=True), frozenset(days))
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,18 @@ def test_both_must_allow(quiet: Any, window: Any, now: str, until: str | None, r
     verdict = _judged({"quiet_hours": quiet}, now, send_window=_window(*window))
     assert (_until(verdict), verdict.reason) == (until, reason)
     assert not verdict.silent
+
+
+def test_working_days_are_the_tenants() -> None:
+    """A window on working days opens on those of the tenant's calendar, and on no holiday of it."""
+    nine, five = parse_local_time("09:00"), parse_local_time("17:00")
+    working = WorkingCalendar(frozenset({"sun", "mon"}), frozenset({date(2026, 11, 29)}))
+    verdict = _judged({}, "2026-11-27T12:00Z", send_window=Hours(nine, five, "working_days"), working=working)
+    assert (_until(verdict), verdict.reason) == ("2026-11-30T09:00:00Z", "send_window")
+    assert verdict.inputs["send_window"] == {
+        "from": "09:00", "to": "17:00", "days": ["mon", "sun"], "on": "working_days",
+        "holidays": 1, "open": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("now", ["2026-11-27T12:00Z", "2026-11-27T20:00Z"])

@@ -46,6 +46,7 @@ class Finding:
 def case_of(preferences: Preferences, asked: Asked) -> Case:
     """Gather what concerns a message; for the inbox there are no hours, and no caps that delay."""
     inbox = asked.channel == INBOX
+    window = asked.send_window
     zone = asked.zone if known_zone(asked.zone) else "UTC"
     quiet = () if inbox else preferences.quiet_hours or ()
     return Case(
@@ -53,7 +54,7 @@ def case_of(preferences: Preferences, asked: Asked) -> Case:
         decided=decide(preferences, asked),
         hours=Hours(
             quiet=tuple(each for each in quiet if each.concern(asked.channel)),
-            window=None if inbox else asked.send_window,
+            window=None if inbox or window is None else window.window(asked.working),
             zone=zone,
         ),
         caps=tuple(

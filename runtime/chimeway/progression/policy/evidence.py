@@ -7,7 +7,8 @@ Keys, each only where it has something to say:
 - `statements`: each yes or no on this message: `path` in the document, `says`, `whose` ("recipient",
   "tenant"), `decided`.
 - `quiet_hours`: those of this channel: `path`, `whose`, `from`, `to`, `days` (unless all), `holds` (now).
-- `send_window`: the step's: `from`, `to`, `days`, `holidays` (how many days it leaves out), `open` (now).
+- `send_window`: the step's: `from`, `to`, `days`, `on` ("working_days": then `days` are the tenant's, and
+  `holidays` says how many it has), `open` (now).
 - `caps`: of this channel: `path`, `whose`, `limit`, `per`, `then`, `sent` (how many counted), `oldest` of
   them, `counted_at`, `full`, `free` (when it has a place again).
 - `moves`: how a later instant was come by: `reason`, `path`, `until` (null: for ever); of a long row the
@@ -23,6 +24,7 @@ from chimeway.progression.policy.counting import Count
 from chimeway.progression.policy.hours import Move, contains
 from chimeway.progression.policy.preferences import QuietHours
 from chimeway.workflow.calendar import EVERY_DAY, WeeklyWindow, in_order
+from chimeway.workflow.definition import WORKING_DAYS
 from chimeway.workflow.durations import iso_instant
 
 _MOVES: Final = 8
@@ -80,8 +82,10 @@ def _send_window(case: Case, now: datetime) -> dict[str, Any] | None:
     window = case.hours.window
     if window is None:
         return None
+    hours = case.asked.send_window
+    working = {"on": WORKING_DAYS} if hours is not None and hours.on == WORKING_DAYS else {}
     holidays = {"holidays": len(window.holidays)} if window.holidays else {}
-    return {**_window(window), **holidays, "open": contains(window, now, case.hours.zone)}
+    return {**_window(window), **working, **holidays, "open": contains(window, now, case.hours.zone)}
 
 
 def _window(window: WeeklyWindow) -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What policy is asked, and what it answers."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
-from chimeway.workflow.calendar import WeeklyWindow, WorkingCalendar
+from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
+from chimeway.workflow.definition import Hours
 
 Kind: TypeAlias = Literal["send", "defer", "suppress"]
 Reason: TypeAlias = Literal["preference", "quiet_hours", "send_window", "cap"]
@@ -22,7 +23,7 @@ class Asked:
         critical: whether the workflow passes preferences, quiet hours and caps.
         zone: the recipient's, an IANA name; one that this machine does not know counts as UTC.
         send_window: hours of the step, if it has any.
-        working: the tenant's working days and holidays, for windows that speak of them.
+        working: the tenant's working days and holidays, for a send window on working days.
         sent: when this recipient was sent something on this channel, as far as it is counted.
     """
 
@@ -31,8 +32,8 @@ class Asked:
     category: str | None = None
     critical: bool = False
     zone: str = "UTC"
-    send_window: WeeklyWindow | None = None
-    working: WorkingCalendar = field(default_factory=WorkingCalendar)
+    send_window: Hours | None = None
+    working: WorkingCalendar = USUAL_DAYS
     sent: tuple[datetime, ...] = ()
 
 
