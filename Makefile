@@ -25,10 +25,10 @@ check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/lint-imports --no-cache
 
 test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
-	$(BIN)/python -m pytest -n 2 -m "not big" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not big" $(ARGS)
 
 test-all: $(STAMP)  ## the big ones too: at most forty-five minutes
-	$(BIN)/python -m pytest -n 2 --timeout 2400 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 2400 $(ARGS)
 
 faults: $(STAMP)  ## the long fault runs alone, with their figures: ARGS="-k agree" for one of them
 	$(BIN)/python -m pytest -s -m big --timeout 2400 tests/fault $(ARGS)

@@ -19,6 +19,7 @@ import pytest
 from chimeway.client.explanation import Explanation
 from chimeway.demo.agreement import disagreements
 from chimeway.demo.report import Mail
+from chimeway.testing.server import roomy
 from kit.waiting import wait_for
 
 COMMAND = (sys.executable, "-m", "chimeway", "demo")
@@ -27,7 +28,7 @@ COMMAND = (sys.executable, "-m", "chimeway", "demo")
 @pytest.fixture
 def elsewhere() -> Iterator[dict[str, str]]:
     """An environment whose temporary folder is the test's own, to see what is left in it."""
-    with tempfile.TemporaryDirectory(prefix="cwdemo-", dir="/tmp") as folder:
+    with tempfile.TemporaryDirectory(prefix="cwdemo-", dir=roomy()) as folder:
         Path(folder).chmod(0o755)
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CHIMEWAY_")}
         # Names that must not lead the demo astray.

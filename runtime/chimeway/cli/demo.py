@@ -14,6 +14,7 @@ from chimeway.demo import Happening, Report, play
 
 app = typer.Typer(rich_markup_mode=None)
 _INTERRUPTED: Final = 130
+_ENDS_IT: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @app.command()
@@ -27,6 +28,8 @@ def demo(as_json: AsJson = False) -> None:
     try:
         report = asyncio.run(_played(as_json))
     except (KeyboardInterrupt, asyncio.CancelledError):
+        for number in _ENDS_IT:  # Python's own end would give them back to who kills
+            signal.signal(number, signal.SIG_IGN)
         print("interrupted; nothing is left running", file=sys.stderr)
         sys.exit(_INTERRUPTED)
     if as_json:
@@ -41,14 +44,17 @@ async def _played(quiet: bool) -> Report:
     assert task is not None, "asyncio.run runs us in one"
     loop, told = asyncio.get_running_loop(), False
 
-    def end() -> None:
+    def end(*_: object) -> None:
         nonlocal told
-        if not told:  # told again, it would leave its cleaning half done
-            task.cancel()
+        if told:  # told again, it would leave its cleaning half done
+            return
         told = True
+        if loop.is_closed():  # it has been played: what is told of it is cut short
+            raise KeyboardInterrupt
+        loop.call_soon_threadsafe(task.cancel)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, end)
+    for number in _ENDS_IT:  # not by the loop, which would stop listening before we are done
+        signal.signal(number, end)
     return await play(_tell_nobody if quiet else _tell)
 
 
