@@ -1,8 +1,10 @@
 """Every code block of the documents is run, in the order in which a reader meets it."""
 
+import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ import yaml
 from chimeway.render.templates import Templates
 from chimeway.settings import Settings
 from chimeway.workflow.text import check_text
+from kit.command import inside
 from kit.pages import DATABASE, Block, blocks, commands, has_tests
 from kit.psql import binary
 
@@ -29,6 +32,11 @@ PAGES = [
     *sorted((ROOT / "docs").rglob("*.md")),
 ]
 _READY_S = 30
+_PLAIN = re.compile(r"chimeway (?!.*--app)[^|<>&;$`]+", re.DOTALL)
+"""A command that needs no shell and reads nobody's modules: run in this process, in a tenth of the time.
+
+Those of the README are all typed into a shell, as its reader would.
+"""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -121,9 +129,16 @@ class _Reader:
         return path
 
     def _type(self, block: Block, command: str) -> None:
-        if not command.endswith("&"):
+        if block.page.name != "README.md" and _PLAIN.fullmatch(command):
+            words = shlex.split(command.replace("\\\n", " "), comments=True)[1:]
+            told = asyncio.run(inside(*words, url=self.url, cwd=self.folder))
+            assert told.code == 0, f"{block} ended with {told.code}:\n{told.out}{told.err}"
+        elif not command.endswith("&"):
             self._run(block, ["bash", "-euo", "pipefail", "-c", command])
-            return
+        else:
+            self._start(block, command)
+
+    def _start(self, block: Block, command: str) -> None:
         log = self.folder / f"line_{block.line}_{len(self.working)}.log"
         with log.open("wb") as sink:
             started = subprocess.Popen(
