@@ -74,6 +74,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         # What leaves
         "delivery.attempt": "delivery_id, run_id, channel, attempt: the attempt is durable",
         "delivery.outcome": "delivery_id, run_id, channel, attempt, outcome, error_class, seconds",
+        "delivery.held_back": "delivery_id, run_id, channel, verdict, reason: policy does not let it go",
         "delivery.unknown": "delivery_id, run_id, channel, attempt: nobody recorded how it ended",
         "delivery.rendered": "delivery_id, run_id, locale (of its template; null: the plain one)",
         "delivery.render_failed": "delivery_id, run_id, render_key, channel, fault: cancelled",

@@ -1,6 +1,5 @@
 """What a provider told, and what it does to delivery, run and signals: each situation of the essay, once."""
 
-import asyncio
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -10,12 +9,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-import chimeway.sync
 from chimeway import (
     Chimeway,
     FeedbackEvent,
     Notify,
-    SchemaMismatch,
     Wait,
     Workflow,
     on_outcome,
@@ -23,11 +20,10 @@ from chimeway import (
     wait_until,
 )
 from chimeway.client import feedback
-from chimeway.store import callers, schema
-from chimeway.store.pool import Database, open_database
+from chimeway.store import callers
+from chimeway.store.pool import Database
 from chimeway.store.verify import verify
 from chimeway.workflow.build import from_delivery, stop_on
-from kit.bare import bare_database
 from store.door import locked
 from store.journey import Journey, journey
 
@@ -425,21 +421,3 @@ async def test_explain_tells_of_what_no_call_had_said(clock_database: Database) 
             'The email "mention_email" of step_email was delivered at 2026-01-05 09:00:00 UTC, as postmark '
             "told. Its last attempt had ended as unknown."
         )
-
-
-async def test_a_schema_without_it_is_explained_and_verified(server_url: str) -> None:
-    """On the version before, nothing was told: both clients explain, verify looks at the rest."""
-    async with bare_database(server_url, version=schema.VERSION - 1) as url:
-        async with open_database(url, size=2) as database:
-            client = Chimeway(database)
-            receipt = await client.trigger(email(), recipients="ada")
-            assert (await client.explain(receipt.run_ids[0])).why
-            assert await verify(database) == []
-            with pytest.raises(SchemaMismatch):
-                await client.record_feedback(uuid4(), "bounced", source="s", event_id="1")
-
-        def explained() -> bool:
-            with chimeway.sync.Chimeway.connect(url) as client:
-                return bool(client.explain(receipt.run_ids[0]).why)
-
-        assert await asyncio.to_thread(explained)

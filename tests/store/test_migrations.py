@@ -309,13 +309,19 @@ async def test_producers_of_the_version_before_are_served(before_url: str) -> No
             assert [(a.name, a.type.name) for a in statement.get_attributes()] == shapes[call], call
 
 
+GONE = "chimeway.begin_attempts(uuid,bigint,uuid,uuid[],uuid[],bigint[],integer[],text[],jsonb[]) "
+
+
 async def test_functions_keep_their_shape(before_url: str) -> None:
-    """No function of the version before is gone, or has other arguments or another result."""
+    """No function of the version before is gone, or has other arguments or another result; but for what only
+    programs of two versions before called.
+    """
     ask = """select p.oid::regprocedure::text || ' ' || pg_get_function_arguments(p.oid) || ' '
                     || pg_get_function_result(p.oid) as shape
                from pg_proc p where p.pronamespace = 'chimeway'::regnamespace"""
     async with plain(before_url) as connection:
         before = {row["shape"] for row in await connection.fetch(ask)}
+        before = {shape for shape in before if not shape.startswith(GONE)}
         await migrating.migrate(before_url)
         assert before <= {row["shape"] for row in await connection.fetch(ask)}
 

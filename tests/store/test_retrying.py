@@ -86,7 +86,7 @@ async def test_who_had_looked_before_is_told_to_look_again(ada: Journey) -> None
     async with ada.database.acquire() as connection:
         answer = await connection.fetchval(
             """select b.answer from chimeway.begin_attempts(null, null, $1, array[$2::uuid], array[$3::uuid],
-                      array[$4::bigint], array[0], array['a@b.org'], array['{}'::jsonb]) b""",
+                      array[$4::bigint], array[0], array['a@b.org'], array['{}'::jsonb], '{null}') b""",
             uuid4(), await delivery(ada), ada.run_id, stale,
         )  # fmt: skip
     assert answer == "stale"

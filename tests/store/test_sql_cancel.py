@@ -234,7 +234,7 @@ async def test_a_cancel_sees_what_was_dispatched_while_it_waited(
         await transaction.start()
         begun = await node.fetchrow(
             """select * from chimeway.begin_attempts(null, null, gen_random_uuid(), array[$1::uuid],
-                   array[$2::uuid], '{1}', '{0}', '{a@example.org}', array['{}'::jsonb])""",
+                   array[$2::uuid], '{1}', '{0}', '{a@example.org}', array['{}'::jsonb], '{null}')""",
             delivery, run_id,
         )  # fmt: skip
         assert begun is not None
@@ -294,7 +294,7 @@ async def test_a_ledger_does_not_wait_for_a_cancel(sql: "asyncpg.Connection[Any]
         await sql.execute("set lock_timeout = '2s'")
         row = await sql.fetchrow(
             """select * from chimeway.begin_attempts(null, null, gen_random_uuid(), array[$1::uuid],
-                   array[$2::uuid], '{1}', '{0}', '{a@example.org}', array['{}'::jsonb])""",
+                   array[$2::uuid], '{1}', '{0}', '{a@example.org}', array['{}'::jsonb], '{null}')""",
             delivery, run_id,
         )  # fmt: skip
         assert row is not None

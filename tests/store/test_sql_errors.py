@@ -217,8 +217,8 @@ CALLS = (
     "truncate chimeway.workflow_transitions",
     # the ledger
     """begin isolation level serializable;
-       select chimeway.begin_attempts(null, null, null, null, null, null, null, null, null)""",
-    f"select chimeway.begin_attempts('{_ID}', 7, null, null, null, null, null, null, null)",
+       select chimeway.begin_attempts(null, null, null, null, null, null, null, null, null, null)""",
+    f"select chimeway.begin_attempts('{_ID}', 7, null, null, null, null, null, null, null, null)",
 )  # fmt: skip
 
 

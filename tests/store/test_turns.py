@@ -122,16 +122,3 @@ async def test_signals_are_routed_in_turn(world: Door) -> None:
     for many in (3, 2, 0):
         assert len(await turns.next(())) == many
     assert await world.sql("select count(*) from chimeway.signals where routed_at is null") == 0
-
-
-async def test_the_schema_before_has_no_turns(world: Door) -> None:
-    """Where the functions are not there yet nothing comes in turn, and once they are, it does."""
-    await _start(world, "a", 1)
-    name = "chimeway.due_runs_in_turn(int, text, int, int, timestamptz, int, text[])"
-    await world.all(f"alter function {name} rename to not_yet")
-    turns, now = Turns(world.database, "new run", tuple), await _now(world)
-    assert await turns.next(now) == []
-    await world.all(
-        f"alter function {name.replace('due_runs_in_turn', 'not_yet')} rename to due_runs_in_turn"
-    )
-    assert len(await turns.next(now)) == 1

@@ -57,11 +57,9 @@ def described(settings: Settings) -> Iterator[Setting]:
 
 @asynccontextmanager
 async def routes(
-    found: Configured, offers: Sequence[Offer], clock: Clock, *, failover: bool = True
+    found: Configured, offers: Sequence[Offer], clock: Clock
 ) -> AsyncIterator[Mapping[str, Route]]:
     """Open all channels while the block lasts, and give the route of each by its name.
-
-    Without `failover` only the first provider of each is asked: attempts cannot say which other it was.
 
     Raises:
         InvalidSettings: the settings and the app do not fit together, or a provider cannot be used.
@@ -72,7 +70,7 @@ async def routes(
             for provider in route.providers:
                 await stack.enter_async_context(opened(provider.channel))
                 _log.info("channel.opened", channel=route.name, provider=provider.name)
-        yield {route.name: route if failover else route.of_first() for route in made}
+        yield {route.name: route for route in made}
 
 
 def _routes(found: Configured, offers: Sequence[Offer], clock: Clock) -> Iterator[Route]:

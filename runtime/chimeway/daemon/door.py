@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from chimeway.web.server import HttpServer
 
 _log = Events()
-_NEEDS_SCHEMA: Final = 3
 _UNSUBSCRIBING_NEEDS: Final = 4
 
 
@@ -77,8 +76,6 @@ def http_server(
         if sources:
             _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
         return None
-    if sources and schema_version < _NEEDS_SCHEMA:
-        _warn("feedback is put off until the schema is brought up: chimeway db migrate")
     if keys and schema_version < _UNSUBSCRIBING_NEEDS:
         _warn("links to unsubscribe by wait until the schema is brought up: chimeway db migrate")
     with imported("web"):

@@ -87,15 +87,19 @@ class Machine:
         database, clock = node.database, node.clock
         addressless = frozenset(r.name for r in node.channels.values() if not r.needs_address)
         self._node, self._tenure, self._group = node, tenure, group
-        self._ledger = Ledger(database, node.catalogue, tenure, node.schema_version)
+        self._ledger = Ledger(database, node.catalogue, tenure)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
-        actor = Actor(seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer)
+        actor = Actor(
+            seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer,
+            defer=self._arm_delivery,
+        )  # fmt: skip
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
-                self._results, tenure.trusted, self._roster.nudge, node.unsubscribing,
+                self._ledger.hold_back, self._results, tenure.trusted, self._roster.nudge,
+                node.unsubscribing,
             )
         )  # fmt: skip
         wires = Wires(
@@ -117,9 +121,8 @@ class Machine:
         )
         self._router = Router(database, runs_to, self._roster.crowded)
         self._foundling = Foundling(
-            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge,
-            node.schema_version,
-        )  # fmt: skip
+            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
+        )
         self._feeders: list[asyncio.Task[None]] = []
         self._deliveries_looked_at = 0.0
 
@@ -215,9 +218,9 @@ class Machine:
 
 
 class Ledger:
-    """The batched doors to the store: load, commit, begin, record. Between them they know who is here."""
+    """The batched doors to the store. Between them they know who is here."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, schema_version: int) -> None:
+    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure) -> None:
         """Take the tenure under whose fence decisions and attempts are written."""
         fence = tenure.fence
         self.company = Company()
@@ -230,8 +233,12 @@ class Ledger:
             told="commit_decisions", limit=LEDGER_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
-            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows, schema_version),
+            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
             told="begin_attempts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
+        )  # fmt: skip
+        self.hold_back: Batcher[deliveries.HeldBack, deliveries.Held] = Batcher(
+            lambda rows: deliveries.record_verdicts(database, fence, rows),
+            told="record_verdicts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
         )  # fmt: skip
         self.record: Batcher[deliveries.Outcome, deliveries.Recorded] = Batcher(
             lambda rows: deliveries.record_results(database, rows),
@@ -244,6 +251,7 @@ class Ledger:
             ("load", self.load.serve()),
             ("commit", self.commit.serve()),
             ("begin", self.begin.serve()),
+            ("hold-back", self.hold_back.serve()),
             ("record", self.record.serve()),
         ]
 

@@ -29,7 +29,7 @@ from chimeway.limits import BEAT_S
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.settings import Settings
-from chimeway.store import deliveries, nodes, schema
+from chimeway.store import nodes, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
 from chimeway.store.meant import database_meant
@@ -125,9 +125,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
         for name in renderers.shadowed():
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
-        channels = await stack.enter_async_context(
-            routes(found, declared.offers, clock, failover=there >= deliveries.NAMES_PROVIDERS)
-        )
+        channels = await stack.enter_async_context(routes(found, declared.offers, clock))
         node = Node(
             id=node_id,
             name=settings.node_name,

@@ -14,7 +14,6 @@ from chimeway.delivery.results import Results
 from chimeway.limits import SWEEP_EVERY_S, SWEEP_PAGE
 from chimeway.log import Events
 from chimeway.store import deliveries
-from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import NO_ID
 
@@ -32,16 +31,14 @@ class Foundling:
         dispatcher: Dispatcher,
         results: Results,
         nudge: Callable[[UUID, str], None],
-        schema_version: int = VERSION,
     ) -> None:
-        """Take the parts; on schema version 2 no delivery ends while its attempt is under way."""
+        """Take the parts."""
         self._database = database
         self._clock = clock
         self._node = node
         self._dispatcher = dispatcher
         self._results = results
         self._nudge = nudge
-        self._kinds = (False, True) if schema_version > 2 else (False,)
 
     async def serve(self, channels: list[str]) -> None:
         """Work until cancelled."""
@@ -54,7 +51,7 @@ class Foundling:
 
     async def sweep(self) -> None:
         """Record all abandoned attempts as unknown, also those of deliveries that a provider ended."""
-        for ended in self._kinds:
+        for ended in (False, True):
             await self._sweep(ended=ended)
 
     async def _sweep(self, *, ended: bool) -> None:

@@ -190,6 +190,8 @@ class Dispatcher:
                     owner = (delivery.channel, delivery.tenant_id, answer.whose)
                     await self._postponer.turn_away(delivery.id, owner, answer.for_s)
                 return not kept
+            elif isinstance(answer, datetime):
+                self._wires.arm(delivery.id, answer)
             elif answer is not None:
                 self._wires.put_off(delivery.id, answer)
         finally:

@@ -150,10 +150,6 @@ class Route:
         self.needs_address = any(needs_address(one.channel) for one in providers)
         self._by_name = {one.name: one for one in providers}
 
-    def of_first(self) -> "Route":
-        """Return the same with its first provider alone."""
-        return Route(self.name, self.providers[:1])
-
     def closed_for(self) -> float:
         """Return for how many seconds no provider can be called; 0.0: one can."""
         return min(one.gate.closed_for() for one in self.providers)

@@ -8,12 +8,13 @@ lease is checked on the monotonic clock right before the call, the last moment a
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
+from chimeway.delivery.judging import beginning, held_back, judged
 from chimeway.delivery.results import Results, ended_unsent, said
 from chimeway.delivery.route import Provider, Route, tried
 from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
@@ -21,12 +22,13 @@ from chimeway.limits import CLOCK_AHEAD_MS
 from chimeway.log import Events
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Noop
+from chimeway.progression.policy import Verdict
 from chimeway.progression.snapshot import LIVE
 from chimeway.render.message import RenderFault
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, nodes
 from chimeway.store.content import context_of
-from chimeway.store.deliveries import Beginning, Begun, Outcome, Sendable
+from chimeway.store.deliveries import Beginning, Begun, Held, HeldBack, Outcome, Sendable
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import Loaded
@@ -63,7 +65,7 @@ class Shut:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What a sender works with; `begin` makes attempts durable, in batches."""
+    """What a sender works with; in batches `begin` makes attempts durable, `hold_back` what policy stops."""
 
     database: Database
     clock: Clock
@@ -71,6 +73,7 @@ class Parts:
     renderers: Renderers
     channels: Mapping[str, Route]
     begin: Callable[[Beginning], Awaitable[Begun]]
+    hold_back: Callable[[HeldBack], Awaitable[Held]]
     results: Results
     trusted: Callable[[], bool]
     nudge: Callable[[UUID, str], None]
@@ -87,9 +90,11 @@ class Sender:
     def wanted(self, sending: Sending) -> bool:
         """Say whether there is anything to send, and nobody forbids it."""
         delivery, snapshot = sending.delivery, sending.run.snapshot
-        if snapshot is None or delivery.status not in {"pending", "failed"}:
+        if snapshot is None or delivery.status not in {"pending", "failed", "deferred"}:
             return False
-        if delivery.next_attempt_at is None or delivery.next_attempt_at > self._with.clock.now() + _ABOUT:
+        # What policy has deferred is not looked at a moment too early: it would only be deferred again.
+        about = timedelta() if delivery.status == "deferred" else _ABOUT
+        if delivery.next_attempt_at is None or delivery.next_attempt_at > self._with.clock.now() + about:
             return False
         if snapshot.run.held_reason is not None:
             return False
@@ -98,7 +103,7 @@ class Sender:
         # While a workflow is paused nobody listens: a retry goes on unless something was said since.
         return delivery.attempt_count > 0 and snapshot.run.mailbox_count == sending.run.mailbox_seen
 
-    async def send(self, sending: Sending, load: Load) -> Outcome | Shut | float | None:
+    async def send(self, sending: Sending, load: Load) -> "Answer":
         """Try to send once.
 
         Args:
@@ -106,8 +111,8 @@ class Sender:
             load: loads it again, when the rows have moved on.
 
         Returns:
-            What became of it, to be recorded; or that the way is shut; or in how many seconds to come again;
-            None: nothing is left to do, or others will say when.
+            What became of it, to be recorded; or that the way is shut; or when, or in how many seconds, to
+            come again; None: nothing is left to do, or others will say when.
 
         Raises:
             LeaseLost: another node has taken over.
@@ -134,7 +139,7 @@ class Sender:
             return jittered(_FAULT_AGAIN_S)
         return jittered(_BUSY_AGAIN_S)
 
-    async def _once(self, sending: Sending) -> "Outcome | Shut | float | _Again | None":
+    async def _once(self, sending: Sending) -> "Answer | _Again":
         delivery = sending.delivery
         if not self.wanted(sending):
             return None
@@ -148,6 +153,9 @@ class Sender:
             return jittered(_BUSY_AGAIN_S)  # another may hold the lease: let it begin the attempt
         if self._with.results.too_old(delivery):
             return ended_unsent(delivery, "cancelled", "retries_exhausted", _last_error(delivery), _TOO_OLD)
+        verdict = judged(delivery, sending.run, self._with.clock.now())
+        if verdict is not None and verdict.kind != "send":
+            return await self._held_back(sending, verdict)
         address = self._address(sending, route)
         if address is None and route.needs_address:
             return ended_unsent(delivery, "suppressed", "no_address")
@@ -164,7 +172,28 @@ class Sender:
         wait_s = provider.take(address)
         if wait_s > 0:
             return self._shut(delivery, route, address, wait_s)
-        return await self._attempt(sending, provider, address, message)
+        begins = beginning(delivery, sending.run, verdict, provider.name, address, message)
+        return await self._attempt(sending, provider, address, begins)
+
+    async def _held_back(self, sending: Sending, verdict: Verdict) -> "Answer | _Again":
+        """Write down that it is not sent now, or not at all; the run may have to go on."""
+        delivery = sending.delivery
+        held = await self._with.hold_back(held_back(delivery, sending.run, verdict))
+        match held.answer:
+            case "applied":
+                _log.info(
+                    "delivery.held_back", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
+                    channel=delivery.channel, verdict=verdict.kind, reason=verdict.reason,
+                )  # fmt: skip
+                if held.nudged:
+                    self._with.nudge(delivery.run_id, delivery.tenant_id)
+                return verdict.until
+            case "unseen" | "stale":
+                return _Again()
+            case "busy":
+                return jittered(_BUSY_AGAIN_S)
+            case "gone":
+                return None
 
     def _shut(self, delivery: Sendable, route: Route, address: str | None, for_s: float) -> Outcome | Shut:
         """Wait; but not for ever, where it is not the channel that is shut but the way of this one alone."""
@@ -176,13 +205,13 @@ class Sender:
         return Shut(for_s, route.whose(address))
 
     async def _attempt(
-        self, sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]
-    ) -> "Outcome | float | _Again | None":
+        self, sending: Sending, provider: Provider, address: str | None, beginning: Beginning
+    ) -> "Answer | _Again":
         """Begin an attempt. Its place at the provider's gate is taken; it is given back if none begins."""
         begun = None
         try:
-            made = _message_of(sending, address, message, self._with.unsubscribing)
-            begun = await self._with.begin(_beginning(sending, provider, address, message))
+            made = _message_of(sending, address, beginning.message, self._with.unsubscribing)
+            begun = await self._with.begin(beginning)
         finally:
             if begun is None or begun.answer != "begun":
                 provider.give_back(address)
@@ -298,19 +327,13 @@ class _Again:
     """The rows have moved on: load and look again."""
 
 
+Answer: TypeAlias = Outcome | Shut | datetime | float | None
+"""What `Sender.send` returns."""
+
+
 def _unborn(_step: Step, _visit: int) -> Birth:
     """Answer for deliveries of a decision that is only asked about, never written."""
     return Birth("pending")
-
-
-def _beginning(
-    sending: Sending, provider: Provider, address: str | None, message: Mapping[str, Any]
-) -> Beginning:
-    delivery, snapshot = sending.delivery, sending.run.snapshot
-    mailbox = snapshot.run.mailbox_count if snapshot else 0
-    return Beginning(
-        delivery.id, delivery.run_id, delivery.revision, mailbox, address, dict(message), provider.name
-    )
 
 
 def _message_of(

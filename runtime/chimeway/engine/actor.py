@@ -33,7 +33,8 @@ _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever 
 
 class Actor:
     """Plays runs. `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a
-    due run wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher.
+    due run wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher, `defer(delivery, at)`
+    sets the wake of one that policy lets out only later.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Actor:
         arm: Callable[[UUID, datetime | None, Tenant], None],
         put_off: Callable[[UUID, float, Tenant], None],
         offer: Callable[[UUID, str, str], None],
+        defer: Callable[[UUID, datetime], None],
     ) -> None:
         """Take the seam and the wires out."""
         self._seam = seam
@@ -53,6 +55,7 @@ class Actor:
         self._arm = arm
         self._put_off = put_off
         self._offer = offer
+        self._defer = defer
         self._busy: dict[UUID, float] = {}
 
     async def play(self, run_id: UUID, tenant: Tenant) -> None:
@@ -105,8 +108,11 @@ class Actor:
         )  # fmt: skip
         tenant = done.loaded.recipient.tenant_id
         for plan in decision.planned:
+            delivery_id, until = done.entry.delivery_ids[plan.visit], plan.birth.until
             if plan.birth.status == "pending":
-                self._offer(done.entry.delivery_ids[plan.visit], tenant, plan.channel)
+                self._offer(delivery_id, tenant, plan.channel)
+            elif until is not None:
+                self._defer(delivery_id, until)
         if after.held_reason is not None:
             _log.warning("run.held", run_id=str(run_id), reason=after.held_reason)
             return False

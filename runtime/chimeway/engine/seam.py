@@ -91,11 +91,12 @@ class Seam:
             return Refused("gone")
         if loaded.snapshot is None:
             return NotUnderstood(loaded)
-        courier = Courier(loaded, self._renderers, self._addressless, self._known)
-        decision = decide(loaded.snapshot, now(), courier)
+        at = now()
+        courier = Courier(loaded, at, self._renderers, self._addressless, self._known)
+        decision = decide(loaded.snapshot, at, courier)
         if isinstance(decision, Noop):
             return Rested(decision, loaded)
-        entry = entry_for(run_id, decision, courier.messages)
+        entry = entry_for(run_id, decision, courier.messages, loaded.policy)
         answer = await self._commit(entry, loaded.recipient.tenant_id)
         if answer == "applied":
             return Committed(entry, loaded)

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from chimeway.progression.policy import Verdict
 from chimeway.progression.snapshot import RunState
 from chimeway.workflow.definition import Step
 
@@ -58,15 +59,24 @@ STUCK_NOOPS: frozenset[NoopReason] = frozenset(
 class Birth:
     """How a delivery is born: what the courier answers when a step's message is planned.
 
-    `pending` for what a provider must send, `succeeded` for a written in-app item, `suppressed`
-    with a reason (`no_address`), `cancelled` with `permanent_failure` for a template's fault, or,
-    by the decision itself, with `stopped_before_send` where what plans it also stops it.
+    `pending` for what a provider must send, `deferred` for what policy lets out only later (`until`, and
+    why), `succeeded` for a written in-app item, `suppressed` with a reason (`no_address`, `preference`,
+    `cap`), `cancelled` with `permanent_failure` for a template's fault, or, by the decision itself, with
+    `stopped_before_send` where what plans it also stops it. `verdict` is what policy said, where it had
+    anything to say: for the trace, not for replay.
     """
 
-    status: Literal["pending", "succeeded", "suppressed", "cancelled"]
+    status: Literal["pending", "deferred", "succeeded", "suppressed", "cancelled"]
     reason: str | None = None
     error_class: str | None = None
     note: str | None = None
+    until: datetime | None = None
+    verdict: Verdict | None = None
+
+    @property
+    def suppression_reason(self) -> str | None:
+        """The reason of one that has ended so; a deferred one's stands in a column of its own."""
+        return None if self.status == "deferred" else self.reason
 
 
 Births: TypeAlias = Callable[[Step, int], Birth]

@@ -18,7 +18,8 @@ def inputs_of(working: Working) -> dict[str, Any]:
     """Return the inputs of the decision that `working` has become.
 
     `mailbox` has a row for each mailbox row examined, `fit` being the path of the condition that it
-    met; `births` how each planned delivery was born, without its note, which is free text;
+    met; `births` how each planned delivery was born, without its note, which is free text, and without what
+    policy said of it, which is personal (`until` only where it is deferred);
     `instants` the data's instants used, null where the data had none; `working` is there where the
     tenant's working days were asked for, with the holidays that lay on the way.
     """
@@ -74,7 +75,8 @@ def _delivery(row: Delivery) -> dict[str, Any]:
 
 
 def _birth(birth: Birth) -> dict[str, Any]:
-    return {"status": birth.status, "reason": birth.reason, "error_class": birth.error_class}
+    known = {"status": birth.status, "reason": birth.reason, "error_class": birth.error_class}
+    return known if birth.until is None else {**known, "until": written(birth.until)}
 
 
 def _or_none(at: datetime | None) -> str | None:

@@ -229,7 +229,7 @@ def _inserted(plan: PlannedDelivery) -> Delivery:
         step_id=plan.step_id,
         status=birth.status,
         revision=0,
-        suppression_reason=birth.reason,
+        suppression_reason=birth.suppression_reason,
         terminal_at=plan.terminal_at,
         last_error_class=birth.error_class,
     )

@@ -30,13 +30,13 @@ def replay(definition: Definition, before: Folded, inputs: Mapping[str, Any]) ->
         inputs: those of the decision's first transition.
 
     Returns:
-        what `decide` answers. Its `seen` means nothing, and its births bear no notes.
+        what `decide` answers. Its `seen` means nothing, and its births bear neither notes nor verdicts.
 
     Raises:
         KeyError, ValueError, AssertionError: the inputs are not ones that a decision wrote.
     """
     fit_of = {row["n"]: row["fit"] for row in inputs["mailbox"]}
-    births = {int(visit): Birth(**birth) for visit, birth in inputs["births"].items()}
+    births = {int(visit): _birth(birth) for visit, birth in inputs["births"].items()}
 
     def fits(mail: Mail, condition: Condition, path: str) -> bool:
         del condition
@@ -90,7 +90,12 @@ def _after(decision: Decision) -> Any:
 
 
 def _without_notes(decision: Decision) -> list[PlannedDelivery]:
-    return [replace(plan, birth=replace(plan.birth, note=None)) for plan in decision.planned]
+    return [replace(plan, birth=replace(plan.birth, note=None, verdict=None)) for plan in decision.planned]
+
+
+def _birth(row: Mapping[str, Any]) -> Birth:
+    until = row.get("until")
+    return Birth(**{**row, "until": None if until is None else read_required(until)})
 
 
 def _snapshot(definition: Definition, before: Folded, inputs: Mapping[str, Any]) -> Snapshot:

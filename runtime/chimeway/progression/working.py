@@ -65,7 +65,7 @@ class CurrentDelivery:
             id=f"visit:{visit}",
             visit=visit,
             status=birth.status,
-            suppression_reason=birth.reason,
+            suppression_reason=birth.suppression_reason,
             terminal_at=now if is_terminal(birth.status) else None,
             last_error_class=birth.error_class,
         )

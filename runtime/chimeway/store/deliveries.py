@@ -3,16 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import HISTORY
 from chimeway.store.ledger import Fence
-from chimeway.store.migrations import VERSION
+from chimeway.store.policies import has_policy
 from chimeway.store.pool import Database, column
-
-NAMES_PROVIDERS: Final = 3
-"""The first schema version whose attempts say which provider they call."""
 
 BeginAnswer: TypeAlias = Literal["begun", "unseen", "stale", "busy", "gone"]
 RecordAnswer: TypeAlias = Literal["applied", "repeat", "busy", "gone"]
@@ -54,6 +51,38 @@ class Beginning:
     address: str | None
     message: dict[str, Any]
     provider: str | None = None
+    profile: int | None = None
+    """With `tenant`: the versions of the rows that policy judged by; None: it did not."""
+    tenant: int | None = None
+    budget: int | None = None
+    """The revision of the budget that was counted by, where a cap is set; `keep` sends are remembered."""
+    keep: int | None = None
+    verdict: dict[str, Any] | None = None
+    """Why policy let it go, where there was anything to judge."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBack:
+    """What policy said of a delivery that was about to be sent, and by which rows."""
+
+    delivery_id: UUID
+    run_id: UUID
+    revision: int
+    mailbox: int
+    profile: int
+    tenant: int
+    verdict: Literal["defer", "suppress"]
+    reason: str
+    until: datetime | None
+    inputs: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What became of a HeldBack; `nudged`: the run can move now."""
+
+    answer: Literal["applied", "unseen", "stale", "busy", "gone"]
+    nudged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +129,29 @@ async def load_sendables(database: Database, ids: Sequence[UUID]) -> dict[UUID, 
 
 
 async def begin_attempts(
-    database: Database,
-    fence: Fence | None,
-    node: UUID,
-    rows: Sequence[Beginning],
-    schema_version: int = VERSION,
+    database: Database, fence: Fence | None, node: UUID, rows: Sequence[Beginning]
 ) -> list[Begun]:
-    """Write attempt rows, each guarded by its delivery's revision and its run's mailbox.
-
-    Before schema version NAMES_PROVIDERS they cannot name their provider.
-    """
+    """Write attempt rows, each guarded by its delivery's revision, its run's mailbox and what policy saw."""
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message"]
-    statement = "begin_attempts_2"
-    if schema_version >= NAMES_PROVIDERS:
-        names.append("provider")
+    names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message", "provider"]
+    statement = "begin_attempts_3"
+    if await has_policy(database):
+        names += ["profile", "tenant", "budget", "keep", "verdict"]
         statement = "begin_attempts"
     found = await database.fetch(statement, owner, epoch, node, *(column(rows, name) for name in names))
     answers = {row["delivery_id"]: Begun(row["answer"], row["attempt_no"]) for row in found}
+    return [answers[row.delivery_id] for row in rows]
+
+
+async def record_verdicts(database: Database, fence: Fence | None, rows: Sequence[HeldBack]) -> list[Held]:
+    """Write down what policy holds back, guarded as attempts are."""
+    owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
+    names = (
+        "delivery_id", "run_id", "revision", "mailbox", "profile", "tenant", "verdict", "reason",
+        "until", "inputs",
+    )  # fmt: skip
+    found = await database.fetch("record_verdicts", owner, epoch, *(column(rows, name) for name in names))
+    answers = {row["delivery_id"]: Held(row["answer"], row["nudged"]) for row in found}
     return [answers[row.delivery_id] for row in rows]
 
 

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from chimeway.progression.decision import Decision
 from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, shard_of_id
+from chimeway.store.policies import Policy, has_policy
 from chimeway.store.pool import Database
 
 Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
@@ -36,13 +37,17 @@ class Entry:
     messages: Mapping[int, Rendered]
     id: UUID = field(default_factory=uuid4)
     delivery_ids: Mapping[int, UUID] = field(default_factory=dict)
+    policy: Policy | None = None
+    """By which rows it was judged what is planned; None: by none."""
 
 
-def entry_for(run_id: UUID, decision: Decision, messages: Mapping[int, Rendered]) -> Entry:
+def entry_for(
+    run_id: UUID, decision: Decision, messages: Mapping[int, Rendered], policy: Policy | None = None
+) -> Entry:
     """Give a decision its id, and its deliveries theirs."""
     shard = shard_of_id(run_id)
     ids = {plan.visit: new_id(shard, decision.now) for plan in decision.planned}
-    return Entry(run_id, decision, messages, delivery_ids=ids)
+    return Entry(run_id, decision, messages, delivery_ids=ids, policy=policy if decision.planned else None)
 
 
 async def commit_decisions(database: Database, fence: Fence | None, entries: Sequence[Entry]) -> list[Answer]:
@@ -58,20 +63,24 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
         asyncpg.PostgresError: the batch as a whole failed, and nothing of it was written.
     """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    rows = await database.fetch(
-        "commit_decisions",
-        owner,
-        epoch,
+    columns = [
         *_columns((_run_row(e) for e in entries), _RUN_COLUMNS),
         *_columns((row for e in entries for row in _transition_rows(e)), _TRANSITION_COLUMNS),
         *_columns((row for e in entries for row in _delivery_rows(e)), _DELIVERY_COLUMNS),
         *_columns((row for e in entries for row in _cancelled_rows(e)), _CANCELLED_COLUMNS),
-    )
+    ]
+    statement = "commit_decisions_3"
+    if await has_policy(database):
+        statement = "commit_decisions"
+        columns += _columns((_judged_by(e) for e in entries), 2)
+        columns += _columns((row for e in entries for row in _verdict_rows(e)), _VERDICT_COLUMNS)
+    rows = await database.fetch(statement, owner, epoch, *columns)
     answers = {row["run_id"]: row["answer"] for row in rows}
     return [answers[entry.run_id] for entry in entries]
 
 
 _RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 12, 13, 3
+_VERDICT_COLUMNS = 6
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -139,6 +148,29 @@ def _delivery_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
             plan.birth.note, plan.terminal_at,
             message.subject if message else None, message.body if message else None,
         )  # fmt: skip
+
+
+def _judged_by(entry: Entry) -> tuple[int | None, int | None]:
+    return (entry.policy.profile, entry.policy.tenant) if entry.policy else (None, None)
+
+
+def _verdict_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
+    """Yield what policy said of each planned delivery: nulls where it had nothing to say.
+
+    What is born sent, in the inbox, is counted here where a cap looks at it; else its first attempt is.
+    """
+    for plan in entry.decision.planned:
+        birth, verdict = plan.birth, plan.birth.verdict
+        counted = (
+            entry.policy if birth.status == "succeeded" and verdict is not None and verdict.counts else None
+        )
+        budget = (
+            (counted.budget(plan.channel).revision, counted.keeps(plan.channel)) if counted else (None, None)
+        )
+        if verdict is None or verdict.silent:
+            yield birth.until, None, None, None, *budget
+        else:
+            yield birth.until, verdict.kind, verdict.reason, dict(verdict.inputs), *budget
 
 
 def _cancelled_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:

@@ -32,8 +32,6 @@ class SignalsInTurn:
 
     async def next(self, passed_over: Collection[str]) -> list[tuple[UUID, str]]:
         """Take the next tenants' turn, but for some; return the runs that got mail, each with its tenant."""
-        if not await self._database.has_function("route_signals_in_turn"):
-            return []  # the schema before has it not
         rows = await self._database.fetch(
             "route_signals_in_turn",
             TURN_TENANTS,

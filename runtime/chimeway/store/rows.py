@@ -18,6 +18,7 @@ from chimeway.store.views import (
     RunView,
     Story,
     TransitionView,
+    VerdictView,
     WaitingRun,
 )
 from chimeway.workflow.definition import Definition
@@ -70,13 +71,22 @@ def transition(row: Row) -> TransitionView:
     return TransitionView(**_typed(row, ids=("decision_id", "signal_id"), instants=("at",)))
 
 
-def delivery(row: Row, attempts: Sequence[Row], told: Sequence[Row] = ()) -> DeliveryView:
+def delivery(
+    row: Row, attempts: Sequence[Row], told: Sequence[Row] = (), verdicts: Sequence[Row] = ()
+) -> DeliveryView:
     """Return a delivery with those of these attempts, and of what was told, that are its own."""
     return DeliveryView(
         **_typed(row, instants=_DELIVERY_INSTANTS),
         attempts=tuple(_attempt(each) for each in attempts if each["delivery_id"] == row["id"]),
         feedback=tuple(_feedback(each) for each in told if each["delivery_id"] == row["id"]),
+        verdicts=tuple(_verdict(each) for each in verdicts if each["delivery_id"] == row["id"]),
     )
+
+
+def _verdict(row: Row) -> VerdictView:
+    typed = _typed(row, ids=("delivery_id",), instants=("until", "at"))
+    del typed["delivery_id"]
+    return VerdictView(**typed)
 
 
 def _feedback(row: Row) -> FeedbackView:
@@ -108,16 +118,18 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
     told: Sequence[Row],
     mail: Sequence[Row],
     late: Sequence[Row],
+    verdicts: Sequence[Row],
+    tenant: Sequence[Row],
 ) -> Story:
     """Return all that is known of a run."""
     return Story(
         run=run(run_row),
-        zone=context["zone"],
+        zone=(tenant[0]["timezone"] if tenant else None) or context["zone"],
         now=moment(context["now"]),
         definition=_definition(context["definition"]),
         paused_at=instant(context["paused_at"]),
         transitions=tuple(transition(row) for row in transitions),
-        deliveries=tuple(delivery(row, attempts, told) for row in deliveries),
+        deliveries=tuple(delivery(row, attempts, told, verdicts) for row in deliveries),
         mail=(
             *(_mail(row, row["number"], row["consumed_by"]) for row in mail),
             *(_mail(row, None, None) for row in late),

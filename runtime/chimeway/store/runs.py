@@ -8,7 +8,9 @@ from uuid import UUID
 
 from chimeway.progression.snapshot import Delivery, Mail, Run, Snapshot
 from chimeway.store.catalogue import Catalogue
+from chimeway.store.policies import Policy, has_policy, policy_of
 from chimeway.store.pool import Database
+from chimeway.workflow.calendar import USUAL_DAYS
 from chimeway.workflow.definition import Definition
 
 NO_ID = UUID(int=0)
@@ -16,7 +18,7 @@ NO_ID = UUID(int=0)
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The profile as rendering and addressing need it."""
+    """The profile as rendering and addressing need it; zone and locale are his own, else his tenant's."""
 
     id: str
     tenant_id: str
@@ -28,7 +30,10 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here."""
+    """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here.
+
+    `policy` None: the schema is of the version before, and knows none.
+    """
 
     id: UUID
     shard: int
@@ -37,11 +42,13 @@ class Loaded:
     mailbox_seen: int
     recipient: Recipient
     snapshot: Snapshot | None
+    policy: Policy | None = None
 
 
 async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID]) -> list[Loaded | None]:
     """Return what deciding about these runs needs, in their order; None for an unknown id."""
-    rows = {row["id"]: row for row in await database.fetch("load_runs", list(ids))}
+    statement = "load_runs" if await has_policy(database) else "load_runs_3"
+    rows = {row["id"]: row for row in await database.fetch(statement, list(ids))}
     found: list[Loaded | None] = []
     for run_id in ids:
         row = rows.get(run_id)
@@ -49,11 +56,12 @@ async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID
             found.append(None)
             continue
         definition = await catalogue.get(row["workflow_key"], row["workflow_version"])
-        found.append(_loaded(row, definition))
+        policy = policy_of(row) if statement == "load_runs" else None
+        found.append(_loaded(row, definition, policy))
     return found
 
 
-def _loaded(row: Any, definition: Definition | None) -> Loaded:
+def _loaded(row: Any, definition: Definition | None, policy: Policy | None) -> Loaded:
     return Loaded(
         id=row["id"],
         shard=row["shard"],
@@ -68,11 +76,12 @@ def _loaded(row: Any, definition: Definition | None) -> Loaded:
             locale=row["locale"],
             data=row["profile"],
         ),
-        snapshot=_snapshot(row, definition) if definition else None,
+        snapshot=_snapshot(row, definition, policy) if definition else None,
+        policy=policy,
     )
 
 
-def _snapshot(row: Any, definition: Definition) -> Snapshot:
+def _snapshot(row: Any, definition: Definition, policy: Policy | None) -> Snapshot:
     return Snapshot(
         run=_run(row),
         definition=definition,
@@ -82,6 +91,7 @@ def _snapshot(row: Any, definition: Definition) -> Snapshot:
         delivery=_delivery(row),
         delivery_ids=row["delivery_ids"] or {},
         workflow_paused=row["paused"],
+        working=USUAL_DAYS if policy is None else policy.working,
     )
 
 

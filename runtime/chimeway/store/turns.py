@@ -46,8 +46,6 @@ class Turns:
     async def next(self, until: datetime) -> list[Due]:
         """Take the next tenants' turn; park runs of paused workflows."""
         statement = _STATEMENT[self.kind]
-        if not await self._database.has_function(statement):
-            return []  # the schema before has it not: there is one line for all, as there was
         channel, tenant = self._behind
         first = channel if self.kind == "delivery" else int(self.kind == "run")
         *rows, last = await self._database.fetch(

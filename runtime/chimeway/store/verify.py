@@ -19,6 +19,7 @@ import asyncpg
 
 from chimeway.progression.fold import fold
 from chimeway.store.catalogue import Catalogue
+from chimeway.store.policies import has_policy
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.verify_findings import Findings, Violation
@@ -42,6 +43,8 @@ _RUN_CHECKS: Final = (
     "verify_attempt_after_stop",
     "verify_elapsed_unseen",
     "verify_tenants",
+    "verify_feedback_unsent",
+    "verify_feedback_verdict",
     "verify_events_of_runs",
     "verify_reachable_runs",
     "verify_reachable_deliveries",
@@ -49,8 +52,8 @@ _RUN_CHECKS: Final = (
     "verify_mailbox_numbering",
 )
 """Statements about runs that SQL alone can judge, and that take no other argument."""
-_FEEDBACK_CHECKS: Final = ("verify_feedback_unsent", "verify_feedback_verdict")
-"""The same, of what providers told: not asked of a schema that has no place for it."""
+_POLICY_CHECKS: Final = ("verify_deferred", "verify_held_back", "verify_caps")
+"""The same, of what policy said: not asked of a schema that knows none."""
 _WALKS: Final = {
     "runs": ("verify_last_run", "verify_runs_page"),
     "events": ("verify_last_event", "verify_events_page"),
@@ -87,7 +90,7 @@ async def verify(
     tell = progress or _tell_nobody
     with in_our_words():
         catalogue = Catalogue(database)
-        checks = _RUN_CHECKS + (_FEEDBACK_CHECKS if await database.fetchval("verify_has_feedback") else ())
+        checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(database) else ())
         async for runs in _pages(database, "runs", page):
             definitions = {name: await catalogue.get(*name) for name in _names(runs)}
             async with _snapshot(database) as connection:

@@ -106,6 +106,22 @@ class FeedbackView:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictView:
+    """What policy said of a delivery, when it was planned or before it was sent, and what it went by.
+
+    `inputs` is plain JSON (whose statements, in which zone, what was counted); empty once the person was
+    forgotten.
+    """
+
+    stage: Literal["planned", "before_send"]
+    verdict: Literal["send", "defer", "suppress"]
+    reason: str | None
+    until: datetime | None
+    inputs: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryView:
     """A delivery, its attempts, and what its provider told later."""
 
@@ -128,6 +144,9 @@ class DeliveryView:
     terminal_at: datetime | None
     attempts: tuple[AttemptView, ...]
     feedback: tuple[FeedbackView, ...] = ()
+    deferred_reason: str | None = None
+    """Why it waits until `next_attempt_at`, while it is `deferred`: quiet_hours, send_window, cap."""
+    verdicts: tuple[VerdictView, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from chimeway.progression.retry import RetryPolicy
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, ledger, mailbox, runs, watching
 from chimeway.store.catalogue import Catalogue
-from chimeway.store.deliveries import Beginning, Begun, Outcome, Recorded
+from chimeway.store.deliveries import Beginning, Begun, Held, HeldBack, Outcome, Recorded
 from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.store.runs import NO_ID, Loaded
@@ -80,7 +80,7 @@ class Player:
         self._sender = Sender(
             Parts(
                 cast.database, self._clock, self._node, cast.renderers, routes, self._begin,
-                self._results, trusted=lambda: True, nudge=self._nudge,
+                self._hold_back, self._results, trusted=lambda: True, nudge=self._nudge,
             )
         )  # fmt: skip
         self._nudged: dict[UUID, None] = {}
@@ -191,6 +191,8 @@ class Player:
                 await self._write_down()
                 return True
             assert not isinstance(answer, Shut), "the gates of a played journey are always open"
+            if isinstance(answer, datetime):
+                return True  # policy has deferred it until then
             if answer is None or self._nudged:
                 return False  # nothing is left to do, or the run goes first
             await patience.wait()
@@ -242,6 +244,9 @@ class Player:
 
     async def _begin(self, beginning: Beginning) -> Begun:
         return (await deliveries.begin_attempts(self._database, None, self._node, [beginning]))[0]
+
+    async def _hold_back(self, row: HeldBack) -> Held:
+        return (await deliveries.record_verdicts(self._database, None, [row]))[0]
 
     async def _record(self, outcome: Outcome, _tenant: str | None) -> Recorded:
         return (await deliveries.record_results(self._database, [outcome]))[0]

@@ -1,6 +1,9 @@
 -- Recipients: what they and their tenants prefer, what policy said of each message, forgetting.
 -- serves from: 3
 
+create index concurrently if not exists deliveries_deferred on chimeway.deliveries (tenant_id, recipient_id, shard)
+    where status = 'deferred';
+
 create index concurrently if not exists workflow_runs_ended on chimeway.workflow_runs (tenant_id, recipient_id, id, shard)
     where ended_at is not null;
 
@@ -359,6 +362,651 @@ begin
                        else result || jsonb_build_object(part, after) end;
     end loop;
     return result;
+end $$;
+
+-- ── verdicts made durable ──
+
+-- What only programs of schema version 2 called.
+drop function chimeway.begin_attempts(uuid, bigint, uuid, uuid[], uuid[], bigint[], int[], text[], jsonb[]);
+
+-- Ends runs whose locks the caller holds; the one place where a stop is written. Deliveries that no
+-- provider has yet been asked for are cancelled; one under way stays and is marked.
+-- Arrays are parallel; returns for each run what became of its deliveries.
+create or replace function chimeway.stop_run(
+    p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
+    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text
+) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare now_ timestamptz := chimeway.clock();
+begin
+    return query
+    with ended as (
+        update chimeway.deliveries d
+           set status = case when d.status = 'dispatched' then d.status else 'cancelled' end,
+               suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_delivery_reason end,
+               terminal_at = case when d.status = 'dispatched' then null else now_ end,
+               stop_requested = d.status = 'dispatched',
+               next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
+         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+         returning d.run_id, d.id, d.status
+    )
+    select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
+           coalesce(array_agg(e.id) filter (where e.status = 'dispatched'), '{}')
+      from unnest(p_run) r(id) left join ended e on e.run_id = r.id group by r.id;
+
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+            from_step, to_step, visit, status_reason, context, note, inputs, at)
+    select r.id, r.shard, r.transition_count + 1, s.decision, s.reason, r.state, s.to_state,
+           r.step, r.step, r.visit, s.status_reason, coalesce(s.context, '{}'), s.note, s.inputs, now_
+      from unnest(p_run, p_decision, p_to_state, p_reason, p_status_reason, p_context, p_note, p_inputs)
+           s(id, decision, to_state, reason, status_reason, context, note, inputs)
+      join chimeway.workflow_runs r on r.id = s.id;
+
+    update chimeway.workflow_runs r
+       set state = s.to_state, status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
+           pending_signals = '{}', wake_at = null, armed_step = null, armed_entered_at = null,
+           held_reason = null, held_at = null, waiting_for_node = null, parked = false,
+           transition_count = r.transition_count + 1, revision = r.revision + 1, ended_at = now_
+      from unnest(p_run, p_to_state, p_status_reason, p_context) s(id, to_state, status_reason, context)
+     where r.id = s.id;
+end $$;
+
+-- Locks a recipient's budget on a channel and returns its revision. One that is missing is made, with revision 0,
+-- which says the same. Budgets are locked after runs and deliveries, in the order of their keys.
+create or replace function chimeway.lock_budget(p_tenant_id text, p_recipient_id text, p_channel text, p_shard smallint)
+returns bigint language plpgsql set enable_seqscan = off as $$
+declare v_revision bigint;
+begin
+    for i in 1 .. 2 loop
+        select b.revision into v_revision from chimeway.send_budgets b
+         where b.tenant_id = p_tenant_id and b.recipient_id = p_recipient_id and b.channel = p_channel
+           and b.shard = p_shard for update;
+        exit when found;
+        insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard, revision)
+        values (p_tenant_id, p_recipient_id, p_channel, p_shard, 0) on conflict do nothing;
+    end loop;
+    return v_revision;
+end $$;
+
+-- Counts sends on a locked budget; the newest p_keep are remembered.
+create or replace function chimeway.count_sends(
+    p_tenant_id text, p_recipient_id text, p_channel text, p_shard smallint, p_at timestamptz[], p_keep int
+) returns void language sql set enable_seqscan = off as $$
+    update chimeway.send_budgets b
+       set revision = b.revision + 1,
+           sent_at = array(select s.at from (
+                select u.at from unnest(b.sent_at || p_at) u(at) order by u.at desc limit greatest(p_keep, 1)) s
+                order by s.at)
+     where b.tenant_id = p_tenant_id and b.recipient_id = p_recipient_id and b.channel = p_channel
+       and b.shard = p_shard
+$$;
+
+-- Commits the decisions of many runs: lock, route, guard, write, each a statement with its own snapshot.
+-- Answers per run: applied | stale | busy | refused | gone. `applied` is also the answer to a decision
+-- that was written before (its answer was lost). A run stands at most once in a call.
+-- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged what is planned
+-- (their xmin: whoever writes a row, in whatever way, makes another; 0: there was no row; null: nothing was judged).
+-- What policy had to say stands in the arrays d_verdict, _reason, _inputs and d_until. d_budget: of an in-app message
+-- that a cap looks at, by which revision of the budget it was counted; d_keep: see begin_attempts.
+create or replace function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[],
+    p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
+    d_verdict_inputs jsonb[], d_budget bigint[], d_keep int[]
+) returns table (run_id uuid, answer text)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked  uuid[];
+    v_current uuid[];
+    v_passed  uuid[];
+    v_stopped uuid[];
+    v_seen    pg_snapshot;
+    v_clock   timestamptz;
+    v_key     record;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
+
+    -- (1) lock the runs, in id order, then their current deliveries
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    v_current := array(
+        select d.id from unnest(v_locked) l(id)
+         cross join lateral (select r.visit, r.shard from chimeway.workflow_runs r where r.id = l.id offset 0) r
+         cross join lateral (select d.id from chimeway.deliveries d
+                              where d.run_id = l.id and d.visit = r.visit and d.shard = r.shard offset 0) d);
+    if v_current <> '{}' then
+        perform 1 from (
+            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for update) l;
+    end if;
+    if array_remove(d_budget, null) <> '{}' then
+        perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
+            select distinct r.tenant_id, r.recipient_id, n.channel, r.shard
+              from unnest(d_run, d_channel, d_budget) n(run, channel, budget)
+             cross join lateral (
+                select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
+             where n.budget is not null and n.run = any(v_locked)
+             order by r.tenant_id, r.recipient_id, n.channel offset 0) k;
+    end if;
+
+    -- (2) route
+    v_seen := chimeway.route_for_runs(v_locked);
+
+    -- (3) guard
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(r.id), '{}') into v_passed
+      from unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant)
+           p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant)
+     cross join lateral (
+        select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.mailbox_count, r.workflow_key,
+               r.workflow_version, r.tenant_id, r.recipient_id
+          from chimeway.workflow_runs r where r.id = p.id offset 0) r
+      join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+      left join lateral (
+        select d.id, d.revision from chimeway.deliveries d
+         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
+      left join lateral (
+        select c.xmin::text::bigint as version from chimeway.recipients c
+         where p.profile is not null and c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id
+           and c.shard = r.shard offset 0) c on true
+      left join lateral (
+        select t.xmin::text::bigint as version from chimeway.tenants t
+         where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
+     where p.id = any(v_locked) and r.state in ('active','waiting') and r.held_reason is null
+       and w.paused_at is null
+       and r.revision = p.revision and r.mailbox_count = p.mailbox
+       and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
+       and p.now <= v_clock + interval '50 milliseconds'
+       and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)));
+
+    if array_remove(d_budget, null) <> '{}' then  -- of several runs that counted by one revision, one goes
+        v_passed := array(
+            select p.id from unnest(v_passed) p(id)
+            except
+            select k.run from (
+                select n.run, n.budget, b.revision,
+                       row_number() over (partition by r.tenant_id, r.recipient_id, n.channel order by n.run) as place
+                  from (select distinct n.run, n.channel, n.budget
+                          from unnest(d_run, d_channel, d_budget) n(run, channel, budget)
+                         where n.budget is not null and n.run = any(v_passed)) n
+                 cross join lateral (
+                    select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r
+                     where r.id = n.run offset 0) r
+                 cross join lateral (
+                    select b.revision from chimeway.send_budgets b
+                     where b.tenant_id = r.tenant_id and b.recipient_id = r.recipient_id and b.channel = n.channel
+                       and b.shard = r.shard offset 0) b) k
+             where k.place > 1 or k.revision <> k.budget);
+    end if;
+
+    -- (4) write what passed
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+            from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
+    select r.id, r.shard, r.transition_count + t.pos, p.decision, t.reason, t.from_state, t.to_state,
+           t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
+           case when t.pos = 1 then p.inputs end,
+           case when t.reason = 'reactivated_from_wait' then v_seen end, v_clock
+      from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
+                  t_status_reason, t_context, t_signal_id, t_signal_type)
+           t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
+             signal_id, signal_type)
+     cross join lateral (
+        select r.id, r.shard, r.transition_count from chimeway.workflow_runs r where r.id = t.run offset 0) r
+      join unnest(p_run, p_decision, p_inputs) p(id, decision, inputs) on p.id = t.run
+     where t.run = any(v_passed);
+
+    update chimeway.workflow_runs r
+       set revision = r.revision + 1,
+           transition_count = r.transition_count + coalesce(n.many, 0),
+           mailbox_seen = p.mailbox,
+           state = case when p.state = 'stopped' then coalesce(n.last_state, r.state) else p.state end,  -- stop_run ends it
+           step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
+           pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
+           armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
+           held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
+           ended_at = case when p.state = 'completed' then v_clock end
+      from unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
+                  p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
+           p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
+             armed_entered_at, held_reason)
+      left join (select t.run, count(*)::int as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
+                   from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = p.id
+     where r.id = p.id and r.id = any(v_passed);
+
+    update chimeway.run_mailbox b set consumed_by = p.decision
+      from unnest(p_run, p_decision, p_consumed) p(id, decision, consumed)
+     where p.consumed <> '{}' and p.id = any(v_passed)
+       and b.run_id = p.id and b.number = any(p.consumed::int[]) and b.consumed_by is null;
+
+    update chimeway.deliveries d
+       set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
+           deferred_reason = null, revision = d.revision + 1
+      from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
+     where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
+       and d.status not in ('succeeded','suppressed','cancelled');
+
+    insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
+            status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at,
+            deferred_reason)
+    select n.id, r.shard, r.id, n.visit, n.step, r.tenant_id, r.recipient_id, n.channel, n.render_key, n.status,
+           case when n.status <> 'deferred' then n.reason end,
+           case n.status when 'pending' then v_clock when 'deferred' then n.until end, n.error_class, n.note, v_clock,
+           n.terminal_at, case when n.status = 'deferred' then n.reason end
+      from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
+                  d_terminal_at, d_until)
+           n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at, until)
+     cross join lateral (
+        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
+     where n.run = any(v_passed);
+    insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
+    select n.id, r.shard, 1, 'planned', n.verdict, n.reason, n.until, n.inputs, v_clock
+      from unnest(d_id, d_run, d_verdict, d_verdict_reason, d_until, d_verdict_inputs)
+           n(id, run, verdict, reason, until, inputs)
+     cross join lateral (select r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
+     where n.run = any(v_passed) and n.verdict is not null;
+    for v_key in
+        select r.tenant_id, r.recipient_id, n.channel, r.shard, array_agg(v_clock) as sent, max(n.keep) as keep
+          from unnest(d_run, d_channel, d_budget, d_keep) n(run, channel, budget, keep)
+         cross join lateral (
+            select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
+         where n.budget is not null and n.run = any(v_passed)
+         group by r.tenant_id, r.recipient_id, n.channel, r.shard
+    loop
+        perform chimeway.count_sends(
+            v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, v_key.sent, v_key.keep);
+    end loop;
+    insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body, created_at)
+    select n.id, r.shard, r.tenant_id, r.recipient_id, r.id, n.render_key, n.subject, n.body, v_clock
+      from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
+           n(id, run, render_key, subject, body, place)
+     cross join lateral (
+        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
+     where n.run = any(v_passed) and n.body is not null
+     order by n.place;  -- arrival numbers follow the order in which they were planned
+    if found and exists (select from chimeway.inbox_watched) then
+        perform chimeway.tell_inboxes(array_agg(r.tenant_id), array_agg(r.recipient_id))
+           from unnest(d_run, d_body) n(run, body)
+          cross join lateral (
+             select r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
+          where n.run = any(v_passed) and n.body is not null;
+    end if;
+
+    select coalesce(array_agg(p.id), '{}') into v_stopped
+      from unnest(p_run, p_state) p(id, state) where p.state = 'stopped' and p.id = any(v_passed);
+    if v_stopped <> '{}' then
+        perform 1 from (
+            select array_agg(p.id order by p.id) as ids, array_agg(p.decision order by p.id) as decisions,
+                   array_agg('stopped'::text) as states, array_agg('workflow_stopped'::text) as reasons,
+                   array_agg(p.status_reason order by p.id) as status_reasons,
+                   array_agg(p.context order by p.id) as contexts, array_agg(null::text) as notes,
+                   array_agg(case when p.id = any(t_run) then null else p.inputs end order by p.id) as inputs
+              from unnest(p_run, p_decision, p_status_reason, p_context, p_inputs)
+                   p(id, decision, status_reason, context, inputs)
+             where p.id = any(v_stopped)) s,
+            chimeway.stop_run(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
+                s.inputs, 'run_stopped');
+    end if;
+
+    -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
+    if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'applied'
+            when r.id is null then 'gone'
+            when not p.id = any(v_locked) then 'busy'
+            when p.now > v_clock + interval '50 milliseconds' then 'refused'
+            when exists (select from chimeway.workflow_transitions t
+                          where t.run_id = p.id and t.decision_id = p.decision offset 0) then 'applied'
+            else 'stale' end
+      from unnest(p_run, p_decision, p_now) p(id, decision, now)
+      left join lateral (select r.id from chimeway.workflow_runs r where r.id = p.id offset 0) r on true;
+end $$;
+
+-- The same of programs of schema version 3, which know of no policy: nothing was judged.
+create or replace function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[]
+) returns table (run_id uuid, answer text)
+language sql as $$
+    select c.run_id, c.answer from chimeway.commit_decisions(
+        p_owner, p_epoch, p_run, p_decision, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_state,
+        p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at, p_entered_at, p_armed_step,
+        p_armed_entered_at, p_held_reason, p_inputs, p_consumed, t_run, t_pos, t_reason, t_from_state, t_to_state,
+        t_from_step, t_to_step, t_visit, t_status_reason, t_context, t_signal_id, t_signal_type, d_id, d_run, d_visit,
+        d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note, d_terminal_at, d_subject, d_body,
+        c_run, c_visit, c_reason,
+        null::bigint[], null::bigint[], null::timestamptz[], null::text[], null::text[], null::jsonb[], null::bigint[],
+        null::int[]) c
+$$;
+
+-- The number of a delivery's next verdict; its row is locked.
+create or replace function chimeway.next_verdict(p_delivery uuid, p_shard smallint) returns int
+language sql stable as $$
+    select coalesce(max(v.number), 0) + 1 from chimeway.delivery_verdicts v
+     where v.delivery_id = p_delivery and v.shard = p_shard
+$$;
+
+-- Makes attempts durable before their providers are called, through the same door as a decision:
+-- lock, route, refuse when the mailbox holds what the caller had not seen, write.
+-- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged (null: it did
+-- not). p_budget: the revision of the budget that was counted by, where a cap is set (0: there was none); the
+-- first attempt of a delivery is then counted, and p_keep is how many sends are remembered. p_verdict: why policy
+-- let it go, where there was anything to judge.
+-- Answers: begun (with its number) | unseen | stale | busy | gone.
+create or replace function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_keep int[], p_verdict jsonb[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked  uuid[];
+    v_passed  uuid[];
+    v_counted uuid[] := '{}';
+    v_seen    pg_snapshot;
+    v_clock   timestamptz;
+    v_key     record;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    if array_remove(p_budget, null) <> '{}' then
+        perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
+            select distinct d.tenant_id, d.recipient_id, d.channel, d.shard
+              from unnest(p_delivery, p_budget) p(id, budget)
+             cross join lateral (
+                select d.tenant_id, d.recipient_id, d.channel, d.shard, d.run_id, d.attempt_count
+                  from chimeway.deliveries d where d.id = p.id offset 0) d
+             where p.budget is not null and d.attempt_count = 0 and d.run_id = any(v_locked)
+             order by d.tenant_id, d.recipient_id, d.channel offset 0) k;
+    end if;
+    v_seen := chimeway.route_for_runs(v_locked);
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(x.id), '{}'), coalesce(array_agg(x.id) filter (where x.counts), '{}')
+      into v_passed, v_counted from (
+        select d.id, k.counts,
+               -- Of several that counted by one revision the oldest goes; the others must count again.
+               case when k.counts then row_number() over (
+                   partition by d.tenant_id, d.recipient_id, d.channel, k.counts order by d.created_at, d.id) end as place
+          from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_budget)
+               p(id, revision, mailbox, profile, tenant, budget)
+         cross join lateral (
+            select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count, d.tenant_id, d.recipient_id,
+                   d.channel, d.created_at
+              from chimeway.deliveries d where d.id = p.id offset 0) d
+         cross join lateral (select p.budget is not null and d.attempt_count = 0 as counts) k
+         cross join lateral (
+            select r.state, r.held_reason, r.mailbox_count, r.mailbox_seen, r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = d.run_id and r.shard = d.shard offset 0) r
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+          left join lateral (
+            select c.xmin::text::bigint as version from chimeway.recipients c
+             where p.profile is not null and c.tenant_id = d.tenant_id and c.recipient_id = d.recipient_id
+               and c.shard = d.shard offset 0) c on true
+          left join lateral (
+            select t.xmin::text::bigint as version from chimeway.tenants t
+             where p.profile is not null and t.tenant_id = d.tenant_id offset 0) t on true
+         where d.run_id = any(v_locked) and d.status in ('pending','failed','deferred') and d.revision = p.revision
+           and r.held_reason is null
+           -- While a workflow is paused nobody listens: a retry may go on unless something was said since.
+           and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+           and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)
+           and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)))
+           and case when k.counts then p.budget = (
+                        select b.revision from chimeway.send_budgets b
+                         where (b.tenant_id, b.recipient_id, b.channel, b.shard)
+                               = (d.tenant_id, d.recipient_id, d.channel, d.shard))
+                    else true end) x
+     where x.place is null or x.place = 1;
+
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
+            provider)
+    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
+      from unnest(p_delivery, p_provider) p(id, provider)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d where d.id = p.id offset 0) d
+     where d.id = any(v_passed);
+    if array_remove(p_verdict, null) <> '{}' then
+        insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, inputs, at)
+        select d.id, d.shard, chimeway.next_verdict(d.id, d.shard), 'before_send', 'send', p.inputs, v_clock
+          from unnest(p_delivery, p_verdict) p(id, inputs)
+         cross join lateral (select d.id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
+         where d.id = any(v_passed) and p.inputs is not null;
+    end if;
+    update chimeway.deliveries d
+       set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
+           next_attempt_at = null, deferred_reason = null,
+           address = coalesce(d.address, p.address), message = coalesce(d.message, p.message)
+      from unnest(p_delivery, p_address, p_message) p(id, address, message)
+     where d.id = p.id and d.id = any(v_passed);
+    for v_key in
+        select d.tenant_id, d.recipient_id, d.channel, d.shard, p.keep from unnest(p_delivery, p_keep) p(id, keep)
+         cross join lateral (
+            select d.tenant_id, d.recipient_id, d.channel, d.shard from chimeway.deliveries d
+             where d.id = p.id offset 0) d
+         where p.id = any(v_counted)
+    loop
+        perform chimeway.count_sends(
+            v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, array[v_clock], v_key.keep);
+    end loop;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'begun'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            when d.status in ('pending','failed','deferred') and d.revision = p.revision
+                 and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
+            else 'stale' end,
+           case when p.id = any(v_passed) then d.attempt_count end
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      left join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count from chimeway.deliveries d
+         where d.id = p.id offset 0) d on true
+      left join lateral (
+        select r.state, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
+end $$;
+
+-- The same of programs of schema version 3, which know of no policy: nothing is judged or counted.
+create or replace function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language sql as $$
+    select b.delivery_id, b.answer, b.attempt_no from chimeway.begin_attempts(
+        p_owner, p_epoch, p_node, p_delivery, p_run, p_revision, p_mailbox, p_address, p_message, p_provider,
+        null::bigint[], null::bigint[], null::bigint[], null::int[], null::jsonb[]) b
+$$;
+
+-- Writes down that policy holds messages back that were about to be sent: `defer` until an instant, or `suppress`.
+-- The same door as that of an attempt, and the same guards. Who is deferring a message also makes sure that nobody
+-- is changing the recipient's preferences just then: what wakes the deferred (wake_deferred) would not see it.
+-- Answers: applied | unseen | stale | busy | gone; nudged: the run can move now.
+create or replace function chimeway.record_verdicts(
+    p_owner uuid, p_epoch bigint,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_profile bigint[], p_tenant bigint[],
+    p_verdict text[], p_reason text[], p_until timestamptz[], p_inputs jsonb[]
+) returns table (delivery_id uuid, answer text, nudged boolean)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_locked   uuid[];
+    v_passed   uuid[];
+    v_changing uuid[];
+    v_woken    uuid[];
+    v_clock    timestamptz;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    with wanted as (
+        select d.id, d.tenant_id, d.recipient_id, d.shard
+          from unnest(p_delivery, p_verdict) p(id, verdict)
+         cross join lateral (
+            select d.id, d.tenant_id, d.recipient_id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
+         where p.verdict = 'defer' and exists (
+            select from chimeway.recipients c
+             where (c.tenant_id, c.recipient_id, c.shard) = (d.tenant_id, d.recipient_id, d.shard))
+    ), still as (
+        select p.tenant_id, p.recipient_id, p.shard from chimeway.recipients p
+         where (p.tenant_id, p.recipient_id, p.shard) in (select w.tenant_id, w.recipient_id, w.shard from wanted w)
+         order by p.tenant_id, p.recipient_id for share skip locked
+    )
+    select coalesce(array_agg(w.id), '{}') into v_changing from wanted w
+     where not exists (select from still s where s.tenant_id = w.tenant_id and s.recipient_id = w.recipient_id);
+    perform chimeway.route_for_runs(v_locked);
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(d.id), '{}') into v_passed
+      from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant) p(id, revision, mailbox, profile, tenant)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.tenant_id, d.recipient_id from chimeway.deliveries d
+         where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.state, r.held_reason, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r
+      left join lateral (
+        select c.xmin::text::bigint as version from chimeway.recipients c
+         where p.profile is not null and c.tenant_id = d.tenant_id and c.recipient_id = d.recipient_id
+           and c.shard = d.shard offset 0) c on true
+      left join lateral (
+        select t.xmin::text::bigint as version from chimeway.tenants t
+         where p.profile is not null and t.tenant_id = d.tenant_id offset 0) t on true
+     where d.run_id = any(v_locked) and not d.id = any(v_changing)
+       and d.status in ('pending','failed','deferred') and d.revision = p.revision and r.held_reason is null
+       and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)
+       and p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0);
+
+    insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
+    select d.id, d.shard, chimeway.next_verdict(d.id, d.shard), 'before_send', p.verdict, p.reason, p.until, p.inputs,
+           v_clock
+      from unnest(p_delivery, p_verdict, p_reason, p_until, p_inputs) p(id, verdict, reason, until, inputs)
+     cross join lateral (select d.id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
+     where d.id = any(v_passed);
+    update chimeway.deliveries d
+       set status = case p.verdict when 'defer' then 'deferred' else 'suppressed' end,
+           deferred_reason = case p.verdict when 'defer' then p.reason end,
+           next_attempt_at = case p.verdict when 'defer' then p.until end,
+           suppression_reason = case p.verdict when 'suppress' then p.reason end,
+           terminal_at = case p.verdict when 'suppress' then v_clock end,
+           revision = d.revision + 1
+      from unnest(p_delivery, p_verdict, p_reason, p_until) p(id, verdict, reason, until)
+     where d.id = p.id and d.id = any(v_passed);
+
+    -- What has ended may let its run go on.
+    select coalesce(array_agg(d.id), '{}') into v_woken
+      from unnest(v_passed) p(id)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.visit, d.terminal_at from chimeway.deliveries d where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.visit, r.state from chimeway.workflow_runs r where r.id = d.run_id and r.shard = d.shard offset 0) r
+     where d.terminal_at is not null and r.visit = d.visit and r.state = 'active';
+    if v_woken <> '{}' then
+        update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, v_clock), v_clock)
+         where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_woken));
+    end if;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'applied'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) or p.id = any(v_changing) then 'busy'
+            when d.status in ('pending','failed','deferred') and d.revision = p.revision
+                 and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
+            else 'stale' end,
+           p.id = any(v_woken)
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      left join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision from chimeway.deliveries d
+         where d.id = p.id offset 0) d on true
+      left join lateral (
+        select r.state, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
+end $$;
+
+-- Lets what waits for a recipient be judged again now: his preferences have changed. It is for whoever writes them,
+-- in the same transaction; returns how many. What somebody else has locked keeps its time.
+create or replace function chimeway.wake_deferred(p_tenant_id text, p_recipient_id text) returns int
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    v_runs  uuid[];
+    v_clock timestamptz := chimeway.clock();
+    v_many  int;
+begin
+    if not exists (select from chimeway.deliveries d
+                    where d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id
+                      and d.shard = chimeway.shard_of(p_tenant_id, p_recipient_id) and d.status = 'deferred') then
+        return 0;
+    end if;
+    -- The runs first, as everywhere: else a batch of the ledger would wait for whoever called this.
+    select coalesce(array_agg(l.id), '{}') into v_runs from (
+        select r.id from chimeway.workflow_runs r
+         where r.id in (select d.run_id from chimeway.deliveries d
+                         where d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id
+                           and d.shard = chimeway.shard_of(p_tenant_id, p_recipient_id) and d.status = 'deferred')
+         order by r.id for update skip locked) l;
+    update chimeway.deliveries d set next_attempt_at = least(d.next_attempt_at, v_clock)
+     where d.id in (
+        select l.id from chimeway.deliveries l
+         where l.run_id = any(v_runs) and l.tenant_id = p_tenant_id and l.recipient_id = p_recipient_id
+           and l.status = 'deferred' order by l.id for update skip locked);
+    get diagnostics v_many = row_count;
+    if v_many > 0 then perform chimeway.hint(); end if;
+    return v_many;
 end $$;
 
 -- ── profiles and tenants ──
@@ -1226,7 +1874,7 @@ begin
         select d.id from unnest(p_delivery, p_attempt) p(id, attempt)
          cross join lateral (
             select d.id, d.run_id, d.status from chimeway.deliveries d where d.id = p.id offset 0) d
-         where p.attempt is null and d.run_id = any(v_locked) and d.status in ('pending','failed')) x;
+         where p.attempt is null and d.run_id = any(v_locked) and d.status in ('pending','failed','deferred')) x;
 
     update chimeway.deliveries d
        set last_outcome = coalesce(p.outcome, d.last_outcome), last_error_class = p.error_class,
@@ -1243,7 +1891,7 @@ begin
                          when p.status = 'failed' and not d.stop_requested then null else v_clock end,
            next_attempt_at = case when d.status not in ('succeeded','suppressed','cancelled')
                          and p.status = 'failed' and not d.stop_requested then p.next_attempt_at end,
-           revision = d.revision + 1
+           deferred_reason = null, revision = d.revision + 1
       from unnest(p_delivery, p_outcome, p_error_class, p_note, p_status, p_reason, p_next_attempt_at)
            p(id, outcome, error_class, note, status, reason, next_attempt_at)
      where d.id = p.id and d.id = any(v_fresh);
@@ -1355,7 +2003,7 @@ begin
     with moved as (
         update chimeway.deliveries d
            set status = v.status, suppression_reason = v.reason, terminal_at = v_clock, next_attempt_at = null,
-               waiting_for_node = null, revision = d.revision + 1
+               waiting_for_node = null, deferred_reason = null, revision = d.revision + 1
           from (select u.id, case u.rank when 1 then 'succeeded' else 'cancelled' end as status,
                        case u.rank when 2 then 'permanent_failure' when 3 then 'bounced' end as reason
                   from unnest(v_risen, v_rank) u(id, rank)) v

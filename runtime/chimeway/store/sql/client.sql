@@ -31,7 +31,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
 select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempotency_key, e.id as event_id,
-       chimeway.clock() as now, to_regclass('chimeway.delivery_feedback') is not null as has_feedback
+       chimeway.clock() as now, to_regclass('chimeway.tenants') is not null as has_policy
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
@@ -51,7 +51,7 @@ select t.seq, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.
 -- The deliveries of a run, in the order of its visits.
 select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppression_reason, d.attempt_count,
        d.failed_count, d.stop_requested, d.next_attempt_at, d.waiting_for_node, d.last_outcome,
-       d.last_error_class, d.note, d.created_at, d.terminal_at
+       d.last_error_class, d.note, d.created_at, d.terminal_at, to_jsonb(d) ->> 'deferred_reason' as deferred_reason
   from chimeway.deliveries d
  where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by d.visit;
@@ -68,13 +68,29 @@ select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_cla
  order by a.delivery_id, a.attempt_no;
 
 -- name: explain_feedback
--- What providers told later of a run's messages, in the order in which it was recorded; not asked of a schema
--- of the version before, which has no such table.
+-- What providers told later of a run's messages, in the order in which it was recorded.
 select f.delivery_id, f.source, f.event_id, f.kind, f.at, f.detail, f.recorded_at
   from chimeway.deliveries d
   join chimeway.delivery_feedback f on f.delivery_id = d.id and f.shard = d.shard
  where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by f.recorded_at, f.event_id;
+
+-- name: explain_verdicts
+-- What policy said of a run's messages, in order; not asked of a schema of the version before, which has no such table.
+select v.delivery_id, v.stage, v.verdict, v.reason, v.until, v.inputs, v.at
+  from chimeway.deliveries d
+  join chimeway.delivery_verdicts v on v.delivery_id = d.id and v.shard = d.shard
+ where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
+ order by v.delivery_id, v.number;
+
+-- name: explain_tenant
+-- The zone of a run's tenant, which its recipients have who have none of their own; likewise.
+select t.timezone
+  from chimeway.workflow_runs r
+  join chimeway.tenants t on t.tenant_id = r.tenant_id
+  left join chimeway.recipients p
+    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and p.timezone is null;
 
 -- name: explain_mailbox
 -- What was said to a run, in the order of its numbers; never the payload.

@@ -43,12 +43,17 @@ select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.
 select b.delivery_id, b.answer, b.attempt_no
+  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) b;
+
+-- name: begin_attempts_3
+-- The same on schema version 3, which knows no policy.
+select b.delivery_id, b.answer, b.attempt_no
   from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) b;
 
--- name: begin_attempts_2
--- The same on schema version 2, whose attempts name no provider.
-select b.delivery_id, b.answer, b.attempt_no
-  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9) b;
+-- name: record_verdicts
+-- Writes down what policy holds back: see schema.sql, section 7.
+select v.delivery_id, v.answer, v.nudged
+  from chimeway.record_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) v;
 
 -- name: record_results
 -- Records what became of attempts: see schema.sql, section 7.
@@ -67,7 +72,7 @@ select a.delivery_id, a.run_id, a.attempt_no
  order by d.id limit $3;
 
 -- name: unanswered_attempts
--- The same of deliveries that have ended meanwhile, by what their provider told; schema version 2 has none.
+-- The same of deliveries that have ended meanwhile, by what their provider told.
 select a.delivery_id, a.run_id, a.attempt_no
   from chimeway.deliveries d
  cross join lateral (
@@ -86,7 +91,7 @@ update chimeway.deliveries d set next_attempt_at = p.at
   from unnest($1::uuid[], $2::timestamptz[]) p(id, at)
  where d.id = p.id and d.id in (
         select l.id from chimeway.deliveries l
-         where l.id = any($1::uuid[]) and l.status in ('pending','failed') and l.next_attempt_at is not null
+         where l.id = any($1::uuid[]) and l.status in ('pending','failed','deferred') and l.next_attempt_at is not null
          order by l.id for update skip locked)
 returning d.id;
 
@@ -94,7 +99,7 @@ returning d.id;
 -- Says of a delivery which channel this node lacks; it waits for a node that has it.
 update chimeway.deliveries d set waiting_for_node = $2
  where d.id in (select p.id from chimeway.deliveries p
-                 where p.id = $1 and p.status in ('pending','failed') for update skip locked)
+                 where p.id = $1 and p.status in ('pending','failed','deferred') for update skip locked)
 returning true;
 
 -- name: clear_deliveries_incapable

@@ -95,9 +95,33 @@ select d.id, format('%s on %s without any attempt', d.status, d.channel) as fact
    and (d.status in ('dispatched','failed','succeeded') or d.failed_count > 0)
    and not exists (select from chimeway.delivery_attempts a where a.delivery_id = d.id);
 
--- name: verify_has_feedback
--- Whether the schema has what providers told; one of the version before has not.
-select to_regclass('chimeway.delivery_feedback') is not null;
+-- name: verify_deferred
+-- I9: a delivery is deferred for a reason and until an instant, and no other has a reason to be.
+select d.id, format('%s, deferred by %s until %s', d.status, coalesce(d.deferred_reason, 'nothing'),
+                    coalesce(d.next_attempt_at::text, 'never')) as facts
+  from chimeway.deliveries d
+ where d.run_id = any($1::uuid[])
+   and ((d.status = 'deferred') <> (d.deferred_reason is not null)
+        or (d.status = 'deferred' and d.next_attempt_at is null));
+
+-- name: verify_held_back
+-- I10: what policy has deferred or suppressed, it gave reasons for.
+select d.id, format('%s/%s without a verdict', d.status, coalesce(d.suppression_reason, d.deferred_reason)) as facts
+  from chimeway.deliveries d
+ where d.run_id = any($1::uuid[])
+   and (d.status = 'deferred' or d.suppression_reason in ('preference','quiet_hours','cap'))
+   and not exists (select from chimeway.delivery_verdicts v
+                    where v.delivery_id = d.id and v.shard = d.shard
+                      and v.verdict = case d.status when 'deferred' then 'defer' else 'suppress' end);
+
+-- name: verify_caps
+-- I10: nothing was let go beyond a cap, by what was counted when it was.
+select d.id, format('sent although %s of %s had been', c.cap ->> 'sent', c.cap ->> 'limit') as facts
+  from chimeway.deliveries d
+  join chimeway.delivery_verdicts v on v.delivery_id = d.id and v.shard = d.shard
+ cross join lateral jsonb_array_elements(coalesce(v.inputs -> 'caps', '[]')) c(cap)
+ where d.run_id = any($1::uuid[]) and v.verdict = 'send' and not v.inputs ? 'critical'
+   and (c.cap ->> 'sent')::int >= (c.cap ->> 'limit')::int;
 
 -- name: verify_feedback_unsent
 -- I3: what a provider told is of a delivery that a provider was asked for.

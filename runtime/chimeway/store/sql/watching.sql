@@ -41,7 +41,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- All deliveries, in the order of their planning.
 select d.run_id, d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppression_reason,
        d.attempt_count, d.failed_count, d.stop_requested, d.next_attempt_at, d.waiting_for_node,
-       d.last_outcome, d.last_error_class, d.note, d.created_at, d.terminal_at
+       d.last_outcome, d.last_error_class, d.note, d.created_at, d.terminal_at, d.deferred_reason
   from chimeway.deliveries d
   join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
  order by d.created_at, r.arrival, d.visit;
