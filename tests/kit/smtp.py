@@ -24,6 +24,8 @@ class Mail:
     to: str
     subject: str
     at: datetime
+    content: EmailMessage
+    """Headers and parts, as the standard library reads them."""
 
 
 class Sink:
@@ -92,13 +94,14 @@ class Sink:
 def _mail(envelope: Envelope) -> Mail:
     assert isinstance(envelope.content, bytes)
     parser = BytesParser(EmailMessage, policy=email.policy.default)
-    content = parser.parsebytes(envelope.content, headersonly=True)
+    content = parser.parsebytes(envelope.content)
     return Mail(
         delivery_id=str(content["X-Chimeway-Delivery"]),
         message_id=str(content["Message-ID"]),
         to=str(content["To"]),
         subject=str(content["Subject"]),
         at=datetime.now(UTC),
+        content=content,
     )
 
 
