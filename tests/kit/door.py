@@ -18,6 +18,7 @@ from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.fetching import Fetch
 from chimeway.web.server import HttpServer, application, bound
 from chimeway.web.sources import read_sources
+from chimeway.web.unsubscribe_page import Pages
 from chimeway.web.unsubscribing import UnsubscribeDoor
 
 SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -65,10 +66,10 @@ async def door(
 
 @asynccontextmanager
 async def unsubscribe_door(
-    database: Database, *keys: bytes, below: str = ""
+    database: Database, *keys: bytes, below: str = "", pages: Pages | None = None
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Answer links while the block lasts."""
-    app = application(unsubscribing=UnsubscribeDoor(database, keys), below=below)
+    app = application(unsubscribing=UnsubscribeDoor(database, keys, pages), below=below)
     async with _served(app) as (client, _):
         yield client
 

@@ -10,10 +10,12 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from chimeway.render.templates import Templates
 from chimeway.store.pool import Database
 from chimeway.unsubscribe_tokens import Subscription, signed
 from chimeway.web import bodies
 from chimeway.web import unsubscribing as door_module
+from chimeway.web.unsubscribe_page import Pages
 from kit.door import unsubscribe_door
 from kit.waiting import wait_for
 from store.door import Door, opened
@@ -190,6 +192,34 @@ async def test_the_nodes_connections_are_its_own(database: Database, monkeypatch
             assert (await client.get("/healthz")).status_code == 200
             assert await world.sql(waiting) == 4
         assert [answer.status_code for answer in await asyncio.gather(*posts)] == [200] * 8
+
+
+async def test_a_template_says_it_in_other_words(database: Database) -> None:
+    """In the browser's language; what fills it is escaped; where it has a fault, our own words stand in."""
+    form = '{% if action is not none %}<form method="post" action="{{ action }}"></form>{% endif %}'
+    templates = Templates(
+        {
+            "unsubscribe.html.j2": "{{ state }} {{ workflow }}" + form,
+            "unsubscribe.html.de.j2": "Abmelden ({{ state }})" + form,
+            "unsubscribe.html.fr.j2": "{% if state == 'done' %}{{ nothing }}{% endif %}" + form,
+        }
+    )
+    assert not list(Pages(templates).faults())
+    broken = Pages(Templates({"unsubscribe.html.j2": "{{ state }}{{ nothing }}"}))
+    assert "'nothing' is undefined" in next(broken.faults())
+    world, path = await sent(database)
+    made = signed(Subscription("default", "ada", "<b>&", "email", UUID(int=7)), [KEY])
+    german, french = {"Accept-Language": "de-CH, de;q=0.9, en;q=0.8"}, {"Accept-Language": "fr"}
+    async with unsubscribe_door(database, KEY, pages=Pages(templates)) as client:
+        assert (await client.get(f"/v1/unsubscribe/{made}")).text.startswith("ask &lt;b&gt;&amp;<form")
+        assert (await client.get("/v1/unsubscribe/x")).text == "invalid "
+        asked = await client.get(path, headers=german)
+        assert asked.text.startswith("Abmelden (ask)")
+        done = await client.post(Page(asked).action, headers=german)
+        assert done.text.startswith("Abmelden (done)")
+        undone = await client.post(Page(done).action, headers=german)
+        assert "Unsubscribed" in (await client.post(Page(undone).action, headers=french)).text
+    assert await prefers(world) == NO
 
 
 async def test_what_is_shown_is_text(database: Database) -> None:

@@ -11,6 +11,7 @@ from chimeway.clock import Clock
 from chimeway.delivery.unsubscribing import Unsubscribing
 from chimeway.extras import imported
 from chimeway.log import Events
+from chimeway.render.templates import Templates
 from chimeway.setting_tables import Setting
 from chimeway.settings import Settings
 from chimeway.store.pool import Database
@@ -60,7 +61,7 @@ def doubts(settings: Settings) -> Iterator[str]:
 
 
 def http_server(
-    settings: Settings, database: Database, clock: Clock, schema_version: int
+    settings: Settings, database: Database, clock: Clock, schema_version: int, templates: Templates
 ) -> "HttpServer | None":
     """Return the node's server, its port bound, or None where nobody is to be heard.
 
@@ -81,11 +82,15 @@ def http_server(
     with imported("web"):
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.server import HttpServer, application, bound  # noqa: PLC0415
+        from chimeway.web.unsubscribe_page import Pages  # noqa: PLC0415
         from chimeway.web.unsubscribing import UnsubscribeDoor  # noqa: PLC0415
 
+        pages = Pages(templates)
+        for fault in pages.faults() if keys else ():
+            _warn(f"our own page stands in for it: {fault}")
         app = application(
             FeedbackDoor(database, clock, sources) if sources else None,
-            UnsubscribeDoor(database, keys) if keys else None,
+            UnsubscribeDoor(database, keys, pages) if keys else None,
             below=unquote(urlsplit(settings.public_url or "").path),
         )
         return HttpServer(app, bound(*address))

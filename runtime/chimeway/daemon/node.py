@@ -83,7 +83,8 @@ async def live(
     """
     began = time.monotonic()
     async with _node(settings, declared) as node:
-        http = http_server(settings, node.database, node.clock, node.schema_version)
+        templates = node.renderers.templates
+        http = http_server(settings, node.database, node.clock, node.schema_version, templates)
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")

@@ -89,6 +89,33 @@ class Templates:
         except Exception as error:  # noqa: BLE001  (a template may raise anything that Python can)
             return RenderFault(self._reason(name, error))
 
+    def page(self, name: str, context: Mapping[str, Any], locale: object = None) -> str | RenderFault | None:
+        """Render a whole template as HTML, where what fills it is escaped.
+
+        Args:
+            name: such as `unsubscribe.html.j2`; a variant for the reader's locale goes before it.
+            context: the names in it.
+            locale: of the reader.
+
+        Returns:
+            the page; None: there is no such template.
+        """
+        tags = tags_of(locale)
+        found = self.variants.find(name, tags)
+        if found is None:
+            return None
+        part = Budget(tags)
+        spent = budget.set(part)
+        try:
+            template = self._html.get_template(found)
+            names = {**self.plain.globals, **context}
+            part.root = Context(self._html, names, found, template.blocks, self._html.globals)
+            return _joined(template.root_render_func(part.root))
+        except Exception as error:  # noqa: BLE001  (a template may raise anything that Python can)
+            return RenderFault(self._reason(found, error))
+        finally:
+            budget.reset(spent)
+
     def _render(
         self, name: str, channel: str, context: Mapping[str, Any], tags: Tags
     ) -> Rendered | RenderFault:

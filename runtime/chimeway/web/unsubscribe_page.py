@@ -1,12 +1,19 @@
 """What people see who follow a link to unsubscribe: small pages that need nothing but themselves. Pure.
 
+The template `unsubscribe.html.j2`, in the templates' folder, takes the place of our words; it is given the
+`state`, `workflow` and `channel`, and `action`, where the button's form posts to (null: there is no button).
+
 No script, no image, nothing from elsewhere. Forms have no action or a relative one: so they work below
 whatever path a proxy puts before ours.
 """
 
+from collections.abc import Iterator
 from html import escape
 from typing import Final, Literal, NamedTuple, TypeAlias
+from uuid import UUID
 
+from chimeway.render.message import RenderFault
+from chimeway.render.templates import Templates
 from chimeway.unsubscribe_tokens import Subscription
 
 State: TypeAlias = Literal["ask", "done", "ask_undo", "undone", "invalid", "later"]
@@ -51,21 +58,67 @@ button {{ font: inherit; padding: .5rem 1rem }}
 """
 
 
-def page(state: State, what: Subscription | None = None, token: str = "") -> str:
-    """Return the whole page.
+TEMPLATE: Final = "unsubscribe.html.j2"
+_SAMPLE: Final = Subscription("tenant", "recipient", "workflow", "email", UUID(int=0))
 
-    Args:
-        state: what it says.
-        what: from what the link unsubscribes; None: the link is none.
-        token: of the link, for the way to its undoing and back.
-    """
+
+class Pages:
+    """Makes the pages, by the template if there is one."""
+
+    def __init__(self, templates: Templates | None = None) -> None:
+        """Take the templates' folder."""
+        self._templates = templates or Templates({})
+
+    def faults(self) -> Iterator[str]:
+        """Try the template in every state, and yield what is wrong with it."""
+        for state in _WORDS:
+            made = self._own(state, None if state == "invalid" else _SAMPLE, "token", "")
+            if isinstance(made, RenderFault):
+                yield made.reason
+
+    def page(
+        self, state: State, what: Subscription | None = None, token: str = "", languages: str = ""
+    ) -> str:
+        """Return the whole page; ours, where the template has a fault.
+
+        Args:
+            state: what it says.
+            what: from what the link unsubscribes; None: the link is none.
+            token: of the link, for the way to its undoing and back.
+            languages: that the reader's browser asks for, as in `Accept-Language`.
+        """
+        own = self._own(state, what, token, languages)
+        return own if isinstance(own, str) else _ours(state, what, token)
+
+    def _own(
+        self, state: State, what: Subscription | None, token: str, languages: str
+    ) -> str | RenderFault | None:
+        names = {
+            "state": state,
+            "workflow": what and what.workflow,
+            "channel": what and what.channel,
+            "action": _action(state, what, token),
+        }
+        first = languages.partition(",")[0].partition(";")[0].strip()
+        return self._templates.page(TEMPLATE, names, first or None)
+
+
+def _ours(state: State, what: Subscription | None, token: str) -> str:
     words = _WORDS[state]
+    action, form = _action(state, what, token), ""
+    if action is not None:
+        to = f' action="{action}"' if action else ""
+        form = f'<form method="post"{to}>\n<button type="submit">{words.button}</button>\n</form>\n'
     text = words.text.format(what=_told(what))
-    form = ""
-    if words.button is not None and what is not None:
-        action = {"here": "", "undo": f' action="{token}/undo"', "back": f' action="../{token}"'}[words.to]
-        form = f'<form method="post"{action}>\n<button type="submit">{words.button}</button>\n</form>\n'
     return _PAGE.format(title=words.title, text=escape(text), form=form)
+
+
+def _action(state: State, what: Subscription | None, token: str) -> str | None:
+    """Return where the form posts to, from where the page is; empty: to there; None: there is no form."""
+    words = _WORDS[state]
+    if words.button is None or what is None:
+        return None
+    return {"here": "", "undo": f"{token}/undo", "back": f"../{token}"}[words.to]
 
 
 def _told(what: Subscription | None) -> str:

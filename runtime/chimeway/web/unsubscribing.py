@@ -29,7 +29,7 @@ from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
 from chimeway.unsubscribe_tokens import Subscription, read
 from chimeway.web.bodies import body_of
-from chimeway.web.unsubscribe_page import State, page
+from chimeway.web.unsubscribe_page import Pages, State
 
 _log = Events()
 _WRITING: Final = 4
@@ -37,10 +37,11 @@ _WRITING: Final = 4
 _WRITE_S: Final = 10.0
 """Who has waited so long for a place, or for a row that somebody has locked, may come again."""
 _AGAIN_S: Final = 15
+_NO_LINK: Final[tuple[int, State]] = (404, "invalid")
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; base-uri 'none'; "
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
@@ -52,10 +53,11 @@ _HEADERS: Final = {
 class UnsubscribeDoor:
     """Answers for all links that one of the keys has signed."""
 
-    def __init__(self, database: Database, keys: Sequence[bytes]) -> None:
-        """Take where preferences are written, and whose signatures are believed."""
+    def __init__(self, database: Database, keys: Sequence[bytes], pages: Pages | None = None) -> None:
+        """Take where preferences are written, whose signatures are believed, and what people see."""
         self._database = database
         self._keys = keys
+        self._pages = pages or Pages()
         self._writing = asyncio.Semaphore(_WRITING)
 
     async def unsubscribe(self, request: Request) -> Response:
@@ -69,24 +71,30 @@ class UnsubscribeDoor:
     async def _answer(self, request: Request, *, undo: bool) -> Response:
         token = request.path_params["token"]
         what = read(token, self._keys)
-        if what is None:
-            return _shown(404, "invalid")
+        status, state = _NO_LINK if what is None else await self._answer_to(what, request, undo=undo)
+        headers = _HEADERS | ({"Retry-After": str(_AGAIN_S)} if status == 503 else {})
+        shown = what if state != "invalid" else None
+        text = self._pages.page(state, shown, token, request.headers.get("accept-language", ""))
+        return HTMLResponse(text, status, headers)
+
+    async def _answer_to(self, what: Subscription, request: Request, *, undo: bool) -> tuple[int, State]:
+        """Do what a link of ours is for, and return the status and what is to be shown."""
         if request.method != "POST":
-            return _shown(200, "ask_undo" if undo else "ask", what, token)
+            return 200, "ask_undo" if undo else "ask"
         try:
             body = await body_of(request, MAX_UNSUBSCRIBE_BYTES)
             if not isinstance(body, bytes):
-                return _shown(body, "later", what, token)
+                return body, "later"
             known = await self._write(what, undo=undo)
         except ClientDisconnect:
-            return Response(status_code=400)  # nobody reads it
+            return 400, "later"  # nobody reads it
         except Exception as error:  # noqa: BLE001  (the boundary: what is asked must not end the node)
-            return _shown(_status_for(error, what), "later", what, token)
+            return _status_for(error, what), "later"
         if not known:
             _log.info("unsubscribe.unknown", **_told(what))
-            return _shown(404, "invalid")
+            return _NO_LINK
         _log.info("unsubscribe.done", **_told(what), undone=undo)
-        return _shown(200, "undone" if undo else "done", what, token)
+        return 200, "undone" if undo else "done"
 
     async def _write(self, what: Subscription, *, undo: bool) -> bool:
         """Write it, and return whether there is such a recipient."""
@@ -109,8 +117,3 @@ def _status_for(error: Exception, what: Subscription) -> int:
 
 def _told(what: Subscription) -> dict[str, str]:
     return {"workflow": what.workflow, "channel": what.channel, "delivery_id": str(what.delivery_id)}
-
-
-def _shown(status: int, state: State, what: Subscription | None = None, token: str = "") -> Response:
-    headers = _HEADERS | ({"Retry-After": str(_AGAIN_S)} if status == 503 else {})
-    return HTMLResponse(page(state, what, token), status, headers)
