@@ -1878,6 +1878,10 @@ begin
                then l.list else '[]' end) with ordinality i(value, n)
     ), named as (
         select n, place || '.next' as place, body -> 'next' as step from step
+         where jsonb_typeof(body -> 'next') is distinct from 'object'
+        union all
+        select s.n, s.place || '.next.' || k.name, coalesce(s.body -> 'next' -> k.name, 'null')
+          from step s cross join (values ('repeat'), ('then')) k(name) where jsonb_typeof(s.body -> 'next') = 'object'
         union all select n, place || '.to_step', body -> 'to_step' from items
         union all select n, place || '.then.goto', body #> '{then,goto}' from items
     ), faults as (

@@ -20,6 +20,9 @@ MAX_VISITS: Final = 1_000
 MAX_WAIT_YEARS: Final = 10
 """Longest wait: beyond it calendars and zones are guesses."""
 
+MAX_REPEATS: Final = 100
+"""How often a step may lead back (`next: {repeat, times, then}`): nobody wants to be reminded more often."""
+
 MAX_RECIPIENTS: Final = 1_000
 """Recipients in one trigger: one transaction must stay short."""
 

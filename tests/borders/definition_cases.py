@@ -116,6 +116,19 @@ CASES: dict[str, bytes] = {
         "render_key: mention}", "render_key: mention, send_window: {from: 09:00, to: 17:00}}"
     ),
     "send_window_text.yaml": _yaml("render_key: mention_email", "render_key: m, send_window: 9-17"),
+    "repeat_unknown.yaml": _yaml("- id: email", "- id: email\n    next: {repeat: wiat, times: 5, then: end}"),
+    "repeat_forward.yaml": _yaml("- id: wait", "- id: wait\n    next: {repeat: email, times: 5, then: end}"),
+    "repeat_times_0.yaml": _yaml("- id: email", "- id: email\n    next: {repeat: wait, times: 0, then: end}"),
+    "repeat_times_101.yaml": _yaml(
+        "- id: email", "- id: email\n    next: {repeat: wait, times: 101, then: end}"
+    ),
+    "repeat_no_bound.yaml": _yaml("- id: email", "- id: email\n    next: {repeat: wait}"),
+    "repeat_then_itself.yaml": _yaml(
+        "- id: email", "- id: email\n    next: {repeat: wait, times: 2, then: wait}"
+    ),
+    "repeat_at_once.yaml": _yaml(
+        "- id: email", "- id: email\n    next: {repeat: email, times: 2, then: end}"
+    ),
     "nan.json": _raw_json('"category": NaN'),
     "infinity.json": _raw_json('"category": -Infinity'),
     "1e400.json": _raw_json('"category": 1e400'),

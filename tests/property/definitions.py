@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from chimeway.workflow.calendar import DAYS, WorkingCalendar
 from chimeway.workflow.definition import OUTCOMES, Definition, Json
 from chimeway.workflow.durations import iso_instant
-from chimeway.workflow.parse import parse
+from chimeway.workflow.parse import check, parse
 
 SAFE = 2**53 - 1
 names = st.text("abcXYZ_09-é", min_size=1, max_size=8).filter(lambda text: text != "end")
@@ -63,6 +63,8 @@ def forms(draw: st.DrawFn, min_steps: int = 1) -> dict[str, Json]:
     notifies = [step_id for step_id, kind in zip(ids, kinds, strict=True) if kind == "notify"]
     steps = [draw(_step(ids, kinds, place, notifies)) for place in range(len(ids))]
     form = {"key": draw(names), "version": draw(st.integers(1, 2**31 - 1)), "steps": steps}
+    for step in _rounds_that_are_none(form):
+        step["next"] = step["next"]["then"]
     if draw(st.booleans()):
         form["stop_conditions"] = draw(st.lists(_condition(notifies, []), max_size=2))
     for key, values in (
@@ -95,7 +97,18 @@ def _step(
         step["action"] = draw(_wait(kinds[place], notifies, targets))
     if draw(st.booleans()):
         step["next"] = draw(st.sampled_from([*targets, "end"]))
+    elif targets and draw(st.booleans()):
+        back, then = draw(st.sampled_from(targets)), draw(st.sampled_from([*targets, "end"]))
+        if back != then:
+            step["next"] = {"repeat": back, "times": draw(st.integers(1, 3)), "then": then}
     return step
+
+
+def _rounds_that_are_none(form: dict[str, Json]) -> list[dict[str, Json]]:
+    """Return the steps that would repeat what does not lead back to them."""
+    found = check(form).errors
+    assert all(problem.path.endswith(".next.repeat") for problem in found), found
+    return [form["steps"][int(problem.path.split("[")[1].split("]")[0])] for problem in found]
 
 
 @st.composite

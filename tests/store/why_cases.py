@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from chimeway import Notify, Wait, Workflow, from_data, on_outcome, signal_received, stop_on, wait_until
+from chimeway import (
+    Notify,
+    Wait,
+    Workflow,
+    from_data,
+    local_time,
+    on_outcome,
+    repeat,
+    signal_received,
+    stop_on,
+    wait_until,
+    working_days,
+)
 from store.journey import Journey
 
 READ = signal_received("notification_read", match={"document_id": from_data("document_id")})
@@ -314,6 +326,33 @@ TOMORROW = Workflow(
     ],
 )
 
+REMINDERS = Workflow(
+    key="reminders",
+    version=1,
+    steps=[
+        Wait(
+            "morning",
+            until=local_time("09:00", on=working_days),
+            stop_conditions=[signal_received("read"), signal_received("now", then="continue")],
+            next=repeat("morning", times=2, then="step_email"),
+        ),
+        Notify("step_email", channel="email", render_key="reminder"),
+    ],
+)
+
+
+async def one_round(ada: Journey) -> None:
+    """The wait elapses once and leads back."""
+    await ada.advance(days=1)
+
+
+async def all_rounds(ada: Journey) -> None:
+    """The wait elapses, a signal ends the next one, and then it leads on."""
+    await ada.advance(days=1)
+    await ada.signal("now")
+    await ada.progress()
+    await ada.advance(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -359,6 +398,8 @@ CASES: dict[str, Case] = {
     "wait_until": Case(PATIENT, ADA, patient),
     "stopped by the workflow's condition": Case(PATIENT, ADA, closed),
     "led on by a signal": Case(BENT, ADA, hurried),
+    "waiting for the second of some mornings": Case(REMINDERS, ADA, one_round),
+    "as often as it may": Case(REMINDERS, ADA, all_rounds),
     "waiting for several signals": Case(BENT, {}, waiting),
     "a template at fault": Case(BROKEN, {}, waiting),
     "a signal before the wait": Case(PATIENT, ADA, early),

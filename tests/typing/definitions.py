@@ -17,6 +17,7 @@ from chimeway import (
     local_time,
     on_outcome,
     rehearse,
+    repeat,
     signal_received,
     stop_on,
     wait_until,
@@ -43,6 +44,7 @@ workflow = Workflow(
         Wait("morning", until=local_time("09:00", on=working_days)),
         Wait("office", until=within(time(9), time(17), on=["mon", "thu"])),
         Notify("text", channel="sms", render_key="m", send_window=hours("09:00", "20:00", on={"sat"})),
+        Wait("again", duration="P1D", next=repeat("morning", times=4, then="mail")),
         Notify("mail", channel="email", render_key="m", progress=[stop_on("delivered")]),
     ],
     data=Mention,
@@ -63,6 +65,7 @@ Workflow(key="k", version="1", steps=[])  # type: ignore[arg-type]  # a version 
 Workflow(key="k", version=1, steps=["app"])  # type: ignore[list-item]  # no step
 Workflow(key="k", version=1, steps=[], data=dict)  # type: ignore[arg-type]  # no model
 local_time("09:00", on=["monday"])  # type: ignore[list-item]  # no day is written so
+repeat("morning", then="end")  # type: ignore[call-arg]  # how often is left out
 local_time(9)  # type: ignore[arg-type]  # nine what?
 within("09:00")  # type: ignore[call-arg]  # until when is left out
 on_outcome("bouncd", to_step="mail")  # type: ignore[arg-type]  # no outcome

@@ -1,5 +1,6 @@
 """`chimeway workflow paths`: every way through a journey, and when each message is sent. No database."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Final
@@ -89,7 +90,11 @@ def _summary(definition: Definition, seen: Survey) -> Iterator[str]:
         if not seen.complete:
             yield f"Only these {seen.counted} were looked at: others may bring more messages, or fewer."
     if seen.most:
-        steps = ", ".join(f"{step.id} ({_channel(step.action)})" for step in seen.most)
+        counted = Counter(step.id for step in seen.most)
+        steps = ", ".join(
+            f"{step.id} ({_channel(step.action)})" + (f" {counted[step.id]} times" * (counted[step.id] > 1))
+            for step in {step.id: step for step in seen.most}.values()
+        )
         most = f"{_many(len(seen.most), 'message')} at most, on path {seen.most_on}: {steps}"
         yield f"One person gets {most}." if seen.complete else f"On these, one person gets {most}."
     else:

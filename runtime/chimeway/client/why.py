@@ -15,12 +15,13 @@ from chimeway.client.words import (
     heard_by,
     listed,
     moment,
+    went_on,
     what_follows,
     written_moment,
 )
 from chimeway.progression.instants import read
 from chimeway.store.views import MailView, Story, TransitionView
-from chimeway.workflow.definition import END, Condition, NotifyAction, OnOutcome, Rule, WaitUntil
+from chimeway.workflow.definition import Condition, NotifyAction, OnOutcome, Rule, WaitUntil
 from chimeway.workflow.telling import signal_of
 
 
@@ -59,9 +60,9 @@ class _Walk:
             case "signal_received":
                 yield self._heard(row, after)
             case "reactivated_from_wait":
-                yield self._elapsed(row)
+                yield self._elapsed(row, _note(after))
             case "progressed_on_delivery_outcome":
-                yield from self._rule(row)
+                yield from self._rule(row, _note(after))
             case "workflow_completed":
                 yield self._completed(row)
             case "cancelled_by_request" | "failed_by_request" | "recipient_forgotten":
@@ -89,9 +90,8 @@ class _Walk:
         if after is None or after.to_state == "stopped":
             result = "the run stopped"
         else:
-            result = (
-                f"the run went on to {after.to_step}" if after.to_step != row.from_step else "the run ended"
-            )
+            ended = after.reason == "workflow_completed"
+            result = "the run ended" if ended else went_on(after.to_step, _note(after))
         otherwise = " Otherwise it would have been sent." if armed else self._otherwise(row)
         return f"{row.signal_type} came at {came}, {told_where}, and met {of} ({path}): {result}.{otherwise}"
 
@@ -108,11 +108,11 @@ class _Walk:
             return f"before the run waited at {row.from_step}, was kept until it did, at {then}"
         return _while(row)
 
-    def _elapsed(self, row: TransitionView) -> str:
+    def _elapsed(self, row: TransitionView, note: object) -> str:
         """A wait that is over: until when nothing was said, and what would have changed that."""
         story, context = self.story, row.context
         due, to = written_moment(story, context.get("due_at")), context.get("to_step")
-        went = "the run completed" if to == END else f"the run went on to {to}"
+        went = went_on(to, note)
         due_at = read(context.get("due_at"))
         if due_at is not None and row.at - due_at >= LATE:
             went += f", late, at {moment(story, row.at)}"
@@ -122,15 +122,10 @@ class _Walk:
         names = listed([signal_of(condition) for condition in conditions], "or")
         return (
             f"The wait at {row.from_step} was over at {due}: no {names} had come by then, so {went}. "
-            f"One that came before {self._one_before(row.from_step, conditions)}."
+            f"One that came before {_one_before(to, conditions)}."
         )
 
-    def _one_before(self, step_id: str | None, conditions: Sequence[Condition]) -> str:
-        step = self.story.definition.step(step_id) if self.story.definition else None
-        effects = {effect(self.story.definition, step, condition) for condition in conditions}
-        return f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
-
-    def _rule(self, row: TransitionView) -> Iterator[str]:
+    def _rule(self, row: TransitionView, note: object) -> Iterator[str]:
         """What an outcome led to; that the next step follows a delivered message goes without saying."""
         at, step = moment(self.story, row.at), row.from_step
         outcome, to = row.context.get("workflow_outcome"), row.context.get("to_step")
@@ -141,7 +136,9 @@ class _Walk:
             case "on_outcome":
                 yield f"By the rule of {step} for {outcome} the run went on to {to} at {at}.{otherwise}"
             case _ if outcome != "delivered":
-                yield f"No rule of {step} is about {outcome or 'that'}, so the run went on to {to} at {at}."
+                yield f"No rule of {step} is about {outcome or 'that'}, so {went_on(to, note)} at {at}."
+            case _ if note is not None:
+                yield f"After the message of {step} {went_on(to, note)} at {at}."
             case _:
                 return
 
@@ -187,6 +184,16 @@ class _Walk:
         if step.progress:
             return f" Otherwise the rules of {step.id} would have decided what follows its message."
         return f" Otherwise, after its message, {what_follows(definition, definition.after(step))}."
+
+
+def _one_before(onward: object, conditions: Sequence[Condition]) -> str:
+    effects = {effect(onward, condition) for condition in conditions}
+    return f"would have {_perfect(effects.pop())}" if len(effects) == 1 else "would have changed its way"
+
+
+def _note(after: TransitionView | None) -> object:
+    """Return what the transition that follows bears of a step that may lead back."""
+    return None if after is None else after.context.get("repeat")
 
 
 def _is_about(rule: Rule, outcome: object) -> bool:

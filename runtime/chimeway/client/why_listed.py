@@ -27,9 +27,8 @@ def waits(run: WaitingRun, definition: Definition | None) -> Iterator[str]:
         yield (
             f"At {moment_in(run.zone, run.until)} the wait is over, and {what_is_next(definition, run.then)}."
         )
-    step = definition.step(run.step) if definition else None
     for condition in heard_by(definition, run.step):
-        yield f"If {signal_of(condition)} comes before then, it {effect(definition, step, condition)}."
+        yield f"If {signal_of(condition)} comes before then, it {effect(run.then, condition)}."
     if run.held_reason is not None:
         freed = f"chimeway resume {run.run_id}{_of(run)}"
         yield f"It is held ({run.held_reason}): nothing is decided until {freed}"

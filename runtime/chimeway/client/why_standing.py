@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
-from chimeway.client.words import effect, heard_by, moment, what_is_next, written_moment
+from chimeway.client.words import effect, heard_by, how_often, moment, what_is_next, written_moment
 from chimeway.progression.instants import read
 from chimeway.progression.snapshot import LIVE
 from chimeway.store.views import Story
@@ -77,7 +77,9 @@ def _waiting(story: Story) -> Iterator[str]:
     run = story.run
     step = story.definition.step(run.step) if story.definition else None
     due = written_moment(story, run.status_context.get("due_at"))
-    then = what_is_next(story.definition, run.status_context.get("to_step"))
+    to = run.status_context.get("to_step")
+    then = what_is_next(story.definition, to)
+    then += how_often(step, run.status_context)
     begun = next(
         (t.at for t in reversed(story.transitions) if t.reason == "waiting_for_step_progression"), None
     )
@@ -88,7 +90,7 @@ def _waiting(story: Story) -> Iterator[str]:
         return
     yield f"The run has waited at {run.step}{since}. At {due} the wait is over, and {then}."
     for condition in heard_by(story.definition, run.step):
-        yield f"If {signal_of(condition)} comes before then, it {effect(story.definition, step, condition)}."
+        yield f"If {signal_of(condition)} comes before then, it {effect(to, condition)}."
 
 
 def _broken(story: Story) -> str | None:

@@ -1,12 +1,13 @@
 """The words of an explanation: moments in local time and UTC, messages, conditions. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Any, assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chimeway.progression.instants import read
 from chimeway.progression.signals import conditions_of
+from chimeway.progression.working import repeats_in
 from chimeway.store.views import AttemptView, DeliveryView, Story
 from chimeway.workflow.definition import (
     END,
@@ -14,6 +15,7 @@ from chimeway.workflow.definition import (
     Definition,
     Goto,
     NotifyAction,
+    Repeat,
     Step,
 )
 
@@ -76,18 +78,37 @@ def heard_by(definition: Definition | None, step_id: str | None) -> tuple[Condit
     return (*own, *definition.stop_conditions)
 
 
-def effect(definition: Definition | None, step: Step | None, condition: Condition) -> str:
-    """Return what a signal that fits does: "stops the run", "leads to ..."."""
+def effect(onward: object, condition: Condition) -> str:
+    """Return what a signal that fits does: "stops the run", "leads to ..."; `onward` is where `next` leads."""
     match condition.then:
         case "stop":
             return "stops the run"
         case Goto(step_id=step_id):
             return f"leads to {step_id} at once"
         case "continue":
-            to = definition.after(step) if definition and step else None
-            return "ends the run" if to == END else f"leads on to {to or 'the next step'} at once"
+            return "ends the run" if onward == END else f"leads on to {onward or 'the next step'} at once"
         case _:
             assert_never(condition.then)
+
+
+def went_on(to: object, note: object) -> str:
+    """Return where a run went by `next`; `note` is what the audit says of how often it had led back."""
+    if not isinstance(note, Mapping) or not isinstance(note.get("times"), int):
+        return "the run completed" if to == END else f"the run went on to {to}"
+    if note.get("used_up"):
+        onward = "completed" if to == END else f"went on to {to}"
+        return f"the run {onward}, having gone back {note['times']} times, as often as it may"
+    return f"the run went back to {to} ({note.get('number')} of at most {note['times']} times)"
+
+
+def how_often(step: Step | None, context: Mapping[str, Any]) -> str:
+    """Return, of a step that may lead back, which time the next would be; nothing of another step."""
+    if step is None or not isinstance(step.next, Repeat):
+        return ""
+    gone, times = repeats_in(context).get(step.id, 0), step.next.times
+    if gone >= times:
+        return f" (it has gone back {gone} times, as often as it may)"
+    return f" ({gone + 1} of at most {times} times)"
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:

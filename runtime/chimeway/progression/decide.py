@@ -45,7 +45,7 @@ from chimeway.progression.notify import corrected, progress
 from chimeway.progression.signals import Fits, ears, hear, obey
 from chimeway.progression.snapshot import ENDED, LIVE, RunState, Snapshot
 from chimeway.progression.wait import elapse, enter_wait
-from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
+from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working, repeats_in
 from chimeway.workflow.definition import NotifyAction, WaitAction
 from chimeway.workflow.durations import known_zone
 
@@ -150,6 +150,7 @@ def _begin(snapshot: Snapshot, now: datetime) -> Working:
         delivery=None if delivery is None else CurrentDelivery.stored(delivery),
         delivery_ids=snapshot.delivery_ids or {},
         mail=tuple(sorted(snapshot.mail, key=lambda mail: mail.number)),
+        repeats=repeats_in(run.status_context),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, assert_never
 from chimeway.progression.decision import Births, CancelledDelivery, NoopReason, PlannedDelivery
 from chimeway.progression.instants import written
 from chimeway.progression.outcome import is_terminal
+from chimeway.progression.repeats import onward
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
 from chimeway.workflow.definition import (
     END,
@@ -162,13 +163,14 @@ def _terminal_moment(delivery: CurrentDelivery) -> datetime:
 
 
 def _go_on(working: Working, delivery: CurrentDelivery, step: Step) -> Leave:
-    to = working.snapshot.definition.after(step)
+    to = onward(working, step).to
     context = _reason_to_leave(working, delivery, "next", to)
-    if to == END:
-        if step.progress:
-            return Leave(working, to, context, "implicit_completion")
-        return Leave(working, to, context)
-    return Leave(working.write("progressed_on_delivery_outcome", "active", context), to, context)
+    left = working if to == END else working.write("progressed_on_delivery_outcome", "active", context)
+    counted = onward(left, step)
+    context = {**context, **counted.note}
+    if to == END and step.progress:
+        return Leave(counted.working, to, context, "implicit_completion")
+    return Leave(counted.working, to, context)
 
 
 def _reason_to_leave(

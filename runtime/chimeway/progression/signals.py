@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, assert_never
 from chimeway.limits import MAX_SIGNALS_PER_DECISION
 from chimeway.progression.decision import Birth, CancelledDelivery
 from chimeway.progression.outcome import is_terminal
+from chimeway.progression.repeats import onward
 from chimeway.progression.snapshot import LIVE, Mail
 from chimeway.progression.working import Leave, Move, Rest, Working
 from chimeway.workflow.conditions import matches
@@ -164,6 +165,9 @@ def obey(working: Working, heard: Heard) -> Move:
         mail=tuple(mail for mail in working.mail if mail.number != heard.mail.number),
         consumed=(*working.consumed, heard.mail.number),
     )
+    if condition.then == "continue" and not stops and working.step is not None:
+        counted = onward(consumed, working.step)
+        return Leave(counted.working, to, {**context, **counted.note}, armed=True)
     if not stops:
         return Leave(consumed, to, context, armed=True)
     if ear.armed:
@@ -195,6 +199,6 @@ def _target(working: Working, condition: Condition) -> str:
             step = working.step
             if step is None:
                 raise AssertionError("a condition of a step fitted, and there is no step")
-            return working.snapshot.definition.after(step)
+            return onward(working, step).to
         case _:
             assert_never(condition.then)

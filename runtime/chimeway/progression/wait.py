@@ -10,6 +10,7 @@ from typing import Any, Final, assert_never
 
 from chimeway.progression.instants import read, written
 from chimeway.progression.outcome import is_terminal
+from chimeway.progression.repeats import onward
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
 from chimeway.workflow.calendar import WorkingCalendar
 from chimeway.workflow.definition import AtLocalTime, DataRef, Step, WaitAction, Within
@@ -50,7 +51,7 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
         "anchor_timestamp": written(anchor),
         "due_at": None if due_at is None else written(due_at),
         "from_step": step.id,
-        "to_step": working.snapshot.definition.after(step),
+        "to_step": onward(working, step).to,
         "zone": working.snapshot.zone,
         "entered_at": written(entered_at),
     }
@@ -131,4 +132,7 @@ def elapse(working: Working) -> Move:
         "anchor_delivery_visit": context.get("anchor_delivery_visit"),
     }
     reactivated = working.write("reactivated_from_wait", "active", elapsed)
+    if kind == "wait" and working.step is not None:
+        counted = onward(reactivated, working.step)
+        return Leave(counted.working, to, {**reason_to_leave, **counted.note}, armed=True)  # row 9
     return Leave(reactivated, to, reason_to_leave, armed=True)  # row 9

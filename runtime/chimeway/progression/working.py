@@ -87,7 +87,8 @@ class Working:
 
     `mail` is what is still unconsumed; `examined` maps the number of each mailbox row looked at to
     the path of the condition that it met, or None; `instants` are the data's instants used, `calendar`
-    the days on which the tenant works, as far as they were asked for.
+    the days on which the tenant works, as far as they were asked for; `repeats` says how often each step
+    that may lead back has done so.
     """
 
     snapshot: Snapshot
@@ -113,6 +114,7 @@ class Working:
     births: Mapping[int, Birth] = field(default_factory=dict)
     instants: Mapping[str, str | None] = field(default_factory=dict)
     calendar: WorkingCalendar | None = None
+    repeats: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def step(self) -> Step | None:
@@ -170,6 +172,7 @@ class Working:
         return replace(held, held_reason=reason)
 
     def _after(self, transition: Transition) -> "Working":
+        transition = replace(transition, context=_with_repeats(transition.context, self.repeats))
         return replace(
             self,
             state=transition.to_state,
@@ -179,6 +182,21 @@ class Working:
             context=transition.context,
             transitions=(*self.transitions, transition),
         )
+
+
+def repeats_in(context: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return how often steps have led back, as a context bears it; none where other hands garbled it."""
+    found = context.get("repeats")
+    if not isinstance(found, Mapping):
+        return {}
+    return {step: gone for step, gone in found.items() if type(gone) is int}
+
+
+def _with_repeats(context: Mapping[str, Any], repeats: Mapping[str, int]) -> Mapping[str, Any]:
+    """Return what a transition bears: its own context, and the counts, which all of them carry on."""
+    if repeats:
+        return {**context, "repeats": dict(repeats)}
+    return {key: value for key, value in context.items() if key != "repeats"}
 
 
 @dataclass(frozen=True, slots=True)

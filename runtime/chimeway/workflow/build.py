@@ -42,7 +42,7 @@ class Notify:
         data: Mapping[str, Json] | None = None,
         send_window: Form | None = None,
         progress: Sequence[Form] = (),
-        next: str | None = None,  # noqa: A002  (the format's own word)
+        next: str | Form | None = None,  # noqa: A002  (the format's own word)
     ) -> None:
         """Take the step's id, where and what to send, and what follows from the outcome.
 
@@ -76,7 +76,7 @@ class Wait:
         duration: str | timedelta | None = None,
         until: str | datetime | Form | None = None,
         stop_conditions: Sequence[Form] = (),
-        next: str | None = None,  # noqa: A002  (the format's own word)
+        next: str | Form | None = None,  # noqa: A002  (the format's own word)
     ) -> None:
         """Take the step's id, exactly one of `duration` and `until`, and what ends it early.
 
@@ -228,6 +228,11 @@ def from_delivery(step_id: str, /) -> Form:
 def goto(step_id: str, /) -> Form:
     """Return the `then` of a condition that leads to this step."""
     return {"goto": step_id}
+
+
+def repeat(step_id: str, /, *, times: int, then: str) -> Form:
+    """Return the `next` of a step that leads back to `step_id` at most so often, and then on to `then`."""
+    return {"repeat": step_id, "times": times, "then": then}
 
 
 def on_outcome(outcome: Outcome, /, *, to_step: str, keep_retrying: bool = False) -> Form:

@@ -172,13 +172,26 @@ Action: TypeAlias = NotifyAction | WaitAction
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """`next: {repeat, times, then}`: back to `step_id` at most so often, and then on to `then`.
+
+    It is counted for each step that leads back. Once used up the count begins anew, so that a round
+    within a round is gone in full each time.
+    """
+
+    step_id: str
+    times: int
+    then: str
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """One step; `next` is None where the definition leaves it to the default."""
 
     id: str
     action: Action
     progress: tuple[Rule, ...] = ()
-    next: str | None = None
+    next: str | Repeat | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +210,13 @@ class Definition:
         """Return the step of this id, or None."""
         return next((step for step in self.steps if step.id == step_id), None)
 
-    def after(self, step: Step) -> str:
-        """Return where a run goes when `step` ends and no rule applies: a step id or `end`."""
+    def after(self, step: Step, repeated: int = 0) -> str:
+        """Return where a run goes when `step` ends and no rule applies: a step id or `end`.
+
+        `repeated` is how often it has led back already, where it may.
+        """
+        if isinstance(step.next, Repeat):
+            return step.next.step_id if repeated < step.next.times else step.next.then
         if step.next is not None:
             return step.next
         return default_next(self.steps, self.steps.index(step))

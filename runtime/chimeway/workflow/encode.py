@@ -27,6 +27,7 @@ from chimeway.workflow.definition import (
     MatchTerm,
     NotifyAction,
     OnOutcome,
+    Repeat,
     Rule,
     Step,
     StopOn,
@@ -110,8 +111,14 @@ def _step(steps: tuple[Step, ...], place: int) -> dict[str, Json]:
         "id": step.id,
         "action": _notify(step.action) if isinstance(step.action, NotifyAction) else _wait(step.action),
         **_given("progress", [_rule(rule) for rule in step.progress]),
-        **_unless_none("next", following),
+        **_unless_none("next", _next(following)),
     }
+
+
+def _next(following: str | Repeat | None) -> Json:
+    if not isinstance(following, Repeat):
+        return following
+    return {"repeat": following.step_id, "times": following.times, "then": following.then}
 
 
 def _notify(action: NotifyAction) -> dict[str, Json]:

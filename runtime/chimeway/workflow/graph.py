@@ -6,7 +6,7 @@ it. Everything here is linear in the size of the definition.
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
 from chimeway.workflow.definition import (
@@ -16,6 +16,7 @@ from chimeway.workflow.definition import (
     Goto,
     NotifyAction,
     OnOutcome,
+    Repeat,
     Step,
     StopOn,
     WaitAction,
@@ -32,7 +33,8 @@ class Edge:
 
     `target` is a step's id, or `end`; a `stop` has the target `end` too, though the run is stopped
     there and not completed. `by` is the outcome or the signal type that leads here. `timed` says
-    that the run waits for a span of time on this way.
+    that the run waits for a span of time on this way. `times`: it is a way back, which is gone at most so
+    often; `last`: it is the way on, once that has been used up.
     """
 
     source: str
@@ -40,6 +42,8 @@ class Edge:
     kind: EdgeKind
     by: str | None = None
     timed: bool = False
+    times: int | None = None
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,10 @@ class Graph:
         if self.start is None:
             return frozenset()
         return frozenset(self._paths_from(self.start, lambda _: True))
+
+    def leads_to(self, start: str, goal: str) -> bool:
+        """Tell whether some path leads from one step to another; each leads to itself."""
+        return start in self.edges and goal in self._paths_from(start, lambda _: True)
 
     def endless_cycles(self) -> tuple[tuple[str, ...], ...]:
         """Return one cycle for each group of steps that can go round without any timed way.
@@ -139,17 +147,22 @@ def _finished(root: str, ways: Mapping[str, list[str]], seen: set[str]) -> list[
 
 def _ways_out(steps: Sequence[Step], place: int) -> Iterable[Edge]:
     step = steps[place]
-    following = step.next if step.next is not None else default_next(steps, place)
+    if isinstance(step.next, Repeat):
+        back = Edge(step.id, step.next.step_id, "next", times=step.next.times)
+        onward = [back, Edge(step.id, step.next.then, "next", last=True)]
+    else:
+        following = step.next if step.next is not None else default_next(steps, place)
+        onward = [Edge(step.id, following, "next")]
     if isinstance(step.action, WaitAction):
-        return _out_of_wait(step.id, step.action, following)
-    return _out_of_notify(step, following)
+        return _out_of_wait(step.id, step.action, onward)
+    return _out_of_notify(step, onward)
 
 
-def _out_of_wait(step_id: str, action: WaitAction, following: str) -> Iterator[Edge]:
+def _out_of_wait(step_id: str, action: WaitAction, onward: Sequence[Edge]) -> Iterator[Edge]:
     timed = lasts(action)
     for condition in action.stop_conditions:
-        yield _by_signal(step_id, condition, following, timed=timed)
-    yield Edge(step_id, following, "next", timed=timed)
+        yield from _by_signal(step_id, condition, onward, timed=timed)
+    yield from (replace(edge, timed=timed) for edge in onward)
 
 
 def lasts(action: WaitAction) -> bool:
@@ -160,20 +173,21 @@ def lasts(action: WaitAction) -> bool:
     return action.duration is not None or isinstance(action.until, AtLocalTime)
 
 
-def _by_signal(source: str, condition: Condition, following: str, *, timed: bool) -> Edge:
+def _by_signal(source: str, condition: Condition, onward: Sequence[Edge], *, timed: bool) -> Iterator[Edge]:
     # A signal may end the wait early; the rule of cycles still counts the wait as one.
     match condition.then:
         case "stop":
-            return Edge(source, END, "stop", condition.signal_type, timed)
+            yield Edge(source, END, "stop", condition.signal_type, timed)
         case "continue":
-            return Edge(source, following, "continue", condition.signal_type, timed)
+            for edge in onward:
+                yield replace(edge, kind="continue", by=condition.signal_type, timed=timed)
         case Goto(step_id):
-            return Edge(source, step_id, "goto", condition.signal_type, timed)
+            yield Edge(source, step_id, "goto", condition.signal_type, timed)
         case _:
             assert_never(condition.then)
 
 
-def _out_of_notify(step: Step, following: str) -> Iterator[Edge]:
+def _out_of_notify(step: Step, onward: Sequence[Edge]) -> Iterator[Edge]:
     assert isinstance(step.action, NotifyAction)
     timed_rule = False
     for rule in step.progress:
@@ -192,4 +206,4 @@ def _out_of_notify(step: Step, following: str) -> Iterator[Edge]:
             case _:
                 assert_never(rule)
     if not timed_rule:
-        yield Edge(step.id, following, "next")
+        yield from onward

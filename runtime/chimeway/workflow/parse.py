@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from chimeway.errors import InvalidDefinition
-from chimeway.workflow.definition import END, Definition, Json, Step, default_next
+from chimeway.workflow.definition import END, Definition, Json, Repeat, Step, default_next
 from chimeway.workflow.graph import Graph, graph_of
 from chimeway.workflow.place import PLACEHOLDER, Place, Scope
 from chimeway.workflow.problems import Problem, Problems, shown
@@ -151,15 +151,29 @@ def _judge_journey(steps: tuple[Step, ...], scope: Scope, problems: Problems) ->
         problems.warning("nothing_is_sent", "steps", "given no notify step; wanted at least one message")
     graph = graph_of(steps)
     places = {step.id: f"steps[{index}]" for index, step in enumerate(steps)}
+    bounded = {step.id for step in steps if isinstance(step.next, Repeat)}
     for walk in graph.endless_cycles():
+        told = "whose rounds take no time" if bounded & {*walk} else "which can go round without end"
         problems.error(
             "endless_cycle",
             places[walk[0]],
-            f"given the cycle {_drawn(walk)}, which can go round without end; wanted a wait "
+            f"given the cycle {_drawn(walk)}, {told}; wanted a wait "
             "with `duration` or `until: {at}`, or a `wait_until` in it (another `until` may be over at once)",
         )
     if not any(problems.has(code) for code in _MAY_HIDE_A_WAY):
         _note_unreachable(graph, places, problems)
+        _refuse_rounds_that_are_none(steps, graph, problems)
+
+
+def _refuse_rounds_that_are_none(steps: tuple[Step, ...], graph: Graph, problems: Problems) -> None:
+    for index, step in enumerate(steps):
+        if isinstance(step.next, Repeat) and not graph.leads_to(step.next.step_id, step.id):
+            problems.error(
+                "invalid_value",
+                f"steps[{index}].next.repeat",
+                f"given {shown(step.next.step_id)}, from which no way leads back to {shown(step.id)}; wanted "
+                "a step of the round that is to be repeated",
+            )
 
 
 def _drawn(walk: tuple[str, ...]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from chimeway.limits import MAX_VISITS
 from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import (
     END,
@@ -20,6 +21,7 @@ from chimeway.workflow.definition import (
     Definition,
     Json,
     NotifyAction,
+    Repeat,
     Step,
     WaitAction,
     WaitUntil,
@@ -56,7 +58,11 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """One way, from the first step to an end; `repeats` where it comes to a step again."""
+    """One way, from the first step to an end; `repeats` where it comes to a step again.
+
+    Rounds that are bounded are gone one by one, so they end; `repeats` is for those that are not, and for
+    more steps than a run may enter.
+    """
 
     legs: tuple[Leg, ...]
     end: PathEnd
@@ -86,7 +92,25 @@ def paths(
     if not known_zone(zone):
         raise ValueError(f"given the time zone {zone[:60]!r}; wanted an IANA name")
     walk = _Walk(definition, zone, {} if data is None else data, working or USUAL_DAYS)
-    yield from walk.onward(definition.steps[0], Span(start, start), ())
+    yield from walk.all(Span(start, start))
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a path has come to: a step, and how often each step has led back so far.
+
+    Who comes to a step again with the same counts goes round for ever.
+    """
+
+    step: Step
+    entered: Span
+    legs: tuple[Leg, ...]
+    rounds: Mapping[str, int]
+    seen: frozenset[object] = frozenset()
+
+    @property
+    def mark(self) -> object:
+        return self.step.id, frozenset(self.rounds.items())
 
 
 class _Walk:
@@ -99,20 +123,34 @@ class _Walk:
         self._data = data
         self._working = working
 
-    def onward(self, step: Step, entered: Span, before: tuple[Leg, ...]) -> Iterator[Path]:
-        # No step comes twice, and a definition has a hundred at most: recursion is bounded.
-        due = self._due(step, entered, _anchor(entered, before))
+    def all(self, start: Span) -> Iterator[Path]:
+        """Yield the ways, depth first. No recursion: a path may be as long as a run's life."""
+        first = _Place(self._definition.steps[0], start, (), {})
+        open_: list[Path | _Place] = [first]
+        while open_:
+            place = open_.pop()
+            if isinstance(place, Path):
+                yield place
+            else:
+                open_.extend(reversed(list(self._further(place))))
+
+    def _further(self, place: "_Place") -> Iterator["Path | _Place"]:
+        """Yield what follows from a place on a path, one for each way out, in order."""
+        step, entered = place.step, place.entered
+        due = self._due(step, entered, _anchor(entered, place.legs))
+        seen = place.seen | {place.mark}
         for edge in self._ways[step.id]:
-            legs = (*before, Leg(step, entered, edge))
+            rounds = _counted(step, edge, place.rounds)
+            if rounds is None:
+                continue
+            legs = (*place.legs, Leg(step, entered, edge))
             if edge.target == END:
                 yield Path(legs, "stopped" if edge.kind == "stop" else "completed")
                 continue
             following = self._definition.step(edge.target)
             assert following is not None, edge
-            if any(leg.step.id == edge.target for leg in legs):
-                yield Path(legs, "repeats")
-            else:
-                yield from self.onward(following, _left(edge, entered, due), legs)
+            onward = _Place(following, _left(edge, entered, due), legs, rounds, seen)
+            yield Path(legs, "repeats") if onward.mark in seen or len(legs) >= MAX_VISITS else onward
 
     def _due(self, step: Step, entered: Span, anchor: Span) -> Span:
         """Return when a wait on this step elapses; for a step without one, its entry."""
@@ -151,6 +189,17 @@ class _Walk:
         if isinstance(delay, str):
             return parse_duration(delay).after(anchor, self._zone)
         return seconds_after(anchor, delay)
+
+
+def _counted(step: Step, edge: Edge, rounds: Mapping[str, int]) -> Mapping[str, int] | None:
+    """Return the counts once this way is taken; None where it is not open: a way back used up, or not yet."""
+    if not isinstance(step.next, Repeat) or not (edge.times or edge.last):
+        return rounds
+    gone = rounds.get(step.id, 0)
+    if edge.last is (gone < step.next.times):
+        return None
+    others = {name: count for name, count in rounds.items() if name != step.id}
+    return others if edge.last else {**others, step.id: gone + 1}
 
 
 def _anchor(entered: Span, before: tuple[Leg, ...]) -> Span:

@@ -2,22 +2,24 @@
 
 from typing import Final
 
-from chimeway.limits import MAX_STEPS
+from chimeway.limits import MAX_REPEATS, MAX_STEPS
 from chimeway.workflow.definition import (
     END,
     Action,
     Hours,
     Json,
     NotifyAction,
+    Repeat,
     Step,
     WaitAction,
     WaitUntil,
 )
-from chimeway.workflow.place import Place
+from chimeway.workflow.place import PLACEHOLDER, Place
 from chimeway.workflow.problems import shown
 from chimeway.workflow.read_conditions import read_conditions
 from chimeway.workflow.read_rules import read_duration, read_rules
 from chimeway.workflow.read_times import read_hours, read_until
+from chimeway.workflow.soundness import REFUSED
 
 _ACTIONS: Final = ("notify", "wait")
 
@@ -65,7 +67,36 @@ def _step(place: Place) -> Step:
         place.problems.warning(
             "never_used", following.path, "the `wait_until` rule always decides before `next` does"
         )
-    return Step(step_id, action, rules, following.step_id(end_allowed=True))
+    return Step(step_id, action, rules, _next(following))
+
+
+def _next(place: Place) -> str | Repeat:
+    if not isinstance(place.value, dict):
+        if place.value is not REFUSED and not isinstance(place.value, str):
+            place.wrong_type(
+                "a step's id, `end`, or {repeat: step id, times: number, then: step id or `end`}"
+            )
+            return PLACEHOLDER
+        return place.step_id(end_allowed=True)
+    fields = place.fields(("repeat", "times", "then"))
+    back, then = fields["repeat"], fields["then"]
+    target = PLACEHOLDER if back is None else back.step_id()
+    onward = END if then is None else then.step_id(end_allowed=True)
+    if then is not None and onward == target != PLACEHOLDER:
+        then.error("invalid_value", f"given {shown(onward)}, which is repeated: it would never end")
+    return Repeat(target, _times(fields["times"]), onward)
+
+
+def _times(place: Place | None) -> int:
+    if place is None:
+        return 1
+    if isinstance(place.value, bool) or not isinstance(place.value, int):
+        place.wrong_type("a whole number")
+    elif not 1 <= place.value <= MAX_REPEATS:
+        place.error("invalid_value", f"given {shown(place.value)}; wanted 1 to {MAX_REPEATS}")
+    else:
+        return place.value
+    return 1
 
 
 def _action(place: Place | None) -> Action:

@@ -110,10 +110,13 @@ class Way:
 def ways_out(graph: Graph, step: Step) -> Iterator[Way]:
     """Yield the ways out of a step of this graph, in the order in which they are tried."""
     heard = iter(_conditions(step))
+    condition: Condition | None = None
     for edge in graph.edges[step.id]:
+        if by_signal(step, edge) and not edge.last:
+            condition = next(heard)
         ends = edge.target == END
         target = ("stopped" if edge.kind == "stop" else "completed") if ends else edge.target
-        label = _label(step, edge, heard)
+        label = ", ".join(part for part in (_label(step, edge, condition), _how_often(edge)) if part)
         yield Way(label, target, ends, edge.kind in ("next", "wait_until"))
 
 
@@ -124,9 +127,15 @@ def by_signal(step: Step, edge: Edge) -> bool:
     return edge.kind in ("continue", "goto")
 
 
-def _label(step: Step, edge: Edge, heard: Iterator[Condition]) -> str:
-    if by_signal(step, edge):
-        return signal_of(next(heard))
+def _how_often(edge: Edge) -> str:
+    if edge.times is not None:
+        return f"again at most {edge.times} time{'' if edge.times == 1 else 's'}"
+    return "the last time" if edge.last else ""
+
+
+def _label(step: Step, edge: Edge, condition: Condition | None) -> str:
+    if condition is not None and by_signal(step, edge):
+        return signal_of(condition)
     if edge.kind == "wait_until" and (rule := rule_to_wait(step)) is not None:
         return f"{waited(rule)} after it"
     if edge.kind == "next":

@@ -57,6 +57,111 @@ create trigger append_only_truncate before truncate on chimeway.delivery_verdict
 
 -- ── waits ──
 
+-- `next` may be {repeat, times, then}.
+create or replace function chimeway.check_definition(definition jsonb) returns void
+language plpgsql set jit = off as $$
+declare
+    fault text;
+    check_it constant text := 'check the definition with: chimeway workflow check FILE';
+begin
+    if definition is null or jsonb_typeof(definition) <> 'object' then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            format('definition is %s', coalesce('a JSON ' || jsonb_typeof(definition), 'null')),
+            'a definition is a JSON object with key, version and steps');
+    end if;
+    perform chimeway.check_id('definition.key', definition ->> 'key');
+    if jsonb_typeof(definition -> 'key') <> 'string' then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            format('key is a JSON %s', jsonb_typeof(definition -> 'key')), 'give a text, such as "welcome"');
+    end if;
+    if jsonb_typeof(definition -> 'version') is distinct from 'number'
+       or (definition ->> 'version') !~ '^[1-9][0-9]{0,9}$'
+       or (definition -> 'version')::numeric > 2147483647 then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            format('version is %s', coalesce(left(definition ->> 'version', 100), 'missing')),
+            'give a whole number from 1 to 2147483647');
+    end if;
+    if octet_length(definition::text) > 262144 then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            format('the definition is %s bytes of JSON', octet_length(definition::text)),
+            'it may be 262144 bytes long; keep texts in templates');
+    end if;
+    if jsonb_path_exists(definition, 'strict $.**{64 to last} ? (@.type() == "object" || @.type() == "array")')
+       or regexp_replace(definition::text, '"([^"[.backslash.]]|[[.backslash.]].)*"', '', 'g') ~ '[0-9]{150}[0-9]{150}' then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            'the definition is nested more than 64 levels deep, or holds a number of 300 digits or more', check_it);
+    end if;
+    if jsonb_typeof(definition -> 'steps') is distinct from 'array' or jsonb_array_length(definition -> 'steps') = 0 then
+        perform chimeway.refuse('invalid_definition', 'CW007', 'steps is missing or empty', check_it);
+    elsif jsonb_array_length(definition -> 'steps') > 100 then
+        perform chimeway.refuse('invalid_definition', 'CW007',
+            format('there are %s steps', jsonb_array_length(definition -> 'steps')), 'at most 100 steps');
+    end if;
+    with step as (
+        select s.value as body, 'steps[' || s.n - 1 || ']' as place, s.n
+          from jsonb_array_elements(definition -> 'steps') with ordinality s(value, n)
+    ), lists as (
+        select 0 as n, 'stop_conditions' as place, definition -> 'stop_conditions' as list, 'signal_type' as needs
+        union all select n, place || '.action.stop_conditions', body #> '{action,stop_conditions}', 'signal_type' from step
+        union all select n, place || '.progress', body -> 'progress', 'kind' from step
+        union all
+        select s.n, s.place || '.progress[' || r.n - 1 || '].cancel_signals', r.value -> 'cancel_signals', 'signal_type'
+          from step s cross join lateral jsonb_array_elements(case when jsonb_typeof(s.body -> 'progress') = 'array'
+               then s.body -> 'progress' else '[]' end) with ordinality r(value, n)
+    ), items as (
+        select l.n, l.place || '[' || i.n - 1 || ']' as place, i.value as body, l.needs
+          from lists l cross join lateral jsonb_array_elements(case when jsonb_typeof(l.list) = 'array'
+               then l.list else '[]' end) with ordinality i(value, n)
+    ), named as (
+        select n, place || '.next' as place, body -> 'next' as step from step
+         where jsonb_typeof(body -> 'next') is distinct from 'object'
+        union all
+        select s.n, s.place || '.next.' || k.name, coalesce(s.body -> 'next' -> k.name, 'null')
+          from step s cross join (values ('repeat'), ('then')) k(name) where jsonb_typeof(s.body -> 'next') = 'object'
+        union all select n, place || '.to_step', body -> 'to_step' from items
+        union all select n, place || '.then.goto', body #> '{then,goto}' from items
+    ), faults as (
+        select n, 1 as rank, place || ' is a JSON ' || jsonb_typeof(body) || ', where an object must be' as told
+          from step where jsonb_typeof(body) <> 'object'
+        union all
+        select n, 2, place || '.id is ' || coalesce(left((body -> 'id')::text, 100), 'missing')
+          from step where jsonb_typeof(body -> 'id') is distinct from 'string'
+                       or body ->> 'id' in ('', 'end') or length(body ->> 'id') > 255
+        union all
+        select max(n), 3, 'two steps have the id "' || (body ->> 'id') || '"'
+          from step group by body ->> 'id' having count(*) > 1 and body ->> 'id' is not null
+        union all
+        select n, 4, place || '.action.type is ' || coalesce(left((body #> '{action,type}')::text, 100), 'missing')
+          from step where jsonb_typeof(body #> '{action,type}') is distinct from 'string'
+        union all
+        select n, 5, place || ' is a JSON ' || jsonb_typeof(list) || ', where a list must be'
+          from lists where jsonb_typeof(list) <> 'array'
+        union all
+        select n, 6, place || '.' || needs || ' is ' || coalesce(left((body -> needs)::text, 100), 'missing')
+          from items where jsonb_typeof(body -> needs) is distinct from 'string'
+                        or body ->> needs = '' or length(body ->> needs) > 255
+        union all
+        select n, 7, place || '.match is a JSON ' || jsonb_typeof(body -> 'match') || ', where an object must be'
+          from items where jsonb_typeof(body -> 'match') <> 'object'
+        union all
+        select i.n, 9, i.place || '.match."' || left(m.key, 100) || '".data is ' || left((m.value -> 'data')::text, 100)
+          from items i cross join lateral jsonb_each(case when jsonb_typeof(i.body -> 'match') = 'object'
+               then i.body -> 'match' else '{}' end) m
+         where jsonb_typeof(m.value) = 'object' and m.value ? 'data' and jsonb_typeof(m.value -> 'data') <> 'string'
+        union all
+        select n, 10, place || '.action.until.data is ' || left((body #> '{action,until,data}')::text, 100)
+          from step where jsonb_typeof(body #> '{action,until,data}') <> 'string'
+        union all
+        select n, 8, place || ' names the step ' || left(named.step::text, 100) || ', which there is not'
+          from named where named.step is not null and named.step <> '"end"'
+           and named.step not in (select s.body -> 'id' from step s where s.body -> 'id' is not null)
+    )
+    select told into fault from faults order by n, rank, told limit 1;
+    if fault is not null then
+        perform chimeway.refuse('invalid_definition', 'CW007', fault, check_it);
+    end if;
+end $$;
+
 -- ── policy ──
 
 -- The same grammar as chimeway.progression.policy reads, looked at in the same order, so that all doors tell of the
