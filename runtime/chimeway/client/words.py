@@ -79,7 +79,7 @@ def heard_by(definition: Definition | None, step_id: str | None) -> tuple[Condit
 
 
 def effect(onward: object, condition: Condition) -> str:
-    """Return what a signal that fits does: "stops the run", "leads to ..."; `onward` is where `next` leads."""
+    """Return what a signal that fits does ("stops the run"); `onward` is where the step's `next` leads."""
     match condition.then:
         case "stop":
             return "stops the run"
