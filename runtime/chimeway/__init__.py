@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from chimeway.progression.rehearse import Rehearsal
     from chimeway.render.functions import Content
     from chimeway.render.message import RenderContext
+    from chimeway.store.forgetting import Forgotten
     from chimeway.store.profiles import RecipientView, TenantView
     from chimeway.store.views import (
         InboxChange,
@@ -167,6 +168,7 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "chimeway.progression.rehearse": ("Rehearsal",),
         "chimeway.render.functions": ("Content",),
         "chimeway.render.message": ("RenderContext",),
+        "chimeway.store.forgetting": ("Forgotten",),
         "chimeway.store.profiles": (
             "RecipientView",
             "TenantView",
@@ -225,6 +227,7 @@ __all__ = [
     "FeedbackEvent",
     "FeedbackReceipt",
     "FeedbackRefused",
+    "Forgotten",
     "IdempotencyConflict",
     "Inbox",
     "InboxChange",

@@ -262,6 +262,9 @@ HTTP_AT_ONCE: Final = 128
 MAX_PAGE: Final = 1_000
 """Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
+EXPORTED_AT_ONCE: Final = 50
+"""Runs, or signals, of one page of an export: a run may bear messages of hundreds of kilobytes."""
+
 MAX_DUE: Final = 1_000
 """Runs that one `progress_due_runs` takes."""
 

@@ -68,6 +68,15 @@ def _signal(name: str, **arguments: Any) -> Case:
     return Case(f"signal: {name}", "signal", {"signal_type": "read", "actor": "a", **arguments})
 
 
+_PEOPLE: dict[str, dict[str, Any]] = {
+    "recipient empty": {"recipient": ""},
+    "recipient a number": {"recipient": 7},
+    "recipient with NUL": {"recipient": "\0"},
+    "recipient of 256 characters": {"recipient": "x" * 256},
+    "tenant empty": {"tenant": ""},
+}
+
+
 def _identify(name: str, **arguments: Any) -> Case:
     return Case(f"identify: {name}", "identify", {"recipient": "a", **arguments})
 
@@ -291,6 +300,11 @@ def cases() -> list[Case]:
         Case("inbox: an item that is no UUID", "inbox.mark_read", {"items": [RUN, "x"]}),
         Case("inbox: 1,001 items", "inbox.mark_seen", {"items": (RUN for _ in count())}),
         Case("inbox: a cursor of nonsense", "inbox.list", {"cursor": "\ud800"}),
+        *(
+            Case(f"{verb}: {name}", verb, {"recipient": "a", **arguments})
+            for verb in ("forget", "export")
+            for name, arguments in _PEOPLE.items()
+        ),
         _definition("no steps", lambda d: d.update(steps=[])),
         _definition("a key of bytes", lambda d: d.update(key=b"x")),
         _definition("unknown step", lambda d: d["steps"][0].update(next="step_emial")),

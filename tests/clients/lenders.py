@@ -5,6 +5,7 @@ run on one of their own, so that the same synchronous test plays them all.
 """
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractContextManager, AsyncExitStack, ExitStack, contextmanager
 from typing import Any, Protocol
@@ -112,7 +113,8 @@ class _WithLoop:
             of, verb = self.client.inbox(named.pop("recipient")), verb.removeprefix("inbox.")
         if lent:
             named["connection"] = self.connection
-        return await getattr(of, verb)(**named)
+        answer = getattr(of, verb)(**named)
+        return [each async for each in answer] if inspect.isasyncgen(answer) else await answer
 
     def _await(self, what: Awaitable[Any]) -> Any:
         async def awaited() -> Any:
@@ -299,7 +301,8 @@ class _NoLoop:
             of, verb = self.client.inbox(named.pop("recipient")), verb.removeprefix("inbox.")
         if lent:
             named["connection"] = self.connection
-        return getattr(of, verb)(**named)
+        answer = getattr(of, verb)(**named)
+        return list(answer) if inspect.isgenerator(answer) else answer
 
     def begin(self) -> None:
         """Most begin by themselves."""

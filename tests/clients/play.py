@@ -128,6 +128,7 @@ def prepared(lender: Lender, other: Bystander) -> dict[str, Verb]:
         ),
         "cancel": ("cancel", {"run_id": run, "note": "by hand"}),
         "cancel by key": ("cancel", {"cancellation_key": "old"}),
+        "forget": ("forget", {"recipient": "ada"}),
     }
 
 
@@ -233,6 +234,8 @@ def readers_see_the_transaction(lender: Lender, other: Bystander) -> None:
         assert len(lender.ask(verb, tenant="org")) == 0
     assert lender.ask("inbox.unseen_count", recipient="ada") > 0
     assert len(lender.ask("inbox.list", recipient="ada")) > 0
+    assert [each["part"] for each in lender.ask("export", recipient="eve", tenant="org")] == ["run"]
+    assert lender.ask("export", lent=False, recipient="eve", tenant="org") == []
     with pytest.raises(WorkflowRunNotFound):
         lender.ask("get_run", lent=False, run_id=run, tenant="org")
     lender.rollback()

@@ -157,6 +157,26 @@ def _good(t: Transcript) -> None:
     t.step("cancel", cancellation_key="many")
     t.step("cancel", cancellation_key="nobody has it")
     t.step("explain", run_id=first.run_ids[0])
+    _forgetting(t)
+
+
+def _forgetting(t: Transcript) -> None:
+    """Ada is exported, forgotten, and asked about again; her old key is used again, too."""
+    t.step("export", recipient="ada")
+    t.step("forget", recipient="ada")
+    t.step("export", recipient="ada")
+    t.step("forget", recipient="ada", tenant="org")
+    t.step("trigger", workflow=MENTION, data=DOC, recipients=["ada", "bob"], idempotency_key="k")
+    (gone,) = t.step("list_runs", state="stopped", limit=1)
+    t.step("explain", run_id=gone.id)
+
+
+def _bad_forgetting(t: Transcript) -> None:
+    for verb in ("forget", "export"):
+        t.step(verb, recipient="")
+        t.step(verb, recipient=NUL)
+        t.step(verb, recipient=7)
+        t.step(verb, recipient="ada", tenant="")
 
 
 def _good_profiles(t: Transcript) -> None:
@@ -265,6 +285,7 @@ def _bad(t: Transcript) -> None:
     ):
         t.step("unsubscribe", **({"recipient": "a", "workflow": "mention", "channel": "email"} | named))
         t.step("resubscribe", **({"recipient": "a", "workflow": "mention", "channel": "email"} | named))
+    _bad_forgetting(t)
     t.step("cancel")
     t.step("cancel", run_id=nobody, cancellation_key="k")
     t.step("cancel", run_id="not-a-uuid")

@@ -199,6 +199,18 @@ CALLS = (
     "select chimeway.pause_workflow('mention_escalation', null)",
     "select chimeway.pause_workflow(null, true)",
     # feedback
+    "select chimeway.unsubscribe('default', 'ada', 'mention_escalation', '*')",
+    "select * from chimeway.forget_recipient()",
+    "select * from chimeway.forget_recipient('default', '')",
+    "select * from chimeway.forget_recipient('', 'ada')",
+    "select * from chimeway.forget_recipient('default', repeat('x', 256))",
+    "select * from chimeway.export_recipient()",
+    "select * from chimeway.export_recipient('', 'ada')",
+    "select * from chimeway.export_recipient('default', 'ada', 'runs')",
+    "select * from chimeway.export_recipient('default', 'ada', 'run', at_most => 0)",
+    "select * from chimeway.export_recipient('default', 'ada', 'run', 'x')",
+    "select * from chimeway.export_recipient('default', 'ada', 'signal', '-1')",
+    "select * from chimeway.export_recipient('default', 'ada', after => '7')",
     "select * from chimeway.record_feedback('', '[]')",
     "select * from chimeway.record_feedback('postmark', '[]', '')",
     "select * from chimeway.record_feedback('postmark', null)",
@@ -218,6 +230,7 @@ CALLS = (
     "update chimeway.workflow_transitions set note = 'x'",
     "delete from chimeway.workflow_transitions",
     "truncate chimeway.workflow_transitions",
+    "begin isolation level serializable; select chimeway.forget_recipient('default', 'ada')",
     # the ledger
     """begin isolation level serializable;
        select chimeway.begin_attempts(null, null, null, null, null, null, null, null, null, null)""",

@@ -251,6 +251,32 @@ async def failed_then(ada: Journey) -> None:
     await ada.record(3, "failed", error_class="transient", note="connection reset")
 
 
+async def forgotten_person(ada: Journey) -> None:
+    """The person is forgotten."""
+    await ada.sql("select chimeway.forget_recipient(recipient_id => 'ada')")
+
+
+async def forgotten_waiting(ada: Journey) -> None:
+    """The person is forgotten during the wait."""
+    await ada.advance(minutes=10)
+    await forgotten_person(ada)
+
+
+async def forgotten_under_way(ada: Journey) -> None:
+    """The person is forgotten while a provider is being called, which then fails."""
+    await ada.advance(hours=2)
+    await ada.begin(3)
+    await forgotten_person(ada)
+    await ada.record(3, "failed", error_class="transient", note="ada@example.org: connection reset")
+
+
+async def forgotten_after_the_end(ada: Journey) -> None:
+    """The person is forgotten when the run had been cancelled, with a note."""
+    await failed_then(ada)
+    await ada.advance(hours=1)
+    await forgotten_person(ada)
+
+
 def held_as(reason: str, note: str | None) -> Callable[[Journey], Awaitable[None]]:
     """The run is held, for this reason."""
 
@@ -410,6 +436,9 @@ CASES: dict[str, Case] = {
     "cancelled with a note, under way": Case(MENTION, ADA, with_note),
     "cancelled under way, sent all the same": Case(MENTION, ADA, sent_all_the_same),
     "cancelled under way, and failed": Case(MENTION, ADA, failed_then),
+    "forgotten while it waited": Case(MENTION, ADA, forgotten_waiting),
+    "forgotten under way, and failed": Case(MENTION, ADA, forgotten_under_way),
+    "forgotten after the end": Case(MENTION, ADA, forgotten_after_the_end),
     "held: the decision fails": Case(MENTION, ADA, held_as("poison_decision", "AssertionError: no such row")),
     "held: three strikes": Case(MENTION, ADA, held_as("three_strikes", "nodes died with it, three times")),
     "held: too many steps": Case(MENTION, ADA, held_as("too_many_steps", None)),

@@ -1,13 +1,14 @@
 """What a type checker says of both clients: arguments, results, and what is wrong. Read by mypy, not run."""
 
 from datetime import datetime
-from typing import assert_type
+from typing import Any, assert_type
 from uuid import UUID
 
 from chimeway import (
     Cancellation,
     Chimeway,
     Explanation,
+    Forgotten,
     Inbox,
     InboxChange,
     InboxCounts,
@@ -55,6 +56,8 @@ async def with_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection
         assert_type(stopped, Cancellation)
         assert_type(stopped.stopped, tuple[StoppedRun, ...])
         assert_type(await client.register(workflow), bool)
+        assert_type(await client.forget("ada", connection=connection), Forgotten)
+        assert_type([document["part"] async for document in client.export("ada")], list[Any])
         assert_type(await client.get_run(run_id), RunView)
         assert_type(await client.list_runs(state="waiting"), Page[RunView])
         assert_type((await client.list_runs())[0], RunView)
@@ -115,6 +118,8 @@ def without_a_loop(workflow: Workflow, run_id: UUID, at: datetime, connection: o
         assert_type(client.signal_many([{"type": "t", "actor": "a"}]), list[UUID])
         assert_type(client.cancel(str(run_id), note="n"), Cancellation)
         assert_type(client.register(workflow), bool)
+        assert_type(client.forget("ada", connection=connection), Forgotten)
+        assert_type([document["part"] for document in client.export("ada")], list[Any])
         assert_type(client.get_run(run_id), RunView)
         assert_type(client.list_runs(state="waiting"), Page[RunView])
         assert_type(client.explain(run_id, connection=connection), Explanation)

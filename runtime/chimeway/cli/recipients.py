@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from chimeway.cli import session
+from chimeway.cli.forgetting import export, forget
 from chimeway.cli.options import AsJson, Cursor, DatabaseUrl, Limit, Tenant, examples
 from chimeway.cli.printing import print_json, print_line
 from chimeway.cli.producing import identify
@@ -16,7 +17,7 @@ from chimeway.store.views import Page
 
 app = typer.Typer(
     name="recipients",
-    help="Look at people's profiles, and write them.",
+    help="Look at people's profiles, write them; export and forget people.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -80,3 +81,15 @@ app.command(
     "identify",
     epilog=examples("chimeway recipients identify user_123 --email ada@example.org --timezone Europe/London"),
 )(identify)
+app.command(
+    epilog=examples(
+        "chimeway recipients export user_123 --tenant org_456 --output user_123.jsonl",
+        "chimeway recipients export user_123 | jq 'select(.part == \"run\") | .deliveries[].message'",
+    )
+)(export)
+app.command(
+    epilog=examples(
+        "chimeway recipients forget user_123 --tenant org_456",
+        "chimeway recipients forget user_123 --yes --json",
+    )
+)(forget)

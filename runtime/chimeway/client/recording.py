@@ -7,12 +7,12 @@ from uuid import UUID
 
 from chimeway.client import feedback
 from chimeway.client.feedback import FeedbackReceipt
-from chimeway.client.unsubscribing import Unsubscribing
+from chimeway.client.forgetting import Forgetting
 from chimeway.feedback.event import FeedbackEvent, FeedbackKind
 from chimeway.store import callers
 
 
-class Recording(Unsubscribing):
+class Recording(Forgetting):
     """Records what providers told. With `connection=`, in the caller's transaction."""
 
     async def record_feedback(  # noqa: PLR0913  (all but the first two by name)

@@ -17,6 +17,7 @@ from chimeway.client.words import (
     moment,
     went_on,
     what_follows,
+    whom,
     written_moment,
 )
 from chimeway.progression.instants import read
@@ -52,9 +53,7 @@ class _Walk:
         match row.reason:
             case "workflow_started":
                 run = story.run
-                yield (
-                    f"{run.workflow_key} version {run.workflow_version} began for {run.recipient_id} at {at}."
-                )
+                yield (f"{run.workflow_key} version {run.workflow_version} began for {whom(story)} at {at}.")
             case "step_activated":
                 yield from (told(story, d) for d in story.deliveries if d.visit == row.visit)
             case "signal_received":
@@ -65,7 +64,10 @@ class _Walk:
                 yield from self._rule(row, _note(after))
             case "workflow_completed":
                 yield self._completed(row)
-            case "cancelled_by_request" | "failed_by_request" | "recipient_forgotten":
+            case "recipient_forgotten":
+                where, otherwise = _where(row), self._otherwise(row)
+                yield f"The run was ended at {at} {where}: this person was forgotten.{otherwise}"
+            case "cancelled_by_request" | "failed_by_request":
                 note = f', with the note "{row.note}"' if row.note else ""
                 yield f"The run was ended ({row.reason}) at {at} {_where(row)}{note}.{self._otherwise(row)}"
             case "run_held" if after is not None:
@@ -203,6 +205,11 @@ def _is_about(rule: Rule, outcome: object) -> bool:
 def _afterwards(story: Story) -> Iterator[str]:
     """What was said and changed nothing, and which messages were never planned."""
     ended = story.run.ended_at
+    if story.forgotten_at is not None:
+        yield (
+            f"This person was forgotten at {moment(story, story.forgotten_at)}: who it was, what was written "
+            "and said, and where it was sent is erased; what happened, and when, is kept."
+        )
     for mail in story.mail:
         if mail.consumed_by is None and (ended is not None or mail.number is not None):
             yield _unheard(story, mail)

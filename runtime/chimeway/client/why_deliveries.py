@@ -3,7 +3,7 @@
 from typing import Final, assert_never
 
 from chimeway.client.why_feedback import also, corrected
-from chimeway.client.words import by, message, moment
+from chimeway.client.words import by, message, moment, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
@@ -28,7 +28,7 @@ def _told(story: Story, row: DeliveryView) -> str:
             return _sent(story, row)
         case "suppressed":
             because = _SUPPRESSED.get(row.suppression_reason or "", f"of {row.suppression_reason}")
-            told_so = because.format(who=story.run.recipient_id)
+            told_so = because.format(who=whom(story))
             return f"{message(row)} was not sent: when it was planned, at {_ended(story, row)}, {told_so}."
         case "cancelled":
             return _cancelled(story, row)
@@ -103,6 +103,9 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
                 f"{message(row)} was planned at {planned} and not sent: no provider was called "
                 "(stopped_before_send)."
             )
+        case "recipient_forgotten":
+            done = f", {_failures(row)}" if row.attempts else ", and no provider had been called"
+            return f"{message(row)} was not sent: at {at} this person was forgotten{done}."
         case _:
             done = f", {_failures(row)}" if row.attempts else ", and no provider had been called"
             return f"{message(row)} was not sent: it was cancelled ({row.suppression_reason}) at {at}{done}."

@@ -38,6 +38,11 @@ def moment_in(zone: str, at: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S} {zone} ({utc.strftime(shown)} UTC)"
 
 
+def whom(story: Story) -> str:
+    """Return who a run is for, by id; who is forgotten has none that would tell anybody anything."""
+    return "this person" if story.forgotten_at is not None else story.run.recipient_id
+
+
 def written_moment(story: Story, text: object) -> str:
     """Return an instant that a context bears; what cannot be read is told as it stands."""
     at = read(text)

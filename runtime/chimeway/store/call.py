@@ -39,15 +39,18 @@ class Call(Generic[_T]):
 
     Without statements nothing is asked, and the answer is known. `when` says of some statements, by their
     place, whether they are asked at all, from the answers before; else their answer has no rows.
+    `read_committed`: what is called refuses a stricter isolation, whatever is the database's default.
     """
 
     statements: tuple[Statement, ...]
     read: Callable[[Answers], _T]
     when: Mapping[int, Callable[[Answers], bool]] = field(default_factory=dict)
+    read_committed: bool = False
 
     def then(self, further: Callable[[_T], _U]) -> "Call[_U]":
         """Return the same question with its answer read further."""
-        return Call(self.statements, lambda answers: further(self.read(answers)), self.when)
+        read = self.read
+        return Call(self.statements, lambda answers: further(read(answers)), self.when, self.read_committed)
 
     def asks(self, answers: Answers) -> bool:
         """Say whether the next statement, after so many answers, is to be asked."""

@@ -128,6 +128,7 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
         now=moment(context["now"]),
         definition=_definition(context["definition"]),
         paused_at=instant(context["paused_at"]),
+        forgotten_at=instant(context["forgotten_at"]),
         transitions=tuple(transition(row) for row in transitions),
         deliveries=tuple(delivery(row, attempts, told, verdicts) for row in deliveries),
         mail=(

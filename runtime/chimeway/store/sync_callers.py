@@ -4,7 +4,7 @@ A lent connection is never begun, committed or rolled back here. Our errors carr
 whichever connection; what the database says beyond them stays the driver's.
 """
 
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import RawCursor
@@ -18,6 +18,7 @@ from chimeway.store.sync_pool import SyncDatabase
 from chimeway.store.words import AGAIN, TRIES, in_our_words
 
 _T = TypeVar("_T")
+_SNAPSHOT: Final = "repeatable read read only"
 
 
 def check_lent(connection: object | None) -> None:
@@ -68,9 +69,9 @@ def _ask_alone(database: SyncDatabase, call: Call[_T]) -> list[list[Row]]:
     if not statements:
         return found
     with database.lend() as own:
-        if len(statements) == 1:
+        if len(statements) == 1 and not call.read_committed:
             return [_fetch_by_psycopg(own, statements[0])]
-        own.execute("begin isolation level repeatable read read only")
+        own.execute(f"begin isolation level {'read committed' if call.read_committed else _SNAPSHOT}")
         for each in statements:
             found.append(_fetch_by_psycopg(own, each) if call.asks(found) else [])
         own.execute("commit")

@@ -172,6 +172,8 @@ class Story:
     transitions: tuple[TransitionView, ...]
     deliveries: tuple[DeliveryView, ...]
     mail: tuple[MailView, ...]
+    forgotten_at: datetime | None = None
+    """Since when whoever it was for is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)

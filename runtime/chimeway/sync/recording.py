@@ -9,10 +9,10 @@ from chimeway.client import feedback
 from chimeway.client.feedback import FeedbackReceipt
 from chimeway.feedback.event import FeedbackEvent, FeedbackKind
 from chimeway.store import sync_callers as callers
-from chimeway.sync.unsubscribing import Unsubscribing
+from chimeway.sync.forgetting import Forgetting
 
 
-class Recording(Unsubscribing):
+class Recording(Forgetting):
     """Records what providers told. With `connection=`, in the caller's transaction."""
 
     def record_feedback(  # noqa: PLR0913  (all but the first two by name)

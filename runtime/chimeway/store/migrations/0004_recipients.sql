@@ -1857,6 +1857,9 @@ begin
     elsif after is not null and coalesce(part, 'recipient') = 'recipient' then
         perform chimeway.refuse('invalid_input', 'CW001', 'after is given without a part that has places',
             'give part => ''run'' or part => ''signal'' with the place of the last row');
+    elsif after !~ (case part when 'run' then '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' else '^[0-9]{1,18}$' end) then
+        perform chimeway.refuse('invalid_input', 'CW001', format('after is "%s", which is no place in part %s',
+            left(after, 100), part), 'give the place of the last row, as it stands');
     end if;
     v_shard := chimeway.shard_of(tenant_id, recipient_id);
     if coalesce(part, 'recipient') = 'recipient' then

@@ -31,7 +31,8 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
 select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempotency_key, e.id as event_id,
-       chimeway.clock() as now, to_regclass('chimeway.tenants') is not null as has_policy
+       chimeway.clock() as now, to_regclass('chimeway.tenants') is not null as has_policy,
+       to_jsonb(r) ->> 'forgotten_at' as forgotten_at  -- the schema of the version before has no such column
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)

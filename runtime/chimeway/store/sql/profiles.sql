@@ -27,3 +27,13 @@ select t.tenant_id, t.timezone, t.locale, t.working_days, t.holidays, t.preferen
  where $1::text is null or t.tenant_id > $1::text
  order by t.tenant_id
  limit $2::text::int;
+
+-- name: forget_recipient
+-- Forgets a person: see schema.sql, section 5.
+select f.known, f.runs_cancelled, f.deliveries_cancelled, f.on_their_way, f.rows_erased
+  from chimeway.forget_recipient($1::text, $2::text) f;
+
+-- name: export_recipient
+-- What is held about a person, some documents of one part behind a place.
+select x.place, x.document
+  from chimeway.export_recipient($1::text, $2::text, $3::text, $4::text, $5::text::int) x;
