@@ -38,7 +38,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "trigger": ("producing", "Start one run of a workflow for each recipient."),
         "signal": ("producing", "Record that something happened."),
         "identify": ("producing", "Write a recipient's profile."),
-        "recipients": ("recipients", "Look at people's profiles, write them; export and forget people."),
+        "recipients": ("recipients", "Look at and write profiles; export and forget people."),
         "tenants": ("tenants", "Look at what holds for whole tenants, and write it."),
         "runs": ("looking", "List runs, the newest first."),
         "explain": ("looking", "Say what happened to a run, and why."),

@@ -17,7 +17,7 @@ from chimeway.store.views import Page
 
 app = typer.Typer(
     name="recipients",
-    help="Look at people's profiles, write them; export and forget people.",
+    help="Look at and write profiles; export and forget people.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
