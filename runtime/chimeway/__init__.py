@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from chimeway.client.explanation import Explanation, Moment
     from chimeway.client.feedback import FeedbackReceipt
     from chimeway.client.inbox import Inbox
+    from chimeway.client.preferences import Cap, QuietHours
     from chimeway.client.recipient import Recipient
     from chimeway.client.rehearsing import rehearse
     from chimeway.client.results import (
@@ -112,6 +113,10 @@ _HOMES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         ),
         "chimeway.client.feedback": ("FeedbackReceipt",),
         "chimeway.client.inbox": ("Inbox",),
+        "chimeway.client.preferences": (
+            "Cap",
+            "QuietHours",
+        ),
         "chimeway.client.recipient": ("Recipient",),
         "chimeway.client.rehearsing": ("rehearse",),
         "chimeway.client.results": (
@@ -212,6 +217,7 @@ __all__ = [
     "App",
     "Bounced",
     "Cancellation",
+    "Cap",
     "Channel",
     "ChannelLimits",
     "Chimeway",
@@ -247,6 +253,7 @@ __all__ = [
     "NowInFuture",
     "Page",
     "PermanentFailure",
+    "QuietHours",
     "RateLimited",
     "Receipt",
     "Recipient",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from chimeway.client.checks import identifier, quoted, refused
 from chimeway.client.json_values import json_object
+from chimeway.client.preferences import written_out
 from chimeway.errors import InvalidInput
 from chimeway.limits import MAX_ADDRESS_CHARS, MAX_HOLIDAYS
 from chimeway.progression.policy.reading import parse_preferences
@@ -128,7 +129,8 @@ def _day(value: object) -> date:
 
 def preferences(value: object) -> dict[str, Any]:
     """Return what is to be merged into a preferences document, or raise InvalidInput."""
-    found = json_object("preferences", value)
+    given = written_out(value) if isinstance(value, Mapping) else value
+    found = json_object("preferences", given)
     parse_preferences(found, partial=True)
     return found
 
