@@ -1210,6 +1210,8 @@ begin
         return;
     end if;
 
+    select * into old from chimeway.recipients r
+     where r.tenant_id = p_tenant_id and r.recipient_id = p_recipient_id and r.shard = home for update;
     insert into chimeway.recipients as r (tenant_id, recipient_id, shard, addresses, timezone, locale,
             preferences, data, created_at, updated_at)
     values (p_tenant_id, p_recipient_id, home, moved - gone, given ->> 'timezone', given ->> 'locale',
@@ -1227,6 +1229,10 @@ begin
     if facts - forget <> '{}' then perform chimeway.check_merged(p_place || '.data', new.data); end if;
     if jsonb_strip_nulls(wishes) <> '{}' then
         perform chimeway.check_preference_bounds(p_place || '.preferences', new.preferences);
+    end if;
+    -- The row is locked: what policy is just deferring by what stood there is not written now (record_verdicts).
+    if new.timezone is distinct from old.timezone or new.preferences <> coalesce(old.preferences, '{}') then
+        perform chimeway.wake_deferred(p_tenant_id, p_recipient_id);
     end if;
 end $$;
 

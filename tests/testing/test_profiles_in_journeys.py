@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chimeway import Notify, TransientFailure, Wait, Workflow, on_outcome
+from chimeway import Notify, QuietHours, TransientFailure, Wait, Workflow, on_outcome
 from chimeway.testing import Harness, SyncHarness
 from store.plain_sql import plain
 
@@ -136,3 +136,57 @@ def test_tenants_are_configured_without_a_loop() -> None:
         assert journey.client.get_recipient("ada").preferences == {"channels": {"email": True}}
         journey.trigger(recipients=["ada"])
         assert journey.sent[0].address == "ada@example.net"
+
+
+NIGHT = {"quiet_hours": QuietHours("22:00", "07:00")}
+LATE = "2026-03-02T23:00:00Z"
+
+
+async def test_who_changes_what_he_wants_is_heard_at_once() -> None:
+    """What was deferred is judged anew: sent, deferred to another hour, or ended; data moves nothing."""
+    async with Harness(MAIL, start=LATE) as journey:
+        for who in ("ada", "ben", "cem", "dan"):
+            await journey.identify(who, preferences=NIGHT)
+        await journey.trigger(recipients=["ada", "ben", "cem", "dan"])
+        assert [each.status for each in journey.deliveries] == ["deferred"] * 4
+        await journey.identify("ada", preferences={"quiet_hours": None})
+        await journey.identify("ben", timezone="Asia/Tokyo")  # where it is eight in the morning
+        await journey.identify("cem", preferences={"channels": {"email": False}})
+        await journey.identify("dan", data={"team": "blue"}, preferences=NIGHT)
+        assert [sent.recipient_id for sent in journey.sent] == ["ada", "ben"]
+        (cem,), (dan,) = journey.deliveries_of("cem"), journey.deliveries_of("dan")
+        assert (cem.status, cem.suppression_reason) == ("suppressed", "preference")
+        assert dan.next_attempt_at == datetime(2026, 3, 3, 7, tzinfo=UTC)
+        async with plain(journey.url) as sql:
+            said = "select count(*) from chimeway.delivery_verdicts where delivery_id = $1"
+            assert await sql.fetchval(said, dan.id) == 1
+        assert await journey.advance_to_next() == dan.next_attempt_at
+        assert journey.sent[-1].recipient_id == "dan"
+
+
+async def test_who_is_identified_for_the_first_time_is_heard_too() -> None:
+    """A tenant's quiet hours defer for whoever is unknown; his own first words let it go."""
+    async with Harness(MAIL, start=LATE) as journey:
+        await journey.configure_tenant(preferences=NIGHT)
+        await journey.trigger(recipients=["ada", "ben"])
+        assert [each.status for each in journey.deliveries] == ["deferred"] * 2
+        await journey.identify("ada", preferences={"quiet_hours": []})
+        assert [sent.recipient_id for sent in journey.sent] == ["ada"]
+        await journey.configure_tenant(preferences={"quiet_hours": None})
+        assert len(journey.sent) == 1  # a tenant's word is heard when the message wakes
+        await journey.advance("PT8H")
+        assert [sent.recipient_id for sent in journey.sent] == ["ada", "ben"]
+
+
+async def test_identify_waits_for_no_run() -> None:
+    """Somebody holds the run of what is deferred: the profile is written all the same."""
+    async with Harness(MAIL, start=LATE) as journey:
+        await journey.identify("ada", preferences=NIGHT)
+        await journey.trigger(recipients=["ada"])
+        async with plain(journey.url) as sql, sql.transaction():
+            await sql.execute("select 1 from chimeway.workflow_runs for update")
+            await journey.client.identify("ada", preferences={"quiet_hours": None})
+            assert (await journey.client.get_recipient("ada")).preferences == {}
+        assert journey.deliveries[0].status == "deferred"
+        await journey.advance("PT8H")
+        assert len(journey.sent) == 1
