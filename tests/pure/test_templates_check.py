@@ -221,6 +221,19 @@ def test_a_layout_of_a_channel_is_no_locale_of_another() -> None:
     assert found == []
 
 
+def test_the_page_for_who_unsubscribes_is_used() -> None:
+    """No step sends it, nor its variants, nor what they are made of; another of that name is unused."""
+    sources = {
+        **body("x"),
+        "unsubscribe.html.j2": "{% extends 'page.j2' %}",
+        "unsubscribe.html.de.j2": "{% extends 'page.j2' %}",
+        "page.j2": "{{ state }}",
+        "unsubscribe.email.j2": S + B,
+    }
+    found = told(sources, wanted("k"))
+    assert [line.partition(":")[0] for line in found] == ["unsubscribe.email.j2"]
+
+
 def test_one_fault_of_many_workflows_is_told_once() -> None:
     """Thousands of definitions are looked through in little time, and a fault is told once for all."""
     many = [Wanted(f"w{n} version 1, step s", "k", "email", Given(frozenset(), None)) for n in range(5_000)]

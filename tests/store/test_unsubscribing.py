@@ -162,6 +162,21 @@ async def test_nobody_who_is_forgotten_comes_back_by_an_old_link(database_url: s
         assert await signals(connection) == []
 
 
+async def test_who_is_forgotten_leaves_nothing_of_it(database_url: str) -> None:
+    """What was unsubscribed is told in the export, gone when he is forgotten, and no link brings it back."""
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        delivery = await deliver(connection, await trigger(connection))
+        assert await says(connection, delivery)
+        exported = "select document::text from chimeway.export_recipient('default', 'ada', 'recipient')"
+        assert str(delivery) in await connection.fetchval(exported)
+        await connection.fetch("select * from chimeway.forget_recipient('default', 'ada')")
+        for verb in ("unsubscribe", "resubscribe"):
+            assert not await says(connection, delivery, verb)
+        assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
+        assert await connection.fetchval("select count(*) from chimeway.signals where payload <> '{}'") == 0
+
+
 async def test_forgetting_at_the_same_moment_wins(database_url: str) -> None:
     """A link followed while he is being forgotten waits for that, and then finds nobody."""
     async with plain(database_url) as connection, plain(database_url) as other:

@@ -19,7 +19,7 @@ from chimeway.render.message import WITH_SUBJECT
 from chimeway.render.names import Given, misused, needed
 from chimeway.render.reading import Reading, read
 from chimeway.render.renderers import Renderers
-from chimeway.render.templates import template_name
+from chimeway.render.templates import UNSUBSCRIBE_PAGE, template_name
 from chimeway.spelling import did_you_mean
 from chimeway.workflow.definition import Definition, NotifyAction
 from chimeway.workflow.encode import required_data
@@ -230,6 +230,9 @@ class Checking:
 
     def _find_unused(self) -> None:
         """Say what nobody comes to; where a name is made of data, a part may be meant by it."""
+        for name in self._variants.all(UNSUBSCRIBE_PAGE):
+            closure = self._closures.of(name, self._variants.locale_of(name))
+            self._used.templates.update(piece.name for piece in closure.pieces)
         for name in sorted(self._templates.sources.keys() - self._used.templates):
             reading = self._readings[name]
             is_named_so = "/" not in name and name.count(".") > 1

@@ -62,6 +62,10 @@ class Variants:
         """Return a template's variants by tag, without the plain one."""
         return self._of.get(name, {})
 
+    def all(self, name: str) -> list[str]:
+        """Return a template and its variants, as far as they are there."""
+        return [*([name] if name in self.names else []), *self.of(name).values()]
+
     def find(self, name: str, tags: Tags, asker: str | None = None) -> str | None:
         """Return the variant of a template for these tags, or the plain one; None where there is neither.
 

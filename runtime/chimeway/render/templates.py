@@ -27,6 +27,8 @@ from chimeway.render.locales import SUFFIX, Tags, Variants, tags_of
 from chimeway.render.message import WITH_SUBJECT, Rendered, RenderFault, finished
 from chimeway.render.sandbox import Sandbox
 
+UNSUBSCRIBE_PAGE: Final = "unsubscribe.html.j2"
+"""What people see who follow a link to unsubscribe: a page, which no step sends."""
 _KEY: Final = re.compile(r"""( has no (?:attribute|element) )(["'])(.*)\2$""", re.DOTALL)
 _ENDLESS: Final = "templates or macros nest too deep: does one come to itself again?"
 

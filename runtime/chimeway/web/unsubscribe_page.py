@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from chimeway.render.message import RenderFault
-from chimeway.render.templates import Templates
+from chimeway.render.templates import UNSUBSCRIBE_PAGE, Templates
 from chimeway.unsubscribe_tokens import Subscription
 
 State: TypeAlias = Literal["ask", "done", "ask_undo", "undone", "invalid", "later"]
@@ -58,7 +58,6 @@ button {{ font: inherit; padding: .5rem 1rem }}
 """
 
 
-TEMPLATE: Final = "unsubscribe.html.j2"
 _SAMPLE: Final = Subscription("tenant", "recipient", "workflow", "email", UUID(int=0))
 
 
@@ -100,7 +99,7 @@ class Pages:
             "action": _action(state, what, token),
         }
         first = languages.partition(",")[0].partition(";")[0].strip()
-        return self._templates.page(TEMPLATE, names, first or None)
+        return self._templates.page(UNSUBSCRIBE_PAGE, names, first or None)
 
 
 def _ours(state: State, what: Subscription | None, token: str) -> str:
