@@ -52,6 +52,7 @@ from chimeway.progression.policy.preferences import (
     merged,
 )
 from chimeway.progression.policy.reading import parse_preferences, read_preferences
+from chimeway.progression.policy.telling import because
 from chimeway.progression.policy.verdict import Asked, Reason, Verdict
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Statement",
     "Topic",
     "Verdict",
+    "because",
     "judge",
     "merged",
     "parse_preferences",
