@@ -17,6 +17,8 @@ from chimeway.spelling import did_you_mean
 _CONTENT_BYTES: Final = 65_536
 """A file of settings, or of a secret: more is some other file, or no end."""
 _SHOWN_CHARS: Final = 60
+_MUCH_ALIKE: Final = 0.75
+"""Names of settings have much in common: with less, each would propose three."""
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]{0,20}://")
 
 
@@ -37,7 +39,7 @@ def content(path: Path, variable: str) -> str:
 
 def near(name: str, known: Iterable[str]) -> str:
     """Say which settings may have been meant: several have long beginnings in common."""
-    return did_you_mean(name, known, most=3, said=str)
+    return did_you_mean(name, known, alike=_MUCH_ALIKE, most=3, said=str)
 
 
 def quoted(value: Any) -> str:

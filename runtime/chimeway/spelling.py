@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from typing import Final
 
-LIKELY: Final = 0.75
+LIKELY: Final = 0.6
 """How alike (difflib's ratio) a word must be to be proposed for one that is wrong."""
 _COMPARED_CHARS: Final = 60
 """Comparing takes the square of the length, and words come from strangers."""

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Final, Literal, TypeAlias
 
-from chimeway.spelling import did_you_mean
-
 Severity: TypeAlias = Literal["error", "warning"]
 
 CODES: Final[Mapping[str, str]] = MappingProxyType(
@@ -147,9 +145,6 @@ def shown(value: object) -> str:
             return f"a list of {len(value)}"
         case _:
             return f"a value of the Python type {type(value).__name__}"
-
-
-nearest = did_you_mean  # the name by which rooms that are being written know it
 
 
 def _shortened(text: str) -> str:
