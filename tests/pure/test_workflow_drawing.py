@@ -14,7 +14,7 @@ from chimeway.workflow.paths import paths
 from chimeway.workflow.survey import MOST_PATHS, survey
 from chimeway.workflow.svg import svg
 from kit.golden import agrees, sections
-from pure.workflow_forms import MENTION, later, notify, on, signal, wait, workflow
+from pure.workflow_forms import MENTION, NOTIFY, later, notify, on, signal, wait, workflow
 
 HERE = Path(__file__).parent
 LINES, PICTURES = HERE / "drawing.golden.txt", HERE / "drawing.golden.svg.txt"
@@ -48,7 +48,20 @@ HOSTILE = workflow(
     notify("日本語" * 20),
     key="evil & co",
 )
-JOURNEYS: dict[str, Any] = {"the guide's": MENTION, "rules": RULES, "a cycle": CYCLE, "hostile": HOSTILE}
+ROUNDS = workflow(
+    wait("morning", signal(), action={"type": "wait", "until": {"at": "09:00", "on": "working_days"}}),
+    notify("remind", next={"repeat": "morning", "times": 4, "then": "hours"}),
+    wait("hours", action={"type": "wait", "until": {"within": {"from": "09:00", "to": "17:00"}}}),
+    notify("last") | {"action": {**NOTIFY, "send_window": {"from": "08:00", "to": "20:00", "on": ["mon"]}}},
+    key="rounds",
+)
+JOURNEYS: dict[str, Any] = {
+    "the guide's": MENTION,
+    "rules": RULES,
+    "a cycle": CYCLE,
+    "hostile": HOSTILE,
+    "rounds": ROUNDS,
+}
 
 
 @pytest.mark.parametrize("name", JOURNEYS)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from chimeway import Notify, Wait, Workflow, local_time, repeat, signal_received
+from chimeway import Notify, Wait, Workflow, local_time, repeat, signal_received, within, working_days
 from chimeway.client.why import why
 from chimeway.store import callers, reads
 from chimeway.store.verify import verify
@@ -14,6 +14,15 @@ REMINDERS = Workflow(
     steps=[
         Wait("morning", until=local_time("09:00"), stop_conditions=[signal_received("read")]),
         Notify("remind", channel="email", render_key="hello", next=repeat("morning", times=4, then="end")),
+    ],
+)
+WORK = Workflow(
+    key="work",
+    version=1,
+    steps=[
+        Wait("morning", until=local_time("09:00", on=working_days)),
+        Wait("office", until=within("08:00", "18:00", on=working_days)),
+        Notify("remind", channel="email", render_key="hello"),
     ],
 )
 FRIDAY = datetime(2026, 3, 27, 12, tzinfo=UTC)  # on Sunday clocks in London are put forward
@@ -56,3 +65,23 @@ async def test_never_read() -> None:
         assert journey.run.state == "completed"
         assert await verify(journey.client.database) == []
         assert any("the run went back to morning (2 of at most 4 times)" in sentence for sentence in standing)
+        told = why(await callers.run(journey.client.database, reads.read_story("default", run)))
+        assert told[-1].endswith("it had gone back from remind 4 times, as often as it may.")
+
+
+async def test_a_tenants_calendar() -> None:
+    """Zone and working days are the tenant's; a change moves no wait that was entered, and the audit holds."""
+    async with Harness(WORK, start=FRIDAY) as journey:
+        client = journey.client
+        await client.configure_tenant(
+            timezone="Asia/Kolkata", working_days=["mon", "wed"], holidays=["2026-03-30"]
+        )
+        run = (await journey.trigger(recipients=["ada"])).run_ids[0]
+        story = await callers.run(client.database, reads.read_story("default", run))
+        assert story.run.status_context["due_at"] == "2026-04-01T03:30:00.000000Z"
+        await client.configure_tenant(timezone="UTC", working_days=["sun"], holidays=[])
+        await journey.advance("P10D")
+        story = await callers.run(client.database, reads.read_story("default", run))
+        over = [f"{row.at:%m-%d %H:%M}" for row in story.transitions if row.reason == "reactivated_from_wait"]
+        assert over == ["04-01 03:30", "04-05 08:00"]  # the second was entered when the new calendar held
+        assert await verify(client.database) == []

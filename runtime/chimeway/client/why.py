@@ -5,7 +5,7 @@ turn names the signal or the rule that made it, the step, the moment (local and 
 have happened otherwise. What was said too late, and what was never sent, stands at the end.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chimeway.client.why_deliveries import told
@@ -21,6 +21,7 @@ from chimeway.client.words import (
     written_moment,
 )
 from chimeway.progression.instants import read
+from chimeway.progression.working import repeats_in
 from chimeway.store.views import MailView, Story, TransitionView
 from chimeway.workflow.definition import Condition, NotifyAction, OnOutcome, Rule, WaitUntil
 from chimeway.workflow.telling import signal_of
@@ -131,7 +132,7 @@ class _Walk:
         """What an outcome led to; that the next step follows a delivered message goes without saying."""
         at, step = moment(self.story, row.at), row.from_step
         outcome, to = row.context.get("workflow_outcome"), row.context.get("to_step")
-        otherwise = self._without_rule(step, outcome)
+        otherwise = self._without_rule(step, outcome, repeats_in(row.context).get(step or "", 0))
         match row.context.get("rule_kind"):
             case "stop":
                 yield f"By the rule of {step} to stop on {outcome} the run stopped at {at}.{otherwise}"
@@ -144,7 +145,7 @@ class _Walk:
             case _:
                 return
 
-    def _without_rule(self, step_id: str | None, outcome: object) -> str:
+    def _without_rule(self, step_id: str | None, outcome: object, gone_back: int) -> str:
         """What would have followed from an outcome had no rule been about it."""
         definition = self.story.definition
         step = definition.step(step_id) if definition else None
@@ -162,13 +163,16 @@ class _Walk:
             return f" Without it the run would have waited, and then gone on to {until.to_step}."
         bare = replace(step, progress=tuple(rule for rule in step.progress if not _is_about(rule, outcome)))
         without = replace(definition, steps=tuple(bare if one is step else one for one in definition.steps))
-        return f" Without it {what_follows(definition, without.after(bare))}."
+        return f" Without it {what_follows(definition, without.after(bare, gone_back))}."
 
     def _completed(self, row: TransitionView) -> str:
         at, outcome = moment(self.story, row.at), row.context.get("workflow_outcome")
         if row.status_reason == "implicit_completion":
             about = f"{outcome} (implicit_completion)" if outcome else "what became of it"
             return f"The run completed at {at}: no rule of {row.from_step} is about {about}."
+        if isinstance(note := row.context.get("repeat"), Mapping) and note.get("used_up"):
+            often = f"{note.get('times')} times, as often as it may"
+            return f"The run completed at {at}: it had gone back from {row.from_step} {often}."
         return f"The run completed at {at}: nothing follows {row.from_step}."
 
     def _otherwise(self, row: TransitionView) -> str:
@@ -185,7 +189,8 @@ class _Walk:
             return f" Otherwise the run would have gone on from {row.from_step}."
         if step.progress:
             return f" Otherwise the rules of {step.id} would have decided what follows its message."
-        return f" Otherwise, after its message, {what_follows(definition, definition.after(step))}."
+        to = definition.after(step, repeats_in(row.context).get(step.id, 0))
+        return f" Otherwise, after its message, {what_follows(definition, to)}."
 
 
 def _one_before(onward: object, conditions: Sequence[Condition]) -> str:
