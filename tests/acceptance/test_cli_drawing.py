@@ -37,6 +37,19 @@ steps:
     action: {type: notify, channel: sms, render_key: reminder}
     next: until
 """
+ROUNDS = """\
+key: reminders
+version: 1
+steps:
+  - id: morning
+    action:
+      type: wait
+      until: {at: "09:00", on: working_days}
+      stop_conditions: [{type: signal_received, signal_type: read}]
+  - id: remind
+    action: {type: notify, channel: email, render_key: reminder}
+    next: {repeat: morning, times: 2, then: end}
+"""
 
 
 @pytest.fixture
@@ -44,6 +57,7 @@ def folder(tmp_path: Path) -> Path:
     """A folder with the guide's journey, and one that has all that paths can have."""
     (tmp_path / "guide.yaml").write_text(GUIDE)
     (tmp_path / "open.yaml").write_text(OPEN.replace("    next: until\n", ""))
+    (tmp_path / "rounds.yaml").write_text(ROUNDS)
     return tmp_path
 
 
@@ -53,6 +67,7 @@ def folder(tmp_path: Path) -> Path:
         ("guide.yaml",),
         ("open.yaml",),
         ("open.yaml", "--data", '{"remind_at": "2026-01-05T16:30:00Z"}', "--limit", "1"),
+        ("rounds.yaml", "--zone", "Europe/London", "--holiday", "2026-01-01", "--holiday", "2026-01-02"),
     ],
     ids=" ".join,
 )
@@ -91,6 +106,9 @@ async def test_paths_for_programs(folder: Path) -> None:
         ("--zone", "Nowhere"): "wanted an IANA name",
         ("--start", "soon"): "--start is no instant",
         ("--data", '{"remind_at": 5}'): "wanted an instant as text",
+        ("--working-days", "monday"): "give some of mon,tue,wed,thu,fri,sat,sun",
+        ("--working-days", ""): "give some of mon,tue",
+        ("--holiday", "Christmas"): "give dates like 2026-12-25",
     }.items():
         answer = await inside("workflow", "paths", "open.yaml", *wrong, cwd=folder)
         assert (answer.code, answer.out) == (2, "")

@@ -70,7 +70,7 @@ async def test_never_read() -> None:
 
 
 async def test_a_tenants_calendar() -> None:
-    """Zone and working days are the tenant's; a change moves no wait that was entered, and the audit holds."""
+    """Zone and working days are the tenant's; a change moves no wait that was entered; the audit holds."""
     async with Harness(WORK, start=FRIDAY) as journey:
         client = journey.client
         await client.configure_tenant(

@@ -1,8 +1,8 @@
 """`chimeway workflow paths`: every way through a journey, and when each message is sent. No database."""
 
 from collections import Counter
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
 from typing import Annotated, Any, Final
 
 import typer
@@ -11,6 +11,7 @@ from chimeway.cli.options import AsJson
 from chimeway.cli.printing import print_json, print_line, print_sentence, shown
 from chimeway.cli.reading_files import File, WhichKey, definition_in, instant, json_object
 from chimeway.progression.script import START
+from chimeway.workflow.calendar import DAYS, EVERY_DAY, MONDAY_TO_FRIDAY, WorkingCalendar
 from chimeway.workflow.definition import Definition, NotifyAction
 from chimeway.workflow.paths import Leg, Path, Span
 from chimeway.workflow.paths import paths as find_paths
@@ -36,6 +37,19 @@ def paths(
             help="The trigger's, as a JSON object (@FILE, -): an `until` may need it.", show_default=False
         ),
     ] = None,
+    working_days: Annotated[
+        str | None,
+        typer.Option(
+            help="On which days the tenant works: mon,tue,wed. Monday to Friday if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    holiday: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A day on which it does not, such as 2026-12-25; may be given again.", show_default=False
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many paths to write.")] = 50,
     key: WhichKey = None,
     as_json: AsJson = False,
@@ -47,7 +61,8 @@ def paths(
     """
     definition = definition_in(file, key)
     begins = instant("--start", start) or START
-    found = find_paths(definition, start=begins, zone=zone, data=json_object("--data", data))
+    working = _calendar(working_days, holiday or [])
+    found = find_paths(definition, start=begins, zone=zone, data=json_object("--data", data), working=working)
     try:
         seen = survey(found, limit=limit)
     except ValueError as fault:
@@ -56,6 +71,18 @@ def paths(
         print_json(_as_json(definition, seen, begins, zone))
     else:
         _tell(definition, seen, begins, zone)
+
+
+def _calendar(days: str | None, holidays: Sequence[str]) -> WorkingCalendar:
+    named = MONDAY_TO_FRIDAY if days is None else frozenset(day.strip() for day in days.split(","))
+    if not named <= EVERY_DAY:
+        raise typer.BadParameter(f"--working-days is {days!r}; give some of {','.join(DAYS)}, between commas")
+    try:
+        return WorkingCalendar(named, frozenset(date.fromisoformat(day) for day in holidays))
+    except ValueError:
+        raise typer.BadParameter(
+            f"--holiday is {', '.join(holidays)!r}; give dates like 2026-12-25"
+        ) from None
 
 
 def after(passed: timedelta) -> str:
