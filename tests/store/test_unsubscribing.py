@@ -2,16 +2,20 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime
+from itertools import product
 from typing import Any, TypeAlias
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
 
+from chimeway.progression.policy import Asked, judge, merged, read_preferences
 from kit.waiting import wait_for
 from store.plain_sql import MENTION, deliver, plain, register, trigger
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
+NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 WHERE = "tenant_id => 'default', recipient_id => $1, workflow => 'mention_escalation', channel => 'email'"
 NO = {"workflows": {"mention_escalation": {"email": False}}}
 BOTH = NO | {"categories": {"mentions": {"email": False}}}
@@ -228,3 +232,56 @@ async def test_what_is_wrong_is_said(database_url: str, changed: str, told: str)
         with pytest.raises(asyncpg.PostgresError, match=told):
             await connection.execute(f"select chimeway.unsubscribe({call})")
         assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
+
+
+_TOPICS: list[Any] = [
+    None, True, False,
+    *({channel: word for channel, word in zip(("*", "email", "sms"), words, strict=True) if word is not None}
+      for words in product((None, True, False), repeat=3) if words != (None, None, None)),
+]  # fmt: skip
+_OF_TENANTS: list[Any] = [
+    {},
+    {"categories": {"mentions": {"sms": False, "email": True}}},
+    {"workflows": {"mention_escalation": {"email": True}}, "channels": {"sms": False}},
+]
+_ALL = """select p.preferences from chimeway.recipients p
+            where p.recipient_id ~ '^n[0-9]+$' order by substr(p.recipient_id, 2)::int"""
+
+
+async def test_every_document_says_no_to_this_alone_and_all_comes_back(database_url: str) -> None:
+    """Whatever was said of workflow and category: no e-mail, sms as before, and undone it is what it was."""
+    before = [_document(*pair) for pair in product(_TOPICS, repeat=2)]
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        await connection.execute(
+            """insert into chimeway.recipients (tenant_id, recipient_id, shard, preferences, created_at,
+                                                 updated_at)
+               select 'default', 'n' || e.n, chimeway.shard_of('default', 'n' || e.n),
+                      chimeway.merge_preferences('{}', e.value), now(), now()
+                 from jsonb_array_elements($1::text::jsonb) with ordinality e(value, n)""",
+            json.dumps(before),
+        )
+        stored = [json.loads(row[0]) for row in await connection.fetch(_ALL)]
+        told = {}
+        for verb in ("unsubscribe", "unsubscribe", "resubscribe"):
+            await connection.execute(
+                f"""select chimeway.{verb}('default', 'n' || n, 'mention_escalation', 'email')
+                      from generate_series(1, {len(before)}) n"""
+            )
+            told[verb] = [json.loads(row[0]) for row in await connection.fetch(_ALL)]
+    assert len(stored) == len(before) > 700
+    assert told["resubscribe"] == stored
+    for was, written in zip(stored, told["unsubscribe"], strict=True):
+        for tenant in _OF_TENANTS:
+            assert not _sends(tenant, written, "email"), (tenant, was)
+            assert _sends(tenant, written, "sms") == _sends(tenant, was, "sms"), (tenant, was)
+
+
+def _document(workflow: Any, category: Any) -> dict[str, Any]:
+    said = {"workflows": {"mention_escalation": workflow}, "categories": {"mentions": category}}
+    return {kind: of for kind, of in said.items() if None not in of.values()}
+
+
+def _sends(tenant: Any, recipient: Any, channel: str) -> bool:
+    both = merged(read_preferences(tenant), read_preferences(recipient))
+    return judge(both, Asked(channel, "mention_escalation", "mentions"), NOON).kind == "send"
