@@ -65,6 +65,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "ledger.batch_split": "decisions, error: one of them is bad; halves are tried",
         "run.held": "run_id, workflow, reason, error: it waits for an operator",
         "run.stuck": "run_id, workflow, reason: it cannot move by itself",
+        "zone.unknown": "zone: this machine's tzdata lacks it, and it counts as UTC; said once",
         "workflow.registered": "workflow, version, digest, known: a definition is in the database",
         "template.fault": "render_key, channel, template, line, code, workflows, fault: a message of a "
         "registered workflow cannot be made, or not for all readers; nothing is refused",

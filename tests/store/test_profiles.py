@@ -13,6 +13,7 @@ import pytest
 from chimeway import Chimeway, InvalidInput, Recipient, SchemaMismatch
 from chimeway.store.migrations import VERSION
 from kit.bare import bare_database
+from kit.command import inside
 from store.plain_sql import blocked, plain, refused
 
 IDENTIFY = "select chimeway.identify('default', 'ada', $1)"
@@ -209,6 +210,65 @@ async def test_a_tenant_is_configured_part_by_part(place: Place) -> None:
     assert (found.timezone, found.working_days, found.holidays) == ("Asia/Tokyo", None, ())
     await place.sql.execute(CONFIGURE, None)
     assert (await place.client.get_tenant()).created_at is not None
+
+
+async def test_the_command_line_writes_them(place: Place) -> None:
+    """Options that are left out change nothing, empty ones remove; lists are split at commas."""
+    at = ("--database-url", place.url)
+    wishes = '{"channels": {"sms": false, "push": true}}'
+    for arguments in (
+        (
+            "recipients",
+            "identify",
+            "ada",
+            "--email",
+            "ada@example.org",
+            "--phone",
+            "+44 20",
+            "--locale",
+            "de",
+        ),
+        ("recipients", "identify", "ada", "--email", "", "--address", "push=t", "--preferences", wishes),
+        ("identify", "ada", "--preferences", '{"channels": {"push": null}}', "--data", '{"n": 1}'),
+        (
+            "tenants",
+            "configure",
+            "org",
+            "--timezone",
+            "Asia/Tokyo",
+            "--locale",
+            "ja",
+            "--preferences",
+            wishes,
+        ),
+        ("tenants", "configure", "org", "--working-days", "tue, mon", "--holidays", "2026-12-25,2026-01-01"),
+        ("tenants", "configure", "org", "--locale", "", "--json"),
+    ):
+        done = await inside(*arguments, *at)
+        assert (done.code, done.err) == (0, ""), arguments
+    assert done.json == {"tenant": "org"}
+    ada, org = await place.client.get_recipient("ada"), await place.client.get_tenant(tenant="org")
+    assert ada.addresses == {"phone": "+44 20", "sms": "+44 20", "push": "t"}
+    assert (ada.locale, ada.preferences, ada.data) == ("de", {"channels": {"sms": False}}, {"n": 1})
+    assert (org.timezone, org.locale, org.working_days) == ("Asia/Tokyo", None, ("mon", "tue"))
+    assert org.holidays == (date(2026, 1, 1), date(2026, 12, 25))
+    await inside("tenants", "configure", "org", "--working-days", "", "--holidays", "", "--timezone", "", *at)
+    org = await place.client.get_tenant(tenant="org")
+    assert (org.timezone, org.working_days, org.holidays) == (None, None, ())
+    assert org.preferences == {"channels": {"sms": False, "push": True}}
+
+
+async def test_a_callers_own_zone_is_left_alone(place: Place) -> None:
+    """PostgreSQL is asked for a zone by setting it, for the length of a function."""
+    await place.sql.execute("set timezone = 'America/New_York'")
+    async with place.sql.transaction():
+        await place.sql.execute("set local timezone = 'Asia/Kolkata'")
+        await place.sql.execute(IDENTIFY, '{"timezone": "Asia/Tokyo"}')
+        await place.client.configure_tenant(timezone="Asia/Tokyo", connection=place.sql)
+        assert await place.sql.fetchval("show timezone") == "Asia/Kolkata"
+    assert await place.sql.fetchval("show timezone") == "America/New_York"
+    await refused(place.sql, IDENTIFY, '{"timezone": "Mars/Olympus"}')
+    assert await place.sql.fetchval("show timezone") == "America/New_York"
 
 
 async def test_before_the_migration_new_verbs_say_so_and_old_ones_work(server_url: str) -> None:

@@ -7,6 +7,7 @@ armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from chimeway.store.faults import LeaseLost, fault_of
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
+from chimeway.workflow.durations import known_zone
 
 _log = Events()
 _STALE_ROUNDS: Final = 50
@@ -102,6 +104,7 @@ class Actor:
     def _act(self, run_id: UUID, done: Committed) -> bool:
         """Do what the committed decision wants; say whether the run goes on at once."""
         decision, after = done.entry.decision, done.entry.decision.after
+        _tell_of_zone(done.loaded.recipient.timezone or "UTC")
         _log.info(
             "decision.committed", run_id=str(run_id), workflow=done.loaded.workflow[0],
             kind=decision.kind, reason=after.status_reason, step=after.step,
@@ -159,3 +162,10 @@ class Actor:
             _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=note)
         else:
             self._later(run_id, _BUSY_MOST_S, tenant)
+
+
+@lru_cache(maxsize=1_000)
+def _tell_of_zone(zone: str) -> None:
+    """Say once that this machine lacks a zone that the database let in; it counts as UTC (`decide`)."""
+    if not known_zone(zone):
+        _log.warning("zone.unknown", zone=zone)

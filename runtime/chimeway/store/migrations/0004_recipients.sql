@@ -235,7 +235,7 @@ begin
     elsif kind = 'channels' and value ? '*' then
         perform chimeway.refuse_at(path, 'has the key "*"', 'name each channel');
     end if;
-    for k, said in select e.key, e.value from jsonb_each(value) e order by e.key collate "C" loop
+    for k, said in select e.key, e.value from jsonb_each(value) e order by e.key loop
         if k = '' or length(k) > 255 then
             perform chimeway.refuse_at(path,
                 case k when '' then 'has an empty key' else format('has a key of %s characters', length(k)) end,
@@ -1363,7 +1363,7 @@ begin
             format('profiles names %s recipients', (select count(*) from jsonb_object_keys(profiles))),
             'at most 1000 in one call; call once for each thousand');
     end if;
-    for one in select e.key, e.value from jsonb_each(profiles) e order by e.key collate "C" loop
+    for one in select e.key, e.value from jsonb_each(profiles) e order by e.key loop
         perform chimeway.write_profile(format('profiles.%s', left(one.key, 100)), identify_many.tenant_id, one.key, one.value);
         many := many + 1;
     end loop;

@@ -10,7 +10,7 @@ select p.tenant_id, p.recipient_id, p.addresses, p.timezone, p.locale, p.prefere
 select p.tenant_id, p.recipient_id, p.addresses, p.timezone, p.locale, p.preferences, p.data, p.created_at,
        p.updated_at
   from chimeway.recipients p
- where p.tenant_id = $1::text and ($2::text is null or p.recipient_id > $2::text)
+ where p.tenant_id = $1::text and p.recipient_id > coalesce($2::text, '')
  order by p.recipient_id
  limit $3::text::int;
 
@@ -24,7 +24,7 @@ select t.tenant_id, t.timezone, t.locale, t.working_days, t.holidays, t.preferen
 -- A page of the tenants for whom something was written, in the order of their ids, behind the cursor.
 select t.tenant_id, t.timezone, t.locale, t.working_days, t.holidays, t.preferences, t.created_at, t.updated_at
   from chimeway.tenants t
- where $1::text is null or t.tenant_id > $1::text
+ where t.tenant_id > coalesce($1::text, '')
  order by t.tenant_id
  limit $2::text::int;
 
