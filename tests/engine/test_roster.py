@@ -233,3 +233,24 @@ async def test_what_finds_no_room_falls_out(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.wait_for(waiting, 5)
         await roster.emptied()
     assert stage.played == Counter([*runs[:5], runs[7]])
+
+
+async def test_what_falls_due_while_all_ends_is_left_to_others() -> None:
+    """Parts of parts hear a little later that a lease was lost: what they bring then begins nothing."""
+    stage = Stage()
+    with pytest.raises(ExceptionGroup) as ended:  # noqa: PT012  (the group is what ends)
+        async with asyncio.TaskGroup() as group:
+            roster = Roster(stage.play, group, SystemClock())
+
+            async def late() -> None:
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    roster.nudge(uuid4(), "a")
+                    roster.offer(uuid4(), "b")
+
+            group.create_task(late())
+            await asyncio.sleep(0)
+            raise ConnectionError
+    assert [type(error) for error in ended.value.exceptions] == [ConnectionError]
+    assert (len(roster), stage.played) == (0, Counter())

@@ -88,9 +88,15 @@ class Roster:
         if run_id in self._dirty:
             self._dirty[run_id] = True
             return
+        living = self._live(run_id, tenant)
+        try:
+            self._group.create_task(living, name=f"run-{run_id}")
+        except RuntimeError:  # the group is being ended, and who brings this has not heard: it stays due
+            living.close()
+            self.close()
+            return
         self._dirty[run_id] = True
         self._held[tenant] += 1
-        self._group.create_task(self._live(run_id, tenant), name=f"run-{run_id}")
 
     async def settle(self, run_id: UUID, tenant: Tenant = None) -> None:
         """See that this run is evaluated, and wait until it rests."""
