@@ -2154,7 +2154,8 @@ begin
             array_fill(null::text, array[cardinality(v_live)]),
             array_fill(null::jsonb, array[cardinality(v_live)]), 'recipient_forgotten') s;
     update chimeway.deliveries d  -- of runs that had completed: they left their retries alone
-       set status = 'cancelled', suppression_reason = 'recipient_forgotten', terminal_at = now_, next_attempt_at = null
+       set status = 'cancelled', suppression_reason = 'recipient_forgotten', terminal_at = now_, next_attempt_at = null,
+           deferred_reason = null
      where d.id = any(v_sent) and d.status in ('pending','deferred','digested','failed');
     get diagnostics v_rows = row_count;
     deliveries_cancelled := deliveries_cancelled + v_rows;
