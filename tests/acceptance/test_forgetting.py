@@ -1,12 +1,9 @@
-"""Somebody is forgotten after a rich life: a whole dump holds none of his values, and the audit still holds."""
+"""Somebody is forgotten after a rich life: a whole dump holds none of her values, and the audit holds."""
 
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from chimeway import Chimeway
 from kit.command import inside

@@ -39,7 +39,7 @@ def _binaries() -> Iterator[Path]:
 def writings(value: str) -> set[str]:
     """Return a value in the ways in which it might be written down, lower-cased.
 
-    As it is; percent-encoded, by each rule; as JSON escapes; in quoted-printable; as the hexadecimal of a bytea;
+    As it is; percent-encoded, by each rule; as JSON escapes; in quoted-printable; as a bytea;
     in base64, wherever in a longer text it begins.
     """
     raw = value.encode()
