@@ -244,9 +244,24 @@ async def _pages(world: Door) -> None:
     for tenant in ("default", "another"):
         await world.database.fetch("list_runs", tenant, None, None, None, None, "50")
         await world.database.fetch("waiting_runs", tenant, None, None, "50")
+        await world.database.fetch("list_recipients", tenant, None, "50")
+        await world.database.fetch("list_recipients", tenant, "user_777", "50")
 
 
-CALLS_OF: tuple[Call, ...] = (_load, _due, _in_turn, _oldest, _sweep, _strike, _journey, _hold, _pages)
+async def _identify(world: Door) -> None:
+    """Somebody known, with all there is; somebody new; nothing new."""
+    known = await world.sql("select 'user_' || nextval('chimeway.arrival')::int % 1000")
+    profile = (
+        '{"email": "a@b", "timezone": "Asia/Tokyo", "preferences": {"channels": {"sms": false}}, "data": {}}'
+    )
+    for person in (known, f"new_{uuid4()}", known):
+        await world.sql("select chimeway.identify('default', $1, $2::text::jsonb)::text", person, profile)
+    assert await world.database.fetch("recipient_row", "default", known)
+
+
+CALLS_OF: tuple[Call, ...] = (
+    _load, _due, _in_turn, _oldest, _sweep, _strike, _journey, _hold, _pages, _identify,
+)  # fmt: skip
 
 
 async def _affordable(world: Door, plans: Plans, call: Call) -> None:
