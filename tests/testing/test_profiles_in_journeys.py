@@ -190,3 +190,23 @@ async def test_identify_waits_for_no_run() -> None:
         assert journey.deliveries[0].status == "deferred"
         await journey.advance("PT8H")
         assert len(journey.sent) == 1
+
+
+async def test_the_waiting_room_tells_the_zone_that_holds() -> None:
+    """His own, else his tenant's, in which his wait was counted, else UTC."""
+    day = Workflow(
+        key="day",
+        version=1,
+        steps=[Wait("wait", duration="P1D"), Notify("mail", channel="email", render_key="hello")],
+    )
+    async with Harness(day) as journey:
+        await journey.trigger(recipients=["cem"])
+        await journey.configure_tenant(timezone="Asia/Tokyo")
+        await journey.identify("ada", timezone="Europe/London")
+        await journey.trigger(recipients=["ada", "ben"])
+        page = await journey.client.waiting()
+        assert {run.recipient_id: run.zone for run in page} == {
+            "ada": "Europe/London",
+            "ben": "Asia/Tokyo",
+            "cem": "UTC",
+        }

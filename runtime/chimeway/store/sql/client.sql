@@ -115,9 +115,11 @@ select s.id as signal_id, s.type, s.created_at
  order by s.arrival limit 20;
 
 -- name: waiting_runs
--- A page of the waiting room, who goes on first, behind the cursor.
+-- A page of the waiting room, who goes on first, behind the cursor. Who has no zone of his own has the one that his
+-- wait was counted in: his tenant's, of whom the schema of the version before knows nothing.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.step, r.status_context,
-       r.pending_signals, r.wake_at, r.entered_at, r.held_reason, w.paused_at, coalesce(p.timezone, 'UTC') as zone
+       r.pending_signals, r.wake_at, r.entered_at, r.held_reason, w.paused_at,
+       coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.recipients p
@@ -133,7 +135,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- and held ones wait on purpose.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
        r.status_reason as reason, r.wake_at as since, r.status_context ->> 'to_step' as next_step,
-       coalesce(p.timezone, 'UTC') as zone
+       coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.recipients p
@@ -154,7 +156,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
             else 'stuck' end as kind,
        coalesce(r.held_reason, r.waiting_for_node, r.status_reason) as reason,
        coalesce(r.held_at, r.wake_at, r.entered_at, r.created_at) as since,
-       r.status_context ->> 'to_step' as next_step, coalesce(p.timezone, 'UTC') as zone
+       r.status_context ->> 'to_step' as next_step, coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.recipients p
