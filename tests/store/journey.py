@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from chimeway import Chimeway, Explanation, Workflow
+from chimeway.delivery.judging import beginning, held_back, judged
 from chimeway.engine.seam import Committed, Rested, Seam
 from chimeway.render.renderers import Renderers
 from chimeway.render.templates import Templates
@@ -90,6 +91,23 @@ class Journey:
         )
         recorded = await deliveries.record_results(self.database, [result])
         assert recorded[0].answer == "applied"
+        await self.progress()
+
+    async def judge(self, visit: int) -> None:
+        """Look at a visit's delivery as a sender does: policy holds it back, or it is sent; and evaluate."""
+        found = next(d for d in (await self.explain()).deliveries if d.visit == visit)
+        (run,) = await runs.load_runs(self.database, Catalogue(self.database), [self.run_id])
+        row = (await deliveries.load_sendables(self.database, [found.id]))[found.id]
+        assert run is not None
+        verdict = judged(row, run, await self.now())
+        if verdict is None or verdict.kind == "send":
+            begins = beginning(row, run, verdict, row.channel, "a@b.org", {})
+            begun = await deliveries.begin_attempts(self.database, None, self.node, [begins])
+            assert begun[0].answer == "begun"
+            await self.record(visit, "succeeded")
+            return
+        held = await deliveries.record_verdicts(self.database, None, [held_back(row, run, verdict)])
+        assert held[0].answer == "applied"
         await self.progress()
 
     async def unmade(self, visit: int, note: str) -> None:

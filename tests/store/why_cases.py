@@ -10,6 +10,7 @@ from chimeway import (
     Wait,
     Workflow,
     from_data,
+    hours,
     local_time,
     on_outcome,
     repeat,
@@ -380,6 +381,72 @@ async def all_rounds(ada: Journey) -> None:
     await ada.advance(days=1)
 
 
+def at(*when: int) -> datetime:
+    """Return an instant in UTC."""
+    return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type,misc]  # year to minute
+
+
+NIGHT = {"quiet_hours": [{"from": "22:00", "to": "07:00", "days": ["mon", "tue"]}]}
+LATE = at(2026, 3, 2, 22)
+TWICE = Workflow(
+    key="twice",
+    version=1,
+    category="news",
+    steps=[
+        Notify("step_one", channel="email", render_key="news"),
+        Notify("step_two", channel="email", render_key="more_news", send_window=hours("09:00", "17:00")),
+    ],
+)
+ALARM = Workflow(
+    key="alarm", version=1, critical=True, steps=[Notify("step_one", channel="email", render_key="fire")]
+)
+
+
+def wants(**preferences: Any) -> dict[str, Any]:
+    """Return Ada's profile with preferences."""
+    return {**ADA, "preferences": preferences}
+
+
+def one_cap(then: str) -> dict[str, Any]:
+    """Return preferences with a cap of one e-mail a day."""
+    return wants(caps=[{"channel": "email", "limit": 1, "per": "P1D", "then": then}])
+
+
+async def in_the_morning(ada: Journey) -> None:
+    """It waits until seven, and is sent."""
+    await ada.advance(hours=8)
+    await ada.judge(1)
+
+
+async def sent_at_once(ada: Journey) -> None:
+    """The first is sent."""
+    await ada.judge(1)
+
+
+async def put_off_again(ada: Journey) -> None:
+    """The second waits for hours, then for quiet hours that were set meanwhile, again and again."""
+    await ada.judge(1)
+    for hour in (10, 11, 12, 13):
+        quiet = [{"from": "08:00", "to": f"{hour}:59"}]
+        await ada.client.identify("ada", preferences={"quiet_hours": quiet})
+        await ada.advance(hours=9 if hour == 10 else 24)
+        await ada.judge(2)
+
+
+async def enough_after_one_attempt(ada: Journey) -> None:
+    """The first attempt fails, and then she wants no more."""
+    await ada.attempt(1, "failed", error_class="unknown", outcome="unknown")
+    await ada.client.identify("ada", preferences={"categories": {"news": {"email": False}}})
+    await ada.advance(minutes=1)
+    await ada.judge(1)
+
+
+async def tenant_says_no(ada: Journey) -> None:
+    """The tenant wants none of these, before it is sent."""
+    await ada.client.configure_tenant(preferences={"workflows": {"twice": False}})
+    await ada.judge(1)
+
+
 @dataclass(frozen=True, slots=True)
 class Case:
     """A workflow, whom it is for, what happens, and when it begins."""
@@ -389,11 +456,6 @@ class Case:
     play: Callable[[Journey], Awaitable[None]]
     begins: dict[str, datetime] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=lambda: DOC)
-
-
-def at(*when: int) -> datetime:
-    """Return an instant in UTC."""
-    return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type,misc]  # year to minute
 
 
 KEPT = mention(progress=[on_outcome("temporary_failure", to_step="step_sms", keep_retrying=True)])
@@ -452,6 +514,20 @@ CASES: dict[str, Case] = {
     "until a moment of the data": Case(UNTIL, ADA, waiting, data=REMINDED),
     "a day that has no half past two": Case(TOMORROW, ADA, waiting, {"start": at(2026, 3, 28, 1, 30)}),
     "a day that has it twice": Case(TOMORROW, ADA, waiting, {"start": at(2026, 10, 24, 0, 30)}),
+    "quiet hours: put off": Case(TWICE, wants(**NIGHT), waiting, {"start": LATE}),
+    "quiet hours: sent at their end": Case(TWICE, wants(**NIGHT), in_the_morning, {"start": LATE}),
+    "outside the hours of its step": Case(TWICE, ADA, sent_at_once, {"start": LATE}),
+    "put off again and again": Case(TWICE, ADA, put_off_again, {"start": LATE}),
+    "a no": Case(TWICE, wants(channels={"email": False}, categories={"news": False}), waiting),
+    "a no of the tenant's": Case(TWICE, ADA, tenant_says_no),
+    "a no after an attempt": Case(TWICE, ADA, enough_after_one_attempt),
+    "a cap that drops": Case(TWICE, one_cap("drop"), sent_at_once),
+    "a cap that delays": Case(TWICE, one_cap("delay"), sent_at_once),
+    "critical, in spite of a no": Case(ALARM, wants(channels={"email": False}), sent_at_once),
+    "critical, in quiet hours": Case(ALARM, wants(**NIGHT), sent_at_once, {"start": LATE}),
+    "hours that exclude each other": Case(
+        TWICE, wants(quiet_hours=[{"from": "08:00", "to": "18:00"}]), sent_at_once, {"start": LATE}
+    ),
     "stuck: no moment": Case(MENTION, ADA, bent_by_other_hands('{"due_at": null}')),
     "stuck: an unreadable moment": Case(MENTION, ADA, bent_by_other_hands('{"due_at": "soon"}')),
     "stuck: a step that is not there": Case(MENTION, ADA, bent_by_other_hands('{"to_step": "gone"}')),

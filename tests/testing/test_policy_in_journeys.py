@@ -7,6 +7,7 @@ import pytest
 
 from chimeway import Notify, TransientFailure, Wait, Workflow, signal_received
 from chimeway.progression.retry import RetryPolicy
+from chimeway.store.retrying import list_failed, retry
 from chimeway.store.verify import verify
 from chimeway.testing import Harness
 from chimeway.testing.journey import Journey
@@ -207,3 +208,20 @@ async def test_a_signal_stops_what_is_deferred() -> None:
         await journey.advance("P1D")
         assert not journey.sent
         await sound(journey)
+
+
+async def test_what_is_put_off_is_told_and_listed() -> None:
+    """By `explain`, in the timeline, and among what waits to be sent; an operator does not hurry it."""
+    async with Harness(MAIL, start=EVENING) as journey:
+        await wishes(journey, "ada", NIGHT)
+        receipt = await journey.trigger(recipients="ada")
+        told = await journey.explain(receipt.run_ids[0])
+        assert ("verdict", "defer", "email: quiet_hours, until 2026-03-03T07:00:00Z") in {
+            (each.kind, each.what, each.detail) for each in told.timeline
+        }
+        database, seven = journey.client.database, datetime(2026, 3, 3, 7, tzinfo=UTC)
+        (row,) = await list_failed(database, None, None, 10)
+        assert (row.status, row.deferred_reason, row.next_attempt_at) == ("deferred", "quiet_hours", seven)
+        found = await retry(database, "default", row.delivery_id)
+        assert found is not None
+        assert (found.retried, found.status) == (False, "deferred")

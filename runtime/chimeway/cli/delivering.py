@@ -1,4 +1,4 @@
-"""`chimeway deliveries`: messages that failed and wait for their next attempt."""
+"""`chimeway deliveries`: messages that failed, or were put off, and wait until they are sent."""
 
 import shlex
 import sys
@@ -19,7 +19,7 @@ from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed; try them again now.",
+    help="List messages that failed or were put off; try failed ones again now.",
     rich_markup_mode=None,
 )
 _REFUSED: Final = 3
@@ -39,7 +39,7 @@ def list_failed(
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List messages that failed and will be tried again, the next first."""
+    """List messages that failed and will be tried again, or that policy has put off, the next first."""
 
     async def ask(client: Chimeway) -> list[Failed]:
         return await retrying.list_failed(client.database, tenant, channel, limit)
@@ -53,7 +53,8 @@ def list_failed(
          "KEPT BY"),
         (
             (row.delivery_id, row.tenant_id, row.recipient_id, row.step, row.channel, row.provider,
-             row.attempt_count, row.error_class, row.next_attempt_at, row.held_reason or row.waiting_for_node)
+             row.attempt_count, row.error_class, row.next_attempt_at,
+             row.held_reason or row.waiting_for_node or row.deferred_reason)
             for row in found
         ),
         nothing="no message waits for another attempt",

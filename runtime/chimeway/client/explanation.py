@@ -9,7 +9,16 @@ from uuid import UUID
 from chimeway.client.why import why
 from chimeway.client.words import by
 from chimeway.progression.snapshot import RunState
-from chimeway.store.views import AttemptView, DeliveryView, MailView, RunView, Story, TransitionView
+from chimeway.store.views import (
+    AttemptView,
+    DeliveryView,
+    MailView,
+    RunView,
+    Story,
+    TransitionView,
+    VerdictView,
+)
+from chimeway.workflow.durations import iso_instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +26,12 @@ class Moment:
     """One line of a timeline. `what` is an enum word of the row, `detail` a few words more.
 
     transition: `what` is its reason; signal: its type; delivery: "planned", or how it ended; attempt:
-    "attempt_started", or its outcome; feedback: what a provider told later. `step` is None where the run
-    stood on none.
+    "attempt_started", or its outcome; verdict: what policy said, "send", "defer" or "suppress"; feedback:
+    what a provider told later. `step` is None where the run stood on none.
     """
 
     at: datetime
-    kind: Literal["transition", "signal", "delivery", "attempt", "feedback"]
+    kind: Literal["transition", "signal", "delivery", "attempt", "verdict", "feedback"]
     what: str
     step: str | None
     detail: str = ""
@@ -111,6 +120,7 @@ def _deliveries(story: Story) -> Iterator[_Placed]:
     for row in story.deliveries:
         label = f"{row.channel} {row.render_key}"
         yield (row.visit, 1), Moment(row.created_at, "delivery", "planned", row.step_id, label)
+        yield from (((row.visit, 1), _verdict(row, verdict)) for verdict in row.verdicts)
         for attempt in row.attempts:
             yield from (((row.visit, 2), each) for each in _attempt(row, attempt))
         for told in row.feedback:
@@ -121,6 +131,12 @@ def _deliveries(story: Story) -> Iterator[_Placed]:
             at = max(row.terminal_at, row.created_at)
             ending = f"{label}: {row.suppression_reason}" if row.suppression_reason else label
             yield (row.visit, 3), Moment(at, "delivery", row.status, row.step_id, ending)
+
+
+def _verdict(row: DeliveryView, verdict: VerdictView) -> Moment:
+    until = "" if verdict.until is None else f", until {iso_instant(verdict.until)}"
+    detail = f"{row.channel}: {verdict.reason}{until}" if verdict.reason else row.channel
+    return Moment(verdict.at, "verdict", verdict.verdict, row.step_id, detail)
 
 
 def _attempt(row: DeliveryView, attempt: AttemptView) -> Iterator[Moment]:

@@ -3,6 +3,7 @@
 from typing import Final, assert_never
 
 from chimeway.client.why_feedback import also, corrected
+from chimeway.client.why_policy import in_spite_of, put_off, why_not
 from chimeway.client.words import by, message, moment, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
@@ -16,10 +17,10 @@ _SUPPRESSED: Final = {
 
 
 def told(story: Story, row: DeliveryView) -> str:
-    """Return the sentences of a delivery: what became of it, and what a provider told later."""
+    """Return the sentences of a delivery: why it waited, what became of it, what a provider told later."""
     by_provider = corrected(story, row)
     rest = also(story, row, told=by_provider is not None)
-    return " ".join((by_provider or _told(story, row), *rest))
+    return " ".join((*put_off(story, row), by_provider or _told(story, row), *rest))
 
 
 def _told(story: Story, row: DeliveryView) -> str:
@@ -27,9 +28,7 @@ def _told(story: Story, row: DeliveryView) -> str:
         case "succeeded":
             return _sent(story, row)
         case "suppressed":
-            because = _SUPPRESSED.get(row.suppression_reason or "", f"of {row.suppression_reason}")
-            told_so = because.format(who=whom(story))
-            return f"{message(row)} was not sent: when it was planned, at {_ended(story, row)}, {told_so}."
+            return _suppressed(story, row)
         case "cancelled":
             return _cancelled(story, row)
         case "pending" | "deferred" | "digested":
@@ -45,10 +44,21 @@ def _told(story: Story, row: DeliveryView) -> str:
             assert_never(row.status)
 
 
+def _suppressed(story: Story, row: DeliveryView) -> str:
+    """What policy ended, or had no address; after attempts that failed it was not tried again."""
+    tried = f" after {_failures(row)}" if row.attempts else ""
+    by_policy = why_not(story, row)
+    if by_policy is not None:
+        return f"{message(row)} was not sent{tried}: {by_policy}.{_maybe(row)}"
+    because = _SUPPRESSED.get(row.suppression_reason or "", f"of {row.suppression_reason}")
+    told_so = because.format(who=whom(story))
+    return f"{message(row)} was not sent: when it was planned, at {_ended(story, row)}, {told_so}."
+
+
 def _sent(story: Story, row: DeliveryView) -> str:
     if not row.attempts:
         verb = "was put into the inbox" if row.channel == _IN_APP else "was delivered"
-        return f"{message(row)} {verb} at {_ended(story, row)}."
+        return f"{message(row)} {verb} at {_ended(story, row)}.{in_spite_of(story, row)}"
     failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
     taken = next((a for a in row.attempts if a.outcome == "succeeded"), None)
     number = row.attempt_count if taken is None else f"{taken.number}{by(row, taken)}"
@@ -56,7 +66,7 @@ def _sent(story: Story, row: DeliveryView) -> str:
     late = " It was on its way already when the run ended." if row.stop_requested else ""
     at = _ended(story, row) if taken is None else moment(story, taken.finished_at or row.created_at)
     sent = f"{message(row)} was sent at {at}, with attempt {number}{before}."
-    return f"{sent}{late}{_maybe(row)}"
+    return f"{sent}{late}{in_spite_of(story, row)}{_maybe(row)}"
 
 
 def _maybe(row: DeliveryView) -> str:
@@ -120,6 +130,8 @@ def _not_yet(story: Story, row: DeliveryView) -> str:
         )
     if row.status == "pending":
         return f"{message(row)} was planned at {planned} and is about to be sent."
+    if row.status == "deferred" and row.verdicts:
+        return f"It is due {_when_next(story, row)}, and is judged anew then."
     return f"{message(row)} was planned at {planned} and is {row.status}: it is due {_when_next(story, row)}."
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from chimeway.progression.snapshot import DeliveryStatus
@@ -11,7 +12,7 @@ from chimeway.store.words import in_our_words
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A message that failed and is tried again at `next_attempt_at`, unless something keeps it."""
+    """A message that failed, or was put off, and is due at `next_attempt_at`, unless something keeps it."""
 
     delivery_id: UUID
     run_id: UUID
@@ -25,6 +26,9 @@ class Failed:
     next_attempt_at: datetime | None
     held_reason: str | None
     waiting_for_node: str | None
+    status: Literal["failed", "deferred"]
+    deferred_reason: str | None
+    """Why policy has put it off until `next_attempt_at`, where it is `deferred`."""
     provider: str | None
     """Whose failure the last one was."""
 
@@ -53,7 +57,7 @@ class Retry:
 async def list_failed(
     database: Database, tenant: str | None, channel: str | None, limit: int
 ) -> list[Failed]:
-    """Return messages that failed and are to be tried again, the next first; of all tenants for None."""
+    """Return messages that failed or were put off, the next to be sent first; of all tenants for None."""
     with in_our_words():
         rows = await database.fetch("failed_deliveries", tenant, channel, limit)
     return [Failed(**row) for row in rows]

@@ -221,14 +221,15 @@ select chimeway.pause_workflow($1, $2);
 select chimeway.resume_run($1, $2);
 
 -- name: failed_deliveries
--- Messages that failed and are to be tried again, the next first, with what may keep them.
+-- Messages that failed and are to be tried again, or that policy has put off, the next first, with what keeps them.
 select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as step, d.channel, d.attempt_count,
-       d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node,
+       d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node, d.status,
+       to_jsonb(d) ->> 'deferred_reason' as deferred_reason,
        (select to_jsonb(a) ->> 'provider' from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count) as provider
   from chimeway.deliveries d
   join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
- where d.status = 'failed' and d.next_attempt_at is not null
+ where d.status in ('failed','deferred') and d.next_attempt_at is not null
    and ($1::text is null or d.tenant_id = $1) and ($2::text is null or d.channel = $2)
  order by d.next_attempt_at, d.id
  limit $3;
