@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chimeway.progression.policy import Asked, Verdict, judge, merged, parse_preferences
+from chimeway.progression.policy import Asked, Cap, Preferences, Verdict, judge, merged, parse_preferences
+from chimeway.workflow.durations import Duration
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -40,6 +41,8 @@ def _in_hours(verdict: Verdict) -> float | None:
         ([_cap(1, "PT1H", "delay")], (-0.5,), 1.5),  # another node's clock is ahead
         ([_cap(3, "PT24H", "drop")], (5, 3, 1), "drop"),
         ([_cap(3, "PT24H", "drop")], (25, 3, 1), "send"),
+        ([_cap(3, "PT24H", "drop")], (24, 3, 1), "send"),
+        ([_cap(2, "PT24H", "delay")], (1, 30, 3), 21),  # in any order
         ([_cap(1, "PT1H", "delay"), _cap(3, "PT24H", "delay")], (5, 3, 0.5), 19),  # the later of both
         ([_cap(1, "PT2H", "delay"), _cap(3, "PT24H", "drop")], (5, 3, 0.5), "drop"),
         # By the time the first cap has a place, so has the second: nothing is lost.
@@ -88,6 +91,9 @@ def test_what_is_critical_counts_and_is_not_capped() -> None:
 
 def test_the_inbox_may_be_capped_and_is_never_delayed() -> None:
     """A cap that drops holds for in_app; one that delays (from older data) does not."""
+    hour = Duration(exact=timedelta(hours=1))
+    delaying = Preferences(caps=(Cap("in_app", 1, hour, "PT1H", "delay", "caps"),))
+    assert judge(delaying, Asked("in_app", "w", sent=(NOW,)), NOW).kind == "send"
     drop = _judged([_cap(1, "PT24H", "drop", "in_app")], (1,), channel="in_app")
     assert (drop.kind, drop.reason, drop.counts) == ("suppress", "cap", True)
 

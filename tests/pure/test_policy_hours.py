@@ -77,6 +77,20 @@ def test_what_is_critical_disturbs() -> None:
     assert verdict.kind == "send"
     told = {"verdict": "defer", "reason": "quiet_hours", "until": "2026-11-28T07:00:00Z"}
     assert verdict.inputs["otherwise"] == told
+    by_day = _judged({"quiet_hours": _NIGHT}, "2026-11-27T12:00:00Z", critical=True)
+    assert "otherwise" not in by_day.inputs
+
+
+def test_the_recipients_hours_replace_the_tenants() -> None:
+    """His own hold instead, also when he says that there are none."""
+    tenant = read_preferences({"quiet_hours": _NIGHT})
+    at = datetime(2026, 11, 27, 23, tzinfo=UTC)
+    for mine, kind in (
+        ({}, "defer"),
+        ({"quiet_hours": []}, "send"),
+        ({"quiet_hours": {"from": "12:00", "to": "13:00"}}, "send"),
+    ):
+        assert judge(merged(tenant, read_preferences(mine)), Asked("email", "w"), at).kind == kind
 
 
 def test_a_zone_that_is_not_known_counts_as_utc() -> None:

@@ -98,6 +98,7 @@ def test_a_row_is_always_read() -> None:
     assert read.quiet_hours is not None
     assert [each.path for each in read.quiet_hours] == ["quiet_hours[1]"]
     assert read.caps is None
+    assert len(read_preferences({"quiet_hours": [_HOURS] * 21}).quiet_hours or ()) == 20
 
 
 def test_caps_that_cannot_be_read_leave_the_tenants_in_force() -> None:
