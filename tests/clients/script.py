@@ -310,7 +310,9 @@ def _bad(t: Transcript) -> None:
 
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+\d\d(?::?\d\d)?| UTC)?")
+_INSTANT = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|\+\d\d(?::?\d\d)?| UTC)?|\b\d\d:\d\d:\d\d UTC"
+)
 
 
 class Normal:
