@@ -3,7 +3,9 @@
 from dataclasses import replace
 from uuid import UUID
 
+from chimeway.daemon.door import doubts, unsubscribing
 from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing, unsubscribe_url
+from chimeway.settings import Settings
 from chimeway.store.deliveries import Sendable
 from chimeway.unsubscribe_tokens import Subscription, read
 from chimeway.workflow.parse import parse
@@ -79,3 +81,24 @@ def test_machines_get_the_signed_link_and_people_the_page() -> None:
     long = replace(DELIVERY, recipient_id="\u00e4" * 255, tenant_id="\u00e4" * 255)
     assert link.link(long, DEFINITION) is None
     assert (both.link(long, DEFINITION) or "").startswith("https://h/out/")
+
+
+def test_without_the_schema_for_it_there_are_no_signed_links() -> None:
+    """A program that works on the schema before makes no link that nobody could answer."""
+    settings = Settings(public_url="https://h", unsubscribe_keys="k" * 32, unsubscribe_url=FORM)
+    assert unsubscribing(settings, 4) == Unsubscribing(FORM, "https://h", (b"k" * 32,))
+    assert unsubscribing(settings, 3) == Unsubscribing(FORM, "https://h", ())
+    assert unsubscribing(Settings(), 4) == NOWHERE
+
+
+def test_what_is_doubtful_is_said() -> None:
+    """Keys without a place for links, a place that is not https, and a node that answers none of them."""
+    keys = "k" * 32
+    assert list(doubts(Settings())) == []
+    assert list(doubts(Settings(unsubscribe_keys=keys, public_url="https://h"))) == []
+    (without,) = doubts(Settings(unsubscribe_keys=keys))
+    assert "CHIMEWAY_PUBLIC_URL" in without
+    plain, deaf = doubts(Settings(unsubscribe_keys=keys, public_url="http://h", http_bind=""))
+    assert "https" in plain
+    assert "CHIMEWAY_HTTP_BIND" in deaf
+    assert keys not in f"{without}{plain}{deaf}"
