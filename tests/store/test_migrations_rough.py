@@ -157,14 +157,16 @@ async def test_a_database_that_only_lets_itself_be_read_says_so(server_url: str)
 
 async def test_indexes_built_before_cost_the_transaction_no_lock(owned: str) -> None:
     """The text asks whether they are there: it waits for nobody who writes to their table."""
-    for step in migrations.pending(1):
+    # The fourth gives that table a column, for which it must wait, indexes or not.
+    steps = [step for step in migrations.pending(1) if step.version < 4]
+    for step in steps:
         for _, index in step.indexes:
             async with plain(owned) as connection:
                 await connection.execute(index)
     async with plain(owned) as writer, writer.transaction(), plain(owned) as connection:
         await writer.execute("lock table chimeway.workflow_runs in row exclusive mode")
         async with connection.transaction():
-            for step in migrations.pending(1):
+            for step in steps:
                 await connection.execute(step.script("7.8.9"))
 
 
