@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from chimeway import InvalidInput, SchemaMismatch
-from chimeway.store import migrating, schema
+from chimeway.store import migrating
 from chimeway.store.pool import connect
 from kit.bare import bare_database
 from store.inboxes import FILL, Place, place_on
