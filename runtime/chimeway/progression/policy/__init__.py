@@ -52,7 +52,6 @@ from chimeway.progression.policy.preferences import (
     merged,
 )
 from chimeway.progression.policy.reading import parse_preferences, read_preferences
-from chimeway.progression.policy.telling import because
 from chimeway.progression.policy.verdict import Asked, Reason, Verdict
 
 __all__ = [
@@ -66,7 +65,6 @@ __all__ = [
     "Statement",
     "Topic",
     "Verdict",
-    "because",
     "judge",
     "merged",
     "parse_preferences",
