@@ -36,6 +36,34 @@ def test_a_definition_encoded_and_parsed_is_the_same(definition: Definition) -> 
     assert digest(parse(encode(definition))) == digest(definition)
 
 
+keys = st.sampled_from(["at", "on", "within", "from", "to", "data", "repeat", "times", "then", "until"])
+words = keys | st.sampled_from(["a", "w", "end", "09:00", "24:00", "mon", "working_days", "PT1H"])
+junk = st.recursive(
+    words | st.none() | st.booleans() | st.integers(-1, 101),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(until=junk, window=junk, following=junk)
+def test_whatever_stands_where_a_time_is_meant_is_judged(until: Json, window: Json, following: Json) -> None:
+    """No value there makes the check fail; what it takes stays the same, encoded and parsed."""
+    send = {"type": "notify", "channel": "email", "render_key": "r"}
+    waiting = {"id": "w", "action": {"type": "wait", "until": until}}
+    for steps in (
+        [waiting, {"id": "a", "action": send}],
+        [{"id": "a", "action": {**send, "send_window": window}}],
+        [
+            {"id": "a", "action": send},
+            {**waiting, "action": {"type": "wait", "duration": "PT1H"}, "next": following},
+        ],
+    ):
+        checked = check({"key": "k", "version": 1, "steps": steps})
+        assert (checked.definition is None) is bool(checked.errors)
+        if checked.definition is not None:
+            assert parse(encode(checked.definition)) == checked.definition
+
+
 @given(forms(), st.randoms(use_true_random=False))
 def test_the_digest_knows_no_order_of_keys(form: dict[str, Json], chance: object) -> None:
     """Keys in another order are the same definition."""

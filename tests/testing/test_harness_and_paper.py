@@ -130,10 +130,21 @@ class World(OnPaper):
         self.paper = replace(self.paper, deliveries={**self.paper.deliveries, visit: ended})
 
 
+def _sent_at_any_hour(definition: Definition) -> Definition:
+    """Return a journey without send windows: policy, which heeds them, has no part on paper."""
+    steps = (
+        replace(step, action=replace(step.action, send_window=None))
+        if isinstance(step.action, NotifyAction)
+        else step
+        for step in definition.steps
+    )
+    return replace(definition, steps=tuple(steps))
+
+
 @st.composite
 def scripts(draw: st.DrawFn) -> tuple[Definition, Mapping[str, Any], str, list[Any], list[Any]]:
     """Return a journey, its data, a zone, what happens, and what becomes of sends."""
-    definition = draw(st.just(RICH) | definitions() | definitions(min_steps=3))
+    definition = _sent_at_any_hour(draw(st.just(RICH) | definitions() | definitions(min_steps=3)))
     data = {
         name: draw(instants if kind == "instant" else json_values)
         for name, kind in required_data(definition).items()

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from chimeway import Notify, Wait, Workflow, local_time, repeat, signal_received, within, working_days
 from chimeway.client.why import why
+from chimeway.client.why_listed import waits
 from chimeway.store import callers, reads
 from chimeway.store.verify import verify
 from chimeway.testing import Harness
@@ -65,6 +66,7 @@ async def test_never_read() -> None:
         assert journey.run.state == "completed"
         assert await verify(journey.client.database) == []
         assert any("the run went back to morning (2 of at most 4 times)" in sentence for sentence in standing)
+        assert "remind has led back 2 of at most 4 times." in standing
         told = why(await callers.run(journey.client.database, reads.read_story("default", run)))
         assert told[-1].endswith("it had gone back from remind 4 times, as often as it may.")
 
@@ -85,3 +87,17 @@ async def test_a_tenants_calendar() -> None:
         over = [f"{row.at:%m-%d %H:%M}" for row in story.transitions if row.reason == "reactivated_from_wait"]
         assert over == ["04-01 03:30", "04-05 08:00"]  # the second was entered when the new calendar held
         assert await verify(client.database) == []
+
+
+async def test_the_waiting_room_says_which_time_it_is() -> None:
+    """Who waits, until when, and for which of how many reminders."""
+    async with Harness(REMINDERS, start=FRIDAY) as journey:
+        await journey.trigger(recipients=["ada"])
+        await journey.advance("P2D")
+        [listed] = await journey.client.waiting()
+        assert listed.repeats == {"remind": 2}
+        told = list(waits(listed, REMINDERS.definition))
+        assert told[1:3] == [
+            'At 2026-03-30 09:00:00 UTC the wait is over, and remind sends the email "hello".',
+            "remind has led back 2 of at most 4 times.",
+        ]

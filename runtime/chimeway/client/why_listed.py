@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from chimeway.client.verbs import DEFAULT_TENANT
-from chimeway.client.words import effect, heard_by, listed, moment_in, what_is_next
+from chimeway.client.words import effect, gone_back, heard_by, how_often, listed, moment_in, what_is_next
 from chimeway.limits import MAX_PAGE
 from chimeway.store.views import ListedRun, WaitingRun
 from chimeway.store.whereabouts import Holder
@@ -24,9 +24,10 @@ def waits(run: WaitingRun, definition: Definition | None) -> Iterator[str]:
     if run.until is None:
         yield "Nothing says when the wait is over: the run cannot go on by itself (chimeway runs --stuck)."
     else:
-        yield (
-            f"At {moment_in(run.zone, run.until)} the wait is over, and {what_is_next(definition, run.then)}."
-        )
+        step = definition.step(run.step) if definition else None
+        then = what_is_next(definition, run.then) + how_often(step, run.repeats)
+        yield f"At {moment_in(run.zone, run.until)} the wait is over, and {then}."
+    yield from gone_back(definition, run.step, run.repeats)
     for condition in heard_by(definition, run.step):
         yield f"If {signal_of(condition)} comes before then, it {effect(run.then, condition)}."
     if run.held_reason is not None:

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import Final
 
-from chimeway.client.words import effect, heard_by, how_often, moment, what_is_next, written_moment
+from chimeway.client.words import effect, gone_back, heard_by, how_often, moment, what_is_next, written_moment
 from chimeway.progression.instants import read
 from chimeway.progression.snapshot import LIVE
+from chimeway.progression.working import repeats_in
 from chimeway.store.views import Story
 from chimeway.workflow.definition import END
 from chimeway.workflow.telling import signal_of
@@ -79,7 +80,7 @@ def _waiting(story: Story) -> Iterator[str]:
     due = written_moment(story, run.status_context.get("due_at"))
     to = run.status_context.get("to_step")
     then = what_is_next(story.definition, to)
-    then += how_often(step, run.status_context)
+    then += how_often(step, repeats_in(run.status_context))
     begun = next(
         (t.at for t in reversed(story.transitions) if t.reason == "waiting_for_step_progression"), None
     )
@@ -89,6 +90,7 @@ def _waiting(story: Story) -> Iterator[str]:
         yield f"The run has waited at {run.step}{since}. The wait was over at {due}: next, {then}."
         return
     yield f"The run has waited at {run.step}{since}. At {due} the wait is over, and {then}."
+    yield from gone_back(story.definition, run.step, repeats_in(run.status_context))
     for condition in heard_by(story.definition, run.step):
         yield f"If {signal_of(condition)} comes before then, it {effect(to, condition)}."
 

@@ -1,13 +1,12 @@
 """The words of an explanation: moments in local time and UTC, messages, conditions. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, assert_never
+from typing import assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chimeway.progression.instants import read
 from chimeway.progression.signals import conditions_of
-from chimeway.progression.working import repeats_in
 from chimeway.store.views import AttemptView, DeliveryView, Story
 from chimeway.workflow.definition import (
     END,
@@ -106,14 +105,21 @@ def went_on(to: object, note: object) -> str:
     return f"the run went back to {to} ({note.get('number')} of at most {note['times']} times)"
 
 
-def how_often(step: Step | None, context: Mapping[str, Any]) -> str:
+def how_often(step: Step | None, repeats: Mapping[str, int]) -> str:
     """Return, of a step that may lead back, which time the next would be; nothing of another step."""
     if step is None or not isinstance(step.next, Repeat):
         return ""
-    gone, times = repeats_in(context).get(step.id, 0), step.next.times
+    gone, times = repeats.get(step.id, 0), step.next.times
     if gone >= times:
         return f" (it has gone back {gone} times, as often as it may)"
     return f" ({gone + 1} of at most {times} times)"
+
+
+def gone_back(definition: Definition | None, here: str | None, repeats: Mapping[str, int]) -> Iterator[str]:
+    """Yield how often each step but the one where the run stands has led back."""
+    for step in definition.steps if definition else ():
+        if step.id != here and step.id in repeats and isinstance(step.next, Repeat):
+            yield f"{step.id} has led back {repeats[step.id]} of at most {step.next.times} times."
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:

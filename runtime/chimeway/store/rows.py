@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, TypeVar
 from uuid import UUID
 
 from chimeway.errors import InvalidDefinition
+from chimeway.progression.working import repeats_in
 from chimeway.store.call import Row
 from chimeway.store.views import (
     AttemptView,
@@ -166,6 +167,7 @@ def waiting(row: Row) -> WaitingRun:
         held_reason=row["held_reason"],
         zone=row["zone"],
         paused_at=instant(row["paused_at"]),
+        repeats=repeats_in(row["status_context"]),
     )
 
 

@@ -180,7 +180,8 @@ class Story:
 class WaitingRun:
     """A run in the waiting room: for which signals, until when, and where it then goes.
 
-    `zone` is the recipient's; `paused_at` is since when its workflow is paused, if it is.
+    `zone` is the recipient's; `paused_at` is since when its workflow is paused, if it is; `repeats` says
+    how often each step that may lead back has done so.
     """
 
     run_id: UUID
@@ -196,6 +197,7 @@ class WaitingRun:
     held_reason: str | None
     zone: str
     paused_at: datetime | None
+    repeats: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
