@@ -1819,12 +1819,14 @@ begin
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     update chimeway.signals s  -- emptied, not deleted: whoever routes one at this moment names it in a mailbox
        set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_),
-           type = case when exists (select from chimeway.run_mailbox b
-                                     where b.signal_id = s.id and b.run_id = any(v_runs)) then s.type else 'forgotten' end
-     where s.id in (
-            select l.id from chimeway.signals l
+           type = case when k.signal_id is null then 'forgotten' else s.type end
+      from (select l.id from chimeway.signals l
              where l.tenant_id = forget_recipient.tenant_id and l.actor_id = forget_recipient.recipient_id
-               and l.shard = v_shard and (l.run_id is null or l.run_id = any(v_runs)) order by l.id for no key update);
+               and l.shard = v_shard order by l.id for no key update) l
+      left join (select distinct b.signal_id from chimeway.run_mailbox b where b.run_id = any(v_runs)) k
+        on k.signal_id = l.id
+     where s.id = l.id and s.shard = v_shard and (s.run_id is null or exists (
+            select from chimeway.workflow_runs r where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     delete from chimeway.send_budgets b
      where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
