@@ -1,4 +1,4 @@
-"""People are forgotten again and again while an engine works for them, and others signal, mark, tell and cancel."""
+"""People are forgotten again and again while an engine works for them, and others signal, mark and cancel."""
 
 import asyncio
 import random
@@ -69,8 +69,8 @@ async def _mark(sql: Connection, person: str) -> None:
 async def _tell(sql: Connection, person: str) -> None:
     await sql.execute(
         """select from chimeway.record_feedback('s', (
-                select coalesce(jsonb_agg(jsonb_build_object('id', $2::text, 'delivery_id', d.id, 'type', 'bounced',
-                           'detail', $1::text)), '[]')
+                select coalesce(jsonb_agg(jsonb_build_object(
+                           'id', $2::text, 'delivery_id', d.id, 'type', 'bounced', 'detail', $1::text)), '[]')
                   from (select d.id from chimeway.deliveries d where d.channel = 'push' limit 5) d))""",
         NOTE.format(person), str(random.random()),
     )  # fmt: skip
@@ -101,7 +101,7 @@ async def _rounds(sql: Connection, turn: Round, person: str) -> None:
 
 
 async def test_nobody_waits_in_a_circle_and_nothing_comes_back(database_url: str) -> None:
-    """No deadlock (a plain connection would tell), every audit holds, and at last nothing of them is there."""
+    """No deadlock (a plain connection would tell), every audit holds, and nothing of them is left."""
     turns: list[Round] = [_start, _start, _say, _mark, _tell, _cancel, _forget, _forget, _identify]
     each = [(turn, person) for turn in turns for person in PEOPLE]
     async with (

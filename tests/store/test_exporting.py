@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
-from chimeway import Chimeway, InvalidInput
+from chimeway import Chimeway, InvalidInput, SchemaMismatch
 from chimeway.store import forgetting
+from chimeway.store.migrations import VERSION
 from chimeway.store.pool import Database
+from kit.bare import bare_database
 from store.forgetting import Connection, again
 from store.plain_sql import deliver, plain, put_into_inbox, register, trigger
 from store.verify_world import World, played
@@ -104,3 +106,15 @@ async def test_who_is_meant_is_looked_at_when_it_is_asked(database: Database) ->
         Chimeway(database).export("")
     with pytest.raises(TypeError):
         Chimeway(database).export("ada", connection=7)
+
+
+async def test_on_the_schema_before_it_says_what_is_missing(server_url: str) -> None:
+    """Nothing half: the migration is asked for."""
+    async with bare_database(server_url, version=VERSION - 1) as url, Chimeway.connect(url) as client:
+        with pytest.raises(
+            SchemaMismatch, match="chimeway db migrate|no chimeway schema that fits"
+        ) as caught:
+            await client.forget("ada")
+        assert "chimeway db migrate" in str(caught.value.details["hint"])
+        with pytest.raises(SchemaMismatch):
+            [document async for document in client.export("ada")]

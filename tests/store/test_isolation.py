@@ -1,5 +1,6 @@
 """The isolation that the ledger's guards need, whatever a database or a caller has set."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
@@ -7,6 +8,8 @@ from typing import Any, Literal
 import asyncpg
 import pytest
 
+import chimeway.sync
+from chimeway import Chimeway, InvalidInput
 from chimeway.store.deliveries import begin_attempts
 from chimeway.store.ledger import commit_decisions
 from chimeway.store.pool import Database, connect, open_database
@@ -108,3 +111,20 @@ async def test_an_engine_works_on_a_strict_database(strict_url: str) -> None:
 
         run = await wait_for(settled, "the run has ended or is held", deadline_s=10)
         assert (run["state"], run["held_reason"]) == ("completed", None)
+
+
+async def test_forgetting_works_on_a_strict_database(strict_url: str) -> None:
+    """Both clients forget on connections of their own, whatever the database's default; a lent one is the caller's."""
+    async with Chimeway.connect(strict_url) as client:
+        await client.identify("ada", locale="en")
+        assert (await client.forget("ada")).known
+        async with plain(strict_url) as lent, lent.transaction():
+            with pytest.raises(InvalidInput, match="repeatable read"):
+                await client.forget("ada", connection=lent)
+
+    def without_a_loop() -> bool:
+        with chimeway.sync.Chimeway.connect(strict_url) as client:
+            client.identify("bob", locale="en")
+            return client.forget("bob").known
+
+    assert await asyncio.to_thread(without_a_loop)

@@ -286,6 +286,21 @@ async def test_a_cancel_reads_no_whole_table(full: Door) -> None:
         await _affordable(world, plans, _cancel)
 
 
+async def _forget(world: Door) -> None:
+    person = await world.sql("select 'user_' || 1 + nextval('chimeway.arrival')::int % 10000")
+    assert await world.all("select place from chimeway.export_recipient('default', $1)", person)
+    assert await world.all(
+        "select part_of from chimeway.export_recipient('default', $1, 'run', null, 50)", person
+    )
+    assert await world.all("select known from chimeway.forget_recipient('default', $1)", person)
+
+
+async def test_forgetting_and_exporting_read_one_life(full: Door) -> None:
+    """What they read does not grow with the tables, whether a run is live or has ended."""
+    async with explained(full.database.url) as (world, plans):
+        await _affordable(world, plans, _forget)
+
+
 BACKLOG = f"""
 set session_replication_role = replica;
 insert into chimeway.workflow_runs (id, shard, tenant_id, recipient_id, workflow_key, workflow_version,
