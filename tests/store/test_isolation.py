@@ -114,7 +114,7 @@ async def test_an_engine_works_on_a_strict_database(strict_url: str) -> None:
 
 
 async def test_forgetting_works_on_a_strict_database(strict_url: str) -> None:
-    """Both clients forget on connections of their own, whatever the database's default; a lent one is the caller's."""
+    """Both clients forget on connections of their own, whatever the default; a lent one is the caller's."""
     async with Chimeway.connect(strict_url) as client:
         await client.identify("ada", locale="en")
         assert (await client.forget("ada")).known
