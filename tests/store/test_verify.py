@@ -100,6 +100,10 @@ _AFTER_END = """
         step, step, visit, status_reason, status_context, chimeway.clock()
       from chimeway.workflow_runs where id = $run;
     update chimeway.workflow_runs set transition_count = transition_count + 1 where id = $run"""
+_BEYOND_A_CAP = """
+    insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, inputs, at)
+    select id, shard, 1, 'before_send', 'send', '{"caps": [{"limit": 3, "sent": 3}]}', chimeway.clock()
+      from chimeway.deliveries where run_id = $run and channel = 'email'"""
 _FOREIGN_SIGNAL = """
     insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
     values (gen_random_uuid(), 0, 'other', 'somebody', 'read', '{}', $run, chimeway.clock())"""
@@ -192,6 +196,13 @@ BROKEN: tuple[tuple[str, str, str], ...] = (
         "waiter",
         "delete from chimeway.run_mailbox where run_id = $run;" + _run("mailbox_count = 0, mailbox_seen = 0"),
     ),
+    ("deferred", "sender", _email("deferred_reason = 'cap'")),
+    (
+        "held_back",
+        "sender",
+        _email("status = 'suppressed', suppression_reason = 'preference'"),
+    ),
+    ("caps", "sender", _BEYOND_A_CAP),
     ("mailbox_numbering", "waiter", _set("run_mailbox", "number = 2", "run_id = $run")),
     (
         "decisions",

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from chimeway.progression.policy import Verdict
+from chimeway.progression.policy import Verdict, suppressed_as
 from chimeway.store.deliveries import Beginning, HeldBack, Sendable
-from chimeway.store.policies import suppressed_as, verdict_on
+from chimeway.store.policies import verdict_on
 from chimeway.store.runs import Loaded
 
 

@@ -6,11 +6,11 @@ from datetime import datetime
 from typing import Final
 
 from chimeway.progression.decision import Birth
-from chimeway.progression.policy import Verdict
+from chimeway.progression.policy import Verdict, suppressed_as
 from chimeway.render.message import Rendered, RenderFault
 from chimeway.render.renderers import Renderers
 from chimeway.store.content import context_of
-from chimeway.store.policies import suppressed_as, verdict_on
+from chimeway.store.policies import verdict_on
 from chimeway.store.runs import Loaded
 from chimeway.workflow.definition import NotifyAction, Step
 

@@ -113,6 +113,17 @@ def attempted(paper: Paper, visit: int, outcome: Outcome, at: datetime) -> Paper
     return _changed(paper, changed)
 
 
+def let_go(paper: Paper, visit: int) -> Paper:
+    """Return the rows after the time of a deferred delivery has come, and policy has let it go."""
+    return _changed(paper, replace(paper.deliveries[visit], status="pending"))
+
+
+def suppressed(paper: Paper, visit: int, reason: str, at: datetime) -> Paper:
+    """Return the rows after policy has ended a delivery unsent."""
+    row = paper.deliveries[visit]
+    return _changed(paper, replace(row, status="suppressed", suppression_reason=reason, terminal_at=at))
+
+
 def under_way(paper: Paper, visit: int) -> Paper:
     """Return the rows after the first attempt row of a visit's delivery was written."""
     row = paper.deliveries[visit]

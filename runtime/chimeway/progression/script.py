@@ -6,10 +6,14 @@ zone: Europe/London             # default: UTC
 working_days: [mon, tue, wed]   # of the tenant; default: Monday to Friday
 holidays: [2026-12-25]          # of the tenant, too
 data: {document_id: doc_789}
+preferences:                    # the recipient's, as `identify` takes them; default: none
+  quiet_hours: {from: "22:00", to: "07:00"}
 deliveries:                     # what becomes of a step's messages; default: delivered, at once
   step_email: bounced
   step_sms: {outcome: delivered, after: PT10S}
   step_push: pending            # nothing, but for what the events say
+  step_call: {verdict: suppress, reason: cap}            # what policy says, instead of what it would say
+  step_mail: {verdict: defer, reason: cap, until: PT8H}  # until so long after it was planned, or an instant
 events:
   - {at: PT5M, signal: notification_read, payload: {document_id: doc_789}}
   - {at: 2026-03-02T11:30:00Z, outcome: bounced, step: step_email}
@@ -21,9 +25,11 @@ A bare list is read as `events`.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 
 from chimeway.errors import InvalidInput
+from chimeway.progression.policy import NONE, Preferences, Reason, parse_preferences
+from chimeway.progression.policy.verdict import Kind
 from chimeway.workflow.calendar import DAYS, MONDAY_TO_FRIDAY, USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import OUTCOMES, Definition, Json, NotifyAction, Outcome
 from chimeway.workflow.durations import parse_duration, parse_instant
@@ -56,10 +62,17 @@ Event: TypeAlias = SignalEvent | OutcomeEvent
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What becomes of each delivery of a step, so long after it was planned; None: nothing."""
+    """What becomes of each delivery of a step, so long after it was planned, or let go; None: nothing.
+
+    `verdict` stands in place of what policy would say: how it is born, and, deferred, until when (an instant,
+    or so long after it was planned).
+    """
 
     outcome: Outcome | None = "delivered"
     after: str | None = None
+    verdict: Kind | None = None
+    reason: Reason = "preference"
+    until: datetime | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +85,7 @@ class Script:
     fates: Mapping[str, Fate] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
     working: WorkingCalendar = USUAL_DAYS
+    preferences: Preferences = NONE
 
 
 def parse_script(raw: Json, definition: Definition) -> Script:
@@ -90,7 +104,7 @@ def parse_script(raw: Json, definition: Definition) -> Script:
     if raw is None:
         return Script()
     fields = _mapping("script", {"events": raw} if isinstance(raw, list) else raw)
-    known = ("start", "zone", "working_days", "holidays", "data", "deliveries", "events")
+    known = ("start", "zone", "working_days", "holidays", "data", "preferences", "deliveries", "events")
     _only_keys("script", fields, known)
     start = _instant("start", fields["start"]) if fields.get("start") is not None else START
     zone = _zone(fields.get("zone", "UTC"), start)
@@ -108,6 +122,7 @@ def parse_script(raw: Json, definition: Definition) -> Script:
         fates={step_id: reach.fate(step_id, fate) for step_id, fate in fates.items()},
         events=tuple(sorted(read, key=lambda event: event.at)),
         working=_working(fields.get("working_days"), fields.get("holidays")),
+        preferences=parse_preferences(fields.get("preferences") or {}, "preferences"),
     )
 
 
@@ -138,10 +153,31 @@ class _Reach:
         name = f"deliveries.{step_id}"
         self.notify_step(name, step_id)
         fields = _mapping(name, raw) if isinstance(raw, Mapping) else {"outcome": raw}
-        _only_keys(name, fields, ("outcome", "after"))
+        _only_keys(name, fields, ("outcome", "after", "verdict", "reason", "until"))
         given = fields.get("outcome", "delivered")
         outcome = None if given == "pending" else _outcome(f"{name}.outcome", given)
-        return Fate(outcome, _span(f"{name}.after", fields.get("after")))
+        after = _span(f"{name}.after", fields.get("after"))
+        verdict = fields.get("verdict")
+        for other in ("reason", "until"):
+            if verdict is None and other in fields:
+                raise _fault(f"{name}.{other}", fields[other], "a verdict beside it")
+        if verdict is None:
+            return Fate(outcome, after)
+        return Fate(outcome, after, *self._verdict(name, fields))
+
+    def _verdict(self, name: str, fields: Mapping[str, Any]) -> tuple[Kind, Reason, datetime | str | None]:
+        kind, until = fields["verdict"], fields.get("until")
+        if kind not in get_args(Kind):
+            raise _fault(f"{name}.verdict", kind, f"one of {', '.join(get_args(Kind))}")
+        reasons = [word for word in get_args(Reason) if (word == "preference") <= (kind == "suppress")]
+        reason = fields.get("reason", reasons[0])
+        if reason not in reasons:
+            raise _fault(f"{name}.reason", reason, f"one of {', '.join(reasons)}")
+        if (kind == "defer") is (until is None):
+            raise _fault(f"{name}.until", until, "an instant or a duration, with the verdict defer only")
+        if isinstance(until, str) and until.startswith("P"):
+            return kind, reason, _span(f"{name}.until", until)
+        return kind, reason, None if until is None else _instant(f"{name}.until", until)
 
     def moment(self, name: str, raw: Json) -> datetime:
         """Return an instant, or the end of a duration that begins with the start (PT0S too)."""

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
+from chimeway.progression.asking import asked_of
 from chimeway.progression.policy import (
     INBOX,
     NONE,
-    Asked,
     Preferences,
     Verdict,
     judge,
@@ -117,23 +117,9 @@ def verdict_on(
     action = step.action
     if policy is None or not isinstance(action, NotifyAction):
         return None
-    window = action.send_window
-    if policy.preferences is NONE and window is None:
+    if policy.preferences is NONE and action.send_window is None:
         return None  # most people have set nothing
     preferences = replace(policy.preferences, caps=None) if counted else policy.preferences
-    asked = Asked(
-        channel=action.channel,
-        workflow=definition.key,
-        category=definition.category,
-        critical=definition.critical,
-        zone=zone,
-        send_window=window,
-        working=policy.working,
-        sent=(*policy.budget(action.channel).sent, *(also if action.channel == INBOX else ())),
-    )
+    sent = (*policy.budget(action.channel).sent, *(also if action.channel == INBOX else ()))
+    asked = asked_of(definition, action, zone=zone, working=policy.working, sent=sent)
     return judge(preferences, asked, now)
-
-
-def suppressed_as(verdict: Verdict) -> str:
-    """Return the word for a delivery that policy ends: hours that never allow it are all `quiet_hours`."""
-    return "quiet_hours" if verdict.reason == "send_window" else verdict.reason or "preference"

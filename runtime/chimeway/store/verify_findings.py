@@ -39,8 +39,11 @@ CHECKS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "events_of_runs": ("I8", "a run is the one of its recipient in its trigger"),
         "reachable_runs": ("I9", "some wake reaches a live run, or it is listed with a reason"),
         "reachable_deliveries": ("I9", "some wake reaches a live delivery, or it is listed with a reason"),
+        "deferred": ("I9", "a delivery is deferred for a reason and until an instant, and no other has one"),
         "reachable_signals": ("I9", "a routed signal is in the mailbox of every live run that it reaches"),
         "mailbox_numbering": ("I9", "a run's mailbox is numbered 1 to n, and the run counts n"),
+        "held_back": ("I10", "what policy has deferred or suppressed, it gave reasons for"),
+        "caps": ("I10", "nothing was let go beyond a cap, by what was counted then"),
         "decisions": ("I10", "deciding again from definition and inputs gives the same decision"),
     }
 )

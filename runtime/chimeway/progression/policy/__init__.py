@@ -52,7 +52,7 @@ from chimeway.progression.policy.preferences import (
     merged,
 )
 from chimeway.progression.policy.reading import parse_preferences, read_preferences
-from chimeway.progression.policy.verdict import Asked, Reason, Verdict
+from chimeway.progression.policy.verdict import Asked, Reason, Verdict, suppressed_as
 
 __all__ = [
     "INBOX",
@@ -69,4 +69,5 @@ __all__ = [
     "merged",
     "parse_preferences",
     "read_preferences",
+    "suppressed_as",
 ]

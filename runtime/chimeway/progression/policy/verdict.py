@@ -37,6 +37,11 @@ class Asked:
     sent: tuple[datetime, ...] = ()
 
 
+def suppressed_as(verdict: "Verdict") -> str:
+    """Return the word for a delivery that policy ends: hours that never allow it are all `quiet_hours`."""
+    return "quiet_hours" if verdict.reason == "send_window" else verdict.reason or "preference"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The answer.
