@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from chimeway.errors import NotPermitted, SchemaMismatch, UnknownWorkflow
+from chimeway.errors import InvalidDefinition, NotPermitted, SchemaMismatch, UnknownWorkflow
 from chimeway.store import statements
 from chimeway.store.call import Call, one
 from chimeway.store.callers import run
@@ -15,6 +15,9 @@ from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest, encode
+
+_OF_VERSION_4: Final = ".next names the step {"
+"""What the schema before says of `next: {repeat, times, then}`: for it only a step's id is one."""
 
 
 class MayNotRegister(NotPermitted):
@@ -106,11 +109,17 @@ def registrations(
 
 @contextmanager
 def or_may_not() -> Iterator[None]:
-    """Say of a registration that the role lacks the right to it, where that is so."""
+    """Say of a registration that the role lacks the right to it, or the schema its form, where that is so."""
     try:
         yield
     except NotPermitted as refused:
         raise MayNotRegister(hint=refused.details["hint"]) from refused
+    except InvalidDefinition as refused:
+        if _OF_VERSION_4 not in str(refused):
+            raise
+        hint = "run: chimeway db migrate"
+        what = "the database's schema is of version 3, and takes no `next` that repeats"
+        raise SchemaMismatch(f"{what}; {hint}", hint=hint) from refused
 
 
 async def fetch_definition(database: Database, key: str, version: int | None = None) -> Stored:
