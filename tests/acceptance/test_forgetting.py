@@ -185,7 +185,7 @@ async def test_nothing_of_a_rich_life_is_left(database_url: str, tmp_path: Path)
         await _still_told(client, under_way)
         await assert_invariants(database_url, rows)
         assert (await inside("verify", url=database_url)).code == 0
-    told = await inside("recipients", "forget", ADA, "--yes", url=database_url)
+    told = await inside("recipients", "forget", ADA, url=database_url, stdin="y\n")
     assert told.out == f'nobody is known as "{ADA}" in tenant "default": there was nothing to forget\n'
 
 

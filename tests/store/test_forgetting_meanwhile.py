@@ -1,11 +1,13 @@
 """Forgetting a recipient while others are at work, and what comes later of messages that were under way."""
 
 import asyncio
+from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from chimeway import Chimeway
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
 from store.forgetting import FORGET, again, forget, texts
@@ -174,3 +176,18 @@ async def test_a_new_run_may_have_been_told_what_is_forgotten(world: World) -> N
         "update chimeway.signals set actor_id = 'forgotten-x', payload = '{}' where actor_id = 'newcomer'"
     )
     assert await verify(world.database) == []
+
+
+async def test_who_looks_at_the_inbox_is_told(database_url: str) -> None:
+    """A front end that follows it shows it empty, without asking again."""
+    async with plain(database_url) as connection, Chimeway.connect(database_url) as client:
+        await register(connection)
+        await put_into_inbox(connection, await trigger(connection))
+        async with aclosing(client.inbox("ada").changes(timeout=20)) as changes:
+            seen = [(await anext(changes)).unseen]
+            await client.forget("ada")
+            async for change in changes:
+                seen.append(change.unseen)
+                if change.newest is None:
+                    break
+        assert (seen[0], seen[-1]) == (1, 0)

@@ -393,3 +393,13 @@ async def test_an_ordinary_owner_is_enough(
         async with plain(as_role(url, names["producer"])) as producer:
             data = '{"document_id": "d"}'
             assert await trigger(producer, "ada", data=data)
+            error = await refused(producer, "select chimeway.forget_recipient(recipient_id => 'ada')")
+            assert error.sqlstate == "42501"
+        async with plain(as_role(url, names["operator"])) as operator:
+            run_id = await operator.fetchval("select id from chimeway.workflow_runs")
+            await operator.execute("select chimeway.hold_run($1, 'held_by_request', 'ada rang')", run_id)
+            assert await operator.fetchval(
+                "select known from chimeway.forget_recipient(recipient_id => 'ada')"
+            )
+            notes = "select count(*) from chimeway.workflow_transitions where note like '%ada%'"
+            assert await operator.fetchval(notes) == 0
