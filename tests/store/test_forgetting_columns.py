@@ -1,4 +1,4 @@
-"""What becomes of each column when somebody is forgotten: none that could hold something of a person is passed over.
+"""What becomes of each column when somebody is forgotten: none that could be about a person is left out.
 
 Who adds a column says here what it can hold, and sees to it in `chimeway.forget_recipient` and in the table
 of docs/design.md ("Forgetting").
