@@ -2984,7 +2984,7 @@ create function chimeway.record_verdicts(
     p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_profile bigint[], p_tenant bigint[],
     p_verdict text[], p_reason text[], p_until timestamptz[], p_inputs jsonb[]
 ) returns table (delivery_id uuid, answer text, nudged boolean)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
 #variable_conflict use_column
 declare
     v_locked   uuid[];

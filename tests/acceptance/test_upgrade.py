@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from kit.logins import as_role, logins
 from kit.psql import psql
 from kit.rows import Rows, rows_of
 from kit.smtp import Sink, smtp_sink
+from kit.waiting import wait_for
 
 SHORT = GUIDE.replace("PT2S", "PT1S")
 TRIGGER = """select chimeway.trigger('mention_escalation', tenant_id => 'org_456', recipient_id => '{0}',
@@ -41,6 +43,21 @@ async def _play(url: str, rows: Rows, sink: Sink, reader: str, sleeper: str) -> 
     assert (len(sink.to(sleeper)), len(sink.to(reader))) == (1, 0)
 
 
+async def _put_off_and_let_go(url: str, rows: Rows, sink: Sink) -> None:
+    """A third person has quiet hours now; once they are taken away, the e-mail goes at once."""
+    now: datetime = await rows.value("select chimeway.clock()")
+    began, ends = (f"{now.astimezone(UTC) + timedelta(hours=hours):%H:%M}" for hours in (-1, 2))
+    quiet = f'{{"preferences": {{"quiet_hours": {{"from": "{began}", "to": "{ends}"}}}}}}'
+    await psql(url, IDENTIFY.format("gus"), f"select chimeway.identify('org_456', 'gus', '{quiet}')")
+    (run_id,) = (await psql(url, TRIGGER.format("gus")))[:1]
+    sql = "select 1 from chimeway.deliveries where status = 'deferred'"
+    await wait_for(lambda: rows.value(sql), "the e-mail is put off")
+    taken_away = '{"preferences": {"quiet_hours": null}}'
+    await psql(url, f"select chimeway.identify('org_456', 'gus', '{taken_away}')")
+    await rows.until(run_id, "completed")
+    assert len(sink.to("gus")) == 1
+
+
 @asynccontextmanager
 async def _node(url: str, folder: Path, sink: Sink) -> AsyncIterator[Daemon]:
     async with running_daemon(url, home(folder, SHORT), SMTP_URL=sink.url) as daemon:
@@ -63,6 +80,7 @@ async def test_a_node_works_under_its_own_role(
         _node(as_role(database_url, names["daemon"]), tmp_path, sink),
     ):
         await _play(producer, rows, sink, "ada", "bob")
+        await _put_off_and_let_go(producer, rows, sink)
         assert await rows.value("select count(*) from chimeway.nodes") == 1
     async with rows_of(database_url) as rows:
         assert await rows.value("select count(*) from chimeway.nodes") == 0, "it took itself off the list"
@@ -81,5 +99,6 @@ async def test_a_node_works_on_the_schema_before_and_while_it_is_migrated(
             await asyncio.gather(*(migrating.migrate(url) for _ in range(2)))
             await rows.until(over, "completed")
             await _play(as_role(url, names["producer"]), rows, sink, "dan", "fay")
+            await _put_off_and_let_go(as_role(url, names["producer"]), rows, sink)
         async with open_database(url, size=1) as database:
             assert await schema.require(database) == schema.Version(schema.VERSION, schema.VERSION - 1)

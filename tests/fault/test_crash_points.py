@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from kit.daemon import running_daemon
 from kit.home import Home, email, home, in_app, wait, workflow
 from kit.invariants import assert_invariants
@@ -163,3 +165,35 @@ async def test_a_result_written_whose_answer_was_lost(database_url: str, tmp_pat
         await on.recovered(run_id)
         await on.ended_right(run_id, "succeeded")
         assert len(on.sink.mails) == 1
+
+
+QUICKLY = """{"caps": [{"channel": "email", "limit": 1, "per": "PT1S", "then": "delay"}]}"""
+PREFER = f"select chimeway.identify('default', 'ada', '{{\"preferences\": {QUICKLY}}}')"
+FULL = """insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard, sent_at)
+          values ('default', 'ada', 'email', chimeway.shard_of('default', 'ada'), array[chimeway.clock()])"""
+
+
+@pytest.mark.parametrize("point", ["request", "reply"])
+async def test_while_a_message_is_put_off(database_url: str, tmp_path: Path, point: str) -> None:
+    """A verdict that never arrived is given again; one whose answer was lost stands. It goes later, once."""
+    async with stage(database_url, tmp_path) as on:
+        begun = on.proxy.hold_request("begin_attempts")
+        async with running_daemon(on.proxy.url, on.home, SMTP_URL=on.sink.url) as daemon:
+            await psql(on.url, IDENTIFY)
+            (run_id,) = await psql(on.url, TRIGGER)
+            await wait_for(begun.reached.is_set, "the sender has looked")
+            hold = on.proxy.hold_request if point == "request" else on.proxy.hold_reply
+            gate = hold("record_verdicts")
+            await psql(
+                on.url, PREFER, FULL
+            )  # what it saw is no longer so: it looks again, and there is no place
+            begun.release()
+            await wait_for(gate.reached.is_set, "the verdict is on its way")
+            daemon.kill()
+            gate.discard()
+        (delivery,) = await on.rows.deliveries(run_id, "email")
+        assert (delivery["status"], delivery["deferred_reason"]) == (
+            ("pending", None) if point == "request" else ("deferred", "cap")
+        )
+        await on.recovered(run_id)
+        await on.ended_right(run_id, "succeeded")
