@@ -275,6 +275,36 @@ def test_faults_of_a_scripts_calendar(script: Any, field: str) -> None:
     assert caught.value.details["field"] == field
 
 
+def test_paths_know_the_hours_of_a_message() -> None:
+    """It goes out when they begin; what follows comes then, or at once where it is suppressed."""
+    send = {"type": "notify", "channel": "email", "render_key": "r"}
+    hourly = {**send, "send_window": {"from": "09:00", "to": "17:00"}}
+    rules = [
+        {"kind": "on_outcome", "outcome": "bounced", "to_step": "late"},
+        {"kind": "on_outcome", "outcome": "suppressed", "to_step": "early"},
+        {"kind": "wait_until", "delay": "PT1H", "to_step": "last"},
+    ]
+    journey = parse(
+        workflow(
+            {"id": "first", "action": hourly, "progress": rules},
+            {"id": "late", "action": send, "next": "end"},
+            {"id": "early", "action": send, "next": "end"},
+            {"id": "last", "action": send},
+        )
+    )
+    found = {path.legs[-1].step.id: path.legs for path in paths(journey, start=NIGHT, zone="UTC")}
+    at = {
+        step: (written(legs[-1].at.earliest)[:16], written(legs[-1].at.latest)[:16])
+        for step, legs in found.items()
+    }
+    assert written(found["late"][0].at.earliest)[:16] == "2026-12-24T09:00"
+    assert at == {
+        "late": ("2026-12-24T09:00", "2026-12-24T09:00"),
+        "early": ("2026-12-23T22:00", "2026-12-24T09:00"),
+        "last": ("2026-12-23T23:00", "2026-12-24T10:00"),
+    }
+
+
 def test_paths_reckon_by_the_same_clock() -> None:
     """Each step's moments, in the zone and with the calendar that are given."""
     off = WorkingCalendar(holidays=frozenset({date(2026, 12, 28)}))

@@ -56,8 +56,8 @@ def paths(
 ) -> None:
     """List every path through a journey, with the earliest and the latest time of each send.
 
-    Times count from the trigger, as if each message were delivered at once. "+2:00:00" is two hours
-    later, "+0:00:00 to +2:00:00" at some moment between.
+    Times count from the trigger, as if each message were delivered as soon as its hours allow.
+    "+2:00:00" is two hours later, "+0:00:00 to +2:00:00" at some moment between.
     """
     definition = definition_in(file, key)
     begins = instant("--start", start) or START
@@ -97,7 +97,7 @@ def _tell(definition: Definition, seen: Survey, start: datetime, zone: str) -> N
     for number, path in enumerate(seen.listed, 1):
         print_line("")
         print_line(f"path {number}: {_ending(path)}", style="bold")
-        spans = [_span(leg.entered, start) for leg in path.legs]
+        spans = [_span(leg.at, start) for leg in path.legs]
         wide = max(len(span) for span in spans)
         for leg, span in zip(path.legs, spans, strict=True):
             told = f"{span:<{wide}}  {leg.step.id} {doing(leg.step)}{_left(leg)}"
@@ -217,7 +217,7 @@ def _path(path: Path, start: datetime) -> dict[str, Any]:
 
 
 def _leg(leg: Leg, start: datetime, *, arrives: bool) -> dict[str, Any]:
-    action, span = leg.step.action, leg.entered
+    action, span = leg.step.action, leg.at
     return {
         "step": leg.step.id,
         "does": doing(leg.step),

@@ -1,6 +1,7 @@
 """Every way through a definition, with the earliest and the latest moment of each step.
 
-Moments are counted as if each message ended at once; a slow provider can only make things later.
+Moments are counted as if each message ended as soon as its `send_window` is open, or at once where it is
+suppressed; a slow provider, quiet hours and caps can only make things later.
 What is open (`until` from data that is not given) has no latest moment, nor has anything after it. The
 workflow's own `stop_conditions` may cut any path short, and are not among the ways.
 
@@ -44,16 +45,20 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """A step on a path: when it is entered, and by which way it is left."""
+    """A step on a path: when it is entered, and by which way it is left; `at`: when what it does is done.
+
+    That is when its message goes out, in its hours if it has any; for a wait it is when it is entered.
+    """
 
     step: Step
     entered: Span
     left_by: Edge
+    at: Span
 
     @property
     def sends(self) -> bool:
         """Tell whether a message is planned on entering."""
-        return isinstance(self.step.action, NotifyAction)
+        return _sends(self.step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,23 +142,35 @@ class _Walk:
     def _further(self, place: "_Place") -> Iterator["Path | _Place"]:
         """Yield what follows from a place on a path, one for each way out, in order."""
         step, entered = place.step, place.entered
-        due = self._due(step, entered, _anchor(entered, place.legs))
+        sent = self._sent(step, entered)
+        ended = Span(entered.earliest, sent.latest)  # one that is suppressed ends when it is planned
+        due = self._due(step, entered, ended if _sends(step) else _anchor(entered, place.legs))
         seen = place.seen | {place.mark}
         for edge in self._ways[step.id]:
             rounds = _counted(step, edge, place.rounds)
             if rounds is None:
                 continue
-            legs = (*place.legs, Leg(step, entered, edge))
+            legs = (*place.legs, Leg(step, entered, edge, sent))
             if edge.target == END:
                 yield Path(legs, "stopped" if edge.kind == "stop" else "completed")
                 continue
             following = self._definition.step(edge.target)
             assert following is not None, edge
-            onward = _Place(following, _left(edge, entered, due), legs, rounds, seen)
+            left = sent if _was_sent(step, edge) else _left(edge, ended, due)
+            onward = _Place(following, left, legs, rounds, seen)
             yield Path(legs, "repeats") if onward.mark in seen or len(legs) >= MAX_VISITS else onward
 
+    def _sent(self, step: Step, entered: Span) -> Span:
+        """Return when the message of a step can go out; of any other step, its entry."""
+        hours = step.action.send_window if isinstance(step.action, NotifyAction) else None
+        if hours is None:
+            return entered
+        window = hours.window(self._working)
+        latest = None if entered.latest is None else window.opens(entered.latest, self._zone)
+        return Span(window.opens(entered.earliest, self._zone), latest)
+
     def _due(self, step: Step, entered: Span, anchor: Span) -> Span:
-        """Return when a wait on this step elapses; for a step without one, its entry."""
+        """Return when a wait on this step elapses; for a step without one, when its message has ended."""
         match step.action:
             case WaitAction(duration=str() as duration):
                 return _later(entered, self._after(anchor, duration))
@@ -166,8 +183,8 @@ class _Walk:
                 return Span(self._next(until, entered.earliest), latest)
         rule = next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)
         if rule is None:
-            return entered
-        return self._after(entered, rule.delay if rule.delay is not None else rule.delay_seconds or 0)
+            return anchor
+        return self._after(anchor, rule.delay if rule.delay is not None else rule.delay_seconds or 0)
 
     def _next(self, until: AtLocalTime | Within, entered: datetime) -> datetime:
         return next_moment(until, entered, self._zone, self._working)
@@ -204,7 +221,19 @@ def _counted(step: Step, edge: Edge, rounds: Mapping[str, int]) -> Mapping[str, 
 
 def _anchor(entered: Span, before: tuple[Leg, ...]) -> Span:
     """Return what a wait counts from: the end of the message of the step before, else its entry."""
-    return before[-1].entered if before and before[-1].sends else entered
+    if not before or not before[-1].sends:
+        return entered
+    last = before[-1]
+    return last.at if _was_sent(last.step, last.left_by) else Span(last.entered.earliest, last.at.latest)
+
+
+def _sends(step: Step) -> bool:
+    return isinstance(step.action, NotifyAction)
+
+
+def _was_sent(step: Step, edge: Edge) -> bool:
+    """Tell whether this way is only taken once something became of a message that went out."""
+    return _sends(step) and edge.kind == "on_outcome" and edge.by != "suppressed"
 
 
 def _later(one: Span, other: Span) -> Span:
@@ -212,11 +241,12 @@ def _later(one: Span, other: Span) -> Span:
     return Span(max(one.earliest, other.earliest), latest)
 
 
-def _left(edge: Edge, entered: Span, due: Span) -> Span:
+def _left(edge: Edge, ended: Span, due: Span) -> Span:
+    """Return when a step is left; `ended` is when its message has, or for a wait when it is entered."""
     match edge.kind:
         case "continue" | "goto" | "stop":
-            return Span(entered.earliest, due.latest)  # a signal comes at any moment of the wait
+            return Span(ended.earliest, due.latest)  # a signal comes at any moment of the wait
         case "on_outcome":
-            return entered
+            return ended
         case "next" | "wait_until":
             return due
