@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from chimeway.store.pool import Database, open_database
 from chimeway.testing.databases import lent
@@ -38,6 +39,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if wrong:
         print("\nskipped, and not in", allowed_file, *wrong, sep="\n  ")
         session.exitstatus = 1
+
+
+@pytest.fixture(autouse=True)
+def _structlog_restored() -> Iterator[None]:
+    """Leave structlog as a host that never set it up: `capture_logs` calls `configure`, and leaves it called.
+
+    Whoever looks for our lines in `logging` would find none in the same process afterwards (log.Events).
+    """
+    yield
+    if structlog.is_configured():
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

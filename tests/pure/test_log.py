@@ -12,13 +12,12 @@ from chimeway.log import EVENTS, Events, configure
 
 @pytest.fixture(autouse=True)
 def _restored() -> Iterator[None]:
-    """Leave the logging of this process as it was found."""
+    """Leave the logging of this process as it was found (structlog: tests/conftest.py)."""
     root = logging.getLogger()
     level, handlers = root.level, list(root.handlers)
     yield
     root.setLevel(level)
     root.handlers[:] = handlers
-    structlog.reset_defaults()
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, str]]:
