@@ -1228,7 +1228,7 @@ begin
     if moved - gone <> '{}' then perform chimeway.check_merged(p_place || '.addresses', new.addresses); end if;
     if facts - forget <> '{}' then perform chimeway.check_merged(p_place || '.data', new.data); end if;
     if jsonb_strip_nulls(wishes) <> '{}' then
-        perform chimeway.check_preference_bounds(p_place || '.preferences', new.preferences);
+        perform chimeway.check_preference_bounds(p_place || '.preferences', chimeway.own_preferences(new));
     end if;
     -- The row is locked: what policy is just deferring by what stood there is not written now (record_verdicts).
     if new.timezone is distinct from old.timezone or new.preferences <> coalesce(old.preferences, '{}') then
@@ -1411,11 +1411,41 @@ language sql stable as $$
      where c.category <> ''
 $$;
 
+-- A document of preferences without what unsubscribing wrote for a channel, as far as that still stands.
+create function chimeway.taken_back(preferences jsonb, channel text, wrote jsonb) returns jsonb
+language plpgsql immutable as $$
+declare one jsonb;
+begin
+    for one in select e.value from jsonb_array_elements(wrote) e loop
+        if preferences -> (one ->> 'kind') -> (one ->> 'name') -> channel = 'false' then
+            preferences := chimeway.merge_preferences(preferences, jsonb_build_object(one ->> 'kind',
+                jsonb_build_object(one ->> 'name', jsonb_build_object(channel, one -> 'was'))));
+        end if;
+    end loop;
+    return preferences;
+end $$;
+
+-- What of a recipient's preferences has to keep within bounds: all but what unsubscribing wrote. A no by a link always
+-- finds room, and takes none from what his application says.
+create function chimeway.own_preferences(person chimeway.recipients) returns jsonb
+language plpgsql immutable as $$
+declare said record;
+begin
+    for said in
+        select c.key as channel, c.value -> 'wrote' as wrote
+          from jsonb_each(person.unsubscribed) w cross join lateral jsonb_each(w.value) c
+    loop
+        person.preferences := chimeway.taken_back(person.preferences, said.channel, said.wrote);
+    end loop;
+    return person.preferences;
+end $$;
+
 -- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel: the
 -- most particular that can be said, so that nothing general overrules it. Beside them it writes what was said of just
 -- that before, for resubscribe; where he says so already, nothing. By a link: the id of the
 -- delivery that bore it, whose run hears of it (chimeway.delivery.unsubscribed). Returns false, and writes nothing,
--- where that delivery is not his, or is gone and he is not known: nobody comes back by an old link.
+-- where that delivery is not his, or is gone and he is not known: nobody comes back by an old link. No bound keeps
+-- a link's no out: there are no more of them than there are workflows and channels that he was sent something by.
 create function chimeway.unsubscribe(
     tenant_id    text default 'default',
     recipient_id text default null,
@@ -1434,6 +1464,7 @@ declare
     word    jsonb;
     wrote   jsonb := '[]';
     before  jsonb;
+    size    int;
 begin
     perform chimeway.check_id('tenant_id', tenant_id);
     perform chimeway.check_id('recipient_id', recipient_id);
@@ -1465,7 +1496,6 @@ begin
             jsonb_build_object(one.kind, jsonb_build_object(one.name, jsonb_build_object(channel, false))));
     end loop;
     if wrote = '[]' then return true; end if;
-    perform chimeway.check_preference_bounds('preferences', person.preferences);
     -- What an earlier link had written and still holds stays to be undone.
     before := person.unsubscribed -> workflow -> channel -> 'wrote';
     select wrote || coalesce(jsonb_agg(b.value), '[]') into wrote
@@ -1477,7 +1507,14 @@ begin
            unsubscribed = p.unsubscribed || jsonb_build_object(workflow, coalesce(p.unsubscribed -> workflow, '{}')
                || jsonb_build_object(channel, jsonb_build_object(
                       'at', now_, 'delivery_id', delivery_id, 'wrote', wrote)))
-     where p.tenant_id = unsubscribe.tenant_id and p.recipient_id = unsubscribe.recipient_id and p.shard = s_shard;
+     where p.tenant_id = unsubscribe.tenant_id and p.recipient_id = unsubscribe.recipient_id and p.shard = s_shard
+    returning octet_length(p.unsubscribed::text) into size;
+    if delivery_id is null and size > 65536 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('what the recipient is unsubscribed from would be %s bytes of JSON', size),
+            'at most 65536 bytes; switch whole channels or categories off by his preferences');
+    end if;
+    perform chimeway.wake_deferred(tenant_id, recipient_id);
     if delivery_id is not null and link = 'his' then
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
         select chimeway.new_id(d.shard), d.shard, d.tenant_id, d.recipient_id, 'chimeway.delivery.unsubscribed',
@@ -1502,7 +1539,6 @@ language plpgsql security definer set search_path = chimeway, pg_temp as $$
 declare
     s_shard smallint;
     person  chimeway.recipients;
-    one     jsonb;
     rest    jsonb;
 begin
     perform chimeway.check_id('tenant_id', tenant_id);
@@ -1517,15 +1553,11 @@ begin
     if not found then return delivery_id is null; end if;
     if person.unsubscribed -> workflow -> channel is null then return true; end if;
 
-    for one in select e.value from jsonb_array_elements(person.unsubscribed -> workflow -> channel -> 'wrote') e loop
-        if person.preferences -> (one ->> 'kind') -> (one ->> 'name') -> channel = 'false' then
-            person.preferences := chimeway.merge_preferences(person.preferences, jsonb_build_object(one ->> 'kind',
-                jsonb_build_object(one ->> 'name', jsonb_build_object(channel, one -> 'was'))));
-        end if;
-    end loop;
     rest := (person.unsubscribed -> workflow) - channel;
     update chimeway.recipients p
-       set preferences = person.preferences, updated_at = chimeway.clock(),
+       set preferences = chimeway.taken_back(person.preferences, channel,
+                                             person.unsubscribed -> workflow -> channel -> 'wrote'),
+           updated_at = chimeway.clock(),
            unsubscribed = case when rest = '{}' then p.unsubscribed - workflow
                                else p.unsubscribed || jsonb_build_object(workflow, rest) end
      where p.tenant_id = resubscribe.tenant_id and p.recipient_id = resubscribe.recipient_id and p.shard = s_shard;

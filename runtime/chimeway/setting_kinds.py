@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from string import Formatter
 from typing import Annotated, Any, Final, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
@@ -124,7 +124,7 @@ def _public_url(value: str) -> str:
         raise ValueError(right) from None
     if found.scheme not in {"https", "http"} or not found.hostname or port == 0 or "@" in found.netloc:
         raise ValueError(right)
-    if not _IN_A_HEADER.fullmatch(value) or "?" in value or "#" in value:
+    if not _IN_A_HEADER.fullmatch(value) or "?" in value or "#" in value or set(unquote(value)) & set("\\{}"):
         raise ValueError(f"{right}, percent-encoded")
     if len(value) > MAX_PUBLIC_URL_CHARS:
         raise ValueError(f"{right}, of at most {MAX_PUBLIC_URL_CHARS} characters")

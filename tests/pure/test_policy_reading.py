@@ -101,6 +101,16 @@ def test_a_row_is_always_read() -> None:
     assert len(read_preferences({"quiet_hours": [_HOURS] * 21}).quiet_hours or ()) == 20
 
 
+def test_a_row_is_read_however_long_it_is() -> None:
+    """What is stored may be longer than what may be given: by what somebody has unsubscribed from."""
+    document = {"workflows": {f"{n}".zfill(30): {"email": False} for n in range(501)}}
+    read = read_preferences(document)
+    assert not any(topic.channels["email"].says for topic in read.workflows.values())
+    assert len(read.workflows) == 501
+    with pytest.raises(InvalidInput, match="bytes of JSON: give at most 16384 bytes"):
+        parse_preferences(document)
+
+
 def test_caps_that_cannot_be_read_leave_the_tenants_in_force() -> None:
     """Silence is not "none": an empty list says that."""
     tenant = read_preferences({"caps": [{"channel": "sms", "limit": 1, "per": "PT1H", "then": "drop"}]})

@@ -272,6 +272,7 @@ def test_keys_of_links_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         "example.org", "ftp://example.org", "https://", "https://h:0", "https://h:x", "https://u@h", "https://h/?x",
         "https://h/#x", "https://h/ä", "https://h/{token}", "https://h/<", "https://h/" + "x" * 200,
+        "https://h/%7Ba%7D/%7Ba%7D", "https://h\\x",
     ],
 )  # fmt: skip
 def test_a_public_url_that_cannot_begin_a_link_is_refused(text: str) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from uuid import UUID
 
+from structlog.testing import capture_logs
+
 from chimeway.daemon.door import doubts, unsubscribing
 from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing, unsubscribe_url
 from chimeway.settings import Settings
@@ -83,6 +85,22 @@ def test_machines_get_the_signed_link_and_people_the_page() -> None:
     assert (both.link(long, DEFINITION) or "").startswith("https://h/out/")
 
 
+def test_that_there_can_be_no_link_is_said_once() -> None:
+    """Who looks after the node learns that some have no way to unsubscribe; no id is in what is said."""
+    link = Unsubscribing(None, "https://h", [b"k" * 32])
+    long = replace(DELIVERY, recipient_id="\u00e4" * 255, tenant_id="\u00e4" * 255, channel="a channel")
+    with capture_logs() as lines:
+        assert [link.link(long, DEFINITION), link.page(long, DEFINITION)] == [None, None]
+    assert lines == [
+        {
+            "event": "unsubscribe.no_link",
+            "log_level": "warning",
+            "workflow": "mention",
+            "channel": "a channel",
+        }
+    ]
+
+
 def test_without_the_schema_for_it_there_are_no_signed_links() -> None:
     """A program that works on the schema before makes no link that nobody could answer."""
     settings = Settings(public_url="https://h", unsubscribe_keys="k" * 32, unsubscribe_url=FORM)
@@ -95,7 +113,7 @@ def test_what_is_doubtful_is_said() -> None:
     """Keys without a place for links, a place that is not https, and a node that answers none of them."""
     keys = "k" * 32
     assert list(doubts(Settings())) == []
-    assert list(doubts(Settings(unsubscribe_keys=keys, public_url="https://h"))) == []
+    assert list(doubts(Settings(unsubscribe_keys=keys, public_url="HTTPS://h"))) == []
     (without,) = doubts(Settings(unsubscribe_keys=keys))
     assert "CHIMEWAY_PUBLIC_URL" in without
     plain, deaf = doubts(Settings(unsubscribe_keys=keys, public_url="http://h", http_bind=""))

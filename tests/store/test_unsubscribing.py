@@ -148,6 +148,64 @@ async def test_older_data_that_cannot_be_read_makes_way(database_url: str) -> No
         assert await prefers(connection) == BOTH | {"channels": {"sms": True}}
 
 
+_FULL: list[Any] = [
+    {"channels": {f"c{n}": True for n in range(499)} | {"email": True}},
+    {
+        "channels": {str(n).ljust(252, "x"): True for n in range(62)},
+        "workflows": {"mention_escalation": True},
+    },
+]
+
+
+@pytest.mark.parametrize("full", _FULL)
+async def test_a_no_always_finds_room(database_url: str, full: Any) -> None:
+    """However much somebody prefers already; what his application says keeps its own bounds, as before."""
+    identify = (
+        "select chimeway.identify('default', 'ada', jsonb_build_object('preferences', $1::text::jsonb))"
+    )
+    less = json.dumps({"channels": {name: not said for name, said in full["channels"].items()}})
+    more = json.dumps({"channels": {"one more": True, "x" * 255: False, "y" * 255: False, "z" * 255: False}})
+    async with plain(database_url) as connection:
+        await register(connection, CATEGORISED)
+        delivery = await deliver(connection, await trigger(connection), status="succeeded")
+        await connection.execute(identify, json.dumps(full))
+        assert await says(connection, delivery)
+        assert (await prefers(connection))["workflows"]["mention_escalation"]["email"] is False
+        await connection.execute(identify, less)
+        with pytest.raises(
+            asyncpg.PostgresError, match=r"profile\.preferences (is 17\d+ bytes|has 50\d statements)"
+        ):
+            await connection.execute(identify, more)
+        await connection.execute(identify, json.dumps(full))
+        assert await says(connection, delivery, "resubscribe")
+        assert await prefers(connection) == full
+
+
+async def test_what_is_said_without_a_link_ends_somewhere(database_url: str) -> None:
+    """Channels may be anything there; what links say is bounded by what was sent."""
+    one = "select chimeway.unsubscribe('default', 'ada', 'mention_escalation', lpad(n::text, 255, 'c'), $1) "
+    async with plain(database_url) as connection:
+        await register(connection)
+        delivery = await deliver(connection, await trigger(connection))
+        await connection.execute(one + "from generate_series(1, 140) n", None)
+        with pytest.raises(asyncpg.PostgresError, match=r"unsubscribed from would be \d+ bytes of JSON"):
+            await connection.execute(one + "from generate_series(141, 200) n", None)
+        assert len((await prefers(connection))["workflows"]["mention_escalation"]) == 140
+        await connection.execute(one + "from generate_series(141, 200) n", delivery)
+        assert len((await prefers(connection))["workflows"]["mention_escalation"]) == 200
+
+
+async def test_what_was_put_off_is_judged_at_once(database_url: str) -> None:
+    """As when preferences are changed in any other way: what nobody wants does not wait for its hour."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        delivery = await deliver(connection, await trigger(connection), status="deferred")
+        await connection.execute("update chimeway.deliveries set next_attempt_at = '2100-01-01'")
+        assert await says(connection, delivery)
+        sql = "select next_attempt_at <= chimeway.clock() from chimeway.deliveries"
+        assert await connection.fetchval(sql)
+
+
 async def test_nobody_who_is_forgotten_comes_back_by_an_old_link(database_url: str) -> None:
     """Where the delivery bears another's name; where it is gone, and he is not known; nor by undoing."""
     async with plain(database_url) as connection:

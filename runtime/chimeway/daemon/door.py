@@ -54,7 +54,7 @@ def doubts(settings: Settings) -> Iterator[str]:
         return
     if settings.public_url is None:
         yield "CHIMEWAY_UNSUBSCRIBE_KEYS without CHIMEWAY_PUBLIC_URL: old links are answered, none is made"
-    elif not settings.public_url.startswith("https:"):
+    elif not settings.public_url.lower().startswith("https:"):
         yield "CHIMEWAY_PUBLIC_URL is not https: no mailbox unsubscribes with one click"
     if settings.http_address() is None:
         yield "CHIMEWAY_HTTP_BIND is empty: this node answers no link to unsubscribe by"

@@ -7,12 +7,16 @@ payload of a webhook) is the signed link, and what people see (`unsubscribe_url`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
+from chimeway.log import Events
 from chimeway.store.deliveries import Sendable
 from chimeway.unsubscribe_tokens import PATH, Subscription, signed
 from chimeway.workflow.definition import Definition
+
+_log = Events()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +50,18 @@ class Unsubscribing:
             delivery.tenant_id, delivery.recipient_id, definition.key, delivery.channel, delivery.id
         )
         token = signed(what, self.keys)
-        return None if token is None else f"{self.public_url}{PATH}{token}"
+        if token is None:
+            _tell_of_no_link(definition.key, delivery.channel)
+            return None
+        return f"{self.public_url}{PATH}{token}"
 
 
 NOWHERE: Final = Unsubscribing()
+
+
+@lru_cache(maxsize=1_000)
+def _tell_of_no_link(workflow: str, channel: str) -> None:
+    _log.warning("unsubscribe.no_link", workflow=workflow, channel=channel)
 
 
 def unsubscribe_url(form: str | None, delivery: Sendable, definition: Definition | None) -> str | None:

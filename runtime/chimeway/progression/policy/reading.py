@@ -2,7 +2,8 @@
 
 One walk does both. It leaves out what it cannot read and notes why; at the border any note is a refusal,
 at run time none matters: a stored document may be older than this program, and what cannot be read of it
-counts as silent.
+counts as silent. How long a document may be is asked at the border alone: one that is stored may be longer, by
+what an older program let in or by what its recipient has unsubscribed from, and each no in it is heard.
 """
 
 import json
@@ -42,7 +43,7 @@ def parse_preferences(document: object, place: str = "preferences", *, partial: 
         InvalidInput: with every fault; `details` have `field` and `hint` of the first, `faults` of all.
     """
     walk = _Walk(place, partial=partial)
-    found = walk.document(document)
+    found = walk.bounded(document)
     if walk.faults:
         raise _refusal(walk.faults)
     return found
@@ -74,31 +75,36 @@ class _Walk:
         self._cut = len(place) + 1
         self._statements = 0
 
-    def document(self, document: object) -> Preferences:
+    def bounded(self, document: object) -> Preferences:
+        """Read a document that must keep the bounds; of one that is too long nothing else is said."""
         spot = Spot(document, self._place, self.faults)
-        if not isinstance(document, dict):
-            spot.refuse(f"give an object with {', '.join(PARTS)}")
-            return NONE
-        size = len(json.dumps(document, ensure_ascii=False, default=str).encode(errors="replace"))
+        size = _bytes_of(document) if isinstance(document, dict) else 0
         if size > MAX_PREFERENCE_BYTES:
             spot.fault(f"is {size} bytes of JSON", f"give at most {MAX_PREFERENCE_BYTES} bytes")
             return NONE
-        channels, categories, workflows, hours, caps = (
-            None if part is None or self._removed(part) else part for part in spot.members(PARTS)
-        )
-        found = Preferences(
-            channels={} if channels is None else self._channels(channels),
-            categories={} if categories is None else self._topics(categories),
-            workflows={} if workflows is None else self._topics(workflows),
-            quiet_hours=None if hours is None else read_quiet_hours(hours, self._cut, self._removable),
-            caps=None if caps is None else read_caps(caps, self._cut, self._removable),
-        )
+        found = self.document(document)
         if self._statements > MAX_PREFERENCE_STATEMENTS:
             spot.fault(
                 f"has {self._statements} statements",
                 f"give at most {MAX_PREFERENCE_STATEMENTS} of true and false",
             )
         return found
+
+    def document(self, document: object) -> Preferences:
+        spot = Spot(document, self._place, self.faults)
+        if not isinstance(document, dict):
+            spot.refuse(f"give an object with {', '.join(PARTS)}")
+            return NONE
+        channels, categories, workflows, hours, caps = (
+            None if part is None or self._removed(part) else part for part in spot.members(PARTS)
+        )
+        return Preferences(
+            channels={} if channels is None else self._channels(channels),
+            categories={} if categories is None else self._topics(categories),
+            workflows={} if workflows is None else self._topics(workflows),
+            quiet_hours=None if hours is None else read_quiet_hours(hours, self._cut, self._removable),
+            caps=None if caps is None else read_caps(caps, self._cut, self._removable),
+        )
 
     def _removed(self, spot: Spot) -> bool:
         return spot.value is None and bool(self._removable)
@@ -138,3 +144,7 @@ class _Walk:
         said = {name: statement for name, statement in found.items() if statement is not None}
         word = said.pop(ANY_CHANNEL, None)
         return Topic(word, said)
+
+
+def _bytes_of(document: object) -> int:
+    return len(json.dumps(document, ensure_ascii=False, default=str).encode(errors="replace"))
