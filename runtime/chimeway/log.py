@@ -87,7 +87,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "feedback.put_off": "source, reason: whoever sent it is asked to send it again",
         "feedback.failed": "source, error: a fault of ours",
         "feedback.subscribed": "topic: Amazon's question whether it may send was answered with yes",
-        "unsubscribe.no_link": "workflow, channel: ids too long for one in a mail's header; said once for these two",
+        "unsubscribe.no_link": "workflow, channel: ids too long for one in a header; said once for these two",
         "unsubscribe.done": "workflow, channel, delivery_id, undone: by a signed link; or it is taken back",
         "unsubscribe.unknown": "workflow, channel, delivery_id: its recipient is forgotten, or not known",
         "unsubscribe.put_off": "workflow, channel, delivery_id, reason: whoever asked is asked to come again",

@@ -2,8 +2,8 @@
 
 One walk does both. It leaves out what it cannot read and notes why; at the border any note is a refusal,
 at run time none matters: a stored document may be older than this program, and what cannot be read of it
-counts as silent. How long a document may be is asked at the border alone: one that is stored may be longer, by
-what an older program let in or by what its recipient has unsubscribed from, and each no in it is heard.
+counts as silent. How long a document may be is asked at the border alone: one that is stored may be longer,
+by what an older program let in or by what its recipient has unsubscribed from, and each no in it is heard.
 """
 
 import json
