@@ -2859,13 +2859,14 @@ $$;
 -- lock, route, refuse when the mailbox holds what the caller had not seen, write.
 -- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged (null: it did
 -- not). p_budget: the revision of the budget that was counted by, where a cap is set (0: there was none); the
--- first attempt of a delivery is then counted, and p_keep is how many sends are remembered. p_verdict: why policy
--- let it go, where there was anything to judge.
+-- first attempt of a delivery is then counted, p_room is how many more there was a place for, and p_keep how many
+-- sends are remembered. p_verdict: why policy let it go, where there was anything to judge.
 -- Answers: begun (with its number) | unseen | stale | busy | gone.
 create function chimeway.begin_attempts(
     p_owner uuid, p_epoch bigint, p_node uuid,
     p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
-    p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_keep int[], p_verdict jsonb[]
+    p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_room int[], p_keep int[],
+    p_verdict jsonb[]
 ) returns table (delivery_id uuid, answer text, attempt_no int)
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -2904,12 +2905,12 @@ begin
     v_clock := chimeway.clock();
     select coalesce(array_agg(x.id), '{}'), coalesce(array_agg(x.id) filter (where x.counts), '{}')
       into v_passed, v_counted from (
-        select d.id, k.counts,
-               -- Of several that counted by one revision the oldest goes; the others must count again.
+        select d.id, k.counts, p.room,
+               -- Of several that counted by one revision the oldest go, as many as there is room for.
                case when k.counts then row_number() over (
                    partition by d.tenant_id, d.recipient_id, d.channel, k.counts order by d.created_at, d.id) end as place
-          from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_budget)
-               p(id, revision, mailbox, profile, tenant, budget)
+          from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_budget, p_room)
+               p(id, revision, mailbox, profile, tenant, budget, room)
          cross join lateral (
             select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count, d.tenant_id, d.recipient_id,
                    d.channel, d.created_at
@@ -2937,7 +2938,7 @@ begin
                          where (b.tenant_id, b.recipient_id, b.channel, b.shard)
                                = (d.tenant_id, d.recipient_id, d.channel, d.shard))
                     else true end) x
-     where x.place is null or x.place = 1;
+     where x.place is null or x.place <= x.room;
 
     insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
             provider)
@@ -2997,7 +2998,7 @@ create function chimeway.begin_attempts(
 language sql as $$
     select b.delivery_id, b.answer, b.attempt_no from chimeway.begin_attempts(
         p_owner, p_epoch, p_node, p_delivery, p_run, p_revision, p_mailbox, p_address, p_message, p_provider,
-        null::bigint[], null::bigint[], null::bigint[], null::int[], null::jsonb[]) b
+        null::bigint[], null::bigint[], null::bigint[], null::int[], null::int[], null::jsonb[]) b
 $$;
 
 -- The number of a delivery's next verdict; its row is locked.

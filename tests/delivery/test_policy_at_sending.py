@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chimeway.clock import SystemClock
+from chimeway.delivery.judging import beginning, judged
 from chimeway.delivery.results import Results
 from chimeway.delivery.route import single
 from chimeway.delivery.sending import Parts, Sender, Sending
@@ -115,6 +116,25 @@ async def test_fifty_at_once_and_three_places(database_url: str, database: Datab
         budget = await rows.all("select revision, cardinality(sent_at) as many from chimeway.send_budgets")
         assert [(row["revision"], row["many"]) for row in budget] == [(3, 3)]
         await assert_invariants(database_url, rows)
+
+
+async def test_of_one_batch_the_oldest_go_as_many_as_there_is_room_for(
+    database_url: str, database: Database
+) -> None:
+    """All five counted by the same revision of the budget: two begin, and the others must count again."""
+    async with rows_of(database_url) as rows:
+        await rows.value(IDENTIFY, "ada", cap(2, "PT24H", "delay"))
+        ids = await planned(database_url, rows, database, 5)
+        found = await deliveries.load_sendables(database, ids)
+        loaded = await load_runs(database, Catalogue(database), [found[one].run_id for one in ids])
+        begins = []
+        for one, run in zip(ids, loaded, strict=True):
+            assert run is not None
+            verdict = judged(found[one], run, SystemClock().now())
+            begins.append(beginning(found[one], run, verdict, "push", None, {}))
+        begun = await deliveries.begin_attempts(database, None, uuid4(), begins[::-1])
+        assert [one.answer for one in begun[::-1]] == ["begun", "begun", "stale", "stale", "stale"]
+        assert await rows.value("select cardinality(sent_at) from chimeway.send_budgets") == 2
 
 
 async def test_a_delayed_message_goes_when_a_place_is_free(database_url: str) -> None:

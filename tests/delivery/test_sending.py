@@ -116,6 +116,43 @@ async def test_a_signal_after_the_plan_stops_the_message(database_url: str, data
         assert push.messages == []
 
 
+@pytest.mark.parametrize(
+    ("answer", "end"),
+    [(Sent(), ("succeeded", None)), (TransientFailure(), ("cancelled", "run_stopped"))],
+    ids=["success", "failure"],
+)
+async def test_the_workflows_own_condition_while_a_message_is_on_its_way(
+    database_url: str, answer: object, end: tuple[str, str | None]
+) -> None:
+    """The run stops at once; the call's success counts, after a failure nothing is tried again."""
+    gate = Gate()
+
+    class Held(Provider):
+        async def send(self, message: object) -> Sent:
+            self.messages.append(message)  # type: ignore[arg-type]
+            await gate.passes()
+            if isinstance(answer, Exception):
+                raise answer
+            return Sent()
+
+    closed = {"type": "signal_received", "signal_type": "account_closed"}
+    push = Held()
+    stopping = workflow(PUSH, key="push", stop_conditions=[closed])
+    async with running_machine(database_url, push, definitions=(stopping,)) as on:
+        run_id = await on.start(workflow="push")
+        await gate.reached.wait()
+        await on.rows.value("select chimeway.signal('account_closed', actor_id => 'ada')")
+        await on.rows.until(run_id, "stopped")
+        (delivery,) = await on.rows.deliveries(run_id)
+        assert (delivery["status"], delivery["stop_requested"]) == ("dispatched", True)
+        gate.release()
+        await on.machine.drain()
+        assert _end((await on.rows.deliveries(run_id))[0]) == end
+    assert len(push.messages) == 1
+    async with rows_of(database_url) as rows:
+        await assert_invariants(database_url, rows)
+
+
 async def test_a_signal_at_the_last_moment_stops_the_message(database_url: str, database: Database) -> None:
     """A stop committed when the sender has looked and not yet begun: no provider is called."""
     push = Provider()

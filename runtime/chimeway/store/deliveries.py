@@ -56,6 +56,8 @@ class Beginning:
     tenant: int | None = None
     budget: int | None = None
     """The revision of the budget that was counted by, where a cap is set; `keep` sends are remembered."""
+    room: int | None = None
+    """How many more may be sent by that count: so many deliveries may name one revision."""
     keep: int | None = None
     verdict: dict[str, Any] | None = None
     """Why policy let it go, where there was anything to judge."""
@@ -136,7 +138,7 @@ async def begin_attempts(
     names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message", "provider"]
     statement = "begin_attempts_3"
     if await has_policy(database):
-        names += ["profile", "tenant", "budget", "keep", "verdict"]
+        names += ["profile", "tenant", "budget", "room", "keep", "verdict"]
         statement = "begin_attempts"
     found = await database.fetch(statement, owner, epoch, node, *(column(rows, name) for name in names))
     answers = {row["delivery_id"]: Begun(row["answer"], row["attempt_no"]) for row in found}

@@ -43,7 +43,7 @@ select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.
 select b.delivery_id, b.answer, b.attempt_no
-  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) b;
+  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) b;
 
 -- name: begin_attempts_3
 -- The same on schema version 3, which knows no policy.
