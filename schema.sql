@@ -1425,8 +1425,9 @@ begin
     return preferences;
 end $$;
 
--- What of a recipient's preferences has to keep within bounds: all but what unsubscribing wrote. A no by a link always
--- finds room, and takes none from what his application says.
+-- What of a recipient's preferences has to keep within bounds. Not what unsubscribing wrote: a no by a link always finds
+-- room, and takes none from what his application says. Nor what stands under keys that only programs of schema version 3
+-- took: nobody could remove it.
 create function chimeway.own_preferences(person chimeway.recipients) returns jsonb
 language plpgsql immutable as $$
 declare said record;
@@ -1437,7 +1438,8 @@ begin
     loop
         person.preferences := chimeway.taken_back(person.preferences, said.channel, said.wrote);
     end loop;
-    return person.preferences;
+    return (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(person.preferences) e
+             where e.key in ('channels','categories','workflows','quiet_hours','caps'));
 end $$;
 
 -- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel: the

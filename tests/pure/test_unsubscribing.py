@@ -116,6 +116,8 @@ def test_what_is_doubtful_is_said() -> None:
     assert list(doubts(Settings(unsubscribe_keys=keys, public_url="HTTPS://h"))) == []
     (without,) = doubts(Settings(unsubscribe_keys=keys))
     assert "CHIMEWAY_PUBLIC_URL" in without
+    (keyless,) = doubts(Settings(public_url="https://h"))
+    assert "CHIMEWAY_UNSUBSCRIBE_KEYS" in keyless
     plain, deaf = doubts(Settings(unsubscribe_keys=keys, public_url="http://h", http_bind=""))
     assert "https" in plain
     assert "CHIMEWAY_HTTP_BIND" in deaf

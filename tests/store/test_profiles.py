@@ -157,15 +157,16 @@ async def test_what_a_merge_makes_too_large_is_refused(place: Place) -> None:
 
 
 async def test_a_stored_document_of_before_is_no_obstacle(place: Place) -> None:
-    """What version 3 let in stays, and what is said now stands beside it."""
+    """What version 3 let in stays, however long, and what is said now stands beside it."""
     await place.client.identify("ada")
     await place.sql.execute(
-        """update chimeway.recipients set preferences = '{"theme": "dark", "channels": 7}', locale = 'x y',
+        """update chimeway.recipients set locale = 'x y',
+                  preferences = jsonb_build_object('theme', repeat('dark', 9000), 'channels', 7),
                   timezone = 'Mars/Olympus', addresses = '{"email": "no address"}'"""
     )
     await place.client.identify("ada", preferences={"channels": {"sms": False}}, data={"n": 1})
     found = await place.client.get_recipient("ada")
-    assert found.preferences == {"theme": "dark", "channels": {"sms": False}}
+    assert found.preferences == {"theme": "dark" * 9_000, "channels": {"sms": False}}
     assert (found.locale, found.timezone, found.addresses["email"]) == ("x y", "Mars/Olympus", "no address")
 
 
@@ -285,6 +286,8 @@ async def test_before_the_migration_new_verbs_say_so_and_old_ones_work(server_ur
             client.get_tenant(),
             client.list_tenants(),
             client.identify_many([Recipient("ada")]),
+            client.unsubscribe("ada", workflow="mention", channel="email"),
+            client.resubscribe("ada", workflow="mention", channel="email"),
         ):
             with pytest.raises(SchemaMismatch) as error:
                 await verb

@@ -51,6 +51,8 @@ def unsubscribing(settings: Settings, schema_version: int) -> Unsubscribing:
 def doubts(settings: Settings) -> Iterator[str]:
     """Yield what is doubtful in how unsubscribing is set up; nothing of it is refused."""
     if settings.unsubscribe_keys is None:
+        if settings.public_url is not None:
+            yield "CHIMEWAY_PUBLIC_URL without CHIMEWAY_UNSUBSCRIBE_KEYS: no link to unsubscribe by is made"
         return
     if settings.public_url is None:
         yield "CHIMEWAY_UNSUBSCRIBE_KEYS without CHIMEWAY_PUBLIC_URL: old links are answered, none is made"
