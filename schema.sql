@@ -3088,7 +3088,9 @@ begin
        set status = case p.verdict when 'defer' then 'deferred' else 'suppressed' end,
            deferred_reason = case p.verdict when 'defer' then p.reason end,
            next_attempt_at = case p.verdict when 'defer' then p.until end,
-           suppression_reason = case p.verdict when 'suppress' then p.reason end,
+           -- The trace names the rule; of a message, hours that never allow it are all quiet hours.
+           suppression_reason = case when p.verdict = 'suppress' then
+               case p.reason when 'send_window' then 'quiet_hours' else p.reason end end,
            terminal_at = case p.verdict when 'suppress' then v_clock end,
            revision = d.revision + 1
       from unnest(p_delivery, p_verdict, p_reason, p_until) p(id, verdict, reason, until)

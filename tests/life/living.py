@@ -9,7 +9,7 @@ from chimeway.client.explanation import Explanation
 from chimeway.store.views import DeliveryView
 from chimeway.testing.journey import Journey
 
-from life.model import Failing, Life, Mail, Run
+from life.model import Failing, Life, Run
 from life.script import Event
 
 PERSON = "ada"
@@ -78,13 +78,9 @@ def _mails(run: Run) -> Iterator[str]:
         yield _mail(mail.visit, mail.step, mail.channel, mail.status, mail.reason, mail.at, mail.ended)
         for row in mail.judged:
             said = row.said
-            yield _verdict(row.stage, said.kind, _reason(mail, row.stage, said.reason), said.until, row.at)
+            yield _verdict(row.stage, said.kind, said.reason, said.until, row.at)
         for at, kind in mail.attempts:
             yield f"    called {_at(at)}: {kind}"
-
-
-def _reason(mail: Mail, stage: str, reason: str | None) -> str | None:
-    return mail.reason if mail.status == "suppressed" and reason == "send_window" and stage else reason
 
 
 def as_lived(runs: list[Explanation]) -> list[list[str]]:

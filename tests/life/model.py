@@ -157,11 +157,12 @@ class Life:
         self._now_own(replace(self.settings, own=own))
 
     def resubscribe(self, key: str, channel: str) -> None:
-        """Undo that; nobody has said anything else since."""
+        """Undo that; nobody has said anything else since. Nothing that a yes could move is put off."""
         own = self.settings.own
         for part, name, before in self._said_before.pop((key, channel)):
             own = own.changed({part: {name: {channel: before}}})
-        self._now_own(replace(self.settings, own=own))
+        self._keep(replace(self.settings, own=own))
+        self._settle()
 
     def _now_own(self, settings: Settings) -> None:
         """Take new settings of the person's own: what is put off is judged anew."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chimeway import Notify, TransientFailure, Wait, Workflow, signal_received
+from chimeway import Notify, TransientFailure, Wait, Workflow, hours, signal_received
 from chimeway.progression.retry import RetryPolicy
 from chimeway.store.retrying import list_failed, retry
 from chimeway.store.verify import verify
@@ -185,6 +185,35 @@ async def test_widened_preferences_let_it_go_at_once() -> None:
         await wishes(journey, "ada", {"quiet_hours": []}, wake=True)
         await journey.advance("PT1S")
         assert len(journey.sent) == 1
+        await sound(journey)
+
+
+async def test_who_unsubscribes_is_heard_at_once() -> None:
+    """As with any other no: what was put off until seven ends now, and its run goes on."""
+    async with Harness(MAIL, start=EVENING) as journey:
+        await wishes(journey, "ada", NIGHT)
+        await journey.trigger(recipients="ada")
+        await journey.client.unsubscribe("ada", workflow="mail", channel="email")
+        await journey.settle()
+        assert said(journey) == ("suppressed", "preference", None, None)
+        assert journey.run.state == "completed"
+        await sound(journey)
+
+
+async def test_hours_that_come_to_exclude_each_other_are_told_by_the_one_that_held() -> None:
+    """The trace names the send window, when planned and before it was sent alike; the row knows quiet hours."""
+    step = Notify("m", channel="email", render_key="hello", send_window=hours("09:00", "17:00"))
+    async with Harness(Workflow(key="w", version=1, steps=[step]), start=EVENING) as journey:
+        await journey.trigger(recipients="ada")
+        await wishes(journey, "ada", {"quiet_hours": {"from": "08:00", "to": "18:00"}}, wake=True)
+        await journey.settle()
+        await journey.trigger(recipients="ada")
+        assert [said(journey, n) for n in (0, 1)] == [("suppressed", "quiet_hours", None, None)] * 2
+        for run in journey.runs:
+            told = await journey.explain(run.id)
+            assert told.deliveries[0].verdicts[-1].reason == "send_window"
+            assert any("the step sends only in the hours 09:00 to 17:00 in UTC" in one for one in told.why)
+            assert any("no hour allows it" in one for one in told.why)
         await sound(journey)
 
 

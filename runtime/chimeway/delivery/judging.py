@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from chimeway.progression.policy import Verdict, suppressed_as
+from chimeway.progression.policy import Verdict
 from chimeway.store.deliveries import Beginning, HeldBack, Sendable
 from chimeway.store.policies import verdict_on
 from chimeway.store.runs import Loaded
@@ -56,10 +56,9 @@ def held_back(delivery: Sendable, run: Loaded, verdict: Verdict) -> HeldBack:
     policy = run.policy
     if policy is None or verdict.kind == "send" or verdict.reason is None:
         raise AssertionError("only what policy said can be held back by it")
-    reason = suppressed_as(verdict) if verdict.kind == "suppress" else verdict.reason
     return HeldBack(
         delivery.id, delivery.run_id, delivery.revision, _mailbox(run), policy.profile, policy.tenant,
-        verdict.kind, reason, verdict.until, dict(verdict.inputs),
+        verdict.kind, verdict.reason, verdict.until, dict(verdict.inputs),
     )  # fmt: skip
 
 
