@@ -44,7 +44,9 @@ OFFER = Workflow(
             send_window=hours("10:00", "18:00", on=working_days),
         ),
         Wait("think", duration="P3D"),
-        Notify("text", channel="sms", render_key="offer", send_window=hours("09:30", "20:00", on=["fri", "sat"])),
+        Notify(
+            "text", channel="sms", render_key="offer", send_window=hours("09:30", "20:00", on=["fri", "sat"])
+        ),
     ],
 )
 RESET = Workflow(
@@ -148,7 +150,8 @@ PLANS = {workflow.key: plan_of(workflow) for workflow in WORKFLOWS}
 
 TEMPLATES = {
     f"{step['action']['render_key']}.{step['action']['channel']}.j2": (
-        "{% block subject %}{{ about }}{% endblock %}{% block body %}for {{ recipient.id }}: {{ about }}{% endblock %}"
+        "{% block subject %}{{ about }}{% endblock %}"
+        "{% block body %}for {{ recipient.id }}: {{ about }}{% endblock %}"
     )
     for plan in PLANS.values()
     for step in plan.steps

@@ -1,7 +1,7 @@
 """Local time by zoneinfo alone: what the model of a life reckons with, and nothing of the engine's calendar.
 
-The rules are those of semantics 2.1: a wall time that clocks leave out is the first instant after the gap, one
-that they show twice is the later of the two.
+The rules are those of semantics 2.1: a wall time that clocks leave out is the first instant after the
+gap, one that they show twice is the later of the two.
 """
 
 from collections.abc import Collection, Iterator
@@ -45,7 +45,9 @@ def later(at: datetime, span: str, zone: str) -> datetime:
     return days_later(at, 7 * number if span.endswith("W") else number, zone)
 
 
-def next_at(at: datetime, clock: str, zone: str, days: Collection[str], holidays: Collection[date]) -> datetime:
+def next_at(
+    at: datetime, clock: str, zone: str, days: Collection[str], holidays: Collection[date]
+) -> datetime:
     """Return when it is `clock` next, strictly after `at`, on one of these days."""
     for day in _days(at, zone, 0):
         found = instant(datetime.combine(day, time.fromisoformat(clock)), zone)

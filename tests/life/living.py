@@ -8,11 +8,11 @@ from chimeway import Bounced, PermanentFailure, RateLimited, TransientFailure, U
 from chimeway.client.explanation import Explanation
 from chimeway.store.views import DeliveryView
 from chimeway.testing.journey import Journey
-
-from life.model import Failing, Life, Run
+from life.model import Life
+from life.records import Failing, Run
 from life.script import Event
 
-PERSON = "ada"
+PERSON = "ada-of-2026"
 
 
 async def live(journey: Journey, life: Life, events: list[Event], end: datetime) -> None:
@@ -26,7 +26,7 @@ async def live(journey: Journey, life: Life, events: list[Event], end: datetime)
     life.advance_to(end)
 
 
-async def _do(journey: Journey, life: Life, event: Event, runs: list[str]) -> None:  # noqa: C901  (one line each)
+async def _do(journey: Journey, life: Life, event: Event, runs: list[str]) -> None:
     match event.verb, event.args:
         case "fail", (channel, *failures):
             life.failures[channel].extend(failures)
@@ -96,7 +96,13 @@ def as_lived(runs: list[Explanation]) -> list[list[str]]:
 
 def _rows(row: DeliveryView) -> Iterator[str]:
     yield _mail(
-        row.visit, row.step_id, row.channel, row.status, row.suppression_reason, row.created_at, row.terminal_at
+        row.visit,
+        row.step_id,
+        row.channel,
+        row.status,
+        row.suppression_reason,
+        row.created_at,
+        row.terminal_at,
     )
     for verdict in row.verdicts:
         yield _verdict(verdict.stage, verdict.verdict, verdict.reason, verdict.until, verdict.at)
@@ -108,7 +114,7 @@ def _run(key: str, state: str, began: datetime, ended: datetime | None) -> str:
     return f"{key} from {_at(began)}: {state} at {_at(ended)}"
 
 
-def _mail(  # noqa: PLR0917
+def _mail(
     visit: int, step: str, channel: str, status: str, reason: str | None, at: datetime, ended: datetime | None
 ) -> str:
     return f"  {visit} {step} ({channel}) from {_at(at)}: {status} {reason or ''} at {_at(ended)}"

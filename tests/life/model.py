@@ -1,82 +1,23 @@
 """A life on paper: what must become of each message, reckoned without the engine.
 
-Runs, messages, a mailbox for each run, and a moment. At each moment the runs that are due go first, in the order
-of time and then of their triggers, then the messages that are due, each once; and again, until nothing is.
+Runs, messages, a mailbox for each run, and a moment. At each moment the runs that are due go first, in the
+order of time and then of their triggers, then the messages that are due, each once; and again, until
+nothing is.
 """
 
 import random
-from collections import Counter, defaultdict, deque
-from dataclasses import dataclass, field, replace
+from collections import defaultdict, deque
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from life.cast import PLANS, Plan, meets
+from life.cast import PLANS
 from life.clocks import WEEK, later, next_at
-from life.wants import Document, Json, Said, Settings, Wanted, says
+from life.records import ENDED, Failing, Judged, Mail, Run
+from life.wants import Json, Said, Settings, Wanted, says
 
-ENDED: Final = frozenset({"succeeded", "suppressed", "cancelled"})
 MOST_ATTEMPTS: Final = 8
 OLDEST: Final = timedelta(days=1)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """One row of the trace. `stage` is "planned" or "before_send"."""
-
-    stage: str
-    said: Said
-    at: datetime
-
-
-@dataclass
-class Mail:
-    """A message."""
-
-    step: str
-    visit: int
-    channel: str
-    at: datetime
-    status: str = "pending"
-    reason: str | None = None
-    ended: datetime | None = None
-    due: datetime | None = None
-    address: str | None = None
-    attempts: list[tuple[datetime, str]] = field(default_factory=list)
-    judged: list[Judged] = field(default_factory=list)
-
-    def end(self, status: str, reason: str | None, now: datetime) -> None:
-        """Put an end to it."""
-        self.status, self.reason, self.ended, self.due = status, reason, now, None
-
-
-@dataclass
-class Run:
-    """A journey."""
-
-    plan: Plan
-    data: Json
-    number: int
-    began: datetime
-    state: str = "active"
-    place: int | None = None
-    visit: int = 0
-    due: datetime | None = None
-    over: datetime | None = None
-    ended: datetime | None = None
-    mail: Mail | None = None
-    armed: list[Json] = field(default_factory=list)
-    box: list[tuple[str, Json]] = field(default_factory=list)
-    rounds: Counter[str] = field(default_factory=Counter)
-    mails: list[Mail] = field(default_factory=list)
-
-    @property
-    def live(self) -> bool:
-        """Whether it goes on."""
-        return self.state in {"active", "waiting"}
-
-    def hears(self, conditions: list[Json]) -> bool:
-        """Whether its mailbox holds what one of these wants."""
-        return any(meets(one, signal, self.data) for signal in self.box for one in conditions)
 
 
 class Life:
@@ -92,7 +33,7 @@ class Life:
         self.sent: list[tuple[str, str, datetime, int]] = []
         self.counted: dict[str, list[datetime]] = defaultdict(list)
         self.failures: dict[str, deque[Failing]] = defaultdict(deque)
-        self._draw = random.Random(seed).random  # noqa: S311  (the engine's jitter has the same seed)
+        self._draw = random.Random(seed).random
         self._said_before: dict[tuple[str, str], list[tuple[str, str, bool | None]]] = {}
 
     # What is done to it.
@@ -329,7 +270,7 @@ class Life:
             return mail.end("succeeded", None, self.now)
         return self._failed(mail, failure)
 
-    def _failed(self, mail: Mail, failure: "Failing") -> None:
+    def _failed(self, mail: Mail, failure: Failing) -> None:
         """Exponential, with full jitter; what was rate limited does not count, and waits as long again."""
         draw, first = self._draw(), mail.attempts[0][0]
         if failure.kind in {"permanent", "bounced"}:
@@ -374,15 +315,3 @@ class Life:
 def _word(said: Said) -> str | None:
     """Return the word for a message that is never sent: hours that never allow it are all quiet hours."""
     return "quiet_hours" if said.reason == "send_window" else said.reason
-
-
-@dataclass(frozen=True)
-class Failing:
-    """How a provider fails: its class, after how many seconds it wants to be asked again, what arrived."""
-
-    kind: str
-    after_s: float = 0.0
-    arrived: bool = False
-
-
-__all__ = ["Document", "Failing", "Judged", "Life", "Mail", "Run"]

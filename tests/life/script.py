@@ -1,4 +1,4 @@
-"""What happens in the year: fixed turns of a life, and between them things drawn from a seed, always the same."""
+"""What happens in the year: fixed turns of a life, and between them what is drawn from a seed."""
 
 import random
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
 from life.cast import KEYS
-from life.model import Failing
+from life.records import Failing
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 END: Final = datetime(2027, 1, 31, tzinfo=UTC)
@@ -15,6 +15,7 @@ LONDON, LORD_HOWE, SANTIAGO = "Europe/London", "Australia/Lord_Howe", "America/S
 HOLIDAYS: Final = [
     date(2026, m, d) for m, d in ((1, 1), (4, 3), (4, 6), (5, 4), (5, 25), (8, 31), (12, 25), (12, 28))
 ]
+REACH: Final = {"email": "ada@example.org", "sms": "+44 20 7946 0958", "push": "device-of-ada"}
 NIGHT: Final = [{"from": "22:00", "to": "07:00"}]
 
 
@@ -33,7 +34,6 @@ def _cap(channel: str, limit: int, per: str, then: str) -> dict[str, Any]:
 
 def _turns() -> list[tuple[str, str, Any]]:
     """Return the turns of the life, each with its moment in UTC."""
-    reach = {"email": "ada@example.org", "sms": "+44 20 7946 0958", "push": "device-of-ada"}
     weekends = [
         {"from": "22:30", "to": "06:45", "days": ["sun", "mon", "tue", "wed", "thu"]},
         {"from": "23:59", "to": "09:30", "days": ["fri", "sat"], "channels": ["email", "push"]},
@@ -58,7 +58,7 @@ def _turns() -> list[tuple[str, str, Any]]:
             },
         ),
         # Nobody knows how to reach her until she says so.
-        ("01-09 10:00:01", "identify", reach),
+        ("01-09 10:00:01", "identify", REACH),
         ("01-20 09:00:01", "identify", {"preferences": {"categories": {"marketing": {"sms": True}}}}),
         ("02-02 21:00:01", "identify", {"preferences": {"quiet_hours": weekends}}),
         (
@@ -157,9 +157,10 @@ def year(many: int, seed: int) -> list[Event]:
         many: triggers, about; those at the changes of clocks and in the turns of the life come on top.
         seed: of what is drawn.
     """
-    draw = random.Random(seed)  # noqa: S311  (a script, no secret)
+    draw = random.Random(seed)
     events = {
-        datetime.fromisoformat(f"2026-{at.replace(' ', 'T')}+00:00"): (verb, given) for at, verb, given in _turns()
+        datetime.fromisoformat(f"2026-{at.replace(' ', 'T')}+00:00"): (verb, given)
+        for at, verb, given in _turns()
     }
     moments = [START + timedelta(seconds=draw.randrange(365 * 86_400)) for _ in range(many)]
     for change in CHANGES:

@@ -1,7 +1,8 @@
 """What a person and a tenant want, and what follows for one message: written from docs/recipients.md alone.
 
-A search over candidates, where the engine moves from rule to rule: the first instant at which everything allows
-a message is the present one, or an end of quiet hours, an opening of a window, or when a send leaves a cap's span.
+A search over candidates, where the engine moves from rule to rule: the first instant at which everything
+allows a message is the present one, or an end of quiet hours, an opening of a window, or when a send leaves
+a cap's span.
 """
 
 from dataclasses import dataclass, field, replace
@@ -34,7 +35,9 @@ class Document:
             elif said is None:
                 parts[part] = {}
             elif part in _TOPICS:
-                parts[part] = _merged(getattr(self, part), {k: self._topic(part, k, v) for k, v in said.items()})
+                parts[part] = _merged(
+                    getattr(self, part), {k: self._topic(part, k, v) for k, v in said.items()}
+                )
             else:
                 parts[part] = _merged(self.channels, said)
         return replace(self, **parts)
@@ -99,7 +102,8 @@ class Wanted:
 @dataclass(frozen=True)
 class Said:
     """What is to be done with it. `whose` rule did it, in which zone; `silent`: nothing was
-    set, so that nothing is traced."""
+    set, so that nothing is traced.
+    """
 
     kind: Kind
     reason: str | None = None
@@ -137,6 +141,16 @@ def says(settings: Settings, wanted: Wanted, now: datetime, sent: list[datetime]
     return Said(kind, "cap", at, settings.whose("caps"), zone)
 
 
+def calm(settings: Settings, wanted: Wanted, at: datetime) -> bool:
+    """Say whether nothing but a cap could speak against a message at this instant."""
+    inbox = wanted.channel == "in_app"
+    quiet = [] if inbox or wanted.critical else _quiet(settings, wanted.channel)
+    window = None if inbox else settings.window(wanted.window)
+    refused = not wanted.critical and _no(settings, wanted) is not None
+    shut = window is not None and not _within([window], at, settings.zone)
+    return not (refused or shut or _within(quiet, at, settings.zone))
+
+
 def full(cap: Json, sent: list[datetime], at: datetime, zone: str) -> bool:
     """Say whether a cap has no place at an instant."""
     return sum(later(each, cap["per"], zone) > at for each in sent) >= cap["limit"]
@@ -168,7 +182,10 @@ _Level = list[tuple[str, bool]]
 
 
 def _levels(settings: Settings, wanted: Wanted, who: tuple[str, ...]) -> list[_Level]:
-    """Return who says what, the most specific first; a word of one's own takes what the tenant says against it."""
+    """Return who says what, the most specific first.
+
+    A recipient's word on a whole topic takes away what the tenant says against it.
+    """
     documents = {"tenant": settings.tenant, "recipient": settings.own}
 
     def said(part: str, name: str | None, key: str) -> _Level:

@@ -201,7 +201,7 @@ async def test_who_unsubscribes_is_heard_at_once() -> None:
 
 
 async def test_hours_that_come_to_exclude_each_other_are_told_by_the_one_that_held() -> None:
-    """The trace names the send window, when planned and before it was sent alike; the row knows quiet hours."""
+    """The trace names the send window, when planned and before sending; the row knows quiet hours."""
     step = Notify("m", channel="email", render_key="hello", send_window=hours("09:00", "17:00"))
     async with Harness(Workflow(key="w", version=1, steps=[step]), start=EVENING) as journey:
         await journey.trigger(recipients="ada")
