@@ -185,9 +185,17 @@ async def test_one_customers_dead_server_closes_no_other_way(database_url: str) 
             assert await on.rows.value(ATTEMPTS) == len(server.received)
 
 
-@pytest.mark.parametrize("age", ["PT1H", "P2D"])
+LET_GO = """insert into chimeway.delivery_verdicts
+                   (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
+            select id, shard, 1, 'before_send', 'defer', 'cap', chimeway.clock(), '{}', created_at
+              from chimeway.deliveries"""
+
+
+@pytest.mark.parametrize(
+    ("age", "put_off"), [("PT1H", False), ("P2D", False), ("P2D", True)], ids=["PT1H", "P2D", "put off"]
+)
 async def test_what_waits_for_a_dead_endpoint_is_out_of_the_way(
-    database_url: str, age: str, monkeypatch: pytest.MonkeyPatch
+    database_url: str, age: str, put_off: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its row says when it comes again, so that no sweep goes through it; and nobody waits for ever."""
     monkeypatch.setattr("chimeway.delivery.results.DOWN_S", 0.5)
@@ -199,15 +207,17 @@ async def test_what_waits_for_a_dead_endpoint_is_out_of_the_way(
         _gate(on).record("transient", endpoint="dead")
         run_id = await on.start("ada", "push")
         await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '15 s'"), "it is due later")
+        if put_off:  # by policy, until a moment ago: it has not waited here for so long
+            await on.rows.value(LET_GO)
         await on.rows.value(OLDER.format(age))
-        if age == "PT1H":
+        if age == "PT1H" or put_off:
             await wait_for(lambda: on.rows.value(f"select ({DUE}) > interval '5 s'"), "it waits again")
             _gate(on).record(None, endpoint="dead")
             await on.rows.value(OLDER.format(age))
         await on.rows.until(run_id, "completed")
         delivery = (await on.rows.deliveries(run_id))[0]
         assert (delivery["status"], delivery["suppression_reason"], delivery["attempt_count"]) == (
-            ("succeeded", None, 1) if age == "PT1H" else ("cancelled", "retries_exhausted", 0)
+            ("succeeded", None, 1) if age == "PT1H" or put_off else ("cancelled", "retries_exhausted", 0)
         )
 
 

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from chimeway import Notify, TransientFailure, Wait, Workflow, on_outcome, repeat, signal_received
+from chimeway import (
+    Notify,
+    TransientFailure,
+    Wait,
+    Workflow,
+    hours,
+    on_outcome,
+    repeat,
+    signal_received,
+)
 from chimeway.progression.retry import RetryPolicy
 from chimeway.store.verify import verify
 from chimeway.testing import Harness
@@ -149,6 +158,27 @@ async def test_reminders_are_put_off_one_by_one() -> None:
         await journey.advance("P3D")
         assert [f"{message.at:%d %H}" for message in journey.sent] == ["02 12", "03 00", "03 12"]
         assert journey.run.state == "completed"
+        await sound(journey)
+
+
+async def test_a_retry_that_would_come_too_late_ends_at_once() -> None:
+    """Hours that put it off beyond the age of its channel: the rule for it follows now, not on Monday."""
+    rule = on_outcome("retries_exhausted", to_step="other")
+    workflow = Workflow(
+        key="w", version=1,
+        steps=[
+            Notify("mail", channel="email", render_key="hello", progress=[rule],
+                   send_window=hours("09:00", "17:00", on=["mon", "fri"])),
+            Notify("other", channel="sms", render_key="hello"),
+        ],
+    )  # fmt: skip
+    friday = datetime(2026, 3, 6, 16, 59, 59, tzinfo=UTC)
+    async with Harness(workflow, start=friday, retry=PATIENT) as journey:
+        journey.fail_next("email", TransientFailure())
+        await journey.trigger(recipients="ada")
+        await journey.advance("PT1H")
+        assert end(journey) == ("cancelled", "retries_exhausted")
+        assert [message.channel for message in journey.sent] == ["sms"]
         await sound(journey)
 
 

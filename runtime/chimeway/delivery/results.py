@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from chimeway.clock import Clock, jittered
@@ -47,18 +47,19 @@ class Results:
         self._policy = policy
         self._draw = draw
 
-    def too_old(self, delivery: Sendable) -> bool:
-        """Say whether no further attempt may begin: its first was too long ago (nothing ran meanwhile)."""
+    def too_old(self, delivery: Sendable, at: datetime | None = None) -> bool:
+        """Say whether no attempt may begin any more, now or `at` an instant: the first is too long ago."""
         first, policy = delivery.first_attempt_at, self._policy_of(delivery)
-        return first is not None and self._clock.now() > first + timedelta(seconds=policy.max_age_s)
+        return first is not None and (at or self._clock.now()) > first + timedelta(seconds=policy.max_age_s)
 
-    def waited_out(self, delivery: Sendable, failing_for_s: float) -> bool:
+    def waited_out(self, delivery: Sendable, failing_for_s: float, since: datetime | None = None) -> bool:
         """Say whether what stands at a shut gate is older than others get, and has nothing to hope for.
 
-        Its age alone says little: its workflow may have been paused, and whom it is for be busy just now.
+        Its age alone says little: its workflow may have been paused, and whom it is for be busy just now. It
+        counts from when it was planned, or `since` policy let it go.
         """
         age_s = self._policy_of(delivery).max_age_s
-        older = self._clock.now() > delivery.created_at + timedelta(seconds=age_s)
+        older = self._clock.now() > (since or delivery.created_at) + timedelta(seconds=age_s)
         return older and failing_for_s >= min(age_s, DOWN_S)
 
     def success(self, delivery: Sendable, attempt: int, sent: Sent) -> Outcome:

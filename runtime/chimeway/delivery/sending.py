@@ -41,6 +41,7 @@ _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
 _FAULT_AGAIN_S: Final = 30.0
 _WAITED_OUT: Final = "whom it is for could not be called for longer than the channel's max_age"
+_TOO_LATE: Final = "policy lets it out only after the channel's max_age"
 _TOO_OLD: Final = "the first attempt was longer ago than the channel's max_age"
 
 Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
@@ -154,6 +155,8 @@ class Sender:
         if self._with.results.too_old(delivery):
             return ended_unsent(delivery, "cancelled", "retries_exhausted", _last_error(delivery), _TOO_OLD)
         verdict = judged(delivery, sending.run, self._with.clock.now())
+        if verdict is not None and verdict.until and self._with.results.too_old(delivery, verdict.until):
+            return ended_unsent(delivery, "cancelled", "retries_exhausted", _last_error(delivery), _TOO_LATE)
         if verdict is not None and verdict.kind != "send":
             return await self._held_back(sending, verdict)
         address = self._address(sending, route)
@@ -161,7 +164,7 @@ class Sender:
             return ended_unsent(delivery, "suppressed", "no_address")
         provider = route.choose(tried(delivery), address)
         if not isinstance(provider, Provider):
-            return self._shut(delivery, route, address, provider)
+            return await self._shut(delivery, route, address, provider)
         message = self._message(sending)
         if isinstance(message, RenderFault):
             _log.warning(
@@ -171,7 +174,7 @@ class Sender:
             return ended_unsent(delivery, "cancelled", "permanent_failure", "configuration", message.reason)
         wait_s = provider.take(address)
         if wait_s > 0:
-            return self._shut(delivery, route, address, wait_s)
+            return await self._shut(delivery, route, address, wait_s)
         begins = beginning(delivery, sending.run, verdict, provider.name, address, message)
         return await self._attempt(sending, provider, address, begins)
 
@@ -195,13 +198,17 @@ class Sender:
             case "gone":
                 return None
 
-    def _shut(self, delivery: Sendable, route: Route, address: str | None, for_s: float) -> Outcome | Shut:
+    async def _shut(
+        self, delivery: Sendable, route: Route, address: str | None, for_s: float
+    ) -> Outcome | Shut:
         """Wait; but not for ever, where it is not the channel that is shut but the way of this one alone."""
-        failing_s = route.failing_for(tried(delivery), address)
-        if route.closed_for() == 0.0 and self._with.results.waited_out(delivery, failing_s):
-            return ended_unsent(
-                delivery, "cancelled", "retries_exhausted", _last_error(delivery), _WAITED_OUT
-            )
+        results, failing_s = self._with.results, route.failing_for(tried(delivery), address)
+        if route.closed_for() == 0.0 and results.waited_out(delivery, failing_s):
+            let_go = await persistently(deliveries.put_off_until, self._with.database, delivery.id)
+            if results.waited_out(delivery, failing_s, let_go):
+                return ended_unsent(
+                    delivery, "cancelled", "retries_exhausted", _last_error(delivery), _WAITED_OUT
+                )
         return Shut(for_s, route.whose(address))
 
     async def _attempt(

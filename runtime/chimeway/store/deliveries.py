@@ -157,6 +157,14 @@ async def record_verdicts(database: Database, fence: Fence | None, rows: Sequenc
     return [answers[row.delivery_id] for row in rows]
 
 
+async def put_off_until(database: Database, delivery_id: UUID) -> datetime | None:
+    """Return until when policy has put a delivery off, the last time; None: never."""
+    if not await has_policy(database):
+        return None
+    until: datetime | None = await database.fetchval("put_off_until", delivery_id)
+    return until
+
+
 async def record_results(database: Database, rows: Sequence[Outcome]) -> list[Recorded]:
     """Write what became of attempts; the same again is a `repeat` and changes nothing."""
     names = (

@@ -55,6 +55,11 @@ select b.delivery_id, b.answer, b.attempt_no
 select v.delivery_id, v.answer, v.nudged
   from chimeway.record_verdicts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) v;
 
+-- name: put_off_until
+-- Until when policy has put a delivery off, the last time; null: never.
+select max(v.until) from chimeway.delivery_verdicts v
+ where v.delivery_id = $1 and v.shard = chimeway.shard_of_id($1);
+
 -- name: record_results
 -- Records what became of attempts: see schema.sql, section 7.
 select b.delivery_id, b.answer, b.nudged
