@@ -71,6 +71,18 @@ async def test_a_link_says_no_and_its_run_hears_of_it_once(database_url: str) ->
         assert await prefers(connection) == NO
 
 
+async def test_each_run_hears_of_its_own_link(database_url: str) -> None:
+    """Who follows the links of two mails says no in both: each run hears, whatever he had said before."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        runs = [await trigger(connection) for _ in range(2)]
+        assert await says(connection)
+        for run in runs:
+            delivery = await deliver(connection, run, status="succeeded")
+            assert [await says(connection, delivery) for _ in range(2)] == [True, True]
+        assert [run for _, run, _ in await signals(connection)] == runs
+
+
 async def test_a_category_is_refused_with_its_workflow(database_url: str) -> None:
     """Of the current definition; and of the one that sent the message, should it have been another."""
     async with plain(database_url) as connection:

@@ -1482,6 +1482,9 @@ create function chimeway.own_preferences(person chimeway.recipients) returns jso
 language plpgsql immutable as $$
 declare said record;
 begin
+    if octet_length(person.preferences::text) <= 5000 then  -- too short for 500 words of yes and no, too
+        return person.preferences;
+    end if;
     for said in
         select c.key as channel, c.value -> 'wrote' as wrote
           from jsonb_each(person.unsubscribed) w cross join lateral jsonb_each(w.value) c
@@ -1494,8 +1497,8 @@ end $$;
 
 -- Writes into a recipient's preferences that he wants no more of a workflow, and of its category, on a channel: the
 -- most particular that can be said, so that nothing general overrules it. Beside them it writes what was said of just
--- that before, for resubscribe; where he says so already, nothing. By a link: the id of the
--- delivery that bore it, whose run hears of it (chimeway.delivery.unsubscribed). Returns false, and writes nothing,
+-- that before, for resubscribe; where he says so already, nothing. By a link: the id of the delivery that bore it,
+-- whose run hears of it (chimeway.delivery.unsubscribed), also when he said so before. Returns false, and writes nothing,
 -- where that delivery is not his, or is gone and he is not known: nobody comes back by an old link. No bound keeps
 -- a link's no out: there are no more of them than there are workflows and channels that he was sent something by.
 create function chimeway.unsubscribe(
@@ -1547,6 +1550,15 @@ begin
         person.preferences := chimeway.merge_preferences(person.preferences,
             jsonb_build_object(one.kind, jsonb_build_object(one.name, jsonb_build_object(channel, false))));
     end loop;
+    if delivery_id is not null and link = 'his' then
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, run_id, created_at)
+        select chimeway.new_id(d.shard), d.shard, d.tenant_id, d.recipient_id, 'chimeway.delivery.unsubscribed',
+               jsonb_build_object('delivery_id', d.id, 'workflow', workflow, 'channel', channel),
+               'chimeway.delivery.unsubscribed ' || d.id, d.run_id, now_
+          from chimeway.deliveries d where d.id = unsubscribe.delivery_id and d.shard = chimeway.shard_of_id(d.id)
+            on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing;
+        if found then perform chimeway.hint(); end if;
+    end if;
     if wrote = '[]' then return true; end if;
     -- What an earlier link had written and still holds stays to be undone.
     before := person.unsubscribed -> workflow -> channel -> 'wrote';
@@ -1567,13 +1579,6 @@ begin
             'at most 65536 bytes; switch whole channels or categories off by his preferences');
     end if;
     perform chimeway.wake_deferred(tenant_id, recipient_id);
-    if delivery_id is not null and link = 'his' then
-        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, run_id, created_at)
-        select chimeway.new_id(d.shard), d.shard, d.tenant_id, d.recipient_id, 'chimeway.delivery.unsubscribed',
-               jsonb_build_object('delivery_id', d.id, 'workflow', workflow, 'channel', channel), d.run_id, now_
-          from chimeway.deliveries d where d.id = unsubscribe.delivery_id and d.shard = chimeway.shard_of_id(d.id);
-        perform chimeway.hint();
-    end if;
     return true;
 end $$;
 
