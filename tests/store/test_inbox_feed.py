@@ -8,10 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from chimeway import InvalidInput, SchemaMismatch
-from chimeway.store import migrating
+from chimeway import InvalidInput
 from chimeway.store.pool import connect
-from kit.bare import bare_database
 from store.inboxes import FILL, Place, place_on
 from store.plain_sql import put_into_inbox
 from store.test_plans import EXPLAIN, Plans
@@ -187,34 +185,3 @@ async def test_an_item_that_somebody_else_commits_late_is_found_by_who_looks_aga
     )  # fmt: skip
     assert await _all(place) == [page[0].id, late]
     assert (await place.inbox.counts()).unseen == 2
-
-
-async def test_on_the_schema_before_an_inbox_works_as_before(server_url: str) -> None:
-    """Lists, counts and the marks of then; what is new is refused with the way to have it, and then works."""
-    async with bare_database(server_url, version=2) as url, place_on(url) as place:
-        items = [await place.put() for _ in range(3)]
-        box = place.inbox
-        page = await box.list(limit=2)
-        assert [item.id for item in (*page, *await box.list(page.cursor))] == items[::-1]
-        assert (page[0].workflow_key, page[0].data) == (None, None)
-        assert await box.mark_read(items[0]) == (items[0],)
-        assert (await box.unseen_count(), await box.unread_count()) == (2, 2)
-        await box.mark_archived(items[1])
-        assert len(await box.list()) == 2
-        assert len(await box.list(archived=True)) == 3
-        for filters in ({"unseen": True}, {"archived": "only"}):
-            with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
-                await box.list(**filters)  # type: ignore[arg-type]
-        with pytest.raises(InvalidInput, match="interacted"):
-            await box.mark_interacted(items[2])
-        with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
-            await box.mark_all_read()
-        with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
-            await anext(box.changes())
-        await migrating.migrate(url)
-        newest = await place.put()
-        assert [item.id for item in await box.list(archived="with")] == [newest, *items[::-1]]
-        assert [item.id for item in await box.list(unread=True)] == [newest, items[2]]
-        assert await box.mark_unread(items[0]) == (items[0],)
-        assert await box.mark_read(items[0]) == (items[0],)
-        assert (await place.told()).count("read") == 1, "it was told before"

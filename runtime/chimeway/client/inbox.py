@@ -5,7 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from chimeway.client import changes, checks, inbox_calls
-from chimeway.client.inbox_calls import LISTS, Archived, Chosen, Items, Mark, MarkOfAll
+from chimeway.client.inbox_calls import Archived, Chosen, Items, Mark, MarkOfAll
 from chimeway.store import callers, inbox
 from chimeway.store.call import Call
 from chimeway.store.inbox import Progress
@@ -55,8 +55,6 @@ class Inbox:
         chosen = Chosen(unseen, unread, uninteracted, archived, workflow, render_key, step, since, before)
         whose = self._tenant, self._recipient
         call = inbox_calls.list_items(*whose, chosen, cursor, limit)
-        if not await self._has_lists(connection):
-            call = inbox_calls.list_items_before(*whose, chosen, cursor, limit)
         return await callers.run(self._database, call, connection)
 
     async def unseen_count(self, *, connection: object | None = None) -> int:
@@ -197,11 +195,3 @@ class Inbox:
             marked += progress.marked
             call = everything.go_on(progress)
         return tuple(marked)
-
-    async def _has_lists(self, connection: object | None) -> bool:
-        """Say whether the schema has what the version before lacks; once it has, it is not asked again."""
-        if LISTS not in self._database.known and await callers.run(
-            self._database, inbox.is_known(), connection
-        ):
-            self._database.known.add(LISTS)
-        return LISTS in self._database.known

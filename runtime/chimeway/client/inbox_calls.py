@@ -7,11 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.client import checks
-from chimeway.errors import SchemaMismatch
 from chimeway.limits import INBOX_MARKED_AT_ONCE, MAX_PAGE
 from chimeway.store import inbox
 from chimeway.store.call import Call
@@ -23,8 +22,6 @@ MarkOfAll = Literal["seen", "read", "archived"]
 Archived = Literal["no", "only", "with"]
 Items: TypeAlias = UUID | str | InboxItem | Iterable[UUID | str | InboxItem]
 """One item or many, by their ids or as a list gave them."""
-LISTS: Final = "list_inbox"
-"""What the version before lacks: pages of the inbox with filters, and with where items came from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +59,6 @@ def list_items(
 ) -> Call[Page[InboxItem]]:
     """Ask for a page of items, the newest first."""
     return inbox.list_items(tenant, recipient, chosen.filter(), cursor, checks.page_size(limit))
-
-
-def list_items_before(
-    tenant: str, recipient: str, chosen: Chosen, cursor: str | None, limit: int
-) -> Call[Page[InboxItem]]:
-    """Ask a schema of the version before, which has one filter; reading raises SchemaMismatch for others."""
-    given = chosen.filter()
-    archived = given.pop("archived", "no")
-    if given or archived == "only":
-        hint = "bring it up: chimeway db migrate"
-        raise SchemaMismatch(f"the schema of this database has no filters for inboxes yet; {hint}", hint=hint)
-    return inbox.list_items_before(
-        tenant, recipient, archived=archived == "with", cursor=cursor, limit=checks.page_size(limit)
-    )
 
 
 def mark(tenant: str, recipient: str, items: Items, word: Mark) -> Call[tuple[UUID, ...]]:

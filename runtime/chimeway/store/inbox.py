@@ -30,26 +30,12 @@ class State:
     look: str | None
 
 
-def is_known() -> Call[bool]:
-    """Ask whether the schema has what the version before lacks."""
-    return one(statement(SQL["inbox_is_known"]), lambda found: bool(found[0]["known"]))
-
-
 def list_items(
     tenant: str, recipient: str, chosen: Mapping[str, Any], cursor: str | None, limit: int
 ) -> Call[Page[InboxItem]]:
     """Ask for a page of items, the newest first; `chosen` is a filter of `chimeway.list_inbox`."""
     after = (None, None, None) if cursor is None else cursors.read_arrived(cursor)
     asked = statement(SQL["inbox_items"], tenant, recipient, json_text(chosen), limit + 1, *after)
-    return one(asked, lambda found: _page(found, limit))
-
-
-def list_items_before(
-    tenant: str, recipient: str, *, archived: bool, cursor: str | None, limit: int
-) -> Call[Page[InboxItem]]:
-    """Ask for the same of a schema of the version before; it knows one filter."""
-    after = (None, None) if cursor is None else cursors.read(cursor)
-    asked = statement(SQL["inbox_items_before"], tenant, recipient, archived, *after, limit + 1)
     return one(asked, lambda found: _page(found, limit))
 
 

@@ -88,8 +88,6 @@ class SyncDatabase:
         self._target = for_psycopg(read(url), name)
         self._size = size
         self._closed = False
-        self.known: set[str] = set()
-        """What the schema was found to have that the version before lacks."""
         self._begin()
         _pools.add(self)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from chimeway.client import checks, inbox_calls
-from chimeway.client.inbox_calls import LISTS, Archived, Chosen, Items, Mark, MarkOfAll
+from chimeway.client.inbox_calls import Archived, Chosen, Items, Mark, MarkOfAll
 from chimeway.limits import INBOX_BLOCKING_POLL_S, INBOX_COUNTED
 from chimeway.store import inbox
 from chimeway.store import sync_callers as callers
@@ -58,8 +58,6 @@ class Inbox:
         chosen = Chosen(unseen, unread, uninteracted, archived, workflow, render_key, step, since, before)
         whose = self._tenant, self._recipient
         call = inbox_calls.list_items(*whose, chosen, cursor, limit)
-        if not self._has_lists(connection):
-            call = inbox_calls.list_items_before(*whose, chosen, cursor, limit)
         return callers.run(self._database, call, connection)
 
     def unseen_count(self, *, connection: object | None = None) -> int:
@@ -209,9 +207,3 @@ class Inbox:
             marked += progress.marked
             call = everything.go_on(progress)
         return tuple(marked)
-
-    def _has_lists(self, connection: object | None) -> bool:
-        """Say whether the schema has what the version before lacks; once it has, it is not asked again."""
-        if LISTS not in self._database.known and callers.run(self._database, inbox.is_known(), connection):
-            self._database.known.add(LISTS)
-        return LISTS in self._database.known

@@ -3,21 +3,6 @@
 select * from chimeway.list_inbox($1::text, $2::text, $3::text::jsonb, $4::text::int,
                                   $5::text::timestamptz, $6::text::bigint, $7::text::uuid);
 
--- name: inbox_items_before
--- The same on a schema of the version before, which cannot say where an item came from.
-select i.id, i.run_id, null as workflow_key, null as workflow_version, null as step_id, i.render_key, i.subject,
-       i.body, null as data, i.created_at, i.seen_at, i.read_at, null as interacted_at, i.archived_at, 0 as arrival
-  from chimeway.inbox_items i
- where i.tenant_id = $1::text and i.recipient_id = $2::text and i.shard = chimeway.shard_of($1::text, $2::text)
-   and ($4::text::timestamptz is null or (i.created_at, i.id) < ($4::text::timestamptz, $5::text::uuid))
-   and ($3::text::bool or i.archived_at is null)
- order by i.created_at desc, i.id desc
- limit $6::text::int;
-
--- name: inbox_is_known
--- Whether the schema has what the version before lacks.
-select to_regproc('chimeway.list_inbox') is not null as known;
-
 -- name: inbox_counts
 -- How many items a recipient has not seen, and not read; what is put away counts as neither.
 select (select count(*) from chimeway.inbox_items i
