@@ -310,10 +310,10 @@ create table chimeway.run_mailbox (
     routed_at   timestamptz not null,
     consumed_by uuid,                               -- the decision; a mark, never a deletion
     primary key (run_id, number, shard),
-    unique (run_id, signal_id, shard),
     foreign key (run_id, shard) references chimeway.workflow_runs (id, shard),
     foreign key (signal_id, shard) references chimeway.signals (id, shard)
 );
+create unique index run_mailbox_of_signal on chimeway.run_mailbox (signal_id, run_id, shard);
 
 create table chimeway.inbox_items (
     id           uuid        not null,              -- the delivery's id
@@ -751,19 +751,21 @@ begin
             'together they may be 2600 bytes long: make dedupe_key shorter, such as a digest');
     end if;
     s_shard := chimeway.shard_of(tenant_id, actor_id);
-    insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
-    values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
-            signal.payload, signal.dedupe_key, chimeway.clock())
-    on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing
-    returning id into s_id;
-    if s_id is null then
-        select s.id into strict s_id from chimeway.signals s
+    loop
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
+        values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
+                signal.payload, signal.dedupe_key, chimeway.clock())
+        on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing
+        returning id into s_id;
+        if found then
+            perform chimeway.hint();
+            return s_id;
+        end if;
+        select s.id into s_id from chimeway.signals s
          where s.tenant_id = signal.tenant_id and s.actor_id = signal.actor_id
            and s.dedupe_key = signal.dedupe_key and s.shard = s_shard;
-        return s_id;
-    end if;
-    perform chimeway.hint();
-    return s_id;
+        if found then return s_id; end if;  -- else he was forgotten between the two
+    end loop;
 end $$;
 
 -- ── preferences: what a document of them may hold ──
@@ -2151,6 +2153,8 @@ declare
     v_live   uuid[];
     v_sent   uuid[];    -- their deliveries
     v_events uuid[];
+    v_said   uuid[];    -- what he said: his signals
+    v_free   uuid[];    -- those that nobody is taking up
     v_rows   bigint;
     v_switch text := coalesce(current_setting('chimeway.retention', true), '');
 begin
@@ -2241,22 +2245,32 @@ begin
     -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal
     delete from chimeway.inbox_items i where i.id = any(v_sent);
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
-    update chimeway.signals s  -- emptied, not deleted: whoever routes one at this moment names it in a mailbox
-       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_),
-           type = case when k.signal_id is null then 'forgotten' else s.type end
-      from (select l.id from chimeway.signals l
-             where l.tenant_id = forget_recipient.tenant_id and l.actor_id = forget_recipient.recipient_id
-               and l.shard = v_shard order by l.id for no key update) l
-      left join (select distinct b.signal_id from chimeway.run_mailbox b where b.run_id = any(v_runs)) k
-        on k.signal_id = l.id
-     where s.id = l.id and s.shard = v_shard and (s.run_id is null or exists (
-            select from chimeway.workflow_runs r where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
-    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     delete from chimeway.send_budgets b
      where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     delete from chimeway.recipients p
      where p.tenant_id = forget_recipient.tenant_id and p.recipient_id = forget_recipient.recipient_id and p.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (5) the signals; but for those that mailboxes name, or that a new run is taking up just now: these are emptied.
+    -- Behind the lock of who deletes wait those who take up (route_for_runs), so from there on nothing waits here.
+    v_said := array(
+        select s.id from chimeway.signals s
+         where s.tenant_id = forget_recipient.tenant_id and s.actor_id = forget_recipient.recipient_id
+           and s.shard = v_shard order by s.id for no key update);
+    v_said := array(
+        select s.id from unnest(v_said) u(id) join chimeway.signals s on s.id = u.id and s.shard = v_shard
+         where s.run_id is null or exists (
+                select from chimeway.workflow_runs r
+                 where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
+    v_free := array(
+        select s.id from chimeway.signals s where s.id = any(v_said) and s.shard = v_shard for update skip locked);
+    delete from chimeway.signals s where s.id = any(v_free) and s.shard = v_shard and not exists (
+        select from chimeway.run_mailbox b where b.signal_id = s.id and b.shard = s.shard);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.signals s
+       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_)
+     where s.id = any(v_said) and s.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     known := rows_erased > 0;
     if known then
@@ -2517,6 +2531,8 @@ $$;
 -- that looked for them. The caller holds the run locks, taken in an EARLIER statement: this one's
 -- snapshot is therefore younger than the locks, and sees every signal committed while it waited.
 -- A run that entered no step yet also takes signals that were routed before it could be seen.
+-- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
+-- then is not there, or is, where the key could only fail.)
 create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -2545,13 +2561,18 @@ begin
              where s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
                and s.shard = m.shard and s.arrival > m.arrival offset 0) s
          where m.visit = 0 and s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
-    ), put as (
-        insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
-        select c.run_id, c.shard, c.mailbox_count + row_number() over (partition by c.run_id order by c.arrival),
-               c.signal_id, chimeway.clock()
-          from candidates c
+    ), fresh as (
+        select c.* from candidates c
          where not exists (select from chimeway.run_mailbox b
                             where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard)
+    ), held as (
+        select c.* from fresh c cross join lateral (
+            select from chimeway.signals s where s.id = c.signal_id and s.shard = c.shard offset 0 for key share) s
+    ), put as (
+        insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
+        select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
+               h.signal_id, chimeway.clock()
+          from held h
         returning run_id, number
     ), counted as (
         update chimeway.workflow_runs r set mailbox_count = t.top

@@ -22,9 +22,9 @@ EMPTIED = {
     "delivery_attempt_results": "note provider_reference",
     "delivery_feedback": "event_id detail",
     "delivery_verdicts": "inputs",
-    "signals": "actor_id type payload dedupe_key",
+    "signals": "actor_id payload dedupe_key",
 }
-"""Columns that are emptied, or bear another name afterwards."""
+"""Columns that are emptied, or bear another name afterwards. (Signals that no mailbox names are deleted.)"""
 STAYS = {
     "events": "tenant_id workflow_key",
     "workflow_runs": "tenant_id workflow_key state step status_reason status_context pending_signals "
@@ -37,7 +37,7 @@ STAYS = {
     "delivery_attempt_results": "outcome error_class",
     "delivery_feedback": "source kind",
     "delivery_verdicts": "stage verdict reason",
-    "signals": "tenant_id",
+    "signals": "tenant_id type",
 }
 """Columns of his rows that hold ids, words of closed lists and of definitions, and instants (semantics 8)."""
 NOBODYS = {

@@ -8,12 +8,13 @@ from uuid import UUID
 import pytest
 
 from chimeway import Chimeway
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, open_database
 from chimeway.store.verify import verify
-from store.forgetting import FORGET, again, forget, texts
+from store.forgetting import FORGET, Connection, again, forget, texts
 from store.plain_sql import blocked, plain, put_into_inbox, refused, register, trigger
 from store.verify_world import World, played
 
+SAID = """select chimeway.signal('notification_read', 'default', 'ada', '{"n": 1}')"""
 ADDRESS = "Ada.Lovelace+x@example.org"
 
 
@@ -153,7 +154,7 @@ async def test_it_waits_for_who_has_a_run_and_takes_what_they_wrote(database_url
         await transaction.commit()
         assert (await task)["runs_cancelled"] == 0
         assert "ada" not in await texts(observer)
-        assert await observer.fetchval("select count(*) from chimeway.signals where type = 'forgotten'") == 2
+        assert await observer.fetchval("select count(*) from chimeway.signals") == 0
 
 
 async def test_a_stricter_isolation_is_refused(database_url: str) -> None:
@@ -176,6 +177,100 @@ async def test_a_new_run_may_have_been_told_what_is_forgotten(world: World) -> N
         "update chimeway.signals set actor_id = 'forgotten-x', payload = '{}' where actor_id = 'newcomer'"
     )
     assert await verify(world.database) == []
+
+
+async def _new_run_and_signal(producer: Connection, other: Connection, forgetter: Connection) -> UUID:
+    """Forget somebody whose new run was not committed yet, and who has said something since it began."""
+    await register(other)
+    await trigger(other)
+    async with producer.transaction():
+        run = await trigger(producer)
+        await other.execute(SAID)
+        await forget(forgetter)
+    return run
+
+
+async def _taken_up(router: Connection, run: UUID) -> None:
+    await router.execute("select from chimeway.workflow_runs where id = $1 for update", run)
+    await router.execute("select chimeway.route_for_runs(array[$1::uuid])", run)
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_a_new_run_waits_for_what_is_being_deleted(database_url: str, commits: bool) -> None:
+    """What it was to hear is gone, and no batch fails; or it is there after all, and is heard."""
+    async with (
+        plain(database_url) as producer,
+        plain(database_url) as router,
+        plain(database_url) as forgetter,
+        plain(database_url) as observer,
+    ):
+        transaction = forgetter.transaction()
+        await transaction.start()
+        run = await _new_run_and_signal(producer, observer, forgetter)
+        taking = asyncio.create_task(_taken_up(router, run))
+        await blocked(observer, router)
+        await (transaction.commit() if commits else transaction.rollback())
+        await taking
+        told = await observer.fetchval("select mailbox_count from chimeway.workflow_runs where id = $1", run)
+        assert (
+            told == await observer.fetchval("select count(*) from chimeway.signals") == (0 if commits else 1)
+        )
+    async with open_database(database_url) as database:
+        assert await verify(database) == []
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_what_a_new_run_is_taking_up_is_emptied_and_not_waited_for(
+    database_url: str, commits: bool
+) -> None:
+    """A mailbox row that nobody can see yet refers to it; whether it comes or not, nothing of the person stays."""
+    async with (
+        plain(database_url) as writer,
+        plain(database_url) as router,
+        plain(database_url) as forgetter,
+        plain(database_url) as observer,
+    ):
+        await register(observer)
+        await observer.execute("select chimeway.identify('default', 'ada', '{\"timezone\": \"Asia/Tokyo\"}')")
+        async with writer.transaction():
+            await writer.execute("select from chimeway.recipients for update")
+            forgetting = asyncio.create_task(forget(forgetter))
+            await blocked(observer, forgetter)
+            run = await trigger(observer)
+            await observer.execute(SAID)
+            taking = router.transaction()
+            await taking.start()
+            await _taken_up(router, run)
+        await forgetting
+        await (taking.commit() if commits else taking.rollback())
+        rows = await observer.fetch("select actor_id, payload, dedupe_key from chimeway.signals")
+        assert [row["payload"] for row in rows] == ["{}"]
+        assert rows[0]["actor_id"].startswith("forgotten-")
+    async with open_database(database_url) as database:
+        assert await verify(database) == []
+
+
+async def test_a_signal_again_while_the_first_is_forgotten_is_recorded(database_url: str) -> None:
+    """Its key is known, and a moment later nobody has it: what is said is of somebody new, and no error."""
+    say = "select chimeway.signal('notification_read', 'default', 'ada', '{}', 'again')"
+    async with (
+        plain(database_url) as speaker,
+        plain(database_url) as forgetter,
+        plain(database_url) as observer,
+    ):
+        first = await observer.fetchval(say)
+        await observer.execute(
+            """create function pg_temp_step() returns trigger language plpgsql as $$ begin
+                   perform pg_advisory_xact_lock(7); return null; end $$;
+               create trigger step after insert on chimeway.signals execute function pg_temp_step();
+               select pg_advisory_lock(7)"""
+        )
+        saying = asyncio.create_task(speaker.fetchval(say))
+        await blocked(observer, speaker)
+        await forget(forgetter)
+        await observer.execute("select pg_advisory_unlock(7)")
+        assert await saying != first
+        assert await observer.fetchval("select count(*) from chimeway.signals") == 1
 
 
 async def test_who_looks_at_the_inbox_is_told(database_url: str) -> None:

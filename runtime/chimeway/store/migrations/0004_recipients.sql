@@ -7,6 +7,8 @@ create index concurrently if not exists deliveries_deferred on chimeway.deliveri
 create index concurrently if not exists workflow_runs_ended on chimeway.workflow_runs (tenant_id, recipient_id, id, shard)
     where ended_at is not null;
 
+create unique index concurrently if not exists run_mailbox_of_signal on chimeway.run_mailbox (signal_id, run_id, shard);
+
 -- transaction
 
 alter table chimeway.deliveries add column deferred_reason text;
@@ -1626,6 +1628,108 @@ end $$;
 alter table chimeway.events add column forgotten int not null default 0;
 alter table chimeway.workflow_runs add column forgotten_at timestamptz;
 
+-- Which mailboxes name a signal is now looked up by the signal; whoever goes by run finds it as before.
+alter table chimeway.run_mailbox drop constraint run_mailbox_run_id_signal_id_shard_key;
+
+-- Records that something happened. The same dedupe key again returns the first signal.
+create or replace function chimeway.signal(
+    type       text,
+    tenant_id  text  default 'default',
+    actor_id   text  default null,
+    payload    jsonb default '{}',
+    dedupe_key text  default null
+) returns uuid
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    s_shard smallint;
+    s_id    uuid;
+begin
+    perform chimeway.check_id('type', type);
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('actor_id', actor_id);
+    perform chimeway.check_object('payload', payload);
+    if dedupe_key is not null then perform chimeway.check_id('dedupe_key', dedupe_key); end if;
+    -- No index takes more; three texts of 255 characters may be longer.
+    if octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key) > 2600 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('tenant_id, actor_id and dedupe_key are %s bytes long',
+            octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key)),
+            'together they may be 2600 bytes long: make dedupe_key shorter, such as a digest');
+    end if;
+    s_shard := chimeway.shard_of(tenant_id, actor_id);
+    loop
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
+        values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
+                signal.payload, signal.dedupe_key, chimeway.clock())
+        on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing
+        returning id into s_id;
+        if found then
+            perform chimeway.hint();
+            return s_id;
+        end if;
+        select s.id into s_id from chimeway.signals s
+         where s.tenant_id = signal.tenant_id and s.actor_id = signal.actor_id
+           and s.dedupe_key = signal.dedupe_key and s.shard = s_shard;
+        if found then return s_id; end if;  -- else he was forgotten between the two
+    end loop;
+end $$;
+
+-- Puts the unrouted signals of locked runs' recipients into their mailboxes, and returns the snapshot
+-- that looked for them. The caller holds the run locks, taken in an EARLIER statement: this one's
+-- snapshot is therefore younger than the locks, and sees every signal committed while it waited.
+-- A run that entered no step yet also takes signals that were routed before it could be seen.
+-- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
+-- then is not there, or is, where the key could only fail.)
+create or replace function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+declare seen pg_snapshot;
+begin
+    with mine as (
+        select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
+          from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, r.state,
+                   r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = p.id offset 0) r
+          join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
+         where r.state in ('active','waiting') and d.signal_types <> '{}'
+    ), candidates as (
+        select m.id as run_id, m.shard, m.mailbox_count, s.id as signal_id, s.arrival
+          from mine m cross join lateral (
+            select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.routed_at is null and s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
+               and s.shard = m.shard and s.arrival > m.arrival offset 0) s
+         where s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
+        union
+        select m.id, m.shard, m.mailbox_count, s.id, s.arrival
+          from mine m cross join lateral (
+            select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
+               and s.shard = m.shard and s.arrival > m.arrival offset 0) s
+         where m.visit = 0 and s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
+    ), fresh as (
+        select c.* from candidates c
+         where not exists (select from chimeway.run_mailbox b
+                            where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard)
+    ), held as (
+        select c.* from fresh c cross join lateral (
+            select from chimeway.signals s where s.id = c.signal_id and s.shard = c.shard offset 0 for key share) s
+    ), put as (
+        insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
+        select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
+               h.signal_id, chimeway.clock()
+          from held h
+        returning run_id, number
+    ), counted as (
+        update chimeway.workflow_runs r set mailbox_count = t.top
+          from (select run_id, max(number) as top from put group by run_id) t
+         where r.id = t.run_id
+    )
+    select pg_current_snapshot() into seen;
+    return seen;
+end $$;
+
 -- What stands for a text that is not kept, so that the same text is known again.
 create function chimeway.digest_of(tenant_id text, words text) returns text
 language sql immutable strict parallel safe as $$
@@ -1769,6 +1873,8 @@ declare
     v_live   uuid[];
     v_sent   uuid[];    -- their deliveries
     v_events uuid[];
+    v_said   uuid[];    -- what he said: his signals
+    v_free   uuid[];    -- those that nobody is taking up
     v_rows   bigint;
     v_switch text := coalesce(current_setting('chimeway.retention', true), '');
 begin
@@ -1859,22 +1965,32 @@ begin
     -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal
     delete from chimeway.inbox_items i where i.id = any(v_sent);
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
-    update chimeway.signals s  -- emptied, not deleted: whoever routes one at this moment names it in a mailbox
-       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_),
-           type = case when k.signal_id is null then 'forgotten' else s.type end
-      from (select l.id from chimeway.signals l
-             where l.tenant_id = forget_recipient.tenant_id and l.actor_id = forget_recipient.recipient_id
-               and l.shard = v_shard order by l.id for no key update) l
-      left join (select distinct b.signal_id from chimeway.run_mailbox b where b.run_id = any(v_runs)) k
-        on k.signal_id = l.id
-     where s.id = l.id and s.shard = v_shard and (s.run_id is null or exists (
-            select from chimeway.workflow_runs r where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
-    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     delete from chimeway.send_budgets b
      where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     delete from chimeway.recipients p
      where p.tenant_id = forget_recipient.tenant_id and p.recipient_id = forget_recipient.recipient_id and p.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (5) the signals; but for those that mailboxes name, or that a new run is taking up just now: these are emptied.
+    -- Behind the lock of who deletes wait those who take up (route_for_runs), so from there on nothing waits here.
+    v_said := array(
+        select s.id from chimeway.signals s
+         where s.tenant_id = forget_recipient.tenant_id and s.actor_id = forget_recipient.recipient_id
+           and s.shard = v_shard order by s.id for no key update);
+    v_said := array(
+        select s.id from unnest(v_said) u(id) join chimeway.signals s on s.id = u.id and s.shard = v_shard
+         where s.run_id is null or exists (
+                select from chimeway.workflow_runs r
+                 where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
+    v_free := array(
+        select s.id from chimeway.signals s where s.id = any(v_said) and s.shard = v_shard for update skip locked);
+    delete from chimeway.signals s where s.id = any(v_free) and s.shard = v_shard and not exists (
+        select from chimeway.run_mailbox b where b.signal_id = s.id and b.shard = s.shard);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.signals s
+       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_)
+     where s.id = any(v_said) and s.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     known := rows_erased > 0;
     if known then
