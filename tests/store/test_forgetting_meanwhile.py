@@ -223,7 +223,7 @@ async def test_a_new_run_waits_for_what_is_being_deleted(database_url: str, comm
 async def test_what_a_new_run_is_taking_up_is_emptied_and_not_waited_for(
     database_url: str, commits: bool
 ) -> None:
-    """A mailbox row that nobody can see yet refers to it; whether it comes or not, nothing of the person stays."""
+    """A mailbox row that nobody can see yet names it; whether it comes or not, nothing of the person stays."""
     async with (
         plain(database_url) as writer,
         plain(database_url) as router,
