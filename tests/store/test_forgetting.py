@@ -207,6 +207,23 @@ async def test_of_an_event_for_many_only_one_part_goes(database_url: str) -> Non
         assert await connection.fetchval("select count(*) from chimeway.events") == 1
 
 
+async def test_the_key_of_who_was_forgotten_is_nobody_elses(database_url: str) -> None:
+    """For another person it is a conflict, as ever; in another order each finds his own run."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        await again(connection, "ada")
+        first = {person: run for person, run, _ in await again(connection, "bob", "eve", key="of both")}
+        for person in ("ada", "bob", "eve"):
+            await forget(connection, person)
+        before = await contents(connection)
+        for people, key in ((["zoe"], "ada's key"), (["bob", "zoe"], "of both"), (["eve", "ada"], "of both")):
+            with pytest.raises(asyncpg.PostgresError, match="idempotency_conflict"):
+                await again(connection, *people, key=key)
+        told = await again(connection, "eve", "bob", key="of both")
+        assert {person: run for person, run, _ in told} == first
+        assert await contents(connection) == before
+
+
 async def test_a_hold_keeps_its_reason_and_not_its_note(database_url: str) -> None:
     """The word before the note is of a closed list."""
     async with plain(database_url) as connection:

@@ -110,6 +110,27 @@ async def test_a_retry_that_waits_for_the_forgetting_begins_nothing(database_url
         assert await observer.fetchval("select count(*) from chimeway.events") == 1
 
 
+async def test_a_retry_in_a_strict_transaction_finds_what_it_waited_for(database_url: str) -> None:
+    """REPEATABLE READ sees the event as it was before the forgetting that it waits for."""
+    async with (
+        plain(database_url) as forgetter,
+        plain(database_url) as producer,
+        plain(database_url) as other,
+    ):
+        await register(forgetter)
+        first = await again(forgetter, "ada")
+        transaction = forgetter.transaction()
+        await transaction.start()
+        await forget(forgetter)
+        async with producer.transaction(isolation="repeatable_read"):
+            retry = asyncio.create_task(again(producer, "ada"))
+            await blocked(other, producer)
+            await transaction.commit()
+            assert await retry == [("ada", first[0][1], True)]
+        assert await other.fetchval("select count(*) from chimeway.workflow_runs") == 1
+        assert await other.fetchval("select count(*) from chimeway.events") == 1
+
+
 async def test_two_at_once_follow_each_other(database_url: str) -> None:
     """The second finds nothing; two people of one event are forgotten one after the other."""
     async with plain(database_url) as one, plain(database_url) as other, plain(database_url) as observer:
@@ -223,7 +244,7 @@ async def test_a_new_run_waits_for_what_is_being_deleted(database_url: str, comm
 async def test_what_a_new_run_is_taking_up_is_emptied_and_not_waited_for(
     database_url: str, commits: bool
 ) -> None:
-    """A mailbox row that nobody can see yet names it; whether it comes or not, nothing of the person stays."""
+    """A mailbox row that nobody can see yet names it; whether it comes or not, nothing personal stays."""
     async with (
         plain(database_url) as writer,
         plain(database_url) as router,

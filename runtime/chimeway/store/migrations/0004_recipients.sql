@@ -1738,7 +1738,8 @@ $$;
 
 -- The runs of an event whose key is used again, by the names that the caller gives; refuses another trigger. Of an
 -- event some of whose recipients were forgotten, those stand under another name: the names that are left over are
--- theirs, in their order. Data that was forgotten is not compared.
+-- theirs, if they are of the same shards, which runs keep; within a shard in their order. Data that was forgotten is
+-- not compared.
 create function chimeway.known_runs(seen chimeway.events, idempotency_key text, workflow text, people text[], data jsonb)
 returns table (recipient_id text, run_id uuid)
 language plpgsql as $$
@@ -1746,6 +1747,11 @@ begin
     if seen.workflow_key <> workflow
        or cardinality(people) <> cardinality(seen.recipient_ids)
        or (select count(*) from unnest(seen.recipient_ids) x where x <> all(people)) > seen.forgotten
+       or (select array_agg(chimeway.shard_of(seen.tenant_id, p.id) order by chimeway.shard_of(seen.tenant_id, p.id))
+             from unnest(people) p(id) where p.id <> all(seen.recipient_ids))
+          is distinct from
+          (select array_agg(chimeway.shard_of_id(r.run) order by chimeway.shard_of_id(r.run))
+             from unnest(seen.recipient_ids, seen.run_ids) r(id, run) where r.id <> all(people))
        or (seen.data_digest <> '' and seen.data_digest <> sha256(convert_to(data::text, 'UTF8'))) then
         perform chimeway.refuse('idempotency_conflict', 'CW003',
             format('idempotency_key "%s" was used for another trigger (workflow, recipients or data differ)',
@@ -1754,15 +1760,16 @@ begin
     end if;
     return query
         with stored as (
-            select r.id as name, i.id as run, n, row_number() over (partition by r.id = any(people) order by n) as k
-              from unnest(seen.recipient_ids) with ordinality r(id, n)
-              join unnest(seen.run_ids) with ordinality i(id, n) using (n)
+            select r.id as name, r.run, r.n, chimeway.shard_of_id(r.run) as shard, row_number() over (
+                       partition by r.id = any(people), chimeway.shard_of_id(r.run) order by r.n) as k
+              from unnest(seen.recipient_ids, seen.run_ids) with ordinality r(id, run, n)
         ), others as (
-            select p.id as name, row_number() over (order by p.n) as k
-              from unnest(people) with ordinality p(id, n) where p.id <> all(seen.recipient_ids)
+            select p.id as name, p.shard, row_number() over (partition by p.shard order by p.n) as k
+              from (select p.id, p.n, chimeway.shard_of(seen.tenant_id, p.id) as shard
+                      from unnest(people) with ordinality p(id, n) where p.id <> all(seen.recipient_ids)) p
         )
         select coalesce(o.name, s.name), s.run from stored s
-          left join others o on o.k = s.k and s.name <> all(people)
+          left join others o on (o.shard, o.k) = (s.shard, s.k) and s.name <> all(people)
          order by s.n;
 end $$;
 
