@@ -17,6 +17,8 @@ import asyncpg
 import pytest
 
 from chimeway.clock import SystemClock
+from chimeway.delivery.judging import beginning, held_back, judged
+from chimeway.progression.policy import Verdict
 from chimeway.store import deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
@@ -31,6 +33,7 @@ MANY = 20_000
 BIG = (
     "events", "workflow_runs", "workflow_transitions", "deliveries", "delivery_attempts",
     "delivery_attempt_results", "signals", "run_mailbox", "recipients", "inbox_items",
+    "send_budgets", "delivery_verdicts", "tenants",
 )  # fmt: skip
 MOST = 5_000
 """Rows that one node of a plan may read: a page of what is due has at most 4,096."""
@@ -70,6 +73,12 @@ insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, 
     select delivery, shard, 1, run, gen_random_uuid(), pg_current_snapshot(), now() from made;
 insert into chimeway.delivery_attempt_results (delivery_id, shard, attempt_no, outcome, finished_at)
     select delivery, shard, 1, 'succeeded', now() from made where n % 500 <> 1;
+insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, inputs, at)
+    select delivery, shard, 1, 'before_send', 'send', '{{}}', now() from made;
+insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard, sent_at)
+    select 'default', id, 'email', shard, array[now()] from made;
+insert into chimeway.tenants (tenant_id, created_at, updated_at)
+    select 'tenant_' || n, now(), now() from made;
 insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, routed_at, created_at)
     select signal, shard, 'default', id, 'read', '{{}}', now(), now() from made;
 insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
@@ -231,6 +240,35 @@ async def _journey(world: Door) -> None:
     assert await world.commit(await world.entry(people[0])) == ["applied"]
 
 
+async def _policy(world: Door) -> None:
+    """A message is put off, let go when preferences change, and counted when it is sent."""
+    person, wishes = f"new_{uuid4()}", '{"preferences": {"caps": %s}}'
+    cap = '{"channel": "email", "limit": 9, "per": "P1D", "then": "delay"}'
+    await world.sql("select chimeway.identify('default', $1, $2::text::jsonb)::text", person, wishes % cap)
+    await world.trigger(person)
+    assert await world.commit(await world.entry(person)) == ["applied"]
+    await world.say(person, "skip")
+    await mailbox.route(world.database, 0)
+    assert await world.commit(await world.entry(person)) == ["applied"]
+    delivery = await world.delivery(person)
+
+    async def looked() -> tuple[deliveries.Sendable, runs.Loaded]:
+        (run,) = await runs.load_runs(world.database, Catalogue(world.database), [world.runs[person]])
+        assert run is not None
+        return (await deliveries.load_sendables(world.database, [delivery]))[delivery], run
+
+    later = Verdict("defer", "cap", NOW() + timedelta(hours=1), {"caps": []}, counts=True, silent=False)
+    (held,) = await deliveries.record_verdicts(world.database, None, [held_back(*await looked(), later)])
+    assert held.answer == "applied"
+    await world.sql("select chimeway.identify('default', $1, $2::text::jsonb)::text", person, wishes % "[]")
+    await world.sql("select chimeway.identify('default', $1, $2::text::jsonb)::text", person, wishes % cap)
+    row, run = await looked()
+    verdict = judged(row, run, NOW())
+    assert await deliveries.put_off_until(world.database, delivery)
+    (begun,) = await world.begin(beginning(row, run, verdict, "email", "a@b.org", {}))
+    assert begun.answer == "begun"
+
+
 async def _hold(world: Door) -> None:
     await runs.hold(world.database, (await _some_runs(world))[0], "held_by_request")
 
@@ -260,7 +298,7 @@ async def _identify(world: Door) -> None:
 
 
 CALLS_OF: tuple[Call, ...] = (
-    _load, _due, _in_turn, _oldest, _sweep, _strike, _journey, _hold, _pages, _identify,
+    _load, _due, _in_turn, _oldest, _sweep, _strike, _journey, _policy, _hold, _pages, _identify,
 )  # fmt: skip
 
 

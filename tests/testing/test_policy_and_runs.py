@@ -161,6 +161,20 @@ async def test_reminders_are_put_off_one_by_one() -> None:
         await sound(journey)
 
 
+async def test_who_changes_zone_while_a_message_waits_is_judged_by_the_new_one() -> None:
+    """At once where it is his own; a tenant's is seen when the message's moment comes."""
+    async with Harness(one(), start=EVENING) as journey:
+        await journey.identify("ada", preferences=NIGHT)
+        await journey.identify("ben", preferences=NIGHT)
+        await journey.trigger(recipients=["ada", "ben"])
+        await journey.identify("ada", timezone="America/New_York")  # half past five in the afternoon
+        await journey.configure_tenant(timezone="Pacific/Auckland")
+        assert [message.recipient_id for message in journey.sent] == ["ada"]
+        await journey.advance_to(SEVEN)  # eight in the evening
+        assert [message.recipient_id for message in journey.sent] == ["ada", "ben"]
+        await sound(journey)
+
+
 async def test_a_retry_that_would_come_too_late_ends_at_once() -> None:
     """Hours that put it off beyond the age of its channel: the rule for it follows now, not on Monday."""
     rule = on_outcome("retries_exhausted", to_step="other")
