@@ -238,7 +238,7 @@ async def test_verify_and_overdue_say_what_is_wrong(database: Database, database
     await inside("workflow", "register", "-", url=database_url, stdin=GUIDE)
     await inside("trigger", "mention_escalation", "--recipient", "ada", url=database_url)
     well = await inside("verify", "--max-lateness", "PT1H", url=database_url)
-    assert (well.code, well.out) == (0, "2 rows, 27 checks: all 10 invariants hold\n")
+    assert (well.code, well.out) == (0, "2 rows, 30 checks: all 10 invariants hold\n")
     async with database.acquire() as connection:
         await connection.execute(
             """update chimeway.workflow_runs

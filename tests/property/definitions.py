@@ -63,8 +63,9 @@ def forms(draw: st.DrawFn, min_steps: int = 1) -> dict[str, Json]:
     notifies = [step_id for step_id, kind in zip(ids, kinds, strict=True) if kind == "notify"]
     steps = [draw(_step(ids, kinds, place, notifies)) for place in range(len(ids))]
     form = {"key": draw(names), "version": draw(st.integers(1, 2**31 - 1)), "steps": steps}
-    for step in _rounds_that_are_none(form):
-        step["next"] = step["next"]["then"]
+    while none := _rounds_that_are_none(form):  # taking one away may leave another without a way back
+        for step in none:
+            step["next"] = step["next"]["then"]
     if draw(st.booleans()):
         form["stop_conditions"] = draw(st.lists(_condition(notifies, []), max_size=2))
     for key, values in (

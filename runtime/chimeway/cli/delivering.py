@@ -19,7 +19,7 @@ from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed or were put off; try failed ones again now.",
+    help="List messages that failed or wait; try failed ones again now.",
     rich_markup_mode=None,
 )
 _REFUSED: Final = 3

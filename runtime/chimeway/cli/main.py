@@ -50,7 +50,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "resume": ("steering", "Let a held run go on."),
         "deliveries": (
             "delivering",
-            "List messages that failed or were put off; try failed ones again now.",
+            "List messages that failed or wait; try failed ones again now.",
         ),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
     }
