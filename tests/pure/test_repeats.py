@@ -1,6 +1,7 @@
 """Steps that lead back so often and no more: written, refused, drawn, walked, rehearsed and replayed."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -213,6 +214,19 @@ def test_the_count_is_part_of_every_transition() -> None:
     notes = [t.context["repeat"] for t in run.paper.transitions if "repeat" in t.context]
     assert notes[2] == {"step": "remind", "number": 3, "times": 4, "used_up": False}
     assert notes[-1] == {"step": "remind", "number": 4, "times": 4, "used_up": True}
+
+
+def test_a_nodes_late_clock_brings_no_morning_twice() -> None:
+    """Its message went out after nine: a node whose clock is a round trip late knows that."""
+    run = Played(REMINDERS.definition)
+    run.wake()
+    nine = run.now
+    run.now = nine + timedelta(milliseconds=30)
+    run.paper = attempted(run.paper, run.paper.run.visit, "delivered", run.now)
+    run.now = nine - timedelta(milliseconds=5)
+    run.evaluate()
+    assert run.paper.run.step == "morning"
+    assert run.paper.run.wake_at == nine + timedelta(days=1)
 
 
 def test_a_signal_that_goes_on_counts_as_time_does() -> None:

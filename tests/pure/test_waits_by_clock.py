@@ -111,6 +111,10 @@ WINDOW = "steps[0].action.send_window"
         ({"at": "09:00", "at_": 1}, "unknown_key", f"{AT}.at_", "did you mean 'at'?"),
         ({"at": "09:00", "data": "x"}, "conflicting_keys", AT, "given 'data' and 'at'; wanted one of"),
         ({"withn": {}}, "unknown_key", f"{AT}.withn", "did you mean 'within'?"),
+        ({"at": 1020}, "wrong_type", f"{AT}.at", "in quotation marks (YAML 1.1 makes 1020 of 17:00)"),
+        ({"at": 79_215}, "wrong_type", f"{AT}.at", "in quotation marks (YAML 1.1 makes 79215 of 22:00:15)"),
+        ({"at": "09:00", True: ["mon"]}, "wrong_type", AT, "YAML 1.1 reads on and yes as true"),
+        ({"on": ["mon"]}, "missing_key", AT, "given none of data, at, within; wanted one, beside `on`"),
         ({}, "missing_key", AT, "given none of data, at, within"),
         ("09:00", "invalid_value", AT, "a local time is written {at: ...}"),
         ({"within": "09:00"}, "wrong_type", f"{AT}.within", "wanted an object"),
@@ -125,6 +129,7 @@ def test_faults_are_named(value: Any, code: str, path: str, told: str) -> None:
     found = [one for one in check(until(value)).errors if (one.code, one.path) == (code, path)]
     assert len(found) == 1, check(until(value)).errors
     assert told in found[0].message
+    assert "did you mean 'on'" not in str(check(until(value)).errors)
 
 
 def test_faults_of_send_windows() -> None:

@@ -373,6 +373,29 @@ async def one_round(ada: Journey) -> None:
     await ada.advance(days=1)
 
 
+ONCE_MORE = Workflow(
+    key="once_more",
+    version=1,
+    steps=[
+        Wait("step_wait", duration="PT1H"),
+        Notify(
+            "step_email",
+            channel="email",
+            render_key="reminder",
+            next=repeat("step_wait", times=1, then="end"),
+        ),
+    ],
+)
+
+
+async def cancelled_in_the_last_round(ada: Journey) -> None:
+    """The message has led back as often as it may, and stands there again when somebody cancels."""
+    await ada.advance(hours=1)
+    await ada.attempt(2, "succeeded")
+    await ada.advance(hours=1)
+    await ada.client.cancel(ada.run_id)
+
+
 async def all_rounds(ada: Journey) -> None:
     """The wait elapses, a signal ends the next one, and then it leads on."""
     await ada.advance(days=1)
@@ -488,6 +511,7 @@ CASES: dict[str, Case] = {
     "led on by a signal": Case(BENT, ADA, hurried),
     "waiting for the second of some mornings": Case(REMINDERS, ADA, one_round),
     "as often as it may": Case(REMINDERS, ADA, all_rounds),
+    "cancelled in the last round": Case(ONCE_MORE, ADA, cancelled_in_the_last_round),
     "waiting for several signals": Case(BENT, {}, waiting),
     "a template at fault": Case(BROKEN, {}, waiting),
     "a signal before the wait": Case(PATIENT, ADA, early),

@@ -6,7 +6,7 @@ have happened otherwise. What was said too late, and what was never sent, stands
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from chimeway.client.why_deliveries import told
 from chimeway.client.why_standing import LATE, standing
@@ -34,10 +34,14 @@ def why(story: Story) -> tuple[str, ...]:
 
 @dataclass(slots=True)
 class _Walk:
-    """A way through the transitions; `waiting` is the wait in which the run then was, if any."""
+    """A way through the transitions; `waiting` is the wait in which the run then was, if any.
+
+    `repeats` says how often steps had led back by then: what ends a run from outside bears no counts.
+    """
 
     story: Story
     waiting: TransitionView | None = None
+    repeats: Mapping[str, int] = field(default_factory=dict)
 
     def turns(self) -> Iterator[str]:
         rows = self.story.transitions
@@ -48,6 +52,7 @@ class _Walk:
                 self.waiting = row
             elif row.to_state != "waiting":
                 self.waiting = None
+            self.repeats = repeats_in(row.context)
 
     def _turn(self, row: TransitionView, after: TransitionView | None) -> Iterator[str]:
         story, at = self.story, moment(self.story, row.at)
@@ -189,7 +194,7 @@ class _Walk:
             return f" Otherwise the run would have gone on from {row.from_step}."
         if step.progress:
             return f" Otherwise the rules of {step.id} would have decided what follows its message."
-        to = definition.after(step, repeats_in(row.context).get(step.id, 0))
+        to = definition.after(step, self.repeats.get(step.id, 0))
         return f" Otherwise, after its message, {what_follows(definition, to)}."
 
 

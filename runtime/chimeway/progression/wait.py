@@ -30,7 +30,8 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
         action: its action.
         left: the delivery of the step the run came from, when that was a notify. The wait counts
             from its terminal moment; without one, or when it is still being retried, from now. One for
-            a local time or for hours always counts from now.
+            a local time or for hours counts from now, but never from before the message's end: `now` may be
+            late by a round trip, and the nine o'clock that brought a message would come again.
 
     Returns:
         the waiting state. Where `until` names no instant in the data (the trigger checks it, so
@@ -38,9 +39,12 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
         is null: row 10 lists the run as stuck, and signals still reach it.
     """
     by_clock = isinstance(action.until, AtLocalTime | Within)
-    anchored = left if left is not None and is_terminal(left.status) and not by_clock else None
+    ended = left if left is not None and is_terminal(left.status) else None
+    anchored = None if by_clock else ended
     entered_at = working.entered_at or working.now
-    anchor = (anchored.terminal_at if anchored else None) or entered_at
+    anchor = (ended.terminal_at if ended else None) or entered_at
+    if by_clock:
+        anchor = max(anchor, entered_at)
     working, due_at = _due_at(working, action, anchor)
     context = {
         "rule_kind": "wait",

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from chimeway.workflow.calendar import DAYS, EVERY_DAY, LocalTime, parse_local_time
-from chimeway.workflow.definition import WORKING_DAYS, AtLocalTime, DataRef, Days, Hours, Until, Within
+from chimeway.workflow.definition import WORKING_DAYS, AtLocalTime, DataRef, Days, Hours, Json, Until, Within
 from chimeway.workflow.durations import parse_instant
 from chimeway.workflow.place import Place
 from chimeway.workflow.problems import shown
@@ -51,7 +51,7 @@ def read_local_time(place: Place | None, *, closing: bool = False) -> LocalTime:
     if place is None:
         return _NO_TIME
     if not isinstance(place.value, str):
-        place.wrong_type("a local time such as 09:00, in quotation marks where the format needs them")
+        place.wrong_type(f"a local time such as 09:00, in quotation marks{_misread(place.value)}")
         return _NO_TIME
     try:
         return parse_local_time(place.value, closing=closing)
@@ -102,11 +102,25 @@ def _relative(place: Place) -> Until:
     if given == ["data"]:
         name = place.fields(("data",))["data"]
         return _NO_INSTANT if name is None else DataRef(name.identifier())
-    for key in place.value:
+    for key in (key for key in place.value if key != "on"):
         hint = place.hint(key, (*_FORMS, "on")) or "; known here: data, at (with on), within"
         place.member(key).error("unknown_key", f"given the key {shown(key)}{hint}")
-    place.error("missing_key", "given none of data, at, within; wanted one")
+    beside = ", beside `on`" if "on" in place.value else ""
+    place.error("missing_key", f"given none of data, at, within; wanted one{beside}")
     return _NO_INSTANT
+
+
+def _misread(value: Json) -> str:
+    """Tell of a number which time a reader of YAML 1.1 makes it of: to it 17:00 is 17 times 60."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 60 <= value < 86_400:
+        return ""
+    if value <= 1_440:
+        meant = f"{value // 60:02}:{value % 60:02}"
+    elif value >= 3_600:
+        meant = f"{value // 3600:02}:{value // 60 % 60:02}:{value % 60:02}"
+    else:
+        return ""
+    return f" (YAML 1.1 makes {value} of {meant})"
 
 
 def _is_local_time(text: str) -> bool:

@@ -17,6 +17,11 @@ SAFE_INTEGER: Final = 2**53 - 1
 """The greatest integer that every JSON implementation holds exactly (I-JSON, RFC 7493)."""
 
 
+_MISREAD: Final = (
+    ": YAML 1.1 reads on and yes as true, off and no as false, unless they stand in quotation marks"
+)
+
+
 class Refused:
     """The type of `REFUSED`: stands where a value was that has been complained about."""
 
@@ -84,7 +89,8 @@ class _Walk:
             if isinstance(key, Refused):
                 continue
             if not isinstance(key, str):
-                self._refuse("wrong_type", path, f"given the key {shown(key)}; keys are strings")
+                misread = _MISREAD if isinstance(key, bool) else ""
+                self._refuse("wrong_type", path, f"given the key {shown(key)}; keys are strings{misread}")
                 continue
             name = str.__str__(key)
             self._spend(len(name))
