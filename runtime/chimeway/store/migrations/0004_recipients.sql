@@ -1088,7 +1088,8 @@ begin
 end $$;
 
 -- Lets what waits for a recipient be judged again now: his preferences have changed. It is for whoever writes them,
--- in the same transaction; returns how many. What somebody else has locked keeps its time.
+-- in the same transaction; returns how many. What somebody else has locked keeps its time, and so does what is of
+-- more than a thousand runs: the locks are held until the caller commits.
 create or replace function chimeway.wake_deferred(p_tenant_id text, p_recipient_id text) returns int
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -1108,7 +1109,7 @@ begin
          where r.id in (select d.run_id from chimeway.deliveries d
                          where d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id
                            and d.shard = chimeway.shard_of(p_tenant_id, p_recipient_id) and d.status = 'deferred')
-         order by r.id for update skip locked) l;
+         order by r.id limit 1000 for update skip locked) l;
     update chimeway.deliveries d set next_attempt_at = least(d.next_attempt_at, v_clock)
      where d.id in (
         select l.id from chimeway.deliveries l
