@@ -1501,9 +1501,20 @@ begin
        for update;
     if not found then return false; end if;
 
+    before := coalesce(person.unsubscribed -> workflow -> channel -> 'wrote', '[]');
     for one in select r.kind, r.name from chimeway.refusable(workflow, delivery_id) r loop
         word := person.preferences -> one.kind -> one.name;
-        if word -> channel = 'false' then continue; end if;
+        if word -> channel = 'false' then
+            -- That of a category another workflow's link may have written. Then it is of both: undone here it must not
+            -- go on standing against what he wants again.
+            wrote := wrote || (
+                select coalesce(jsonb_agg(distinct e.value), '[]')
+                  from jsonb_each(person.unsubscribed - workflow) w
+                 cross join lateral jsonb_array_elements(w.value -> channel -> 'wrote') e
+                 where e.value ->> 'kind' = one.kind and e.value ->> 'name' = one.name
+                   and not jsonb_path_exists(before, '$[*] ? (@.kind == $kind && @.name == $name)', to_jsonb(one)));
+            continue;
+        end if;
         wrote := wrote || jsonb_build_array(
             jsonb_build_object('kind', one.kind, 'name', one.name, 'was', word -> channel));
         person.preferences := chimeway.merge_preferences(person.preferences,
@@ -1520,9 +1531,8 @@ begin
     end if;
     if wrote = '[]' then return true; end if;
     -- What an earlier link had written and still holds stays to be undone.
-    before := person.unsubscribed -> workflow -> channel -> 'wrote';
     select wrote || coalesce(jsonb_agg(b.value), '[]') into wrote
-      from jsonb_array_elements(coalesce(before, '[]')) b
+      from jsonb_array_elements(before) b
      where not exists (select from jsonb_array_elements(wrote) n
                         where n.value ->> 'kind' = b.value ->> 'kind' and n.value ->> 'name' = b.value ->> 'name');
     update chimeway.recipients p
@@ -1534,8 +1544,8 @@ begin
     returning octet_length(p.unsubscribed::text) into size;
     if delivery_id is null and size > 65536 then
         perform chimeway.refuse('invalid_input', 'CW001',
-            format('what the recipient is unsubscribed from would be %s bytes of JSON', size),
-            'at most 65536 bytes; switch whole channels or categories off by his preferences');
+            'what the recipient is unsubscribed from would be more than 65536 bytes of JSON',
+            'switch whole channels or categories off by his preferences');
     end if;
     perform chimeway.wake_deferred(tenant_id, recipient_id);
     return true;

@@ -200,6 +200,8 @@ CALLS = (
     "select chimeway.pause_workflow(null, true)",
     # feedback
     "select chimeway.unsubscribe('default', 'ada', 'mention_escalation', '*')",
+    """select chimeway.unsubscribe('default', 'ada', 'mention_escalation', lpad(n::text, 255, 'c'))
+        from generate_series(1, 250) n""",
     "select * from chimeway.forget_recipient()",
     "select * from chimeway.forget_recipient('default', '')",
     "select * from chimeway.forget_recipient('', 'ada')",

@@ -80,7 +80,7 @@ def http_server(
             _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
         return None
     if keys and schema_version < _UNSUBSCRIBING_NEEDS:
-        _warn("links to unsubscribe by wait until the schema is brought up: chimeway db migrate")
+        _warn("links to unsubscribe by need a newer schema: chimeway db migrate, then restart this node")
     with imported("web"):
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.server import HttpServer, application, bound  # noqa: PLC0415
