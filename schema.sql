@@ -2164,7 +2164,7 @@ language plpgsql security definer set search_path = chimeway, pg_temp set enable
 #variable_conflict use_column
 declare
     now_     timestamptz := chimeway.clock();
-    nobody   text := 'forgotten-' || gen_random_uuid();
+    nobody   text;
     v_shard  smallint;
     v_runs   uuid[];
     v_live   uuid[];
@@ -2183,6 +2183,10 @@ begin
             'it needs READ COMMITTED: what others wrote while it waited must go, too');
     end if;
     v_shard := chimeway.shard_of(tenant_id, recipient_id);
+    loop  -- a name of another shard: whoever uses it as an id finds nothing under it
+        nobody := 'forgotten-' || gen_random_uuid();
+        exit when chimeway.shard_of(tenant_id, nobody) <> v_shard;
+    end loop;
     rows_erased := 0;
 
     -- (1) lock: runs, then their deliveries; what follows has younger snapshots

@@ -102,6 +102,23 @@ async def test_who_is_not_known_is_told_so(database_url: str) -> None:
         assert await contents(connection) == before
 
 
+async def test_the_random_name_is_no_id(database_url: str) -> None:
+    """Nothing is found under it by whoever forgets, exports, triggers or signals for it: its shard is another."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        people = [f"user_{n}" for n in range(400)]
+        await again(connection, *people)
+        await connection.fetch("select chimeway.forget_recipient('default', p) from unnest($1::text[]) p", people)
+        found = await connection.fetchval(
+            """select count(*) from chimeway.workflow_runs
+                where shard = chimeway.shard_of(tenant_id, recipient_id)"""
+        )
+        assert found == 0
+        event = await connection.fetchrow("select forgotten, data from chimeway.events")
+        assert event is not None
+        assert event["forgotten"] == 400
+
+
 async def test_what_only_stands_in_a_profile_or_a_signal_goes_too(database_url: str) -> None:
     """Somebody who was identified, or only ever said something, without any run."""
     async with plain(database_url) as connection:
