@@ -108,7 +108,9 @@ async def test_the_random_name_is_no_id(database_url: str) -> None:
         await register(connection)
         people = [f"user_{n}" for n in range(400)]
         await again(connection, *people)
-        await connection.fetch("select chimeway.forget_recipient('default', p) from unnest($1::text[]) p", people)
+        await connection.fetch(
+            "select chimeway.forget_recipient('default', p) from unnest($1::text[]) p", people
+        )
         found = await connection.fetchval(
             """select count(*) from chimeway.workflow_runs
                 where shard = chimeway.shard_of(tenant_id, recipient_id)"""

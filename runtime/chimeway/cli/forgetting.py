@@ -1,8 +1,11 @@
 """`chimeway recipients forget` and `export`: what a person may ask for."""
 
+import os
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shutil import copymode
 from typing import Annotated, TextIO
 
 import typer
@@ -69,7 +72,7 @@ def forget(
 def export(
     recipient: RecipientId,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to; without it, standard output.")
+        Path | None, typer.Option(metavar="FILE", help="Where to; without it, or with -, standard output.")
     ] = None,
     tenant: Tenant = None,
     database_url: DatabaseUrl = None,
@@ -77,26 +80,50 @@ def export(
     """Write everything that is held about a person, as JSON: a document a line.
 
     Each line has a `part`: one `recipient`, then a `run` for each, then each `signal`. Nobody of that id: no
-    line.
+    line. A file is there when all of it is: what is broken off leaves the one before as it was.
     """
+    to_file = None if output == Path("-") else output
 
     async def ask(client: Chimeway) -> int:
         documents = client.export(recipient, tenant=tenant)
-        if output is None:
+        if to_file is None:
             return await _write(documents, sys.stdout)
         try:
-            with output.open("w", encoding="utf-8") as file, progress("exporting") as tell:
+            with _whole(to_file) as file, progress("exporting") as tell:
                 lines = await _write(documents, file)
                 tell(f"{lines} documents")
                 return lines
         except OSError as error:
-            raise FileNotWritable(f"{output} cannot be written: {error.strerror}") from error
+            raise FileNotWritable(f"{to_file} cannot be written: {error.strerror}") from error
 
     lines = session.run(database_url, ask)
-    if output is not None:
-        print_line(f"{output}: {lines} documents")
+    if to_file is not None:
+        print_line(f"{to_file}: {lines} documents")
     if not lines:
-        print(f'nobody is known as "{recipient}" in tenant "{tenant or DEFAULT_TENANT}"', file=sys.stderr)
+        told = f'nobody is known as "{recipient}" in tenant "{tenant or DEFAULT_TENANT}"'
+        print(visible(told), file=sys.stderr)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[TextIO]:
+    """Open a file that takes the place of the one before when it is written to its end, and not before.
+
+    What is there and is no file (a pipe, a terminal) has no end to wait for.
+    """
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8") as stream:
+            yield stream
+        return
+    whole = path.resolve()
+    part = whole.with_name(f"{whole.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            yield stream
+        if whole.exists():
+            copymode(whole, part)
+        part.replace(whole)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _confirmed(question: str) -> None:
