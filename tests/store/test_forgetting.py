@@ -103,7 +103,7 @@ async def test_who_is_not_known_is_told_so(database_url: str) -> None:
 
 
 async def test_the_random_name_is_no_id(database_url: str) -> None:
-    """Nothing is found under it by whoever forgets, exports, triggers or signals for it: its shard is another."""
+    """Nothing is found under it by whoever forgets, exports or triggers: its shard is another."""
     async with plain(database_url) as connection:
         await register(connection)
         people = [f"user_{n}" for n in range(400)]
