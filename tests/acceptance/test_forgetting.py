@@ -1,6 +1,5 @@
 """Somebody is forgotten after a rich life: a whole dump holds none of her values, and the audit holds."""
 
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -201,14 +200,18 @@ async def test_an_export_is_in_its_file_as_a_whole_or_not_at_all(database_url: s
         export = ("recipients", "export", "ada", "--output")
         await rows.connection.execute("alter table chimeway.signals rename to elsewhere")
         assert (await inside(*export, str(file), url=database_url)).code != 0
-        assert (file.read_text(), os.listdir(tmp_path)) == ("before", [file.name])
+        assert (file.read_text(), _names(tmp_path)) == ("before", [file.name])
         await rows.connection.execute("alter table chimeway.elsewhere rename to signals")
         told = await inside(*export, str(file), url=database_url)
         assert told.out == f"{file}: 2 documents\n"
-        assert (file.stat().st_mode & 0o777, os.listdir(tmp_path)) == (0o600, [file.name])
+        assert (file.stat().st_mode & 0o777, _names(tmp_path)) == (0o600, [file.name])
         assert (await inside(*export, "-", url=database_url)).out == file.read_text()
         told = await inside("recipients", "export", "\x1b[2J", url=database_url)
         assert "\x1b" not in told.err
+
+
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
 
 
 async def _a_neighbour(client: Chimeway, rows: Rows) -> None:
