@@ -137,6 +137,9 @@ def _turns() -> list[tuple[str, str, Any]]:
             "identify",
             {"preferences": {"caps": [_cap("email", 1, "PT12H", "delay"), _cap("sms", 1, "PT24H", "delay")]}},
         ),
+        # A retry is the same message: that it has filled the cap itself holds it back no more.
+        ("11-24 11:00:01", "fail", ("email", Failing("transient"))),
+        ("11-24 11:00:02", "trigger", "invoice"),
         ("12-01 11:00:01", "identify", {"preferences": {"channels": {"email": False}}}),
         ("12-10 11:00:01", "identify", {"preferences": {"channels": None, "categories": None, "caps": None}}),
         ("12-15 11:00:01", "configure", {"preferences": {"quiet_hours": None, "caps": None}}),
