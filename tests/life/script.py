@@ -123,14 +123,14 @@ def _turns() -> list[tuple[str, str, Any]]:
         ("11-07 11:00:01", "fail", ("sms", Failing("unknown", 0.0, arrived=True))),
         ("11-07 11:00:02", "trigger", "notice"),
         # Too old: it is tried again at eight, more than a day after the first time.
-        ("11-13 17:00:01", "fail", ("email", Failing("rate_limited", 3600.0 * 3))),
-        ("11-13 17:00:02", "trigger", "invoice"),
+        ("11-13 16:50:01", "fail", ("email", Failing("rate_limited", 3600.0 * 3))),
+        ("11-13 16:50:02", "trigger", "invoice"),
         (
-            "11-13 17:00:03",
+            "11-13 16:50:03",
             "identify",
             {"preferences": {"quiet_hours": {"from": "00:00", "to": "24:00", "days": ["sat", "sun"]}}},
         ),
-        ("11-13 17:00:04", "identify", {"preferences": {"quiet_hours": {"from": "18:30", "to": "18:00"}}}),
+        ("11-13 16:50:04", "identify", {"preferences": {"quiet_hours": {"from": "18:30", "to": "18:00"}}}),
         ("11-16 11:00:01", "identify", {"preferences": {"quiet_hours": NIGHT}}),
         (
             "11-20 11:00:01",
@@ -140,8 +140,15 @@ def _turns() -> list[tuple[str, str, Any]]:
         # A retry is the same message: that it has filled the cap itself holds it back no more.
         ("11-24 11:00:01", "fail", ("email", Failing("transient"))),
         ("11-24 11:00:02", "trigger", "invoice"),
+        # A tenant's yes, however specific, never reaches who has said no.
+        ("11-28 11:00:01", "configure", {"preferences": {"workflows": {"weekly": {"email": True}}}}),
         ("12-01 11:00:01", "identify", {"preferences": {"channels": {"email": False}}}),
+        ("12-03 11:00:01", "trigger", "weekly"),
         ("12-10 11:00:01", "identify", {"preferences": {"channels": None, "categories": None, "caps": None}}),
+        # Her word on all of it takes away what the tenant says against it of one channel.
+        ("12-12 11:00:01", "configure", {"preferences": {"categories": {"marketing": {"sms": False}}}}),
+        ("12-12 11:00:02", "identify", {"preferences": {"categories": {"marketing": True}}}),
+        ("12-12 11:00:03", "trigger", "offer"),
         ("12-15 11:00:01", "configure", {"preferences": {"quiet_hours": None, "caps": None}}),
         ("12-15 11:00:02", "identify", {"preferences": {"quiet_hours": None, "workflows": None}}),
     ]

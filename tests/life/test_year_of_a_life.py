@@ -11,7 +11,7 @@ from kit.dump import dumped, found_in
 from life.audit import assert_respected, assert_told
 from life.cast import TEMPLATES, WORKFLOWS
 from life.living import PERSON, as_lived, as_planned, counted, live
-from life.model import Life
+from life.model import MOST_ATTEMPTS, Life
 from life.script import END, LONDON, LORD_HOWE, REACH, SANTIAGO, START, year
 
 SEED = 7
@@ -68,6 +68,9 @@ def assert_all_kinds(life: Life) -> None:
     assert {zone for mail in mails for row in mail.judged if (zone := row.said.zone)} >= {
         LONDON, LORD_HOWE, SANTIAGO, "Europe/Berlin",
     }  # fmt: skip
+    exhausted = {len(mail.attempts) for mail in mails if mail.reason == "retries_exhausted"}
+    assert MOST_ATTEMPTS in exhausted
+    assert min(exhausted) < MOST_ATTEMPTS  # a day after the first attempt it is news no more
     ends = {mail.reason for mail in mails}
     assert ends >= {
         None, "no_address", "preference", "cap", "bounced", "permanent_failure", "retries_exhausted",
