@@ -141,9 +141,9 @@ def _turns() -> list[tuple[str, str, Any]]:
         ("11-24 11:00:01", "fail", ("email", Failing("transient"))),
         ("11-24 11:00:02", "trigger", "invoice"),
         # A tenant's yes, however specific, never reaches who has said no.
-        ("11-28 11:00:01", "configure", {"preferences": {"workflows": {"weekly": {"email": True}}}}),
+        ("11-28 11:00:01", "configure", {"preferences": {"workflows": {"invoice": {"email": True}}}}),
         ("12-01 11:00:01", "identify", {"preferences": {"channels": {"email": False}}}),
-        ("12-03 11:00:01", "trigger", "weekly"),
+        ("12-03 11:00:01", "trigger", "invoice"),
         ("12-10 11:00:01", "identify", {"preferences": {"channels": None, "categories": None, "caps": None}}),
         # Her word on all of it takes away what the tenant says against it of one channel.
         ("12-12 11:00:01", "configure", {"preferences": {"categories": {"marketing": {"sms": False}}}}),
