@@ -246,9 +246,9 @@ class Life:
         return mail
 
     def _send(self, run: Run, mail: Mail) -> None:
-        if mail.attempts and self.now > mail.attempts[0][0] + OLDEST:
-            return mail.end("cancelled", "retries_exhausted", self.now)
         said = self._judge(run, mail)
+        if mail.attempts and (said.until or self.now) > mail.attempts[0][0] + OLDEST:
+            return mail.end("cancelled", "retries_exhausted", self.now)  # also what hours let out only then
         if said.kind != "send":
             self._note(mail, "before_send", said)
             if said.kind == "suppress":

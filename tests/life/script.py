@@ -122,7 +122,7 @@ def _turns() -> list[tuple[str, str, Any]]:
         ("11-06 11:00:02", "trigger", "invoice"),
         ("11-07 11:00:01", "fail", ("sms", Failing("unknown", 0.0, arrived=True))),
         ("11-07 11:00:02", "trigger", "notice"),
-        # Too old: it is tried again at eight, more than a day after the first time.
+        # Too old: hours would let it out more than a day after the first attempt.
         ("11-13 16:50:01", "fail", ("email", Failing("rate_limited", 3600.0 * 3))),
         ("11-13 16:50:02", "trigger", "invoice"),
         (
