@@ -2640,7 +2640,7 @@ $$;
 -- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged what is planned
 -- (their xmin: whoever writes a row, in whatever way, makes another; 0: there was no row; null: nothing was judged).
 -- What policy had to say stands in the arrays d_verdict, _reason, _inputs and d_until. d_budget: of an in-app message
--- that a cap looks at, by which revision of the budget it was counted; d_keep: see begin_attempts.
+-- that a cap looks at, by which revision of the budget it was counted; d_room and d_keep: see begin_attempts.
 create function chimeway.commit_decisions(
     p_owner uuid, p_epoch bigint,
     p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
@@ -2656,7 +2656,7 @@ create function chimeway.commit_decisions(
     d_subject text[], d_body text[],
     c_run uuid[], c_visit int[], c_reason text[],
     p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
-    d_verdict_inputs jsonb[], d_budget bigint[], d_keep int[]
+    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
 ) returns table (run_id uuid, answer text)
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -2730,24 +2730,29 @@ begin
        and p.now <= v_clock + interval '50 milliseconds'
        and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)));
 
-    if array_remove(d_budget, null) <> '{}' then  -- of several runs that counted by one revision, one goes
+    if array_remove(d_budget, null) <> '{}' then  -- of runs that counted by one revision, as many as there is room for
         v_passed := array(
             select p.id from unnest(v_passed) p(id)
             except
+            select n.run from unnest(d_run, d_budget) n(run, budget) where n.budget is not null
+            union all
             select k.run from (
-                select n.run, n.budget, b.revision,
-                       row_number() over (partition by r.tenant_id, r.recipient_id, n.channel order by n.run) as place
-                  from (select distinct n.run, n.channel, n.budget
-                          from unnest(d_run, d_channel, d_budget) n(run, channel, budget)
-                         where n.budget is not null and n.run = any(v_passed)) n
+                select n.run, n.room, coalesce(sum(n.many) over (
+                           partition by r.tenant_id, r.recipient_id, n.channel order by n.run
+                           rows between unbounded preceding and 1 preceding), 0) as before
+                  from (select n.run, n.channel, n.budget, min(n.room) as room, count(*) as many
+                          from unnest(d_run, d_channel, d_budget, d_room) n(run, channel, budget, room)
+                         where n.budget is not null and n.run = any(v_passed)
+                         group by n.run, n.channel, n.budget) n
                  cross join lateral (
                     select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r
                      where r.id = n.run offset 0) r
                  cross join lateral (
                     select b.revision from chimeway.send_budgets b
                      where b.tenant_id = r.tenant_id and b.recipient_id = r.recipient_id and b.channel = n.channel
-                       and b.shard = r.shard offset 0) b) k
-             where k.place > 1 or k.revision <> k.budget);
+                       and b.shard = r.shard offset 0) b
+                 where b.revision = n.budget) k
+             where k.before < k.room);
     end if;
 
     -- (4) write what passed
@@ -2899,7 +2904,7 @@ language sql as $$
         d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note, d_terminal_at, d_subject, d_body,
         c_run, c_visit, c_reason,
         null::bigint[], null::bigint[], null::timestamptz[], null::text[], null::text[], null::jsonb[], null::bigint[],
-        null::int[]) c
+        null::int[], null::int[]) c
 $$;
 
 -- ── 7 deliveries ─────────────────────────────────────────────────────────────────────────────────

@@ -14,15 +14,19 @@ from chimeway.delivery.judging import beginning, judged
 from chimeway.delivery.results import Results
 from chimeway.delivery.route import single
 from chimeway.delivery.sending import Parts, Sender, Sending
+from chimeway.engine.courier import Courier
 from chimeway.engine.progress import Engine
+from chimeway.progression.decide import decide
+from chimeway.progression.decision import Decision
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, nodes
 from chimeway.store.catalogue import Catalogue
+from chimeway.store.ledger import Entry, commit_decisions, entry_for
 from chimeway.store.pool import Database, open_database
 from chimeway.store.runs import load_runs
 from kit.home import workflow
 from kit.invariants import assert_invariants
-from kit.machine import TEMPLATES, Provider, install, running_machine
+from kit.machine import START, TEMPLATES, Provider, install, running_machine
 from kit.proxy import proxy_to
 from kit.rows import Row, Rows, rows_of
 from kit.waiting import wait_for
@@ -135,6 +139,41 @@ async def test_of_one_batch_the_oldest_go_as_many_as_there_is_room_for(
         begun = await deliveries.begin_attempts(database, None, uuid4(), begins[::-1])
         assert [one.answer for one in begun[::-1]] == ["begun", "begun", "stale", "stale", "stale"]
         assert await rows.value("select cardinality(sent_at) from chimeway.send_budgets") == 2
+
+
+async def test_of_one_batch_as_many_items_as_an_inbox_has_room_for(
+    database_url: str, database: Database
+) -> None:
+    """Items are counted by the decisions that write them: two of five here, not one a batch."""
+    box = {"id": "box", "action": {"type": "notify", "channel": "in_app", "render_key": "mention"}}
+    wish = '{"caps": [{"channel": "in_app", "limit": 2, "per": "PT24H", "then": "drop"}]}'
+    await install(database, workflow(box, box | {"id": "again"}, key="box"), workflow(box, key="one"))
+    async with rows_of(database_url) as rows:
+        await rows.value(IDENTIFY, "ada", wish)
+
+        async def entries(key: str, many: int) -> list[Entry]:
+            ids = [await rows.value(START, key, "ada", "default") for _ in range(many)]
+            now, found = SystemClock().now(), []
+            for run in await load_runs(database, Catalogue(database), ids):
+                assert run is not None
+                assert run.snapshot is not None
+                courier = Courier(run, now, Renderers(templates=TEMPLATES), ())
+                decision = decide(run.snapshot, now, courier)
+                assert isinstance(decision, Decision)
+                found.append(entry_for(run.id, decision, courier.messages, run.policy))
+            return found
+
+        one, two = await entries("one", 1), await entries("box", 1)
+        assert await commit_decisions(database, None, two + one) == ["stale", "applied"]
+        singles = await entries("one", 4)
+        answers = await commit_decisions(database, None, singles)
+        assert answers == ["applied", "stale", "stale", "stale"]
+        assert await rows.value("select cardinality(sent_at) from chimeway.send_budgets") == 2
+        ends = "select count(*) from chimeway.deliveries where suppression_reason = 'cap'"
+        async with Engine.connect(database_url, templates=TEMPLATES) as engine:
+            await engine.progress_due_runs()
+        assert await rows.value(ends) == 5
+        await assert_invariants(database_url, rows)
 
 
 async def test_a_delayed_message_goes_when_a_place_is_free(database_url: str) -> None:

@@ -7,14 +7,12 @@ said no before an attempt begins gets none.
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from chimeway.progression.policy import Verdict
 from chimeway.store.deliveries import Beginning, HeldBack, Sendable
-from chimeway.store.policies import verdict_on
+from chimeway.store.policies import room_for, verdict_on
 from chimeway.store.runs import Loaded
-
-_NO_CAP: Final = 2**31 - 1
 
 
 def judged(delivery: Sendable, run: Loaded, now: datetime) -> Verdict | None:
@@ -45,7 +43,7 @@ def beginning(
         profile=policy.profile if policy else None,
         tenant=policy.tenant if policy else None,
         budget=counted.budget(delivery.channel).revision if counted else None,
-        room=_room(verdict) if counted and verdict else None,
+        room=room_for(verdict) if counted and verdict else None,
         keep=counted.keeps(delivery.channel) if counted else None,
         verdict=None if verdict is None or verdict.silent else dict(verdict.inputs),
     )  # fmt: skip
@@ -60,12 +58,6 @@ def held_back(delivery: Sendable, run: Loaded, verdict: Verdict) -> HeldBack:
         delivery.id, delivery.run_id, delivery.revision, _mailbox(run), policy.profile, policy.tenant,
         verdict.kind, verdict.reason, verdict.until, dict(verdict.inputs),
     )  # fmt: skip
-
-
-def _room(verdict: Verdict) -> int:
-    """Return for how many more messages the caps had a place; a critical one needs none."""
-    caps = [] if verdict.inputs.get("critical") else verdict.inputs.get("caps", [])
-    return min((cap["limit"] - cap["sent"] for cap in caps), default=_NO_CAP)
 
 
 def _mailbox(run: Loaded) -> int:

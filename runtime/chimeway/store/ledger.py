@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from chimeway.progression.decision import Decision
 from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, shard_of_id
-from chimeway.store.policies import Policy, has_policy
+from chimeway.store.policies import Policy, has_policy, room_for
 from chimeway.store.pool import Database
 
 Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
@@ -80,7 +80,7 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
 
 
 _RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 12, 13, 3
-_VERDICT_COLUMNS = 6
+_VERDICT_COLUMNS = 7
 
 
 def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -164,9 +164,10 @@ def _verdict_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
         counted = (
             entry.policy if birth.status == "succeeded" and verdict is not None and verdict.counts else None
         )
-        budget = (
-            (counted.budget(plan.channel).revision, counted.keeps(plan.channel)) if counted else (None, None)
-        )
+        budget: tuple[int | None, int | None, int | None] = (None, None, None)
+        if counted and verdict is not None:
+            channel = plan.channel
+            budget = (counted.budget(channel).revision, room_for(verdict), counted.keeps(channel))
         if verdict is None or verdict.silent:
             yield birth.until, None, None, None, *budget
         else:

@@ -33,6 +33,7 @@ class Budget:
 
 
 NOTHING_SENT: Final = Budget()
+_NO_CAP: Final = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,12 @@ def working_of(days: list[str] | None, holidays: list[Any] | None) -> WorkingCal
         return WorkingCalendar(frozenset(days) if days else MONDAY_TO_FRIDAY, frozenset(holidays or ()))
     except ValueError:
         return WorkingCalendar(MONDAY_TO_FRIDAY, frozenset(holidays or ()))
+
+
+def room_for(verdict: Verdict) -> int:
+    """Return for how many messages the caps had a place when this was judged; a critical one needs none."""
+    caps = [] if verdict.inputs.get("critical") else verdict.inputs.get("caps", [])
+    return min((cap["limit"] - cap["sent"] for cap in caps), default=_NO_CAP)
 
 
 def verdict_on(

@@ -198,7 +198,7 @@ select d.definition, d.digest from chimeway.workflow_definitions d where d.key =
 select c.run_id, c.answer from chimeway.commit_decisions(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
-    $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58) c;
+    $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59) c;
 
 -- name: commit_decisions_3
 -- The same on schema version 3, where nothing is judged by policy.
