@@ -179,6 +179,7 @@ async def test_nothing_of_a_rich_life_is_left(database_url: str, tmp_path: Path)
         again = await client.trigger("mention", DATA, recipients=ADA, idempotency_key=VALUES["key"])
         assert (again.duplicate, again.run_ids) == (True, (waiting,))
         assert await daemon.stopped() == 0
+        assert found_in(daemon.tail(100_000), VALUES) == {}
 
         assert found_in(await dumped(database_url), VALUES) == {}
         assert await _his_rows(rows) == neighbours
