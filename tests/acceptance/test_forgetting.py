@@ -211,6 +211,40 @@ async def test_an_export_is_in_its_file_as_a_whole_or_not_at_all(database_url: s
         assert "\x1b" not in told.err
 
 
+async def test_a_node_that_dies_while_it_sends_to_who_was_forgotten(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Another takes over and ends what nobody answered for; a retry that waited comes no more."""
+    made = home(tmp_path, workflow(email(), key="mail"), templates=TEXTS)
+    async with (
+        smtp_sink() as sink,
+        rows_of(database_url) as rows,
+        Chimeway.connect(database_url) as client,
+    ):
+        life = Life(client, rows, sink, database_url)
+        await client.identify(ADA, email=VALUES["email"])
+        settings = {"SMTP_URL": sink.url, "LEASE_TTL": "PT2S"}
+        async with running_daemon(database_url, made, name="first", **settings) as first:
+            sink.refuse(f"451 4.2.2 {VALUES['provider']}")
+            retried = await life.start("mail")
+            await life.until(retried, "failed")
+            gate = sink.hold()
+            under_way = await life.start("mail")
+            await gate.reached.wait()
+            assert (await client.forget(ADA)).on_their_way == 1
+            first.kill()
+        async with running_daemon(database_url, made, name="second", **settings) as second:
+            await life.until(under_way, "cancelled")
+            gate.release()
+            assert await second.stopped() == 0
+            assert found_in(second.tail(10_000), VALUES) == {}
+        reason = "select suppression_reason from chimeway.deliveries where run_id = $1"
+        for run in (retried, under_way):
+            assert await rows.value(reason, run) == "recipient_forgotten"
+        assert found_in(await dumped(database_url), VALUES) == {}
+        assert (await inside("verify", url=database_url)).code == 0
+
+
 def _names(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
