@@ -15,6 +15,7 @@ from chimeway.client.words import (
     heard_by,
     listed,
     moment,
+    times,
     went_on,
     what_follows,
     whom,
@@ -176,7 +177,7 @@ class _Walk:
             about = f"{outcome} (implicit_completion)" if outcome else "what became of it"
             return f"The run completed at {at}: no rule of {row.from_step} is about {about}."
         if isinstance(note := row.context.get("repeat"), Mapping) and note.get("used_up"):
-            often = f"{note.get('times')} times, as often as it may"
+            often = f"{times(note.get('times'))}, as often as it may"
             return f"The run completed at {at}: it had gone back from {row.from_step} {often}."
         return f"The run completed at {at}: nothing follows {row.from_step}."
 

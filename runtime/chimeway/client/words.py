@@ -101,25 +101,30 @@ def went_on(to: object, note: object) -> str:
         return "the run completed" if to == END else f"the run went on to {to}"
     if note.get("used_up"):
         onward = "completed" if to == END else f"went on to {to}"
-        return f"the run {onward}, having gone back {note['times']} times, as often as it may"
-    return f"the run went back to {to} ({note.get('number')} of at most {note['times']} times)"
+        return f"the run, having gone back {times(note['times'])}, as often as it may, {onward}"
+    return f"the run went back to {to} ({note.get('number')} of at most {times(note['times'])})"
+
+
+def times(number: object) -> str:
+    """Return "1 time", "2 times"."""
+    return f"{number} time{'' if number == 1 else 's'}"
 
 
 def how_often(step: Step | None, repeats: Mapping[str, int]) -> str:
     """Return, of a step that may lead back, which time the next would be; nothing of another step."""
     if step is None or not isinstance(step.next, Repeat):
         return ""
-    gone, times = repeats.get(step.id, 0), step.next.times
-    if gone >= times:
-        return f" (it has gone back {gone} times, as often as it may)"
-    return f" ({gone + 1} of at most {times} times)"
+    gone, most = repeats.get(step.id, 0), step.next.times
+    if gone >= most:
+        return f" (it has gone back {times(gone)}, as often as it may)"
+    return f" ({gone + 1} of at most {times(most)})"
 
 
 def gone_back(definition: Definition | None, here: str | None, repeats: Mapping[str, int]) -> Iterator[str]:
     """Yield how often each step but the one where the run stands has led back."""
     for step in definition.steps if definition else ():
         if step.id != here and step.id in repeats and isinstance(step.next, Repeat):
-            yield f"{step.id} has led back {repeats[step.id]} of at most {step.next.times} times."
+            yield f"{step.id} has led back {repeats[step.id]} of at most {times(step.next.times)}."
 
 
 def listed(parts: Sequence[str], last: str = "and") -> str:

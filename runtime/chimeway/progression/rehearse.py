@@ -285,7 +285,7 @@ def _detail(transition: Transition) -> str:
         case "progressed_on_delivery_outcome":
             return f"{context['workflow_outcome']}, on to {context['to_step']}"
         case "step_activated" if (repeat := context.get("repeat")) and not repeat["used_up"]:
-            return f"again, {repeat['number']} of at most {repeat['times']} times"
+            return f"again, {repeat['number']} of at most {repeat['times']} time{'s' * (repeat['times'] > 1)}"
         case "workflow_completed":
             return transition.status_reason
         case _:
