@@ -115,6 +115,41 @@ async def test_paths_for_programs(folder: Path) -> None:
         assert told in " ".join(answer.err.split())
 
 
+async def test_paths_of_rounds_for_programs(folder: Path) -> None:
+    """Sent in one round, bounced in the next: it may arrive in the one. More steps than may be are cut."""
+    step = "{{id: {id}, action: {{type: wait, duration: PT1H}}, next: {{repeat: a, times: 100, then: {to}}}}}"
+    (folder / "long.yaml").write_text(
+        f"""
+        key: k
+        version: 1
+        steps:
+          - {{id: a, action: {{type: notify, channel: email, render_key: x}}}}
+          - {step.format(id="w", to="v")}
+          - {step.format(id="v", to="end")}
+        """
+    )
+    held = (await inside("workflow", "paths", "long.yaml", "--json", cwd=folder)).json
+    assert [path["end"] for path in held["paths"]] == ["held"]
+    assert not held["repeats"]
+    told = (await inside("workflow", "paths", "long.yaml", cwd=folder)).out
+    assert "path 1: the run has entered 1,000 steps and is held" in told
+    (folder / "bounce.yaml").write_text(
+        """
+        key: k
+        version: 1
+        steps:
+          - {id: w, action: {type: wait, duration: P1D}}
+          - id: mail
+            action: {type: notify, channel: email, render_key: x}
+            progress: [{kind: stop, outcome: bounced}]
+            next: {repeat: w, times: 1, then: end}
+        """
+    )
+    found = (await inside("workflow", "paths", "bounce.yaml", "--json", cwd=folder)).json
+    mails = [[leg["may_arrive"] for leg in path["steps"] if leg["step"] == "mail"] for path in found["paths"]]
+    assert mails == [[False], [True, False], [True, True]]
+
+
 async def test_show_draws_a_file_and_what_is_registered(database_url: str, folder: Path) -> None:
     """The same drawing of both; as SVG to a file or stdout; as JSON with its digest."""
     await inside("workflow", "register", "guide.yaml", url=database_url, cwd=folder)

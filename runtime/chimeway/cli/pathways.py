@@ -10,12 +10,13 @@ import typer
 from chimeway.cli.options import AsJson
 from chimeway.cli.printing import print_json, print_line, print_sentence, shown
 from chimeway.cli.reading_files import File, WhichKey, definition_in, instant, json_object
+from chimeway.limits import MAX_VISITS
 from chimeway.progression.script import START
 from chimeway.workflow.calendar import DAYS, EVERY_DAY, MONDAY_TO_FRIDAY, WorkingCalendar
 from chimeway.workflow.definition import Definition, NotifyAction
 from chimeway.workflow.paths import Leg, Path, Span
 from chimeway.workflow.paths import paths as find_paths
-from chimeway.workflow.survey import Survey, messages, survey
+from chimeway.workflow.survey import Survey, may_arrive, survey
 from chimeway.workflow.telling import by_signal, doing, rule_to_wait, signal_of, waited
 
 _NAMED: Final = 12
@@ -153,6 +154,8 @@ def _ending(path: Path) -> str:
             return f"the run stops{_by(last)}"
         case "repeats":
             return f"the run comes to {last.left_by.target} again{_by(last)}"
+        case "held":
+            return f"the run has entered {MAX_VISITS:,} steps and is held"
 
 
 def _by(leg: Leg) -> str:
@@ -212,17 +215,16 @@ def _as_json(definition: Definition, seen: Survey, start: datetime, zone: str) -
 
 
 def _path(path: Path, start: datetime) -> dict[str, Any]:
-    arriving = messages(path)
-    return {"end": path.end, "steps": [_leg(leg, start, arrives=leg.step in arriving) for leg in path.legs]}
+    return {"end": path.end, "steps": [_leg(leg, start) for leg in path.legs]}
 
 
-def _leg(leg: Leg, start: datetime, *, arrives: bool) -> dict[str, Any]:
+def _leg(leg: Leg, start: datetime) -> dict[str, Any]:
     action, span = leg.step.action, leg.at
     return {
         "step": leg.step.id,
         "does": doing(leg.step),
         "channel": _channel(action) or None,
-        "may_arrive": arrives,
+        "may_arrive": may_arrive(leg),
         "earliest": span.earliest,
         "latest": span.latest,
         "earliest_after_s": (span.earliest - start).total_seconds(),

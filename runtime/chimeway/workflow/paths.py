@@ -32,7 +32,7 @@ from chimeway.workflow.durations import known_zone, parse_duration, parse_instan
 from chimeway.workflow.graph import Edge, graph_of
 from chimeway.workflow.moments import next_moment
 
-PathEnd: TypeAlias = Literal["completed", "stopped", "repeats"]
+PathEnd: TypeAlias = Literal["completed", "stopped", "repeats", "held"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Leg:
 class Path:
     """One way, from the first step to an end; `repeats` where it comes to a step again.
 
-    Rounds that are bounded are gone one by one, so they end; `repeats` is for those that are not, and for
-    more steps than a run may enter.
+    Rounds that are bounded are gone one by one, so they end; `repeats` is for those that are not, and
+    `held` where a run has entered as many steps as it may.
     """
 
     legs: tuple[Leg, ...]
@@ -158,7 +158,10 @@ class _Walk:
             assert following is not None, edge
             left = sent if _was_sent(step, edge) else _left(edge, ended, due)
             onward = _Place(following, left, legs, rounds, seen)
-            yield Path(legs, "repeats") if onward.mark in seen or len(legs) >= MAX_VISITS else onward
+            if onward.mark in seen:
+                yield Path(legs, "repeats")
+            else:
+                yield Path(legs, "held") if len(legs) >= MAX_VISITS else onward
 
     def _sent(self, step: Step, entered: Span) -> Span:
         """Return when the message of a step can go out; of any other step, its entry."""

@@ -62,10 +62,11 @@ def survey(found: Iterable[Path], *, limit: int) -> Survey:
 
 def messages(path: Path) -> tuple[Step, ...]:
     """Return the steps of a path whose messages may arrive."""
-    return tuple(leg.step for leg in path.legs if _may_arrive(leg))
+    return tuple(leg.step for leg in path.legs if may_arrive(leg))
 
 
-def _may_arrive(leg: Leg) -> bool:
+def may_arrive(leg: Leg) -> bool:
+    """Tell whether a message of this step may arrive, as it is left here: in another round it may not."""
     if not isinstance(leg.step.action, NotifyAction):
         return False
     return by_signal(leg.step, leg.left_by) or leg.left_by.by not in _NEVER_ARRIVES
