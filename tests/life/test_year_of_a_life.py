@@ -5,6 +5,7 @@ import time
 import pytest
 
 from chimeway.store.verify import verify
+from chimeway.store.watching import Sight, look
 from chimeway.testing import Harness
 from chimeway.testing.journey import Journey
 from kit.dump import dumped, found_in
@@ -39,7 +40,9 @@ async def test_a_year_is_as_the_model_says(many: int) -> None:
         assert_respected(told, life)
         assert_all_kinds(life)
         assert await verify(journey.client.database) == []  # replays every decision, too
+        await assert_seen(journey)
         await assert_forgotten(journey, len(told))
+        await assert_seen(journey)
     print(counted(life), f"lived in {lived_s:.1f} s, looked at in {time.monotonic() - began:.1f} s", sep="\n")
 
 
@@ -53,6 +56,13 @@ def assert_alike(lived: list[list[str]], planned: list[list[str]]) -> None:
     ]
     shown = "\n\n".join(different[:3])
     assert not different, f"{len(different)} runs of {len(lived)} differ:\n{shown}"
+
+
+async def assert_seen(journey: Journey) -> None:
+    """What was seen bit by bit, all along, is what a fresh look at all rows sees."""
+    await journey.settle()
+    fresh = await look(journey.client.database, Sight())
+    assert (journey.runs, journey.deliveries) == (fresh.runs, fresh.deliveries)
 
 
 def assert_all_kinds(life: Life) -> None:

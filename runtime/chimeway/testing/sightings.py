@@ -72,4 +72,4 @@ class Sightings:
         return self._recorders.sent
 
     async def _look(self) -> None:
-        self._sight = await look(self._database)
+        self._sight = await look(self._database, self._sight)
