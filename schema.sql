@@ -2253,10 +2253,11 @@ begin
     update chimeway.events e
        set recipient_ids = array_replace(e.recipient_ids, forget_recipient.recipient_id, nobody),
            forgotten = e.forgotten + 1,
-           idempotency_key = case when e.forgotten > 0 or exists (
+           idempotency_key = case when e.forgotten > 0 then e.idempotency_key
+                when not exists (  -- or somebody has used the digest itself as a key: he is found by this one, too
                     select from chimeway.events o where o.tenant_id = e.tenant_id and o.shard = e.shard
                        and o.idempotency_key = chimeway.digest_of(e.tenant_id, e.idempotency_key))
-                then e.idempotency_key else chimeway.digest_of(e.tenant_id, e.idempotency_key) end,
+                then chimeway.digest_of(e.tenant_id, e.idempotency_key) end,
            data = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '{}' else e.data end,
            data_digest = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '' else e.data_digest end
      where e.id = any(v_events) and e.tenant_id = forget_recipient.tenant_id

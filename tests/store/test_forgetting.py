@@ -243,6 +243,23 @@ async def test_the_key_of_who_was_forgotten_is_nobody_elses(database_url: str) -
         assert await contents(connection) == before
 
 
+async def test_a_key_whose_digest_is_taken_goes_all_the_same(database_url: str) -> None:
+    """Somebody used the digest itself as his key, in the same shard: hers is erased, and his is his."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        (found,) = await connection.fetch(
+            """select k, d from generate_series(1, 100000) n,
+                      lateral (select 'adas key ' || n as k) k, lateral chimeway.digest_of('default', k) d
+                where chimeway.shard_of('default', k) = chimeway.shard_of('default', d) limit 1"""
+        )
+        key, digest = found
+        await again(connection, "ada", key=key)
+        ((_, his, _),) = await again(connection, "bob", key=digest)
+        await forget(connection)
+        assert "ada" not in await texts(connection)
+        assert await again(connection, "bob", key=digest) == [("bob", his, True)]
+
+
 async def test_a_hold_keeps_its_reason_and_not_its_note(database_url: str) -> None:
     """The word before the note is of a closed list."""
     async with plain(database_url) as connection:
