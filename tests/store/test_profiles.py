@@ -213,6 +213,28 @@ async def test_a_tenant_is_configured_part_by_part(place: Place) -> None:
     assert (await place.client.get_tenant()).created_at is not None
 
 
+async def test_who_configures_again_what_is_known_writes_nothing(place: Place) -> None:
+    """Programs configure when they start: what is being sent at that moment is not judged anew for it."""
+    row = "select xmin::text, * from chimeway.tenants"
+    known: list[dict[str, Any]] = [
+        {"timezone": "Asia/Tokyo"},
+        {"locale": "ja"},
+        {"working_days": ["mon", "sat"]},
+        {"holidays": ["2027-01-01"]},
+        {"preferences": {"channels": {"sms": False}}},
+    ]
+    for each in known:
+        await place.client.configure_tenant(**each)
+    before = await place.sql.fetchrow(row)
+    for each in [*known, {}, {name: value for one in known for name, value in one.items()}]:
+        await place.client.configure_tenant(**each)
+    assert await place.sql.fetchrow(row) == before
+    for each in (*({name: None} for one in known[:4] for name in one), {"preferences": {"channels": None}}):
+        was = await place.sql.fetchval(row)
+        await place.client.configure_tenant(**each)
+        assert await place.sql.fetchval(row) != was
+
+
 async def test_the_command_line_writes_them(place: Place) -> None:
     """Options that are left out change nothing, empty ones remove; lists are split at commas."""
     at = ("--database-url", place.url)

@@ -1398,6 +1398,7 @@ declare
     holidays date[];
     wishes   jsonb;
     merged   jsonb;
+    old      chimeway.tenants;
 begin
     perform chimeway.check_id('tenant_id', tenant_id);
     perform chimeway.check_object('settings', given);
@@ -1417,6 +1418,16 @@ begin
     days := chimeway.working_days_in(given -> 'working_days');
     holidays := coalesce(chimeway.holidays_in(given -> 'holidays'), '{}');
     wishes := coalesce(given -> 'preferences', '{}');
+
+    -- Who says again what is known writes nothing: whatever is being sent for this tenant would be judged anew.
+    select * into old from chimeway.tenants t where t.tenant_id = configure_tenant.tenant_id;
+    if found and chimeway.merge_preferences(old.preferences, wishes) = old.preferences
+       and (not given ? 'timezone' or old.timezone is not distinct from given ->> 'timezone')
+       and (not given ? 'locale' or old.locale is not distinct from given ->> 'locale')
+       and (not given ? 'working_days' or old.working_days is not distinct from days)
+       and (not given ? 'holidays' or old.holidays = holidays) then
+        return;
+    end if;
     insert into chimeway.tenants as t (tenant_id, timezone, locale, working_days, holidays, preferences,
             created_at, updated_at)
     values (configure_tenant.tenant_id, given ->> 'timezone', given ->> 'locale', days, holidays,
