@@ -9,6 +9,7 @@ whatever path a proxy puts before ours.
 
 from collections.abc import Iterator
 from html import escape
+from itertools import product
 from typing import Final, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -69,9 +70,9 @@ class Pages:
         self._templates = templates or Templates({})
 
     def faults(self) -> Iterator[str]:
-        """Try the template in every state, and yield what is wrong with it."""
-        for state in _WORDS:
-            made = self._own(state, None if state == "invalid" else _SAMPLE, "token", "")
+        """Try the template and its variants in every state, and yield what is wrong with them."""
+        for language, state in product(("", *self._templates.variants.of(UNSUBSCRIBE_PAGE)), _WORDS):
+            made = self._own(state, None if state == "invalid" else _SAMPLE, "token", language)
             if isinstance(made, RenderFault):
                 yield made.reason
 
