@@ -80,6 +80,16 @@ def test_a_bound_is_no_wait() -> None:
     assert check(alone).errors == ()
 
 
+def test_more_rounds_than_a_run_may_live_are_remarked_on() -> None:
+    """Ten steps a hundred times are a thousand, and then the run is held: nine are not."""
+    back = {"repeat": "n0", "times": 100, "then": "end"}
+    for steps in (9, 10):
+        found = check(workflow(*(notify(f"n{n}") for n in range(steps - 1)), wait("w", next=back)))
+        told = [(one.code, one.path) for one in found.problems]
+        assert told == ([("never_used", f"steps[{steps - 1}].next.times")] if steps == 10 else [])
+        assert found.definition is not None
+
+
 def test_it_is_drawn_with_its_bound() -> None:
     """The way back says how often it is gone; the way on, that it comes last."""
     assert [line for line in drawn(REMINDERS.definition) if line][1:] == [

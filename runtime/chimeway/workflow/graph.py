@@ -59,9 +59,15 @@ class Graph:
             return frozenset()
         return frozenset(self._paths_from(self.start, lambda _: True))
 
-    def leads_to(self, start: str, goal: str) -> bool:
-        """Tell whether some path leads from one step to another; each leads to itself."""
-        return start in self.edges and goal in self._paths_from(start, lambda _: True)
+    def steps_to(self, start: str, goal: str) -> int | None:
+        """Return how many steps the shortest path from one to another enters, both counted; None: no path."""
+        paths = self._paths_from(start, lambda _: True) if start in self.edges else {}
+        if goal not in paths:
+            return None
+        found = 1
+        while goal != start:
+            goal, found = paths[goal], found + 1
+        return found
 
     def endless_cycles(self) -> tuple[tuple[str, ...], ...]:
         """Return one cycle for each group of steps that can go round without any timed way.

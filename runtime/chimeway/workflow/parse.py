@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from chimeway.errors import InvalidDefinition
+from chimeway.limits import MAX_VISITS
 from chimeway.workflow.definition import END, Definition, Json, Repeat, Step, default_next
 from chimeway.workflow.graph import Graph, graph_of
 from chimeway.workflow.place import PLACEHOLDER, Place, Scope
@@ -162,17 +163,27 @@ def _judge_journey(steps: tuple[Step, ...], scope: Scope, problems: Problems) ->
         )
     if not any(problems.has(code) for code in _MAY_HIDE_A_WAY):
         _note_unreachable(graph, places, problems)
-        _refuse_rounds_that_are_none(steps, graph, problems)
+        _judge_rounds(steps, graph, problems)
 
 
-def _refuse_rounds_that_are_none(steps: tuple[Step, ...], graph: Graph, problems: Problems) -> None:
+def _judge_rounds(steps: tuple[Step, ...], graph: Graph, problems: Problems) -> None:
     for index, step in enumerate(steps):
-        if isinstance(step.next, Repeat) and not graph.leads_to(step.next.step_id, step.id):
+        if not isinstance(step.next, Repeat):
+            continue
+        length = graph.steps_to(step.next.step_id, step.id)
+        if length is None:
             problems.error(
                 "invalid_value",
                 f"steps[{index}].next.repeat",
                 f"given {shown(step.next.step_id)}, from which no way leads back to {shown(step.id)}; wanted "
                 "a step of the round that is to be repeated",
+            )
+        elif length * step.next.times >= MAX_VISITS:
+            problems.warning(
+                "never_used",
+                f"steps[{index}].next.times",
+                f"given {step.next.times} rounds of at least {length} steps; a run that has entered "
+                f"{MAX_VISITS:,} steps is held, and never comes to `then`",
             )
 
 
