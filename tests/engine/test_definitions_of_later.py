@@ -69,7 +69,7 @@ async def test_the_schema_before_takes_what_it_can(server_url: str) -> None:
     ):
         receipt = await client.trigger(plain, recipients=["ada"])
         assert isinstance(await engine.progress_run(receipt.run_ids[0]), Waiting)
-        with pytest.raises(SchemaMismatch, match="chimeway db migrate"):
+        with pytest.raises(SchemaMismatch, match="as rounds version 1 has it; run: chimeway db migrate"):
             await client.trigger(rounds, recipients=["ada"])
         await migrating.migrate(url)
         receipt = await client.trigger(rounds, recipients=["ada"])

@@ -13,7 +13,7 @@ from chimeway.store.callers import run
 from chimeway.store.pool import Database
 from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
-from chimeway.workflow.definition import Definition
+from chimeway.workflow.definition import Definition, Repeat
 from chimeway.workflow.encode import digest, encode
 
 _OF_VERSION_4: Final = ".next names the step {"
@@ -66,7 +66,7 @@ async def register(
         MayNotRegister: the role lacks the right.
     """
     first, *others = registrations(definition, data_schema)
-    with or_may_not():
+    with or_may_not(definition):
         try:
             return await run(database, first)
         except SchemaMismatch:
@@ -84,7 +84,7 @@ async def register_all(database: Database, wanted: Sequence[Definition]) -> list
     """
     in_order = sorted(range(len(wanted)), key=lambda place: (wanted[place].key, wanted[place].version))
     new = [False] * len(wanted)
-    with or_may_not(), in_our_words():
+    with or_may_not(*wanted), in_our_words():
         async with database.acquire() as connection, connection.transaction():
             for place in in_order:  # one order for all: two deploys at once wait, and do not deadlock
                 new[place] = await run(database, registrations(wanted[place])[0], connection)
@@ -108,8 +108,8 @@ def registrations(
 
 
 @contextmanager
-def or_may_not() -> Iterator[None]:
-    """Say of a registration that the role lacks the right to it, or the schema its form, where that is so."""
+def or_may_not(*wanted: Definition) -> Iterator[None]:
+    """Say of registrations that the role lacks the right to them, or the schema the form, where it does."""
     try:
         yield
     except NotPermitted as refused:
@@ -118,8 +118,13 @@ def or_may_not() -> Iterator[None]:
         if _OF_VERSION_4 not in str(refused):
             raise
         hint = "run: chimeway db migrate"
-        what = "the database's schema is of version 3, and takes no `next` that repeats"
+        named = ", ".join(f"{one.key} version {one.version}" for one in wanted if _repeats(one))
+        what = f"the database's schema is of version 3, and takes no `next` that repeats, as {named} has it"
         raise SchemaMismatch(f"{what}; {hint}", hint=hint) from refused
+
+
+def _repeats(definition: Definition) -> bool:
+    return any(isinstance(step.next, Repeat) for step in definition.steps)
 
 
 async def fetch_definition(database: Database, key: str, version: int | None = None) -> Stored:

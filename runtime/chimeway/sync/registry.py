@@ -27,7 +27,7 @@ class Registry:
         if self._remembered.knows(declared):
             return False
         first, *others = definitions.registrations(declared.definition, declared.data_schema())
-        with definitions.or_may_not():
+        with definitions.or_may_not(declared.definition):
             try:
                 new = callers.run(self._database, first)
             except SchemaMismatch:
