@@ -2617,7 +2617,8 @@ begin
 end $$;
 
 -- Locks a recipient's budget on a channel and returns its revision. One that is missing is made, with revision 0,
--- which says the same. Budgets are locked after runs and deliveries, in the order of their keys.
+-- which says the same; who was forgotten has a name of another shard, and none is made for him. Budgets are locked
+-- after runs and deliveries, in the order of their keys.
 create function chimeway.lock_budget(p_tenant_id text, p_recipient_id text, p_channel text, p_shard smallint)
 returns bigint language plpgsql set enable_seqscan = off as $$
 declare v_revision bigint;
@@ -2628,7 +2629,8 @@ begin
            and b.shard = p_shard for update;
         exit when found;
         insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard, revision)
-        values (p_tenant_id, p_recipient_id, p_channel, p_shard, 0) on conflict do nothing;
+        select p_tenant_id, p_recipient_id, p_channel, p_shard, 0
+         where p_shard = chimeway.shard_of(p_tenant_id, p_recipient_id) on conflict do nothing;
     end loop;
     return v_revision;
 end $$;

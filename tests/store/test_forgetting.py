@@ -272,6 +272,19 @@ async def test_a_hold_keeps_its_reason_and_not_its_note(database_url: str) -> No
         assert [row["note"] for row in notes] == [None, "held_by_request", None, None]
 
 
+async def test_no_budget_is_made_for_who_was_forgotten(database_url: str) -> None:
+    """A node that had his message in hand, which a cap looks at, asks for the budget once more."""
+    async with plain(database_url) as connection:
+        await register(connection)
+        await deliver(connection, await trigger(connection))
+        lock = """select chimeway.lock_budget(d.tenant_id, d.recipient_id, d.channel, d.shard)
+                    from chimeway.deliveries d"""
+        assert await connection.fetchval(lock) == 0
+        await forget(connection)
+        assert await connection.fetchval(lock) is None
+        assert await connection.fetchval("select count(*) from chimeway.send_budgets") == 0
+
+
 async def test_the_same_id_is_somebody_new_afterwards(database_url: str) -> None:
     """Identified, triggered, told: as if nobody had been there."""
     async with plain(database_url) as connection:
