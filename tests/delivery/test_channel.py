@@ -45,7 +45,10 @@ MESSAGE = Message(
     ("error", "error_class"),
     [
         (TransientFailure(), "transient"),
-        (ConnectionResetError(), "transient"),
+        (ConnectionRefusedError(), "transient"),
+        (ConnectionResetError(), "unknown"),
+        (BrokenPipeError(), "unknown"),
+        (ConnectionAbortedError(), "unknown"),
         (OSError(), "transient"),
         (TimeoutError(), "timeout"),
         (RateLimited(30.0), "rate_limited"),

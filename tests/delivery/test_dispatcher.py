@@ -87,7 +87,8 @@ async def test_what_may_work_later_is_tried_again(database_url: str) -> None:
     unknown = ("unknown", "unknown")
     answers: list[tuple[object, tuple[str, str]]] = [
         (TransientFailure(), ("failed", "transient")),
-        (ConnectionResetError("gone"), ("failed", "transient")),
+        (ConnectionRefusedError("gone"), ("failed", "transient")),
+        (ConnectionResetError("in the middle"), unknown),
         (TimeoutError(), ("failed", "timeout")),
         (UnknownOutcome(), unknown),
         (KeyError("a bug of the channel's"), unknown),

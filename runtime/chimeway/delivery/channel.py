@@ -10,11 +10,15 @@ may be cancelled while it sends. What it raises becomes the attempt's error clas
 
 | raised                                  | error class   | and then                              |
 |-----------------------------------------|---------------|---------------------------------------|
-| `TransientFailure`, OSError             | transient     | tried again, later and later          |
+| `TransientFailure`, any other OSError   | transient     | tried again, later and later          |
 | TimeoutError                            | timeout       | the same                              |
 | `RateLimited`                           | rate_limited  | the same, however often               |
-| `UnknownOutcome`, any other exception,  | unknown       | the same: it may have been sent       |
-| something returned that is not a `Sent` |               |                                       |
+| `UnknownOutcome`, a connection that     | unknown       | the same: it may have been sent       |
+| broke (`ConnectionResetError`,          |               |                                       |
+| `BrokenPipeError`,                      |               |                                       |
+| `ConnectionAbortedError`), any other    |               |                                       |
+| exception, something returned that is   |               |                                       |
+| not a `Sent`                            |               |                                       |
 | `PermanentFailure`                      | permanent     | not tried again                       |
 | `Bounced`                               | bounced       | not tried again: the address is wrong |
 | `ConfigurationFailure`                  | configuration | not tried again: we are set up wrong  |
@@ -170,6 +174,8 @@ def classify(error: Exception) -> ErrorClass:
             return error.error_class
         case TimeoutError():
             return "timeout"
+        case ConnectionResetError() | BrokenPipeError() | ConnectionAbortedError():
+            return "unknown"  # there was a connection: nobody knows what had gone over it
         case OSError():
             return "transient"
         case _:
