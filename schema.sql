@@ -2635,6 +2635,30 @@ begin
     return v_revision;
 end $$;
 
+-- Of these runs, those whose recipient's profile somebody is changing just now. It is for whoever defers messages:
+-- what wakes the deferred (wake_deferred) does not see what is not committed. No profile is changed until the caller
+-- has committed. A profile that is being written for the first time is not seen: what is deferred by the tenant's
+-- words in that moment keeps its time.
+create function chimeway.being_changed(p_runs uuid[]) returns uuid[]
+language sql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
+    with wanted as (
+        select r.id, c.tenant_id, c.recipient_id, c.shard
+          from unnest(p_runs) p(id)
+         cross join lateral (
+            select r.id, r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r
+             where r.id = p.id offset 0) r
+         cross join lateral (
+            select c.tenant_id, c.recipient_id, c.shard from chimeway.recipients c
+             where c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id and c.shard = r.shard offset 0) c
+    ), still as (
+        select c.tenant_id, c.recipient_id from chimeway.recipients c
+         where (c.tenant_id, c.recipient_id, c.shard) in (select w.tenant_id, w.recipient_id, w.shard from wanted w)
+         order by c.tenant_id, c.recipient_id for share skip locked
+    )
+    select coalesce(array_agg(w.id), '{}') from wanted w
+     where not exists (select from still s where s.tenant_id = w.tenant_id and s.recipient_id = w.recipient_id)
+$$;
+
 -- Counts sends on a locked budget; the newest p_keep are remembered.
 create function chimeway.count_sends(
     p_tenant_id text, p_recipient_id text, p_channel text, p_shard smallint, p_at timestamptz[], p_keep int
@@ -2679,6 +2703,7 @@ declare
     v_current uuid[];
     v_passed  uuid[];
     v_stopped uuid[];
+    v_changing uuid[] := '{}';
     v_seen    pg_snapshot;
     v_clock   timestamptz;
     v_key     record;
@@ -2714,6 +2739,12 @@ begin
              order by r.tenant_id, r.recipient_id, n.channel offset 0) k;
     end if;
 
+    if 'deferred' = any(d_status) then
+        v_changing := chimeway.being_changed(array(
+            select n.run from unnest(d_run, d_status) n(run, status)
+             where n.status = 'deferred' and n.run = any(v_locked)));
+    end if;
+
     -- (2) route
     v_seen := chimeway.route_for_runs(v_locked);
 
@@ -2737,8 +2768,8 @@ begin
       left join lateral (
         select t.xmin::text::bigint as version from chimeway.tenants t
          where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
-     where p.id = any(v_locked) and r.state in ('active','waiting') and r.held_reason is null
-       and w.paused_at is null
+     where p.id = any(v_locked) and not p.id = any(v_changing) and r.state in ('active','waiting')
+       and r.held_reason is null and w.paused_at is null
        and r.revision = p.revision and r.mailbox_count = p.mailbox
        and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
        and p.now <= v_clock + interval '50 milliseconds'
@@ -2884,7 +2915,7 @@ begin
     select p.id, case
             when p.id = any(v_passed) then 'applied'
             when r.id is null then 'gone'
-            when not p.id = any(v_locked) then 'busy'
+            when not p.id = any(v_locked) or p.id = any(v_changing) then 'busy'
             when p.now > v_clock + interval '50 milliseconds' then 'refused'
             when exists (select from chimeway.workflow_transitions t
                           where t.run_id = p.id and t.decision_id = p.decision offset 0) then 'applied'
@@ -3085,7 +3116,7 @@ create function chimeway.record_verdicts(
     p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_profile bigint[], p_tenant bigint[],
     p_verdict text[], p_reason text[], p_until timestamptz[], p_inputs jsonb[]
 ) returns table (delivery_id uuid, answer text, nudged boolean)
-language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_locked   uuid[];
@@ -3107,25 +3138,14 @@ begin
     perform 1 from (
         select d.id from chimeway.deliveries d
          where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
-    with wanted as (
-        select d.id, d.tenant_id, d.recipient_id, d.shard
-          from unnest(p_delivery, p_verdict) p(id, verdict)
-         cross join lateral (
-            select d.id, d.tenant_id, d.recipient_id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
-         where p.verdict = 'defer' and exists (
-            select from chimeway.recipients c
-             where (c.tenant_id, c.recipient_id, c.shard) = (d.tenant_id, d.recipient_id, d.shard))
-    ), still as (
-        select p.tenant_id, p.recipient_id, p.shard from chimeway.recipients p
-         where (p.tenant_id, p.recipient_id, p.shard) in (select w.tenant_id, w.recipient_id, w.shard from wanted w)
-         order by p.tenant_id, p.recipient_id for share skip locked
-    )
-    select coalesce(array_agg(w.id), '{}') into v_changing from wanted w
-     where not exists (select from still s where s.tenant_id = w.tenant_id and s.recipient_id = w.recipient_id);
+    v_changing := chimeway.being_changed(array(
+        select p.run from unnest(p_run, p_verdict) p(run, verdict)
+         where p.verdict = 'defer' and p.run = any(v_locked)));
     perform chimeway.route_for_runs(v_locked);
     v_clock := chimeway.clock();
     select coalesce(array_agg(d.id), '{}') into v_passed
-      from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant) p(id, revision, mailbox, profile, tenant)
+      from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_verdict)
+           p(id, revision, mailbox, profile, tenant, verdict)
      cross join lateral (
         select d.id, d.shard, d.run_id, d.status, d.revision, d.tenant_id, d.recipient_id from chimeway.deliveries d
          where d.id = p.id offset 0) d
@@ -3139,7 +3159,7 @@ begin
       left join lateral (
         select t.xmin::text::bigint as version from chimeway.tenants t
          where p.profile is not null and t.tenant_id = d.tenant_id offset 0) t on true
-     where d.run_id = any(v_locked) and not d.id = any(v_changing)
+     where d.run_id = any(v_locked) and not (p.verdict = 'defer' and d.run_id = any(v_changing))
        and d.status in ('pending','failed','deferred') and d.revision = p.revision and r.held_reason is null
        and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)
        and p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0);
@@ -3179,12 +3199,12 @@ begin
     select p.id, case
             when p.id = any(v_passed) then 'applied'
             when d.id is null then 'gone'
-            when not d.run_id = any(v_locked) or p.id = any(v_changing) then 'busy'
+            when not d.run_id = any(v_locked) or (p.verdict = 'defer' and d.run_id = any(v_changing)) then 'busy'
             when d.status in ('pending','failed','deferred') and d.revision = p.revision
                  and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
             else 'stale' end,
            p.id = any(v_woken)
-      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      from unnest(p_delivery, p_revision, p_mailbox, p_verdict) p(id, revision, mailbox, verdict)
       left join lateral (
         select d.id, d.shard, d.run_id, d.status, d.revision from chimeway.deliveries d
          where d.id = p.id offset 0) d on true

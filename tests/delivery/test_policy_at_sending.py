@@ -58,6 +58,26 @@ async def planned(url: str, rows: Rows, database: Database, many: int = 1) -> li
     return [row["id"] for row in found]
 
 
+def quiet_now() -> str:
+    """Return preferences by which nothing is sent in the next two hours."""
+    began, ends = (f"{SystemClock().now() + timedelta(hours=hours):%H:%M}" for hours in (-1, 2))
+    return f'{{"quiet_hours": {{"from": "{began}", "to": "{ends}"}}}}'
+
+
+async def entries(rows: Rows, database: Database, key: str, many: int = 1) -> list[Entry]:
+    """Trigger runs of ada, and return what is decided of them at first, not yet written."""
+    ids = [await rows.value(START, key, "ada", "default") for _ in range(many)]
+    now, found = SystemClock().now(), []
+    for run in await load_runs(database, Catalogue(database), ids):
+        assert run is not None
+        assert run.snapshot is not None
+        courier = Courier(run, now, Renderers(templates=TEMPLATES), ("push",))
+        decision = decide(run.snapshot, now, courier)
+        assert isinstance(decision, Decision)
+        found.append(entry_for(run.id, decision, courier.messages, run.policy))
+    return found
+
+
 async def only(rows: Rows) -> Row:
     """Return the one delivery there is."""
     (row,) = await rows.all("select * from chimeway.deliveries")
@@ -151,21 +171,9 @@ async def test_of_one_batch_as_many_items_as_an_inbox_has_room_for(
     async with rows_of(database_url) as rows:
         await rows.value(IDENTIFY, "ada", wish)
 
-        async def entries(key: str, many: int) -> list[Entry]:
-            ids = [await rows.value(START, key, "ada", "default") for _ in range(many)]
-            now, found = SystemClock().now(), []
-            for run in await load_runs(database, Catalogue(database), ids):
-                assert run is not None
-                assert run.snapshot is not None
-                courier = Courier(run, now, Renderers(templates=TEMPLATES), ())
-                decision = decide(run.snapshot, now, courier)
-                assert isinstance(decision, Decision)
-                found.append(entry_for(run.id, decision, courier.messages, run.policy))
-            return found
-
-        one, two = await entries("one", 1), await entries("box", 1)
+        one, two = await entries(rows, database, "one", 1), await entries(rows, database, "box", 1)
         assert await commit_decisions(database, None, two + one) == ["stale", "applied"]
-        singles = await entries("one", 4)
+        singles = await entries(rows, database, "one", 4)
         answers = await commit_decisions(database, None, singles)
         assert answers == ["applied", "stale", "stale", "stale"]
         assert await rows.value("select cardinality(sent_at) from chimeway.send_budgets") == 2
@@ -252,10 +260,7 @@ async def test_a_no_between_judging_and_writing_the_decision(database_url: str, 
 
 async def test_who_is_changing_his_preferences_is_waited_for(database_url: str, database: Database) -> None:
     """Nothing is deferred by rules that somebody is just changing: it would miss being woken."""
-    push = Provider()
-    now = SystemClock().now()
-    began, ends = (f"{now + timedelta(hours=hours):%H:%M}" for hours in (-1, 2))
-    night = f'{{"quiet_hours": {{"from": "{began}", "to": "{ends}"}}}}'
+    push, night = Provider(), quiet_now()
     async with rows_of(database_url) as rows, rows_of(database_url) as other, AsyncExitStack() as stack:
         (delivery,) = await planned(database_url, rows, database)
         await rows.value(IDENTIFY, "ada", night)
@@ -263,11 +268,32 @@ async def test_who_is_changing_his_preferences_is_waited_for(database_url: str, 
         await other.all("begin")
         await other.value(IDENTIFY, "ada", '{"quiet_hours": null}')
         sending = await load(delivery)
-        assert isinstance(await each.send(sending, load), float)
+        again_s = await each.send(sending, load)
+        assert isinstance(again_s, float)
+        assert again_s < 1  # in a moment, and not as after a fault
         assert (await only(rows))["status"] == "pending"
         await other.all("commit")
         await send_until_settled(each, load, delivery)
         assert len(push.messages) == 1
+
+
+async def test_nor_is_a_message_born_deferred_by_what_is_being_changed(
+    database_url: str, database: Database
+) -> None:
+    """Else it would wait for the end of hours that he has just taken away."""
+    await install(database, ONE)
+    async with rows_of(database_url) as rows, rows_of(database_url) as other:
+        await rows.value(IDENTIFY, "ada", quiet_now())
+        (entry,) = await entries(rows, database, "push")
+        await other.all("begin")
+        await other.value(IDENTIFY, "ada", '{"quiet_hours": null}')
+        assert await commit_decisions(database, None, [entry]) == ["busy"]
+        await other.all("commit")
+        assert await commit_decisions(database, None, [entry]) == ["stale"]
+        await rows.value(IDENTIFY, "ada", quiet_now())
+        (entry,) = await entries(rows, database, "push")
+        assert await commit_decisions(database, None, [entry]) == ["applied"]
+        assert (await only(rows))["status"] == "deferred"
 
 
 async def test_a_retry_after_a_death_is_not_counted_again(database_url: str, database: Database) -> None:

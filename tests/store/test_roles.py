@@ -33,7 +33,7 @@ MAY_CALL: Mapping[str, set[str]] = {
     | UNSUBSCRIBING,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
-DEFINERS = set().union(*MAY_CALL.values()) - READ | {"record_verdicts"}
+DEFINERS = set().union(*MAY_CALL.values()) - READ | {"being_changed"}
 """Functions that run with the rights of the schema's owner: by the last of them a node locks profiles."""
 APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results", "delivery_feedback",
                "delivery_verdicts")  # fmt: skip
