@@ -27,7 +27,8 @@ def put_off(story: Story, row: DeliveryView) -> Iterator[str]:
     told = deferred if len(deferred) <= _TOLD else [*deferred[: _TOLD - 1], deferred[-1]]
     for place, verdict in enumerate(told):
         if len(deferred) > _TOLD and place == _TOLD - 1:
-            yield f"{len(deferred) - _TOLD} times more it was put off in the same way."
+            reasons = sorted({str(each.reason) for each in deferred[_TOLD - 1 : -1]})
+            yield f"{len(deferred) - _TOLD} times more it was put off ({listed(reasons)})."
         before = "sent again" if _attempted(row, verdict) else "sent"
         yield (
             f"{message(row)} was not {before} at {moment(story, verdict.at)}: {because(story, verdict)}. "
@@ -66,7 +67,7 @@ def because(story: Story, verdict: VerdictView) -> str:
         "preference": _preference,
         "quiet_hours": _quiet_hours,
         "send_window": _send_window,
-        "cap": _cap,
+        "cap": _delayed if verdict.verdict == "defer" else _dropped,
     }
     write = told.get(verdict.reason or "")
     words = write(inputs, who) if write and inputs else None
@@ -104,8 +105,20 @@ def _send_window(inputs: Mapping[str, Any], who: str) -> str | None:
     return f"the step sends only in the hours {_hours(window, inputs)}"
 
 
-def _cap(inputs: Mapping[str, Any], who: str) -> str | None:
-    full = next((one for one in _rows(inputs, "caps") if one.get("full")), None)
+def _delayed(inputs: Mapping[str, Any], who: str) -> str | None:
+    """Name the cap that has a place last: it put the message off."""
+    moved = next((one.get("path") for one in _rows(inputs, "moves") if one.get("reason") == "cap"), None)
+    full = [one for one in _rows(inputs, "caps") if one.get("full") and one.get("then") == "delay"]
+    return _full(next((one for one in full if one.get("path") == moved), None), inputs, who)
+
+
+def _dropped(inputs: Mapping[str, Any], who: str) -> str | None:
+    """Name the cap that dropped the message: one that delays may have been full, too."""
+    full = (one for one in _rows(inputs, "caps") if one.get("full") and one.get("then") == "drop")
+    return _full(next(full, None), inputs, who)
+
+
+def _full(full: Mapping[str, Any] | None, inputs: Mapping[str, Any], who: str) -> str | None:
     if full is None:
         return None
     return (
