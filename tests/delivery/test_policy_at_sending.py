@@ -10,10 +10,11 @@ from uuid import UUID, uuid4
 import pytest
 
 from chimeway.clock import SystemClock
+from chimeway.delivery.composing import Sending
 from chimeway.delivery.judging import beginning, judged
 from chimeway.delivery.results import Results
 from chimeway.delivery.route import single
-from chimeway.delivery.sending import Parts, Sender, Sending
+from chimeway.delivery.sending import Parts, Sender
 from chimeway.engine.courier import Courier
 from chimeway.engine.progress import Engine
 from chimeway.progression.decide import decide

@@ -21,11 +21,12 @@ from typing import Final, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
+from chimeway.delivery.composing import Sending
 from chimeway.delivery.intake import Intake
 from chimeway.delivery.lane import Lane, Way
 from chimeway.delivery.postponing import Postponer
 from chimeway.delivery.results import Results
-from chimeway.delivery.sending import Sender, Sending, Shut
+from chimeway.delivery.sending import Sender, Shut
 from chimeway.fair import Places
 from chimeway.limits import LOAD_BATCH, RECORDING, SHARED_BATCH
 from chimeway.log import Events

@@ -9,11 +9,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Message, Sent, TransientFailure, UnknownOutcome, checked
+from chimeway.delivery.composing import Sending, address_of, message_of, rendered
 from chimeway.delivery.judging import beginning, held_back, judged
 from chimeway.delivery.results import Results, ended_unsent, said
 from chimeway.delivery.route import Provider, Route, tried
@@ -27,7 +28,6 @@ from chimeway.progression.snapshot import LIVE
 from chimeway.render.message import RenderFault
 from chimeway.render.renderers import Renderers
 from chimeway.store import deliveries, nodes
-from chimeway.store.content import context_of
 from chimeway.store.deliveries import Beginning, Begun, Held, HeldBack, Outcome, Sendable
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database, persistently
@@ -45,14 +45,6 @@ _TOO_LATE: Final = "policy lets it out only after the channel's max_age"
 _TOO_OLD: Final = "the first attempt was longer ago than the channel's max_age"
 
 Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """A delivery and its run, as loaded."""
-
-    delivery: Sendable
-    run: Loaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +151,13 @@ class Sender:
             return ended_unsent(delivery, "cancelled", "retries_exhausted", _last_error(delivery), _TOO_LATE)
         if verdict is not None and verdict.kind != "send":
             return await self._held_back(sending, verdict)
-        address = self._address(sending, route)
+        address = address_of(sending, route)
         if address is None and route.needs_address:
             return ended_unsent(delivery, "suppressed", "no_address")
         provider = route.choose(tried(delivery), address)
         if not isinstance(provider, Provider):
             return await self._shut(delivery, route, address, provider)
-        message = self._message(sending)
+        message = rendered(sending, self._with.renderers, self._with.unsubscribing)
         if isinstance(message, RenderFault):
             _log.warning(
                 "delivery.render_failed", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
@@ -217,7 +209,7 @@ class Sender:
         """Begin an attempt. Its place at the provider's gate is taken; it is given back if none begins."""
         begun = None
         try:
-            made = _message_of(sending, address, beginning.message, self._with.unsubscribing)
+            made = message_of(sending, address, beginning.message, self._with.unsubscribing)
             begun = await self._with.begin(beginning)
         finally:
             if begun is None or begun.answer != "begun":
@@ -291,34 +283,6 @@ class Sender:
         _log.warning("delivery.waiting_for_capable_node", delivery_id=str(delivery.id), needs=channel)
         return None
 
-    def _address(self, sending: Sending, route: Route) -> str | None:
-        """The address of the first attempt stays: all attempts of a delivery are one message."""
-        if sending.delivery.address is not None:
-            return sending.delivery.address
-        known = sending.run.recipient.addresses.get(route.name)
-        return None if known is None else str(known)
-
-    def _message(self, sending: Sending) -> Mapping[str, Any] | RenderFault:
-        """Return what was rendered before the first attempt, or render it now."""
-        delivery, snapshot = sending.delivery, sending.run.snapshot
-        if delivery.message is not None:
-            return delivery.message
-        step = snapshot.definition.step(delivery.step_id) if snapshot else None
-        if step is None:
-            return RenderFault(f"the definition has no step {delivery.step_id}")
-        context = context_of(
-            sending.run,
-            step,
-            self._with.unsubscribing.page(delivery, snapshot.definition if snapshot else None),
-        )
-        made = self._with.renderers.render(delivery.render_key, delivery.channel, context)
-        if isinstance(made, RenderFault):
-            return made
-        _log.debug(
-            "delivery.rendered", delivery_id=str(delivery.id), run_id=str(delivery.run_id), locale=made.locale
-        )
-        return made.as_json()
-
 
 def _last_error(delivery: Sendable) -> str | None:
     failed = tried(delivery)
@@ -341,26 +305,3 @@ Answer: TypeAlias = Outcome | Shut | datetime | float | None
 def _unborn(_step: Step, _visit: int) -> Birth:
     """Answer for deliveries of a decision that is only asked about, never written."""
     return Birth("pending")
-
-
-def _message_of(
-    sending: Sending, address: str | None, message: Mapping[str, Any], unsubscribing: Unsubscribing
-) -> Message:
-    delivery, snapshot = sending.delivery, sending.run.snapshot
-    definition = snapshot.definition if snapshot else None
-    return Message(
-        delivery_id=str(delivery.id),
-        run_id=str(delivery.run_id),
-        tenant_id=delivery.tenant_id,
-        recipient_id=delivery.recipient_id,
-        channel=delivery.channel,
-        address=address,
-        subject=message["subject"],
-        body=message["body"],
-        text=message.get("text"),
-        data=dict(snapshot.data) if snapshot else {},
-        workflow=definition.key if definition else "",
-        step=delivery.step_id,
-        render_key=delivery.render_key,
-        unsubscribe_url=unsubscribing.link(delivery, definition),
-    )

@@ -16,8 +16,9 @@ from datetime import datetime
 from typing import Final
 from uuid import UUID, uuid4
 
+from chimeway.delivery.composing import Sending
 from chimeway.delivery.results import Results
-from chimeway.delivery.sending import Parts, Sender, Sending, Shut
+from chimeway.delivery.sending import Parts, Sender, Shut
 from chimeway.engine.courier import IN_APP
 from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.errors import InvalidDefinition, RunBusy
