@@ -4,7 +4,7 @@ import asyncio
 import gc
 import weakref
 
-from chimeway.daemon.collecting import collecting
+from chimeway.daemon.collecting import _next_of, collecting
 
 
 class _Cycle:
@@ -34,3 +34,12 @@ async def test_the_collector_is_as_before_afterwards() -> None:
     await asyncio.sleep(0)
     assert gc.get_threshold() == before
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "garbage"]
+
+
+def test_a_full_pass_that_finds_little_comes_less_often() -> None:
+    """From half a minute to a quarter of an hour; one that finds much brings the next one soon."""
+    waits = [30.0]
+    for _ in range(7):
+        waits.append(_next_of(waits[-1], 100))
+    assert waits == [30, 60, 120, 240, 480, 960, 960, 960]
+    assert _next_of(960.0, 1_000_000) == 30

@@ -6,6 +6,7 @@ lease is checked on the monotonic clock right before the call, the last moment a
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ from chimeway.workflow.definition import Step
 
 _log = Events()
 _ROUNDS: Final = 20
+_TIMEOUT_SPREAD: Final = 0.05
 _ABOUT: Final = timedelta(milliseconds=CLOCK_AHEAD_MS)  # our clock is behind the one that wrote the row
 _BUSY_AGAIN_S: Final = 0.25
 _RUN_FIRST_S: Final = 0.1
@@ -252,7 +254,7 @@ class Sender:
             return TransientFailure("the lease was in doubt right before the call")
         answer: Sent | Exception
         try:
-            async with asyncio.timeout(provider.limits.timeout_s):
+            async with asyncio.timeout(_spread(provider.limits.timeout_s)):
                 answer = checked(await provider.channel.send(message))
         except Exception as error:  # noqa: BLE001  (a channel may raise anything; the table says what it means)
             answer = error
@@ -287,6 +289,11 @@ class Sender:
 def _last_error(delivery: Sendable) -> str | None:
     failed = tried(delivery)
     return failed[-1].error_class if failed else None
+
+
+def _spread(timeout_s: float) -> float:
+    """Return a call's timeout, a little longer: what hangs together must not end in one turn of the loop."""
+    return timeout_s * (1 + _TIMEOUT_SPREAD * random.random())  # noqa: S311  (no secret)
 
 
 def _is_being_cancelled() -> bool:
