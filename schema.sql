@@ -2672,6 +2672,35 @@ create function chimeway.count_sends(
        and b.shard = p_shard
 $$;
 
+-- Refuses who may not write by the ledger now: in a transaction whose snapshot is older than its locks, or as a node
+-- whose lease another has taken. Without an owner it is a worker, whom the guards alone keep right.
+create function chimeway.check_ledger(p_owner uuid, p_epoch bigint) returns void
+language plpgsql as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
+            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
+    end if;
+    if p_owner is not null
+       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
+    end if;
+end $$;
+
+-- Locks runs that nobody else has locked, in id order, then those of the deliveries that are theirs. What is looked at
+-- in later statements is younger than these locks. Returns the runs.
+create function chimeway.lock_deliveries(p_run uuid[], p_delivery uuid[]) returns uuid[]
+language plpgsql set enable_seqscan = off as $$
+declare v_locked uuid[];
+begin
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    return v_locked;
+end $$;
+
 -- Commits the decisions of many runs: lock, route, guard, write, each a statement with its own snapshot.
 -- Answers per run: applied | stale | busy | refused | gone. `applied` is also the answer to a decision
 -- that was written before (its answer was lost). A run stands at most once in a call.
@@ -2708,14 +2737,7 @@ declare
     v_clock   timestamptz;
     v_key     record;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
-            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
-    end if;
-    if p_owner is not null
-       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
-        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
-    end if;
+    perform chimeway.check_ledger(p_owner, p_epoch);
 
     -- (1) lock the runs, in id order, then their current deliveries
     select coalesce(array_agg(l.id), '{}') into v_locked from (
@@ -2977,19 +2999,8 @@ declare
     v_clock   timestamptz;
     v_key     record;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
-            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
-    end if;
-    if p_owner is not null
-       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
-        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
-    end if;
-    select coalesce(array_agg(l.id), '{}') into v_locked from (
-        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
-    perform 1 from (
-        select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    perform chimeway.check_ledger(p_owner, p_epoch);
+    v_locked := chimeway.lock_deliveries(p_run, p_delivery);
     if array_remove(p_budget, null) <> '{}' then
         perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
             select distinct d.tenant_id, d.recipient_id, d.channel, d.shard
@@ -3125,19 +3136,8 @@ declare
     v_woken    uuid[];
     v_clock    timestamptz;
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        perform chimeway.refuse('invalid_input', 'CW001', 'the ledger was called in a transaction that is '
-            || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
-    end if;
-    if p_owner is not null
-       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
-        perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
-    end if;
-    select coalesce(array_agg(l.id), '{}') into v_locked from (
-        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
-    perform 1 from (
-        select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+    perform chimeway.check_ledger(p_owner, p_epoch);
+    v_locked := chimeway.lock_deliveries(p_run, p_delivery);
     v_changing := chimeway.being_changed(array(
         select p.run from unnest(p_run, p_verdict) p(run, verdict)
          where p.verdict = 'defer' and p.run = any(v_locked)));

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from structlog.testing import capture_logs
 
-from chimeway.delivery.channel import PermanentFailure, Sent, TransientFailure
+from chimeway.delivery.channel import Message, PermanentFailure, Sent, TransientFailure
 from chimeway.engine.progress import Engine, Waiting
 from chimeway.progression.retry import RetryPolicy
 from chimeway.store.deliveries import Beginning, begin_attempts, load_sendables
@@ -46,6 +46,20 @@ async def _planned(
     return run_id
 
 
+class _Held(Provider):
+    """A channel whose calls hang at a gate, and then end as the test said."""
+
+    def __init__(self, gate: Gate, answer: object) -> None:
+        """Take the gate, and an exception or what is returned."""
+        super().__init__("push", answer)
+        self._gate = gate
+
+    async def send(self, message: Message) -> Sent:
+        """Hang, then answer."""
+        await self._gate.passes()
+        return await super().send(message)
+
+
 def _end(delivery: Row) -> tuple[str, str | None]:
     return delivery["status"], delivery["suppression_reason"]
 
@@ -61,16 +75,7 @@ async def test_a_message_on_its_way_when_its_run_stops(
 ) -> None:
     """Success is recorded as success; after a failure nothing is tried again."""
     gate = Gate()
-
-    class Held(Provider):
-        async def send(self, message: object) -> Sent:
-            self.messages.append(message)  # type: ignore[arg-type]
-            await gate.passes()
-            if isinstance(answer, Exception):
-                raise answer
-            return Sent()
-
-    push = Held()
+    push = _Held(gate, answer)
     async with running_machine(database_url, push, definitions=(ONE,)) as on:
         run_id = await on.start(workflow="push")
         await gate.reached.wait()
@@ -126,17 +131,8 @@ async def test_the_workflows_own_condition_while_a_message_is_on_its_way(
 ) -> None:
     """The run stops at once; the call's success counts, after a failure nothing is tried again."""
     gate = Gate()
-
-    class Held(Provider):
-        async def send(self, message: object) -> Sent:
-            self.messages.append(message)  # type: ignore[arg-type]
-            await gate.passes()
-            if isinstance(answer, Exception):
-                raise answer
-            return Sent()
-
     closed = {"type": "signal_received", "signal_type": "account_closed"}
-    push = Held()
+    push = _Held(gate, answer)
     stopping = workflow(PUSH, key="push", stop_conditions=[closed])
     async with running_machine(database_url, push, definitions=(stopping,)) as on:
         run_id = await on.start(workflow="push")

@@ -10,7 +10,7 @@ import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
@@ -185,12 +185,8 @@ class Sender:
                 if held.nudged:
                     self._with.nudge(delivery.run_id, delivery.tenant_id)
                 return verdict.until
-            case "unseen" | "stale":
-                return _Again()
-            case "busy":
-                return jittered(_BUSY_AGAIN_S)
-            case "gone":
-                return None
+            case refused:
+                return _refused(refused)
 
     async def _shut(
         self, delivery: Sendable, route: Route, address: str | None, for_s: float
@@ -219,12 +215,8 @@ class Sender:
         match begun.answer:
             case "begun":
                 return await self._call(sending, provider, made, begun.attempt_no or 0)
-            case "unseen" | "stale":
-                return _Again()
-            case "busy":
-                return jittered(_BUSY_AGAIN_S)
-            case "gone":
-                return None
+            case refused:
+                return _refused(refused)
 
     async def _call(self, sending: Sending, provider: Provider, message: Message, attempt: int) -> Outcome:
         delivery = sending.delivery
@@ -303,6 +295,17 @@ def _is_being_cancelled() -> bool:
 
 class _Again:
     """The rows have moved on: load and look again."""
+
+
+def _refused(answer: Literal["unseen", "stale", "busy", "gone"]) -> float | _Again | None:
+    """Return what to do when the ledger did not write: look again, come again, or leave it be."""
+    match answer:
+        case "unseen" | "stale":
+            return _Again()
+        case "busy":
+            return jittered(_BUSY_AGAIN_S)
+        case "gone":
+            return None
 
 
 Answer: TypeAlias = Outcome | Shut | datetime | float | None
