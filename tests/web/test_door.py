@@ -256,8 +256,11 @@ async def test_a_slow_body_is_cut_off(database: Database, monkeypatch: pytest.Mo
         writer.close()
 
 
-async def test_the_end_waits_for_what_is_under_way(database: Database) -> None:
+async def test_the_end_waits_for_what_is_under_way(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A request that was being answered when the server was closed is answered; signals are not touched."""
+    monkeypatch.setattr("chimeway.web.feedback._BUSY_TRIES", 10_000)  # else half a second, and then 503
     before = signal.getsignal(signal.SIGTERM)
     world, delivery = await sent(database)
     async with door(database) as provider:
