@@ -15,7 +15,7 @@ from chimeway.database_url import DatabaseUrl, read
 from chimeway.errors import DatabaseUnavailable
 from chimeway.log import Events
 from chimeway.store.faults import fault_of, translate
-from chimeway.store.pooler import is_pooled, open_connection
+from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
 
@@ -63,7 +63,8 @@ async def connect(url: str, name: str) -> Connection:
     """
     try:
         connection = await _open(read(url), name)
-        await _prepare(connection)
+        async with kept(connection):
+            await _prepare(connection)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
         raise (translate(error) or error) from error
     return connection
@@ -79,7 +80,8 @@ async def _open_for_node(url: DatabaseUrl, name: str, *_: object, **named: Any) 
     """
     connection = await _open(url, name, **named)
     if not is_pooled(connection):
-        await connection.execute(_FOR_NODE)
+        async with kept(connection):
+            await connection.execute(_FOR_NODE)
     return connection
 
 

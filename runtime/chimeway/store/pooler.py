@@ -6,11 +6,12 @@ statement in two steps, each statement has to stand in a transaction.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
 
 import asyncpg
 
+_CLOSE_S: Final = 1.0
 DIRECT: Final = (
     "select set_config('default_transaction_isolation', 'read committed', false) where pg_backend_pid() = {}"
 )
@@ -58,14 +59,22 @@ class PooledConnection(asyncpg.Connection):
                 yield
 
 
+@asynccontextmanager
+async def kept(connection: "asyncpg.Connection[Any]") -> AsyncIterator[None]:
+    """End a connection that nobody has yet, if what is done to it first fails or is cut short."""
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            await connection.close(timeout=_CLOSE_S)  # the driver ends it at once when the time is over
+        raise
+
+
 async def open_connection(**arguments: Any) -> "asyncpg.Connection[Any]":
     """Connect as `asyncpg.connect` does, in the way that fits what is there; in READ COMMITTED."""
     connection: asyncpg.Connection[Any] = await asyncpg.connect(**arguments)
-    try:
+    async with kept(connection):
         told = await connection.execute(DIRECT.format(connection.get_server_pid()))
-    except BaseException:
-        connection.terminate()
-        raise
     if told == "SELECT 1":
         return connection
     await connection.close()
