@@ -2275,9 +2275,15 @@ begin
        and forget_recipient.recipient_id = any(e.recipient_ids);
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
 
-    -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal
+    -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal. Items and budgets are
+    -- locked first, in the order of who locks several of them (put_marks, lock_budget): a delete takes them as they lie.
+    perform 1 from (select i.id from chimeway.inbox_items i where i.id = any(v_sent) order by i.id for update) l;
     delete from chimeway.inbox_items i where i.id = any(v_sent);
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform 1 from (
+        select b.channel from chimeway.send_budgets b
+         where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id
+           and b.shard = v_shard order by b.channel for update) l;
     delete from chimeway.send_budgets b
      where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
