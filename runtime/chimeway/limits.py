@@ -71,6 +71,9 @@ MAX_HOLIDAYS: Final = 1_000
 CLOCK_AHEAD_MS: Final = 50
 """How far a decision's `now` may be ahead of the database's clock (`now_in_future`)."""
 
+CLOCK_EVERY_S: Final = 2.0
+"""Between measures of the database's clock: so late is it noticed, at most, that it was put forward."""
+
 LEDGER_BATCH: Final = 100
 """Decisions in one ledger call: measured, with 200 not more are made in a second."""
 

@@ -53,6 +53,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "listener.silent": "seconds: the connection answers no probe and is replaced",
         "sweep.finished": "runs, seconds: what no wake had brought",
         "timekeeper.behind": "lateness_s, of (run, delivery): it is progressed later than allowed",
+        "clock.stepped": "by_s: the database's clock was put forward, or (below zero) back; it is followed",
         "timekeeper.clock_set_back": "by_s: the database's clock; timers are armed anew",
         "timekeeper.caught_up": "seconds, of (run, delivery): it is in time again, after so long",
         # Live changes of inboxes

@@ -24,6 +24,8 @@ from chimeway.delivery.route import Route
 from chimeway.delivery.sending import Parts, Sender
 from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
 from chimeway.engine.actor import Actor
+from chimeway.engine.actor import Wires as ActorWires
+from chimeway.engine.follower import Follower
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
@@ -89,10 +91,12 @@ class Machine:
         self._node, self._tenure, self._group = node, tenure, group
         self._ledger = Ledger(database, node.catalogue, tenure)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
-        actor = Actor(
-            seam, database, clock, arm=self._arm_run, put_off=self._put_off_run, offer=self._offer,
-            defer=self._arm_delivery,
+        self._follower = Follower(database, clock)
+        out = ActorWires(
+            arm=self._arm_run, put_off=self._put_off_run, offer=self._offer, defer=self._arm_delivery,
+            doubt=self._follower.doubt,
         )  # fmt: skip
+        actor = Actor(seam, database, clock, out)
         self._roster = Roster(actor.play, group, clock)
         self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
@@ -131,6 +135,8 @@ class Machine:
         for name, serve in self._ledger.parts():
             self._group.create_task(serve, name=name)
         self._group.create_task(self._dispatcher.serve(), name="dispatcher")
+        await self._follower.measure()  # who has stood by for days has a clock that has gone by itself
+        self._group.create_task(self._follower.serve(), name="follow-clock")
         await self._foundling.sweep()
         if not self._tenure.clean:
             await recover(self._node.database, self._node.clock, self._roster.settle)

@@ -6,6 +6,7 @@ armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -33,31 +34,31 @@ _NOTE_CHARS: Final = 900
 _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever resumes sees to the wake
 
 
-class Actor:
-    """Plays runs. `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a
-    due run wait for a while, `offer(delivery, tenant, channel)` nudges the dispatcher, `defer(delivery, at)`
-    sets the wake of one that policy lets out only later.
+@dataclass(frozen=True, slots=True)
+class Wires:
+    """What an actor tells others.
+
+    `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a due run wait
+    for a while, `offer(delivery, tenant, channel)` nudges the dispatcher, `defer(delivery, at)` sets the wake
+    of one that policy lets out only later, `doubt()` has our clock measured.
     """
 
-    def __init__(
-        self,
-        seam: Seam,
-        database: Database,
-        clock: Clock,
-        *,
-        arm: Callable[[UUID, datetime | None, Tenant], None],
-        put_off: Callable[[UUID, float, Tenant], None],
-        offer: Callable[[UUID, str, str], None],
-        defer: Callable[[UUID, datetime], None],
-    ) -> None:
+    arm: Callable[[UUID, datetime | None, Tenant], None]
+    put_off: Callable[[UUID, float, Tenant], None]
+    offer: Callable[[UUID, str, str], None]
+    defer: Callable[[UUID, datetime], None]
+    doubt: Callable[[], None]
+
+
+class Actor:
+    """Plays runs."""
+
+    def __init__(self, seam: Seam, database: Database, clock: Clock, wires: Wires) -> None:
         """Take the seam and the wires out."""
         self._seam = seam
         self._database = database
         self._clock = clock
-        self._arm = arm
-        self._put_off = put_off
-        self._offer = offer
-        self._defer = defer
+        self._wires = wires
         self._busy: dict[UUID, float] = {}
 
     async def play(self, run_id: UUID, tenant: Tenant) -> None:
@@ -91,6 +92,8 @@ class Actor:
                 return True
             case Refused("busy" | "refused" as answer):
                 _log.debug("decision.put_off", run_id=str(run_id), answer=answer)
+                if answer == "refused":
+                    self._wires.doubt()
                 pause = self._busy[run_id] = min(_BUSY_MOST_S, 2 * self._busy.get(run_id, _BUSY_FIRST_S / 2))
                 self._later(run_id, pause, tenant)
                 return False
@@ -113,15 +116,15 @@ class Actor:
         for plan in decision.planned:
             delivery_id, until = done.entry.delivery_ids[plan.visit], plan.birth.until
             if plan.birth.status == "pending":
-                self._offer(delivery_id, tenant, plan.channel)
+                self._wires.offer(delivery_id, tenant, plan.channel)
             elif until is not None:
-                self._defer(delivery_id, until)
+                self._wires.defer(delivery_id, until)
         if after.held_reason is not None:
             _log.warning("run.held", run_id=str(run_id), reason=after.held_reason)
             return False
         if after.wake_at is not None and after.wake_at <= self._clock.now():
             return True
-        self._arm(run_id, after.wake_at, tenant)
+        self._wires.arm(run_id, after.wake_at, tenant)
         return False
 
     def _rest(self, run_id: UUID, rest: Rested) -> None:
@@ -132,7 +135,7 @@ class Actor:
         if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():
-            self._arm(run_id, wake_at, tenant)
+            self._wires.arm(run_id, wake_at, tenant)
         else:
             self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S, tenant)
 
@@ -147,7 +150,7 @@ class Actor:
         )
 
     def _later(self, run_id: UUID, pause_s: float, tenant: Tenant) -> None:
-        self._put_off(run_id, jittered(pause_s), tenant)
+        self._wires.put_off(run_id, jittered(pause_s), tenant)
 
     async def _hold(self, run_id: UUID, error: Exception, tenant: Tenant) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone."""

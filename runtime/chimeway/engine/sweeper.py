@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 from uuid import UUID
 
-from chimeway.clock import Clock, SystemClock, jittered
+from chimeway.clock import Clock, jittered
 from chimeway.limits import IDLE_LOOK_S, REMEMBERED, SWEEP_EVERY_S, SWEEP_PAGE, SWEEP_SELDOM_S
 from chimeway.log import Events
-from chimeway.store import nodes, runs
+from chimeway.store import runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database, persistently
 
@@ -48,7 +48,6 @@ class Sweeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep(), name="sweep")
             group.create_task(self._unpark(), name="unpark")
-            group.create_task(self._follow_clock(), name="follow-clock")
 
     async def _sweep(self) -> None:
         pause_s = SWEEP_EVERY_S
@@ -87,9 +86,3 @@ class Sweeper:
                 for run_id, tenant in page:
                     self._offer(run_id, tenant)
             await self._clock.sleep(IDLE_LOOK_S)
-
-    async def _follow_clock(self) -> None:
-        """Measure the database's clock again and again; a clock that tests move needs no measure."""
-        while isinstance(self._clock, SystemClock):
-            await persistently(nodes.synchronise, self._database, self._clock)
-            await self._clock.sleep(SWEEP_EVERY_S)
