@@ -1,0 +1,1 @@
+"""Seeded simulation: many nodes, any crash, and a reference model that looks at every step."""
