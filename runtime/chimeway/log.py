@@ -32,8 +32,11 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "daemon.failed": "node, part, error: a part died, and the daemon with it",
         "settings.warning": "text: a setting is doubtful, but nothing is refused",
         # The database
-        "database.lost": "error, operation: it cannot be reached; everything waits and tries again",
-        "database.back": "seconds: it is reached again, after so long",
+        "database.lost": "error, code, operation: it cannot be reached; everything waits and tries again",
+        "database.refused": "error, code, operation, hint, times: it answers, and says no for now (a full "
+        "disk, too many connections, a deadlock, a timeout); it is asked again",
+        "database.slow": "operation, seconds: a call is not answered for so long; it is waited for",
+        "database.back": "seconds: it does all that it is asked again, after so long",
         "schema.other": "version, known: it works; an older one is brought up by chimeway db migrate",
         # The server of our own, where no database is named
         "embedded.started": "url, data_dir, seconds, created: it runs, and this process started it",

@@ -159,6 +159,10 @@ class Settings(BaseSettings):
         found = BIND.fullmatch(self.http_bind)
         return (found["six"] or found["host"], int(found["port"])) if found else None
 
+    def http_is_asked_for(self) -> bool:
+        """Say whether somebody has set where HTTP is served, and not left it at the default."""
+        return "http_bind" in self._origins and self.http_address() is not None
+
     def signing_keys(self) -> tuple[bytes, ...]:
         """Return the keys of links to unsubscribe by; the first signs, all are believed."""
         given = self.unsubscribe_keys

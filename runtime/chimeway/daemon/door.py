@@ -1,6 +1,7 @@
-"""The node's HTTP, if somebody may tell it something: nodes to whom nobody speaks open no port.
+"""The node's HTTP, if somebody speaks to it: nodes to whom nobody speaks open no port.
 
-Those who speak are providers (feedback) and who follows a link to unsubscribe.
+Those who speak are providers (feedback), who follows a link to unsubscribe, and, where an address is set
+for it, who asks how the node is (`/healthz`, `/readyz`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ from chimeway.setting_tables import Setting
 from chimeway.settings import Settings
 from chimeway.store.pool import Database
 from chimeway.web.sources import Source, read_sources
+from chimeway.web.state import Asked
 
 if TYPE_CHECKING:
     from chimeway.web.server import HttpServer
@@ -63,9 +65,14 @@ def doubts(settings: Settings) -> Iterator[str]:
 
 
 def http_server(
-    settings: Settings, database: Database, clock: Clock, schema_version: int, templates: Templates
+    settings: Settings,
+    database: Database,
+    clock: Clock,
+    schema_version: int,
+    templates: Templates,
+    asked: Asked,
 ) -> "HttpServer | None":
-    """Return the node's server, its port bound, or None where nobody is to be heard.
+    """Return the node's server, its port bound, or None where nobody is to be heard; `asked` says how it is.
 
     Raises:
         InvalidSettings: a source has a fault, or the port is not free.
@@ -73,7 +80,7 @@ def http_server(
     """
     sources, keys = heard(settings), settings.signing_keys()
     address = settings.http_address()
-    if not sources and not keys:
+    if not sources and not keys and not settings.http_is_asked_for():
         return None
     if address is None:
         if sources:
@@ -83,6 +90,7 @@ def http_server(
         _warn("links to unsubscribe by need a newer schema: chimeway db migrate, then restart this node")
     with imported("web"):
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
+        from chimeway.web.ready import ReadyDoor  # noqa: PLC0415
         from chimeway.web.server import HttpServer, application, bound  # noqa: PLC0415
         from chimeway.web.unsubscribe_page import Pages  # noqa: PLC0415
         from chimeway.web.unsubscribing import UnsubscribeDoor  # noqa: PLC0415
@@ -93,6 +101,7 @@ def http_server(
         app = application(
             FeedbackDoor(database, clock, sources) if sources else None,
             UnsubscribeDoor(database, keys, pages) if keys else None,
+            ready=ReadyDoor(asked),
             below=unquote(urlsplit(settings.public_url or "").path),
         )
         return HttpServer(app, bound(*address))

@@ -9,12 +9,13 @@ tied here. Both may be lost: what they say stands in rows.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
 from chimeway.clock import Clock
+from chimeway.daemon.readiness import Readiness
 from chimeway.delivery.abandoned import Foundling
 from chimeway.delivery.dispatcher import Dispatcher, Wires
 from chimeway.delivery.lane import OpenWay, Way
@@ -79,6 +80,7 @@ class Node:
     schema_version: int
     """As it was at the start: a program works on the version before its own, too."""
     unsubscribing: Unsubscribing = NOWHERE
+    readiness: Readiness = field(default_factory=Readiness)
 
 
 class Machine:
@@ -146,6 +148,7 @@ class Machine:
     async def drain(self) -> None:
         """Let nothing new in, and wait for what is under way, as long as a drain may take."""
         _log.info("daemon.draining", node=self._node.name, reason="asked to end", deadline_s=DRAIN_S)
+        self._node.readiness.stage = "draining"
         for feeder in self._feeders:
             feeder.cancel()
         self._roster.close()
@@ -160,6 +163,7 @@ class Machine:
     def _feeding(self) -> dict[str, Coroutine[Any, Any, None]]:
         node = self._node
         listener = Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
+        node.readiness.listener = listener
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
         sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit, self._roster.offer)
         return {

@@ -22,6 +22,7 @@ from chimeway.daemon.collecting import collecting
 from chimeway.daemon.door import doubts, heard, http_server, unsubscribing
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
+from chimeway.daemon.readiness import Readiness
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership
 from chimeway.errors import ChimewayError, SchemaMismatch
@@ -32,6 +33,7 @@ from chimeway.settings import Settings
 from chimeway.store import nodes, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
+from chimeway.store.health import own_health
 from chimeway.store.meant import database_meant
 from chimeway.store.pool import Database, open_database, persistently
 
@@ -84,7 +86,10 @@ async def live(
     began = time.monotonic()
     async with _node(settings, declared) as node:
         templates = node.renderers.templates
-        http = http_server(settings, node.database, node.clock, node.schema_version, templates)
+        http = http_server(
+            settings, node.database, node.clock, node.schema_version, templates,
+            lambda: node.readiness.asked(node.database),
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")
@@ -108,6 +113,7 @@ async def live(
 @asynccontextmanager
 async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     """Open what a process has from its start to its end."""
+    health = own_health()
     direct = settings.direct_database_url
     node_id, package = uuid4(), version("chimeway")
     _log.info("daemon.starting", version=package, node=settings.node_name, node_id=str(node_id))
@@ -140,6 +146,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             max_lateness_s=settings.max_lateness.total_seconds(),
             schema_version=there,
             unsubscribing=unsubscribing(settings, there),
+            readiness=Readiness(health=health),
         )
         await _enrol(node)
         stack.push_async_callback(_leave, node)
@@ -151,14 +158,19 @@ async def _tenures(
 ) -> None:
     ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl)
 
+    def standing_by() -> None:
+        node.readiness.stage = "standing_by"
+        settled()
+
     def ready() -> None:
+        node.readiness.stage = "working"
         _log.info("daemon.ready", node=node.name, seconds=round(time.monotonic() - began, 3))
         settled()
 
     while not stop.is_set():
         waiting = asyncio.ensure_future(stop.wait())
         async with AsyncExitStack() as stack:
-            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold(settled)))
+            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold(standing_by)))
             await asyncio.wait({waiting, holding}, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
             if not holding.done():
@@ -166,6 +178,8 @@ async def _tenures(
                 await asyncio.wait({holding})
                 break
             await work(node, holding.result(), stop, ready)
+            node.readiness.stage = "standing_by"
+    node.readiness.stage = "draining"
 
 
 def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:

@@ -25,6 +25,8 @@ Fault: TypeAlias = Literal["connection", "retry", "refused", "bad"]
 again; refused: our own functions said no; bad: the statement or its arguments are at fault."""
 
 LEASE_LOST = "CW009"
+READ_ONLY: Final = "25006"
+"""A statement that writes came to a standby, or to a server or role that may only read."""
 
 
 class LeaseLost(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
@@ -52,6 +54,16 @@ _LOST: Final = frozenset({"OperationalError", "InterfaceError"})
 _ENDED_BY_THE_SERVER: Final = frozenset({"25P03", "25P04"})
 """A transaction sat idle, or lasted, for longer than the server lets it: the session is gone with it."""
 _MOST_WRAPPINGS: Final = 5
+_HINTS: Final = {
+    "40P01": "others lock the same rows in another order, in transactions of their own; it is done again",
+    "40001": "somebody asks for a stricter isolation; it is done again",
+    "53100": "the server's disk is full: give it room; nothing is lost, and all goes on by itself then",
+    "53200": "the server is out of memory: lower work_mem or max_connections, or give it more",
+    "53300": "raise max_connections, or let somebody else have fewer: a node takes up to 18",
+    "55P03": "lock_timeout of the role or the database ended it while somebody else held the rows",
+    "57014": "statement_timeout of the role or the database is short for it, or somebody cancelled it",
+    READ_ONLY: "it leads to a standby: name all hosts in the URL, with target_session_attrs=read-write",
+}
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:
@@ -75,6 +87,11 @@ def sqlstate_of(error: BaseException) -> str | None:
     return None
 
 
+def hint_of(state: str) -> str | None:
+    """Say what to do about a refusal that goes on, where that is known."""
+    return _HINTS.get(state)
+
+
 def told(error: BaseException) -> tuple[str, str | None]:
     """Return what the server said, and its hint, without what a driver puts around it."""
     for each in causes(error):
@@ -82,7 +99,7 @@ def told(error: BaseException) -> tuple[str, str | None]:
         if diagnosis is not None and diagnosis.message_primary is not None:
             return str(diagnosis.message_primary), diagnosis.message_hint
         if isinstance(each, asyncpg.PostgresError):
-            return str(each.message or each), each.hint
+            return each.message or " ".join(str(one) for one in each.args), each.hint
     return str(error), None
 
 
@@ -107,7 +124,7 @@ def _fault_of_state(state: str) -> Fault:
         return "connection"
     if state in _ENDED_BY_THE_SERVER:
         return "connection"
-    if state.startswith(_RETRY_CLASSES) or state in {"57014", "25006"}:
+    if state.startswith(_RETRY_CLASSES) or state in {"57014", READ_ONLY}:
         return "retry"
     return "bad"
 
@@ -134,10 +151,14 @@ def _fault_of_class(error: BaseException) -> Fault | None:
     return None
 
 
-def _lost_by(error: BaseException) -> str:
+def lost_by(error: BaseException) -> str:
     """Say how the connection was lost; the driver's words about its own state say nothing to a reader."""
+    if sqlstate_of(error) is not None:
+        return told(error)[0]
     if isinstance(error, asyncio.TimeoutError) and not str(error):
         return "no answer in time"
+    if isinstance(error, asyncpg.TargetServerAttributeNotMatched):
+        return "no host is there that is what target_session_attrs asks for"
     if isinstance(error, asyncpg.InternalClientError | asyncpg.InterfaceError):
         return "the connection was lost"
     return str(error) or type(error).__name__
@@ -150,5 +171,5 @@ def translate(error: BaseException) -> ChimewayError | None:
         message, hint = told(error)
         return kind(message.partition(": ")[2] or message, hint=hint)
     if fault_of(error) == "connection":
-        return DatabaseUnavailable(f"the database cannot be reached ({_lost_by(error)})")
+        return DatabaseUnavailable(f"the database cannot be reached ({lost_by(error)})")
     return None

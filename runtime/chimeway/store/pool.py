@@ -13,8 +13,9 @@ import asyncpg.pool
 from chimeway.clock import jittered
 from chimeway.database_url import DatabaseUrl, read
 from chimeway.errors import DatabaseUnavailable
-from chimeway.log import Events
-from chimeway.store.faults import fault_of, translate
+from chimeway.store.dead_peers import find_out
+from chimeway.store.faults import READ_ONLY, fault_of, sqlstate_of, translate
+from chimeway.store.health import health
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
@@ -23,7 +24,6 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
-_log = Events()
 _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
 _FOR_NODE: Final = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan"
@@ -99,9 +99,12 @@ async def _open(url: DatabaseUrl, name: str, *_: object, **named: Any) -> Connec
     for attributes in ("standby", "any") if wanted == "prefer-standby" else (wanted,):
         for host in hosts:
             try:
-                return await open_connection(**{**given, **host, "target_session_attrs": attributes})
+                found = await open_connection(**{**given, **host, "target_session_attrs": attributes})
             except _NEXT_HOST as error:
                 refused = error
+            else:
+                find_out(found)
+                return found
     raise refused or AssertionError("there is at least one host")
 
 
@@ -162,6 +165,9 @@ class Database:
         except asyncpg.PostgresError as error:
             if fault_of(error) == "refused":
                 raise (translate(error) or error) from error
+            if sqlstate_of(error) == READ_ONLY:
+                # It leads to a standby, or to a primary of once: the next connections look where one writes.
+                await self._pool.expire_connections()
             raise
 
     def check_usable(self) -> None:
@@ -220,23 +226,24 @@ async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **name
     Only for what may be done twice; its name stands in the log. Other errors are raised.
     """
     told = getattr(what, "__qualname__", type(what).__name__)
-    pause, lost = 0.05, False
-    while True:
-        try:
-            result = await what(*args, **named)
-        except Exception as error:
-            fault = fault_of(error)
-            if fault not in {"connection", "retry"}:
-                raise
-            if fault == "connection" and not lost:
-                lost = True
-                _log.warning("database.lost", operation=told, error=str(error) or type(error).__name__)
-            await asyncio.sleep(jittered(pause))
-            pause = min(pause * 2, 1.0)
-        else:
-            if lost:
-                _log.info("database.back", operation=told)
-            return result
+    pause, through, call = 0.05, False, health().call(told)
+    try:
+        while True:
+            call.begins()
+            try:
+                result = await what(*args, **named)
+            except Exception as error:
+                fault = fault_of(error)
+                if fault not in {"connection", "retry"}:
+                    raise
+                call.failed(error, fault)
+                await asyncio.sleep(jittered(pause))
+                pause = min(pause * 2, 1.0)
+            else:
+                through = True
+                return result
+    finally:
+        call.ends(through=through)
 
 
 def column(rows: Sequence[Any], name: str) -> list[Any]:

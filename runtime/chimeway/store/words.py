@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, SchemaMismatch
-from chimeway.store.faults import fault_of, sqlstate_of, told, translate
+from chimeway.store.faults import READ_ONLY, fault_of, sqlstate_of, told, translate
 
 # Schema, table, function: what a database without ours answers.
 _NO_FUNCTION: Final = "42883"
@@ -19,7 +19,6 @@ _ABSENT: Final = frozenset({"3F000", "42P01", _NO_FUNCTION})
 _NO_ENTRY: Final = ("28", "3D000", "53300", "55000")
 _REFUSED_LOGIN: Final = re.compile(r"connection to server .* FATAL:\s+(?P<why>(?!the database system is).+)")
 _NO_RIGHT: Final = "42501"
-_READ_ONLY: Final = "25006"
 AGAIN: Final = ("40001", "40P01")
 """The transaction did not happen: under a strict isolation that the database sets, it is done again."""
 TRIES: Final = 5
@@ -62,7 +61,7 @@ def _by_state(error: Exception) -> ChimewayError | None:
         )
     if state.startswith(_NO_ENTRY):
         return _no_entry(message)
-    if state == _READ_ONLY:
+    if state == READ_ONLY:
         hint = "name the primary (target_session_attrs=read-write), and begin no READ ONLY transaction"
         return DatabaseUnavailable(f"the database only lets itself be read ({message}): {hint}", hint=hint)
     if state == _NO_RIGHT:

@@ -26,6 +26,7 @@ from chimeway.log import Events
 from chimeway.unsubscribe_tokens import PATH
 from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.problems import of_the_frame
+from chimeway.web.ready import ReadyDoor
 from chimeway.web.unsubscribing import UnsubscribeDoor
 
 _log = Events()
@@ -41,6 +42,7 @@ def application(
     feedback: FeedbackDoor | None = None,
     unsubscribing: UnsubscribeDoor | None = None,
     *,
+    ready: ReadyDoor | None = None,
     below: str = "",
 ) -> ASGIApp:
     """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says.
@@ -48,9 +50,12 @@ def application(
     Args:
         feedback: hears providers; None: nobody is heard.
         unsubscribing: answers links to unsubscribe by; None: there are none.
+        ready: answers whether the node can do its work; None: nobody does.
         below: a path that stands before those of links, where a proxy in front of us does not take it off.
     """
     routes = [Route("/healthz", _alive, methods=["GET"])]
+    if ready is not None:
+        routes.append(Route("/readyz", ready.answer, methods=["GET"]))
     if feedback is not None:
         routes.append(Route("/v1/feedback/{source}", feedback.told, methods=["POST"]))
     if unsubscribing is not None:
