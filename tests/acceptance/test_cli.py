@@ -1,6 +1,8 @@
 """The command line, as people and programs meet it."""
 
 import asyncio
+import json
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +17,7 @@ from kit.command import Answer, inside
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
+from store.verify_world import played
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
 FAULTY = """\
@@ -109,6 +112,13 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
         (("workflow", "check", "missing.yaml"), 2, "missing.yaml cannot be read"),
         (("overdue", "--max-lateness", "5", "--database-url", NOWHERE), 2, "CHIMEWAY_MAX_LATENESS is '5'"),
         (("verify", "--database-url", NOWHERE), 4, "error[database_unavailable]"),
+        (("verify", "--sample", "9", "--tenant", "x"), 2, "--sample is of everything"),
+        (("verify", "--seed", "9"), 2, "--seed is of a sample"),
+        (("verify", "--since", "P1Y1"), 2, "--since is no duration"),
+        (("replay", "--since", "noon", "--all"), 2, "--since is no instant"),
+        (("replay",), 2, "give one of RUN_ID and --all"),
+        (("replay", "7", "--since", "P1D"), 2, "are of --all"),
+        (("replay", "--all", "--after", "7", "--sample", "9"), 2, "leave --sample out"),
         (("runs", "--json", "--database-url", NOWHERE), 4, '{"error": {"code": "database_unavailable"'),
     ],
 )
@@ -128,6 +138,9 @@ async def test_refusals_bear_their_stable_code(database_url: str, tmp_path: Path
     asked = {
         ("trigger", "nothing", "--recipient", "ada"): "unknown_workflow",
         ("explain", unknown): "workflow_run_not_found",
+        ("replay", unknown): "workflow_run_not_found",
+        ("replay", "seven"): "invalid_input",
+        ("replay", "--all", "--after", "seven"): "invalid_input",
         ("explain", "seven"): "invalid_input",
         ("cancel", unknown): "workflow_run_not_found",
         ("hold", unknown): "workflow_run_not_found",
@@ -233,12 +246,61 @@ async def test_a_journey_by_hand(database_url: str, tmp_path: Path) -> None:
         assert await daemon.stopped() == 0
 
 
+async def test_verify_says_what_it_looked_at(database: Database, database_url: str) -> None:
+    """Of all or of a part, in a sentence and in JSON."""
+    await inside("workflow", "register", "-", url=database_url, stdin=GUIDE)
+    await inside("trigger", "mention_escalation", "--recipient", "ada", "--tenant", "t", url=database_url)
+
+    async def told(*args: str) -> str:
+        return (await inside("verify", "--max-lateness", "PT1H", *args, url=database_url)).out
+
+    assert (await told("--tenant", "other")).startswith("0 runs, 0 events, 0 signals, of tenant other, 30")
+    later = await told("--tenant", "t", "--since", "2999-01-01T00:00:00Z")
+    assert later.startswith("0 runs, 0 events, 0 signals, of tenant t, since 2999-01-01 00:00:00Z, 30 checks")
+    assert (await told("--since", "P1D")).startswith("1 runs, 1 events, 0 signals, since 20")
+    some = await told("--sample", "100", "--seed", "7")
+    assert some.startswith("1 runs, 1 events, 0 signals, a sample of about 100 runs (seed 7), 30 checks")
+    found = json.loads(await told("--sample", "100", "--json"))
+    assert (found["runs"], found["unreadable"], found["scope"]["sample"]) == (1, 0, 100)
+
+
+async def test_replay_says_of_each_decision_whether_it_is_the_same(
+    clock_database: Database, clock_database_url: str
+) -> None:
+    """Exit 0 where all are the same; 1, what was written and what is decided now, where one is not."""
+    world = await played(clock_database)
+    run_id = str(world.runs["late"])
+    one, every = ("replay", run_id), ("replay", "--all")
+    well = await inside(*one, url=clock_database_url)
+    assert (well.code, well.out.splitlines()[-1]) == (0, "3 decisions: all the same")
+    assert re.search(r"\s2 to 5 .*waiting_for_step_progression\s+the same$", well.out, re.MULTILINE)
+    whole = await inside(*every, url=clock_database_url)
+    assert (whole.code, whole.out) == (0, "10 runs, 21 decisions: all the same\n")
+    spelled = "update chimeway.deliveries set render_key = 'x' where run_id = $run and channel = 'email'"
+    await world.break_it("late", spelled)
+    found = await inside(*one, url=clock_database_url)
+    assert (found.code, found.out.splitlines()[-1]) == (1, "3 decisions: 1 of 3 differ")
+    assert 'written, planned: [[3, "email", "email", "x"]]' in found.out
+    assert 'decided again, planned: [[3, "email", "email", "mention"]]' in found.out
+    for args in (one, every):
+        assert (await inside(*args, "--json", url=clock_database_url)).code == 1
+    told = (await inside(*every, "--json", url=clock_database_url)).json
+    assert (told["runs"], told["decisions"]["different"]) == (10, 1)
+    assert [each["run_id"] for each in told["different"]] == [run_id]
+    assert f"{run_id}: decision " in (await inside(*every, url=clock_database_url)).out
+    rest = await inside(*every, "--after", told["place"], url=clock_database_url)
+    assert (rest.code, rest.out) == (0, "0 runs, 0 decisions: all the same\n")
+    other = await inside(*one, "--tenant", "other", url=clock_database_url)
+    assert (other.code, 'run of tenant "default"' in other.err) == (3, True)
+
+
 async def test_verify_and_overdue_say_what_is_wrong(database: Database, database_url: str) -> None:
     """Exit 0 while all is well; 1, the invariant and its examples once something is broken."""
     await inside("workflow", "register", "-", url=database_url, stdin=GUIDE)
     await inside("trigger", "mention_escalation", "--recipient", "ada", url=database_url)
     well = await inside("verify", "--max-lateness", "PT1H", url=database_url)
-    assert (well.code, well.out) == (0, "2 rows, 30 checks: all 10 invariants hold\n")
+    told = "1 runs, 1 events, 0 signals, 30 checks: all 10 invariants hold\n"
+    assert (well.code, well.out) == (0, told)
     async with database.acquire() as connection:
         await connection.execute(
             """update chimeway.workflow_runs

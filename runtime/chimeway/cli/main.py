@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "List messages that failed or wait; try failed ones again now.",
         ),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
+        "replay": ("replaying", "Make decisions again from their inputs; exit 1 if one differs."),
     }
 )
 """Command → the module it lives in, and its sentence in the list of commands."""

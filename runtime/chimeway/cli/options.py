@@ -30,6 +30,20 @@ MaxLateness: TypeAlias = Annotated[
     str | None,
     typer.Option(help="ISO 8601, like PT5S; without it CHIMEWAY_MAX_LATENESS.", show_default=False),
 ]
+Since: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        help="Only what was triggered or recorded since: an instant, or how long ago, like P1D.",
+        show_default=False,
+    ),
+]
+Sample: TypeAlias = Annotated[
+    int | None,
+    typer.Option(min=1, max=1_000_000, help="Only about so many runs, at random.", show_default=False),
+]
+Seed: TypeAlias = Annotated[
+    int | None, typer.Option(help="Of --sample: the same seed, the same runs.", show_default=False)
+]
 RunId: TypeAlias = Annotated[str, typer.Argument(metavar="RUN_ID", help="The run's id.", show_default=False)]
 
 

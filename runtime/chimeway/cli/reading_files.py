@@ -8,10 +8,11 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from chimeway.clock import SystemClock
 from chimeway.limits import MAX_DEFINITIONS_TEXT_BYTES
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.document import Document, TextFault
-from chimeway.workflow.durations import parse_instant
+from chimeway.workflow.durations import parse_duration, parse_instant
 from chimeway.workflow.json_text import read_json
 from chimeway.workflow.problems import Problem, shown
 from chimeway.workflow.text import TextFormat, read_definitions
@@ -115,6 +116,21 @@ def _read(source: str, given: str | bytes, reader: Callable[[str], list[Document
 
 def _told(source: str, problem: Problem) -> str:
     return f"{source}: line {problem.line}: {problem.path and problem.path + ': '}{problem.message}"
+
+
+def since(option: str, text: str | None) -> datetime | None:
+    """Return the instant that an option gives, as such or as how long ago (ISO 8601).
+
+    Raises:
+        typer.BadParameter: it gives neither.
+    """
+    if text is None or not text.startswith("P"):
+        return instant(option, text)
+    now = SystemClock().now()
+    try:
+        return now - (parse_duration(text).after(now, "UTC") - now)
+    except ValueError as fault:
+        raise typer.BadParameter(f"{option} is no duration: {fault}") from None
 
 
 def instant(option: str, text: str | None) -> datetime | None:

@@ -1,32 +1,57 @@
 """`chimeway verify`: whether all invariants hold."""
 
 import sys
+from secrets import randbelow
 
 import typer
 
-from chimeway.cli import session
-from chimeway.cli.options import AsJson, DatabaseUrl, MaxLateness, examples
-from chimeway.cli.printing import print_json, print_line, progress
+from chimeway.cli import reading_files, session
+from chimeway.cli.options import (
+    AsJson,
+    DatabaseUrl,
+    EveryTenant,
+    MaxLateness,
+    Sample,
+    Seed,
+    Since,
+    examples,
+)
+from chimeway.cli.printing import print_json, print_line, progress, shown
 from chimeway.client.chimeway import Chimeway
 from chimeway.settings import Settings
-from chimeway.store.verify import verify as find_violations
-from chimeway.store.verify_findings import CHECKS, Violation
+from chimeway.store.verify import Report, Scope, examine
+from chimeway.store.verify_findings import CHECKS
 
 app = typer.Typer(rich_markup_mode=None)
 
 
-@app.command(epilog=examples("chimeway verify", "chimeway verify --max-lateness PT1M --json"))
+@app.command(
+    epilog=examples(
+        "chimeway verify",
+        "chimeway verify --since P1D --max-lateness PT1M --json",
+        "chimeway verify --sample 10000",
+    )
+)
 def verify(
-    max_lateness: MaxLateness = None, database_url: DatabaseUrl = None, as_json: AsJson = False
+    *,
+    max_lateness: MaxLateness = None,
+    tenant: EveryTenant = None,
+    since: Since = None,
+    sample: Sample = None,
+    seed: Seed = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
 ) -> None:
     """Check all invariants of a database; exit 1 if one is violated.
 
-    Nothing is written, and daemons may work meanwhile. Memory does not grow with the database.
+    Nothing is written, and daemons may work meanwhile. Memory does not grow with the database; time does,
+    unless it is asked of some only. What was looked at is said.
     """
+    scope = scope_of(tenant, since, sample, seed)
     settings = Settings(database_url=database_url, max_lateness=max_lateness)
     looked_at = 0
 
-    async def ask(client: Chimeway) -> list[Violation]:
+    async def ask(client: Chimeway) -> Report:
         with progress("verifying") as tell:
 
             def count(rows: int) -> None:
@@ -34,28 +59,67 @@ def verify(
                 looked_at += rows
                 tell(f"{looked_at} rows so far")
 
-            return await find_violations(
+            return await examine(
                 client.database,
+                scope,
                 max_lateness=settings.max_lateness,
                 retention=settings.retention_completed,
                 progress=count,
             )
 
-    violations = session.run(database_url, ask)
+    report = session.run(database_url, ask)
     if as_json:
-        print_json({"rows": looked_at, "violations": violations})
+        print_json(
+            {
+                "rows": report.rows,
+                "runs": report.runs,
+                "events": report.events,
+                "signals": report.signals,
+                "unreadable": report.unreadable,
+                "scope": scope,
+                "violations": report.violations,
+            }
+        )
     else:
-        _tell(looked_at, violations)
-    sys.exit(1 if violations else 0)
+        _tell(report, scope)
+    sys.exit(1 if report.violations else 0)
 
 
-def _tell(rows: int, violations: list[Violation]) -> None:
-    for violation in violations:
+def scope_of(tenant: str | None, since: str | None, sample: int | None, seed: int | None) -> Scope:
+    """Return what is to be looked at, by its options.
+
+    Raises:
+        typer.BadParameter: they do not go together, or --since is no time.
+    """
+    if sample is not None and (tenant is not None or since is not None):
+        raise typer.BadParameter("--sample is of everything: leave --tenant and --since out")
+    if seed is not None and sample is None:
+        raise typer.BadParameter("--seed is of a sample: give --sample, too")
+    chosen = randbelow(1_000_000) if seed is None and sample is not None else seed or 0
+    return Scope(tenant, reading_files.since("--since", since), sample, chosen)
+
+
+def limits_of(scope: Scope) -> str:
+    """Return a sentence's end that says what was looked at; empty: everything."""
+    if scope.sample is not None:
+        return f", a sample of about {scope.sample} runs (seed {scope.seed})"
+    told = "" if scope.tenant is None else f", of tenant {scope.tenant}"
+    return told if scope.since is None else f"{told}, since {shown(scope.since)}"
+
+
+def _tell(report: Report, scope: Scope) -> None:
+    for violation in report.violations:
         print_line(
             f"{violation.invariant} {violation.check}: {violation.count} violate: {violation.sentence}"
         )
         for example in violation.examples:
             print_line(f"  {example}")
-    broken = len({violation.invariant for violation in violations})
+    if report.unreadable:
+        print_line(
+            f"{report.unreadable} runs are of definitions that this program does not understand:"
+            " their decisions were not made again"
+        )
+    broken = len({violation.invariant for violation in report.violations})
     told = f"{broken} of 10 invariants violated" if broken else "all 10 invariants hold"
-    print_line(f"{rows} rows, {len(CHECKS)} checks: {told}")
+    rows = f"{report.runs} runs, {report.events} events, {report.signals} signals"
+    print_line(f"{rows}{limits_of(scope)}, {len(CHECKS)} checks: {told}")

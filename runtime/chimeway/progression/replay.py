@@ -76,7 +76,8 @@ def by_visit(transition: Transition) -> Transition:
 
     So a row whose placeholder the ledger has replaced equals the transition that was decided.
     """
-    return replace(transition, context=_context_by_visit(transition.context))
+    context = _context_by_visit(transition.context)
+    return transition if context is transition.context else replace(transition, context=context)
 
 
 def _context_by_visit(context: Mapping[str, Any]) -> Mapping[str, Any]:

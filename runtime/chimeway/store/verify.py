@@ -1,16 +1,18 @@
 """Whether the invariants of semantics §10 hold in a database: what `chimeway verify` asks.
 
-Runs, events and signals are walked in pages by id, so that memory does not grow with the database.
-All that belongs to a page is read in one snapshot: a daemon may work meanwhile and is never taken
-for a fault, and no snapshot is older than a page, which vacuum would pay for. Nothing is written.
+Runs, events and signals are walked in pages (`verify_walks`), so that memory does not grow with the
+database, and time only as it does: no statement reads more than what belongs to its page. All that
+belongs to a page is read in one snapshot: a daemon may work meanwhile and is never taken for a
+fault, and no snapshot is older than a page, which vacuum would pay for. Nothing is written.
 
 What SQL can say is said there (`verify.sql`); `match` (I5), folds (I1) and replays (I10) are judged
 in Python by the core that decided. Runs whose definition this program cannot read are not judged
 by these three: they wait for a node that can.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -22,13 +24,14 @@ from chimeway.store.catalogue import Catalogue
 from chimeway.store.policies import has_policy
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
+from chimeway.store.replaying import Definitions
 from chimeway.store.verify_findings import Findings, Violation
 from chimeway.store.verify_races import check_attempts, check_elapsed_waits
 from chimeway.store.verify_replay import check_decisions
+from chimeway.store.verify_walks import Scope, event_pages, events_of, run_pages, signal_pages
 from chimeway.store.words import in_our_words
-from chimeway.workflow.definition import Definition
 
-__all__ = ["Violation", "verify"]
+__all__ = ["Report", "Scope", "Violation", "examine", "verify"]
 
 _RUN_CHECKS: Final = (
     "verify_numbering",
@@ -54,12 +57,28 @@ _RUN_CHECKS: Final = (
 """Statements about runs that SQL alone can judge, and that take no other argument."""
 _POLICY_CHECKS: Final = ("verify_deferred", "verify_held_back", "verify_caps")
 """The same, of what policy said: not asked of a schema that knows none."""
-_WALKS: Final = {
-    "runs": ("verify_last_run", "verify_runs_page"),
-    "events": ("verify_last_event", "verify_events_page"),
-    "signals": ("verify_last_signal", "verify_signals_page"),
-}
-"""What is walked: the statement that says where the walk ends, and that of a page."""
+PAGE: Final = 500
+"""Rows read at once: more would save next to nothing, and hold one snapshot for longer."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What was looked at, and what was found.
+
+    `unreadable` counts runs whose definition this program does not understand: their folds are compared, but
+    neither are their decisions made again (I10) nor is it asked which signals they should have heard (I5).
+    """
+
+    runs: int = 0
+    events: int = 0
+    signals: int = 0
+    unreadable: int = 0
+    violations: list[Violation] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the walks went through."""
+        return self.runs + self.events + self.signals
 
 
 async def verify(
@@ -67,53 +86,89 @@ async def verify(
     *,
     max_lateness: timedelta = timedelta(seconds=5),
     retention: timedelta = timedelta(days=90),
-    page: int = 200,
+    page: int = PAGE,
     progress: Callable[[int], None] | None = None,
 ) -> list[Violation]:
-    """Check I1 to I10 over all runs, events and signals that there are at the start.
+    """Check I1 to I10 over all there is, as `examine` does; return what does not hold."""
+    report = await examine(
+        database, Scope(), max_lateness=max_lateness, retention=retention, page=page, progress=progress
+    )
+    return report.violations
+
+
+async def examine(
+    database: Database,
+    scope: Scope,
+    *,
+    max_lateness: timedelta,
+    retention: timedelta,
+    page: int = PAGE,
+    progress: Callable[[int], None] | None = None,
+) -> Report:
+    """Check I1 to I10 over the runs, events and signals of a scope that there are at the start.
 
     Args:
         database: where; nothing is written there.
+        scope: what is looked at. Of a tenant, and in a sample, events go with the first of their runs.
         max_lateness: how far past its wake a run may be (I6).
         retention: for how long ended runs are kept: an event older than that may have none (I8).
         page: rows read at once; one page is one snapshot.
         progress: told, after each page, how many rows were looked at.
 
     Returns:
-        the checks that do not hold, by invariant; empty when all is well.
+        how much was looked at, and the checks that do not hold, by invariant; none when all is well.
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
         SchemaMismatch: it has no schema that fits.
     """
-    findings = Findings()
+    findings, report = Findings(), Report()
     tell = progress or _tell_nobody
     with in_our_words():
         catalogue = Catalogue(database)
         checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(database) else ())
-        async for runs in _pages(database, "runs", page):
-            definitions = {name: await catalogue.get(*name) for name in _names(runs)}
-            async with _snapshot(database) as connection:
+        async for runs in run_pages(database, scope, page):
+            definitions = {name: await catalogue.get(*name) for name in names_of(runs)}
+            async with snapshot(database) as connection:
                 for name in checks:
                     await _check(connection, name, findings, _ids(runs))
                 await _check_runs(connection, _ids(runs), definitions, max_lateness, findings)
+            report.runs += len(runs)
+            report.unreadable += sum(definitions[_name(run)] is None for run in runs)
             tell(len(runs))
-        async for events in _pages(database, "events", page):
-            async with _snapshot(database) as connection:
-                await _check(connection, "verify_runs_of_events", findings, _ids(events), retention)
-                await _check(connection, "verify_events_once", findings, _ids(events))
-            tell(len(events))
-        async for signals in _pages(database, "signals", page):
-            async with _snapshot(database) as connection:
-                await _check(connection, "verify_signal_runs", findings, _ids(signals))
+            if scope.tenant is not None or scope.sample is not None:
+                events = await events_of(database, _ids(runs))
+                report.events += await _check_events(database, events, findings, retention, tell)
+        if scope.tenant is None and scope.sample is None:
+            async for ids in event_pages(database, scope, page):
+                report.events += await _check_events(database, ids, findings, retention, tell)
+        async for signals in signal_pages(database, scope, page):
+            async with snapshot(database) as connection:
+                await _check(connection, "verify_signal_runs", findings, signals)
+            report.signals += len(signals)
             tell(len(signals))
-    return findings.violations()
+    report.violations = findings.violations()
+    return report
+
+
+async def _check_events(
+    database: Database,
+    ids: Sequence[UUID],
+    findings: Findings,
+    retention: timedelta,
+    tell: Callable[[int], None],
+) -> int:
+    async with snapshot(database) as connection:
+        await _check(connection, "verify_runs_of_events", findings, ids, retention)
+        await _check(connection, "verify_events_once", findings, ids)
+    tell(len(ids))
+    return len(ids)
 
 
 async def _check_runs(
     connection: Connection,
     ids: Sequence[UUID],
-    definitions: Mapping[tuple[str, int], Definition | None],
+    definitions: Definitions,
     max_lateness: timedelta,
     findings: Findings,
 ) -> None:
@@ -139,18 +194,8 @@ async def _check_folds(connection: Connection, ids: Sequence[UUID], findings: Fi
             findings.add("run_rows", row["id"], f"{', '.join(wrong)} differ from the last transition's")
 
 
-async def _pages(database: Database, walked: str, size: int) -> AsyncIterator[list[asyncpg.Record]]:
-    """Yield the rows that there are now, in id order, page by page."""
-    last_statement, page_statement = _WALKS[walked]
-    last = await database.fetchval(last_statement)
-    after = UUID(int=0)
-    while last is not None and (rows := await database.fetch(page_statement, after, last, size)):
-        yield rows
-        after = rows[-1]["id"]
-
-
 @asynccontextmanager
-async def _snapshot(database: Database) -> AsyncIterator[Connection]:
+async def snapshot(database: Database) -> AsyncIterator[Connection]:
     """Lend a connection on which all statements see the same rows."""
     async with (
         database.acquire() as connection,
@@ -164,8 +209,13 @@ def _ids(rows: Sequence[asyncpg.Record]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-def _names(runs: Sequence[asyncpg.Record]) -> set[tuple[str, int]]:
-    return {(row["workflow_key"], row["workflow_version"]) for row in runs}
+def names_of(runs: Sequence[asyncpg.Record]) -> set[tuple[str, int]]:
+    """Return which definitions a page of runs needs."""
+    return {_name(run) for run in runs}
+
+
+def _name(run: asyncpg.Record) -> tuple[str, int]:
+    return run["workflow_key"], run["workflow_version"]
 
 
 def _tell_nobody(_rows: int) -> None:

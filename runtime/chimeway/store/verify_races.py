@@ -16,6 +16,7 @@ from chimeway.progression.instants import read
 from chimeway.progression.signals import conditions_of
 from chimeway.store.pool import Connection
 from chimeway.store.queries import SQL
+from chimeway.store.replaying import Definitions
 from chimeway.store.verify_findings import Findings
 from chimeway.workflow.conditions import matches
 from chimeway.workflow.definition import Condition, Definition
@@ -27,7 +28,7 @@ _PREFETCH: Final = 100
 async def check_elapsed_waits(
     connection: Connection,
     ids: Sequence[UUID],
-    definitions: Mapping[tuple[str, int], Definition | None],
+    definitions: Definitions,
     findings: Findings,
 ) -> None:
     """Find waits that elapsed although a signal which ends them could be seen.
@@ -49,7 +50,7 @@ async def check_elapsed_waits(
 async def check_attempts(
     connection: Connection,
     ids: Sequence[UUID],
-    definitions: Mapping[tuple[str, int], Definition | None],
+    definitions: Definitions,
     findings: Findings,
 ) -> None:
     """Find attempts that began although a signal which stops the run could be seen.

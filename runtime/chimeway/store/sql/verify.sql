@@ -15,6 +15,23 @@ select r.id from chimeway.workflow_runs r order by r.id desc limit 1;
 -- A page of runs in id order behind the cursor, with the definitions that they need.
 select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r where r.id > $1 and r.id <= $2 order by r.id limit $3;
 
+-- name: verify_last_run_of_tenant
+-- The newest run of a tenant.
+select r.id from chimeway.workflow_runs r where r.tenant_id = $1 order by r.tenant_id desc, r.id desc limit 1;
+
+-- name: verify_runs_page_of_tenant
+-- A page of a tenant's runs in id order behind the cursor, likewise.
+select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+ where r.tenant_id = $4 and r.id > $1 and r.id <= $2 order by r.tenant_id, r.id limit $3;
+
+-- name: verify_table_size
+-- About how many rows a table has (-1: nobody has counted), and how many bytes.
+select c.reltuples::float8, pg_relation_size(c.oid)::float8 from pg_class c where c.oid = $1::text::regclass;
+
+-- name: verify_runs_sampled
+-- The runs in some percent of the table's blocks, chosen by a seed.
+select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r tablesample system ($1) repeatable ($2);
+
 -- name: verify_last_event
 -- The newest event there is.
 select e.id from chimeway.events e order by e.id desc limit 1;
@@ -23,6 +40,13 @@ select e.id from chimeway.events e order by e.id desc limit 1;
 -- A page of events in id order behind the cursor.
 select e.id from chimeway.events e where e.id > $1 and e.id <= $2 order by e.id limit $3;
 
+-- name: verify_events_of_page
+-- The events of runs, each with the first of its own.
+select e.id from unnest($1::uuid[]) p(id)
+ cross join lateral (select r.id, r.event_id from chimeway.workflow_runs r where r.id = p.id offset 0) r
+ cross join lateral (select e.id, e.run_ids from chimeway.events e where e.id = r.event_id offset 0) e
+ where e.run_ids[1] = r.id;
+
 -- name: verify_last_signal
 -- The newest signal there is.
 select s.id from chimeway.signals s order by s.id desc limit 1;
@@ -30,6 +54,20 @@ select s.id from chimeway.signals s order by s.id desc limit 1;
 -- name: verify_signals_page
 -- A page of signals in id order behind the cursor.
 select s.id from chimeway.signals s where s.id > $1 and s.id <= $2 order by s.id limit $3;
+
+-- name: verify_last_arrival
+-- The number that was given last.
+select a.last_value from chimeway.arrival a;
+
+-- name: verify_signals_page_of_tenant
+-- A page of a tenant's signals, by whom they are from, behind the cursor.
+select s.id, s.actor_id, s.arrival from chimeway.signals s
+ where s.tenant_id = $1 and (s.actor_id, s.arrival) > ($2, $3) and s.arrival <= $4
+ order by s.tenant_id, s.actor_id, s.arrival limit $5;
+
+-- name: verify_signals_sampled
+-- The signals in some percent of the table's blocks, chosen by a seed.
+select s.id from chimeway.signals s tablesample system ($1) repeatable ($2);
 
 -- name: verify_numbering
 -- I1: transitions are numbered 1..n without gaps, n being the run's count.
@@ -374,7 +412,7 @@ having count(b.number) <> r.mailbox_count or coalesce(max(b.number), 0) <> r.mai
 
 -- name: verify_decisions
 -- I10, judged in Python: the audit of runs, in order.
-select t.run_id, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.to_step, t.visit,
+select t.run_id, t.seq, t.at, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.to_step, t.visit,
        t.status_reason, t.context, t.signal_id, t.signal_type, t.inputs, r.workflow_key, r.workflow_version
   from chimeway.workflow_transitions t
   join chimeway.workflow_runs r on r.id = t.run_id
