@@ -1,5 +1,7 @@
 """A great many journeys in a database: a few that were really played, copied row by row under new names.
 
+Seven of ten copies are of the tenant of the journey that was copied, the others of a thousand tenants.
+
 Copies are made by SQL alone, twenty thousand a call. Whatever names another row (runs, events, deliveries,
 signals, decisions, also within JSON) is renamed with it, and numbers of arrival keep their order; so each
 copy passes `verify` and replays as the journey does that it was copied from. Made with foreign keys and
@@ -36,15 +38,17 @@ create temporary table told as select run_id, seq,
 """
 _COPY: Final = """
 create temporary table copied as
-select n, r.id as old, r.event_id as old_event, chimeway.new_id(s.shard) as run, s.shard, r.tenant_id,
+select n, r.id as old, r.event_id as old_event, chimeway.new_id(s.shard) as run, s.shard, s.tenant_id,
        r.recipient_id || '_' || n as person, e.idempotency_key || '_' || n as key,
-       chimeway.new_id(chimeway.shard_of(r.tenant_id, coalesce(e.idempotency_key || '_' || n, r.id::text)))
+       chimeway.new_id(chimeway.shard_of(s.tenant_id, coalesce(e.idempotency_key || '_' || n, r.id::text)))
            as event,
        n * 1000 as later
   from generate_series($2::bigint, $3::bigint) n
  cross join chimeway.workflow_runs r
   left join chimeway.events e on e.id = r.event_id
- cross join lateral (select chimeway.shard_of(r.tenant_id, r.recipient_id || '_' || n) as shard) s
+ cross join lateral (
+        select t.tenant_id, chimeway.shard_of(t.tenant_id, r.recipient_id || '_' || n) as shard
+          from (select case when n % 10 < 7 then r.tenant_id else 'tenant_' || n % 1000 end as tenant_id) t) s
  where r.id = $1;
 create temporary table copied_delivery as
 select c.n, d.id as old, chimeway.new_id(c.shard) as new
@@ -64,14 +68,20 @@ analyze copied, copied_delivery, copied_signal, copied_name;
 _RECIPIENTS: Final = """
 insert into chimeway.recipients (tenant_id, recipient_id, shard, addresses, created_at, updated_at)
 select tenant_id, person, shard, jsonb_build_object('email', person || '@example.org'), now(), now()
-  from copied
+  from copied;
+insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard)
+select tenant_id, person, 'email', shard from copied;
+insert into chimeway.tenants (tenant_id, created_at, updated_at)
+select distinct tenant_id, now(), now() from copied on conflict do nothing
 """
 _EXPRESSIONS: Final[Mapping[str, Mapping[str, str]]] = {
     "events": {
+        "tenant_id": "c.tenant_id",
         "id": "c.event", "shard": "chimeway.shard_of_id(c.event)", "idempotency_key": "c.key",
         "recipient_ids": "array[c.person]", "run_ids": "array[c.run]",
     },
     "workflow_runs": {
+        "tenant_id": "c.tenant_id",
         "id": "c.run", "shard": "c.shard", "recipient_id": "c.person", "event_id": "c.event",
         "cancellation_key": "t.cancellation_key || '_' || c.n", "arrival": "t.arrival + c.later",
         "status_context": "pg_temp.renamed(t.status_context, m.old, m.new)",
@@ -82,14 +92,19 @@ _EXPRESSIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "context": "case when o.in_context then pg_temp.renamed(t.context, m.old, m.new) else t.context end",
         "inputs": "case when o.in_inputs then pg_temp.renamed(t.inputs, m.old, m.new) else t.inputs end",
     },
-    "deliveries": {"id": "i.new", "shard": "c.shard", "run_id": "c.run", "recipient_id": "c.person"},
+    "deliveries": {
+        "id": "i.new", "shard": "c.shard", "run_id": "c.run", "tenant_id": "c.tenant_id",
+        "recipient_id": "c.person",
+    },
     "delivery_attempts": {"delivery_id": "i.new", "shard": "c.shard", "run_id": "c.run"},
     "delivery_attempt_results": {"delivery_id": "i.new", "shard": "c.shard"},
     "inbox_items": {
+        "tenant_id": "c.tenant_id",
         "id": "i.new", "shard": "c.shard", "recipient_id": "c.person", "run_id": "c.run",
         "arrival": "t.arrival + c.later",
     },
     "signals": {
+        "tenant_id": "c.tenant_id",
         "id": "i.new", "shard": "c.shard", "actor_id": "c.person", "dedupe_key": "t.dedupe_key || '_' || c.n",
         "run_id": "case when t.run_id is not null then c.run end", "arrival": "t.arrival + c.later",
     },

@@ -62,6 +62,29 @@ async def test_runs_are_listed_by_filters(place: Place) -> None:
     assert await ids(state="active", recipient="bob") == []
 
 
+async def test_a_recipients_runs_come_newest_first_whether_live_or_ended(place: Place) -> None:
+    """Pages lead through both kinds as they follow each other; filters narrow them."""
+    runs = [await trigger(place.sql, "ada") for _ in range(8)]
+    for run_id in (runs[0], runs[2], runs[3], runs[7]):
+        await place.client.cancel(run_id)
+    await trigger(place.sql, "bob")
+
+    async def paged(**filters: Any) -> list[UUID]:
+        found: list[UUID] = []
+        page = await place.client.list_runs(recipient="ada", limit=2, **filters)
+        while page:
+            found += [run.id for run in page]
+            if page.cursor is None:
+                break
+            page = await place.client.list_runs(recipient="ada", limit=2, cursor=page.cursor, **filters)
+        return found
+
+    assert await paged() == runs[::-1]
+    assert await paged(state="stopped") == [runs[n] for n in (7, 3, 2, 0)]
+    assert await paged(state="active") == [runs[n] for n in (6, 5, 4, 1)]
+    assert await paged(workflow="other") == []
+
+
 WAIT = """update chimeway.workflow_runs set state = 'waiting', step = 'step_wait', visit = 2, wake_at = $2,
     entered_at = created_at, pending_signals = '{notification_read}', status_context = $3 where id = $1"""
 CONTEXT = '{"due_at": "2026-01-05T09:00:00Z", "rule_kind": "wait", "to_step": "step_email"}'

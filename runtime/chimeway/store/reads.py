@@ -75,7 +75,11 @@ def list_runs(
 ) -> Call[Page[RunView]]:
     """Ask for a page of a tenant's runs, the newest first."""
     after = None if cursor is None else cursors.read(cursor)[1]
-    asked = statement(SQL["list_runs"], tenant, state, workflow, recipient, after, limit + 1)
+    asked = (
+        statement(SQL["list_runs"], tenant, state, workflow, after, limit + 1)
+        if recipient is None
+        else statement(SQL["list_runs_of_recipient"], tenant, state, workflow, recipient, after, limit + 1)
+    )
     return one(asked, rows.page(limit, rows.run, lambda row: cursors.written(row["created_at"], row["id"])))
 
 

@@ -15,7 +15,8 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid);
 
 -- name: list_runs
--- A page of a tenant's runs, the newest first, behind the cursor; each filter may be null.
+-- A page of a tenant's runs, the newest first, behind the cursor; each filter may be null. (The cursor is compared
+-- with in any case: behind an "or" it would be no condition of the index, and a page would read all that are before it.)
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
        r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
        r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
@@ -23,10 +24,30 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  where r.tenant_id = $1::text
    and ($2::text is null or r.state = $2::text)
    and ($3::text is null or r.workflow_key = $3::text)
-   and ($4::text is null or r.recipient_id = $4::text)
-   and ($5::text::uuid is null or r.id < $5::text::uuid)
+   and r.id < coalesce($4::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff')::uuid
  order by r.id desc
- limit $6::text::int;
+ limit $5::text::int;
+
+-- name: list_runs_of_recipient
+-- The same of one recipient: his live runs and his ended ones stand in an index each.
+with known as (
+    (select r.id from chimeway.workflow_runs r
+      where r.tenant_id = $1::text and r.recipient_id = $4::text and r.state in ('active','waiting')
+        and ($2::text is null or r.state = $2::text) and ($3::text is null or r.workflow_key = $3::text)
+        and r.id < coalesce($5::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff')::uuid)
+    union all
+    (select r.id from chimeway.workflow_runs r
+      where r.tenant_id = $1::text and r.recipient_id = $4::text and r.ended_at is not null
+        and ($2::text is null or r.state = $2::text) and ($3::text is null or r.workflow_key = $3::text)
+        and r.id < coalesce($5::text, 'ffffffff-ffff-ffff-ffff-ffffffffffff')::uuid
+      order by r.tenant_id desc, r.recipient_id desc, r.id desc limit $6::text::int)
+    order by id desc limit $6::text::int
+)
+select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
+       r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
+       r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at
+  from known k cross join lateral (select r.* from chimeway.workflow_runs r where r.id = k.id offset 0) r
+ order by r.id desc;
 
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
@@ -125,8 +146,8 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
   left join chimeway.recipients p
     on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
  where r.tenant_id = $1::text and r.state = 'waiting'
-   and ($2::text::timestamptz is null
-        or (coalesce(r.wake_at, '9999-12-31Z'), r.id) > ($2::text::timestamptz, $3::text::uuid))
+   and (coalesce(r.wake_at, '9999-12-31Z'), r.id)
+       > (coalesce($2::text, '-infinity')::timestamptz, coalesce($3::text, '00000000-0000-0000-0000-000000000000')::uuid)
  order by coalesce(r.wake_at, '9999-12-31Z'), r.id
  limit $4::text::int;
 
@@ -227,9 +248,12 @@ select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as 
        to_jsonb(d) ->> 'deferred_reason' as deferred_reason,
        (select to_jsonb(a) ->> 'provider' from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count) as provider
-  from chimeway.deliveries d
+  from (-- what is due some day, and what no node can do: an index each
+        select f.* from chimeway.deliveries f where f.next_attempt_at is not null and f.waiting_for_node is null
+        union all
+        select f.* from chimeway.deliveries f where f.next_attempt_at is not null and f.waiting_for_node is not null) d
   join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
- where d.status in ('failed','deferred') and d.next_attempt_at is not null
+ where d.status in ('failed','deferred')
    and ($1::text is null or d.tenant_id = $1) and ($2::text is null or d.channel = $2)
  order by d.next_attempt_at, d.id
  limit $3;
