@@ -695,6 +695,9 @@ begin
                            chimeway.digest_of(trigger_many.tenant_id, trigger_many.idempotency_key)]);
         if seen.id is not null then
             delete from chimeway.events e where e.id = event and e.shard = e_shard;
+            -- What wrote it may have been cut off in its commit, and lack the standby that it waited for. So this
+            -- answer waits for that standby, too: who has written WAL does, if only this word, and who has read does not.
+            perform pg_logical_emit_message(true, 'chimeway', 'known');
             return query select k.recipient_id, k.run_id, true
                 from chimeway.known_runs(seen, trigger_many.idempotency_key, d.key, people, trigger_many.data) k;
             return;
@@ -771,7 +774,10 @@ begin
         select s.id into s_id from chimeway.signals s
          where s.tenant_id = signal.tenant_id and s.actor_id = signal.actor_id
            and s.dedupe_key = signal.dedupe_key and s.shard = s_shard;
-        if found then return s_id; end if;  -- else he was forgotten between the two
+        if found then
+            perform pg_logical_emit_message(true, 'chimeway', 'known');  -- as in trigger_many
+            return s_id;
+        end if;  -- else he was forgotten between the two
     end loop;
 end $$;
 

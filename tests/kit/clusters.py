@@ -175,6 +175,14 @@ class Cluster:
         finally:
             await connection.close()
 
+    async def run(self, script: str) -> None:
+        """Run a text of several statements, as one transaction."""
+        connection = await asyncpg.connect(self.socket_url)
+        try:
+            await connection.execute(script)
+        finally:
+            await connection.close()
+
     async def value(self, text: str, *args: Any) -> Any:
         """Run a statement and return its one value."""
         return (await self.sql(text, *args))[0][0]

@@ -34,7 +34,7 @@ from chimeway.limits import (
 from chimeway.log import Events
 from chimeway.store import callers, inbox
 from chimeway.store.call import Call
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import behind, fault_of
 from chimeway.store.hints import HintLine, open_inbox_line
 from chimeway.store.pool import Database, persistently
 from chimeway.store.words import in_our_words
@@ -205,7 +205,7 @@ class Watch:
         try:
             line = await open_inbox_line(self._database.direct_url, self._id, self._called)
         except Exception as error:
-            if fault_of(error.__cause__ or error) is None and not isinstance(error, ChimewayError):
+            if fault_of(behind(error)) is None and not isinstance(error, ChimewayError):
                 raise
             self._turn("polling", str(error))
             return None

@@ -58,7 +58,7 @@ from uuid import uuid4
 
 from chimeway.clock import set_within
 from chimeway.log import Events
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import behind, fault_of
 from chimeway.store.ledger import Fence
 from chimeway.store.nodes import LeaseLine
 
@@ -258,7 +258,7 @@ class _Keeper:
                 await (await self._connected()).release(tenure.fence)
             _log.info("lease.released", shards="0-255")
         except Exception as error:
-            if fault_of(error.__cause__ or error) is None:
+            if fault_of(behind(error)) is None:
                 raise
 
     async def _connected(self) -> LeaseLine:
@@ -269,7 +269,7 @@ class _Keeper:
 
     async def _drop_line(self, error: Exception) -> None:
         """Connect anew after a fault of the connection; anything else is raised."""
-        if fault_of(error.__cause__ or error) not in {"connection", "retry"}:
+        if fault_of(behind(error)) not in {"connection", "retry"}:
             raise error
         line, self._line, self._locked = self._line, None, False
         if line is not None:

@@ -115,11 +115,14 @@ class Batcher(Generic[Item, Result]):
     async def serve(self) -> None:
         """Work until cancelled; items of a cancelled call are cancelled too."""
         try:
-            async with asyncio.TaskGroup() as self._group:
-                self._group.create_task(self._hand_out(), name=f"{self._told}-results")
+            async with asyncio.TaskGroup() as group:
+                self._group = group
                 self._ring()
+                try:
+                    await self._hand_out()
+                finally:
+                    self._group = None  # a lane that ends while all are cancelled begins nothing more
         finally:
-            self._group = None
             for asked in (*self._waiting, *self._new, *(asked for asked, _ in self._done)):
                 asked.future.cancel()
 

@@ -103,6 +103,15 @@ def told(error: BaseException) -> tuple[str, str | None]:
     return str(error), None
 
 
+def behind(error: BaseException) -> BaseException:
+    """Return what one of our errors was made of, and any other as it is.
+
+    (A time limit that ends a call has a cause, too: the cancellation by which it ends it.)
+    """
+    made_of = error.__cause__ if isinstance(error, ChimewayError) else None
+    return made_of or error
+
+
 def fault_of(error: BaseException) -> Fault | None:
     """Say what kind of fault this is; None for what is no database error at all."""
     if isinstance(error, ChimewayError):

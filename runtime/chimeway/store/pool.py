@@ -204,13 +204,15 @@ async def open_database(
         InvalidInput: the URL is none, or has what is not understood.
     """
     try:
+        # No floor: the driver would keep it up by itself, and log a traceback for each time that it cannot.
         pool = await asyncpg.create_pool(
-            min_size=1,
+            min_size=0,
             max_size=size,
             connect=partial(_open_for_node if for_node else _open, read(url), name),
             init=_prepare,
             reset=_restore,
         )
+        await _begun(pool)
     except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as e:
         raise (translate(e) or e) from e
     database = Database(url, pool, direct_url)
@@ -218,6 +220,16 @@ async def open_database(
         yield database
     finally:
         await database.close()
+
+
+async def _begun(pool: Pool) -> None:
+    """Connect once, to see whether that can be; a pool that cannot is closed."""
+    try:
+        async with pool.acquire():
+            return
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **named: _P.kwargs) -> _T:

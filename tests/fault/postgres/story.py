@@ -20,7 +20,7 @@ from uuid import UUID
 
 import httpx2
 
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import behind, fault_of
 from chimeway.store.pool import Connection, connect
 from kit.clusters import Cluster
 from kit.daemon import Daemon, running_daemon
@@ -69,7 +69,7 @@ class Story:
                     self._line = await connect(self.url, "producer")
                 self.told[who] = await _told(self._line, who)
             except Exception as error:
-                if fault_of(error.__cause__ or error) not in {"connection", "retry"}:
+                if fault_of(behind(error)) not in {"connection", "retry"}:
                     raise
                 self.repeated += 1
                 await self.hang_up()

@@ -1,0 +1,59 @@
+"""A synchronous standby takes over from a primary that is lost, in the middle of commits.
+
+What makes it hard: a commit that waits for the standby is done on the primary's own disk. Whoever is cut off
+then knows nothing, asks again on a new connection, and finds it there. Were that an answer, it would be one
+that the standby does not have: so an answer to what was done before waits for the standby, too.
+"""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fault.postgres.story import make_home, node, telling
+from kit.clusters import Cluster, either, own_cluster
+from kit.waiting import wait_for
+
+CUT = """
+select application_name, pg_terminate_backend(pid) from pg_stat_activity
+ where wait_event = 'SyncRep' and backend_type = 'client backend'"""
+OFTEN = 3
+
+
+async def _cut_in_mid_commit(primary: Cluster) -> None:
+    """End sessions that are in their commit, until the daemon and a producer have come again and again."""
+    cut: Counter[str] = Counter()
+
+    async def often() -> bool:
+        cut.update(row["application_name"] for row in await primary.sql(CUT))
+        return cut["chimeway node"] >= OFTEN and cut["producer"] >= OFTEN
+
+    await wait_for(often, "both have been cut off several times")
+
+
+@pytest.mark.parametrize(
+    "times", [1, pytest.param(10, marks=[pytest.mark.big, pytest.mark.timeout(600)])], ids=["small", "big"]
+)
+async def test_a_synchronous_standby_takes_over(times: int, tmp_path: Path) -> None:
+    """Cut off in mid-commit, all ask again and guess nothing; no answer is lost with a primary."""
+    made = make_home(tmp_path)
+    async with own_cluster() as first, first.standby() as second:
+        url, primary, standby = either(first, second), first, second
+        async with telling(url) as story, node(url, made, story) as one:
+            for number in range(times):
+                await story.tell(f"before_{number}", 20)
+                await story.some_are_due()
+                await standby.stop("immediate")  # no commit ends from now on
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(story.tell(f"meanwhile_{number}", 10))
+                    await _cut_in_mid_commit(primary)
+                    await primary.crash()
+                    await standby.start()
+                    await standby.promote()
+                    await one.until_ready(200, "working")
+                await primary.follow(standby)
+                await standby.set(synchronous_standby_names="standby")
+                primary, standby = standby, primary
+            print(f"\nfailed over {times} times: {await story.ends_as_written()}")
+            assert len(one.said("database.lost")) >= times
