@@ -122,6 +122,18 @@ TURN_LOOKS: Final = 500
 TURN_EVERY_S: Final = 0.05
 """Between turns, while there is a backlog and nobody has asked to look."""
 
+BACKLOG_PER_SHARD: Final = 40
+"""Up to how many due rows of a shard are counted: ten thousand in all cost milliseconds, whatever waits."""
+
+BACKLOG_SIGNALS: Final = 10_000
+"""The same of signals that nobody has routed."""
+
+READY_ASKED_S: Final = 2.0
+"""How long a count of what waits may take: whoever asks `/readyz` gives up after seconds."""
+
+READY_KEPT_S: Final = 1.0
+"""How long such a count is told again: however many ask, the database is asked once a second."""
+
 ROUTE_BATCH: Final = 500
 """Signals routed in one call."""
 

@@ -55,10 +55,11 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "listener.mode": "mode (hinted, polling), reason: how wakes arrive from now on",
         "listener.silent": "seconds: the connection answers no probe and is replaced",
         "sweep.finished": "runs, seconds: what no wake had brought",
-        "timekeeper.behind": "lateness_s, of (run, delivery): it is progressed later than allowed",
         "clock.stepped": "by_s: the database's clock was put forward, or (below zero) back; it is followed",
         "timekeeper.clock_set_back": "by_s: the database's clock; timers are armed anew",
-        "timekeeper.caught_up": "seconds, of (run, delivery): it is in time again, after so long",
+        "overload.began": "lateness_s, of (run, delivery, signal), runs, deliveries, signals (what waits, "
+        "counted to a bound), at_work: what waits in the database is later than allowed; nothing is lost",
+        "overload.over": "seconds, lateness_s and of (of the latest): it is in time again, after so long",
         # Live changes of inboxes
         "inbox.mode": "mode (hinted, polling), reason: how a client learns of changes from now on",
         "inbox.silent": "seconds: its connection answers no probe and is replaced",

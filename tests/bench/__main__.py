@@ -1,6 +1,7 @@
 """`make bench`: what Chimeway costs, as ratios within one run. Nothing here passes or fails.
 
-    python -m tests.bench [hints] [inboxes] [journeys] [isolation] [fairness] [harness] [--seconds S]
+    python -m tests.bench [hints] [inboxes] [journeys] [isolation] [fairness] [harness] [overload]
+        [--seconds S]
 
 Each bench starts a PostgreSQL of its own and states the settings that its figures depend on.
 """
@@ -8,7 +9,7 @@ Each bench starts a PostgreSQL of its own and states the settings that its figur
 import argparse
 import asyncio
 
-from tests.bench import fairness, harness, hints, inboxes, isolation, journeys
+from tests.bench import fairness, harness, hints, inboxes, isolation, journeys, overload
 
 _BENCHES = {
     "hints": hints.bench,
@@ -17,6 +18,7 @@ _BENCHES = {
     "isolation": isolation.bench,
     "fairness": fairness.bench,
     "harness": harness.bench,
+    "overload": overload.bench,
 }
 
 

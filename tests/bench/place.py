@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -39,14 +40,18 @@ async def prepare(url: str) -> None:
 
 @asynccontextmanager
 async def daemon(
-    url: str, workflow: str | None = None, app: str | None = None
+    url: str, workflow: str | None = None, app: str | None = None, **settings: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run `chimeway serve` with a workflow and a template for whatever it says, or with an app's source."""
+    """Run `chimeway serve` with a workflow and a template for whatever it says, or with an app's source.
+
+    `settings` are CHIMEWAY_ variables without their prefix.
+    """
     with _folder(workflow, app) as folder:
         env = dict(
             os.environ, CHIMEWAY_DATABASE_URL=url, CHIMEWAY_WORKFLOWS_DIR=str(folder),
-            CHIMEWAY_TEMPLATES_DIR=str(folder), CHIMEWAY_LOG_LEVEL="warning", CHIMEWAY_HTTP_BIND="",
+            CHIMEWAY_TEMPLATES_DIR=str(folder), CHIMEWAY_LOG_LEVEL="warning",
             PYTHONPATH=str(folder),
+            **{f"CHIMEWAY_{name}": value for name, value in ({"HTTP_BIND": ""} | settings).items()},
         )  # fmt: skip
         serve = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
         process = await asyncio.create_subprocess_exec(sys.executable, *serve, env=env)
@@ -56,6 +61,13 @@ async def daemon(
         finally:
             process.send_signal(signal.SIGTERM)
             await process.wait()
+
+
+def free_port() -> int:
+    """Return a port of loopback that is free now."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
 
 
 @contextmanager

@@ -82,7 +82,7 @@ async def keeping(database: Database, hands: Hands, page: int = 16) -> AsyncIter
     """Keep the time of runs while the block lasts."""
     near, far = (Pages(database, "run", range(256), page) for _ in range(2))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
-    keeper = Timekeeper(Sweeps(near, far), hands.clock, taker, told="run", max_lateness_s=5.0)
+    keeper = Timekeeper(Sweeps(near, far), hands.clock, taker)
     serving = asyncio.ensure_future(keeper.serve())
     try:
         yield keeper
@@ -208,28 +208,24 @@ async def test_a_paused_workflow_is_passed_over(database: Database, hands: Hands
     assert hands.order() == runs
 
 
-async def test_lateness_is_told_once(database: Database, hands: Hands) -> None:
-    """Behind by more than the bound is said once, and once that it is over."""
+async def test_it_knows_how_late_it_is(database: Database, hands: Hands) -> None:
+    """As late as the latest that nobody has taken up, while whoever takes makes it wait; then not at all."""
     gate = asyncio.Event()
 
     async def on_taking(_: UUID) -> None:
         await gate.wait()
 
     hands.on_taking = on_taking
+    hands.at_work.add(await hands.run("bob", timedelta(seconds=-600)))
     for number in range(3):
         await hands.run("ada", timedelta(seconds=-60 - number))
-    with capture_logs() as lines:
-        async with keeping(database, hands) as keeper:
-            keeper.look()
-            await wait_for(lambda: lines, "it is told")
-            gate.set()
-            await hands.has(3)
-            keeper.look()
-            await wait_for(lambda: len(lines) > 1, "it is told that it is over")
-            keeper.look()
-            await wait_for(lambda: keeper._near.ended, "the sweep has ended")
-    assert [line["event"] for line in lines] == ["timekeeper.behind", "timekeeper.caught_up"]
-    assert lines[0]["lateness_s"] > 60
+    async with keeping(database, hands) as keeper:
+        assert keeper.late_s() == 0.0
+        keeper.look()
+        await wait_for(lambda: 62 < keeper.late_s() < 500, "it is late by what is not at work")
+        gate.set()
+        await hands.has(3)
+        await wait_for(lambda: keeper.late_s() == 0.0, "it is late no more")
 
 
 async def test_a_clock_set_back_is_followed(database: Database, hands: Hands) -> None:

@@ -89,7 +89,7 @@ async def test_a_nodes_wall_clock_counts_for_nothing(database_url: str, tmp_path
         assert await rows.value(LATE, "meanwhile") < SLACK_S
         assert not await rows.all(EARLY)
         assert not _refusals(daemon)
-        for event in ("clock.stepped", "timekeeper.clock_set_back", "timekeeper.behind", "lease.lost"):
+        for event in ("clock.stepped", "timekeeper.clock_set_back", "overload.began", "lease.lost"):
             assert not daemon.seen(event)
         for mail in sink.mails:
             assert abs(parsedate_to_datetime(mail.content["Date"]) - mail.at) < timedelta(seconds=60)

@@ -82,5 +82,5 @@ def remedy(found: int, holders: Sequence[Holder]) -> str:
     names = listed(list(dict.fromkeys(holder.name or "a node that has left the list" for holder in holders)))
     return (
         f"{late} {names} holds the lease and is behind, or cannot decide about them: look at its log for "
-        "timekeeper.behind, and at chimeway runs --stuck."
+        "overload.began, and at chimeway runs --stuck."
     )

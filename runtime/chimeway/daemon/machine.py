@@ -27,6 +27,7 @@ from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
 from chimeway.engine.actor import Actor
 from chimeway.engine.actor import Wires as ActorWires
 from chimeway.engine.follower import Follower
+from chimeway.engine.gauge import AtWork, Gauge, Sources
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
@@ -34,6 +35,7 @@ from chimeway.engine.recovery import recover
 from chimeway.engine.roster import Roster, Tenant
 from chimeway.engine.router import Router
 from chimeway.engine.seam import Seam
+from chimeway.engine.strain import Late
 from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.taker import Taker
 from chimeway.engine.timekeeper import Sweeps, Timekeeper
@@ -129,6 +131,10 @@ class Machine:
         self._foundling = Foundling(
             database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
         )
+        sources = Sources(
+            self._late, lambda: self._router.in_backlog, self._at_work, lambda: _SHARDS, tenure.trusted
+        )
+        self._gauge = Gauge(database, clock, sources, node.max_lateness_s)
         self._feeders: list[asyncio.Task[None]] = []
         self._deliveries_looked_at = 0.0
 
@@ -144,6 +150,7 @@ class Machine:
             await recover(self._node.database, self._node.clock, self._roster.settle)
         for name, feeder in self._feeding().items():
             self._feeders.append(self._group.create_task(feeder, name=name))
+        self._node.readiness.gauge = self._gauge
 
     async def drain(self) -> None:
         """Let nothing new in, and wait for what is under way, as long as a drain may take."""
@@ -174,6 +181,7 @@ class Machine:
             "delivery-keeper": self._delivery_keeper.serve(),
             "sweeper": sweeper.serve(),
             "foundling": self._foundling.serve(sorted(node.channels)),
+            "gauge": self._gauge.serve(),
         }
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
@@ -185,8 +193,6 @@ class Machine:
             Sweeps(near, far, turns),
             self._node.clock,
             taker,
-            told=kind,
-            max_lateness_s=self._node.max_lateness_s,
         )
 
     def _look(self) -> None:
@@ -200,6 +206,15 @@ class Machine:
 
     def _found(self) -> int:
         return self._run_keeper.found + self._router.found
+
+    def _late(self) -> list[Late]:
+        """Runs at work are late, too; deliveries may wait for their provider, which is told elsewhere."""
+        of_runs = max(self._run_keeper.late_s(), self._roster.oldest_s())
+        return [Late(of_runs, "run"), Late(self._delivery_keeper.late_s(), "delivery")]
+
+    def _at_work(self) -> AtWork:
+        runs, sent = self._roster, self._dispatcher
+        return AtWork(len(runs), runs.oldest_s(), runs.lately.took(), len(sent), sent.oldest_s())
 
     def _arm_run(self, run_id: UUID, at: datetime | None, tenant: Tenant) -> None:
         self._run_keeper.arm(run_id, at, tenant)
@@ -287,6 +302,8 @@ async def work(node: Node, tenure: Tenure, stop: asyncio.Event, ready: Callable[
             raise _Ended
     except* (_Ended, LeaseLost):
         pass
+    finally:
+        node.readiness.gauge = None
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:

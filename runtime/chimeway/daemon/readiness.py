@@ -2,12 +2,20 @@
 
 Three things are asked, the cheapest first: where the node is in its life, what its work has met (`Health`),
 and whether the database answers now: a node that stands by, or waits for an answer, has met nothing yet.
+A node that works is not asked to ask: the renewal of its lease, on a connection of its own, shows as much,
+and in a storm all the others may be busy for longer than whoever asks will wait.
+
+**Why an overloaded node is ready.** Whoever asks may send traffic elsewhere, or replace the node. But its
+work comes from the database, not from whoever asks, and its door takes what providers tell whether it keeps
+up or not: nothing would be lighter for its absence, and where all nodes are behind nobody would be left to
+tell. So `/readyz` says `overloaded`, with figures, and answers 200.
 """
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
+from chimeway.engine.gauge import Gauge
 from chimeway.engine.listener import Listener
 from chimeway.store import nodes
 from chimeway.store.faults import fault_of, lost_by
@@ -27,6 +35,8 @@ class Readiness:
 
     stage: Stage = "starting"
     listener: Listener | None = None
+    gauge: Gauge | None = None
+    """While it works: whether it keeps up."""
     health: Health = field(default_factory=Health)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
     _answer: tuple[float, tuple[str, str] | None] | None = None
@@ -38,11 +48,14 @@ class Readiness:
         trouble = self.health.worst()
         if trouble is not None:
             return NotReady(f"database_{trouble.kind}", f"{trouble.operation}: {trouble.error}")
-        why = await self._unanswered(database)
+        gauge = self.gauge
+        why = None if gauge is not None and gauge.trusted() else await self._unanswered(database)
         if why is not None:
             return NotReady(*why)
-        hints = {} if self.listener is None else {"hints": self.listener.mode}
-        return Ready(self.stage, hints)
+        facts: dict[str, Any] = {} if self.listener is None else {"hints": self.listener.mode}
+        if gauge is None:
+            return Ready(self.stage, facts)
+        return Ready("overloaded" if gauge.overloaded else self.stage, facts | await gauge.figures())
 
     async def _unanswered(self, database: Database) -> tuple[str, str] | None:
         """Return how the database does not answer, or None; those who ask at once share one answer."""

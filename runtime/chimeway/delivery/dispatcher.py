@@ -70,6 +70,7 @@ class Dispatcher:
         group: asyncio.TaskGroup,
     ) -> None:
         """Take the parts; all tasks run in `group`."""
+        self._clock = clock
         self._sender = sender
         self._results = results
         self._wires = wires
@@ -83,13 +84,22 @@ class Dispatcher:
         self._recording = Places(RECORDING)
         self._recorded = asyncio.Event()
         self._idle = asyncio.Event()
-        self._at_work: set[UUID] = set()
+        self._at_work: dict[UUID, float] = {}  # and since when
         self._lanes: dict[str, Lane[Sending]] = {}
         self._closed = False
 
     def __contains__(self, delivery_id: object) -> bool:
         """Say whether this delivery is at work here."""
         return delivery_id in self._at_work
+
+    def __len__(self) -> int:
+        """Count the deliveries that are at work here, those that wait in lanes included."""
+        return len(self._at_work)
+
+    def oldest_s(self) -> float:
+        """Return how long ago the one was taken up that has been here for longest."""
+        now = self._clock.monotonic()
+        return now - next(iter(self._at_work.values()), now)
 
     def full_channels(self) -> list[str]:
         """Return the channels of which the sweep need bring no more now."""
@@ -113,7 +123,7 @@ class Dispatcher:
         lane = None if channel is None else self._lanes.get(channel)
         if lane is not None and not lane.would_take(tenant):
             return
-        self._at_work.add(delivery_id)
+        self._at_work[delivery_id] = self._clock.monotonic()
         out = self._intake.put(tenant, delivery_id)
         if out is not None:
             self._leave(out)
@@ -224,7 +234,7 @@ class Dispatcher:
             self._leave(outcome.delivery_id)
 
     def _leave(self, delivery_id: UUID) -> None:
-        self._at_work.discard(delivery_id)
+        self._at_work.pop(delivery_id, None)
         if not self._at_work:
             self._idle.set()
 

@@ -18,6 +18,7 @@ from typing import Final, TypeAlias, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
+from chimeway.engine.lately import Lately
 from chimeway.fair import FairQueue, burden_of
 from chimeway.limits import LIVE_ACTORS, WAITING_RUNS
 
@@ -42,9 +43,12 @@ class Roster:
         self._clock = clock
         self._started = clock.monotonic()
         self._dirty: dict[UUID, bool] = {}
+        self._since: dict[UUID, float] = {}  # of who is at work: when he was taken up
         self._held: Counter[Tenant] = Counter()
         self._line: FairQueue[UUID] = FairQueue(WAITING_RUNS)
-        self._in_line: set[UUID] = set()
+        self._in_line: dict[UUID, float] = {}  # and since when
+        self.lately = Lately()
+        """What it took from taking a run up until it rested."""
         self._left = asyncio.Event()
         self._closed = False
 
@@ -56,6 +60,11 @@ class Roster:
         """Say whether this run is at work, or waits in line."""
         return run_id in self._dirty or run_id in self._in_line
 
+    def oldest_s(self) -> float:
+        """Return how long ago he was taken up, in line or at work, who has been here for longest."""
+        now = self._clock.monotonic()
+        return now - min(min(each.values(), default=now) for each in (self._since, self._in_line))
+
     def crowded(self) -> list[Tenant]:
         """Return the tenants that have runs enough waiting here: no more need be brought now."""
         owners = cast("list[Tenant]", self._line.owners())
@@ -66,10 +75,10 @@ class Roster:
         if self._closed or run_id in self._dirty or self._burden(tenant) is not None:
             self.nudge(run_id, tenant)
         elif run_id not in self._in_line and self._room_in_line(tenant):
-            self._in_line.add(run_id)
+            self._in_line[run_id] = self._clock.monotonic()
             out = self._line.put(tenant, run_id)
             if out is not None:
-                self._in_line.discard(out)
+                self._in_line.pop(out, None)
 
     async def admit(self, run_id: UUID, tenant: Tenant) -> None:
         """As `offer`, as soon as there is room."""
@@ -96,6 +105,7 @@ class Roster:
             self.close()
             return
         self._dirty[run_id] = True
+        self._since[run_id] = self._in_line.get(run_id, self._clock.monotonic())
         self._held[tenant] += 1
 
     async def settle(self, run_id: UUID, tenant: Tenant = None) -> None:
@@ -124,6 +134,7 @@ class Roster:
                 await self._play(run_id, tenant)
         finally:
             del self._dirty[run_id]
+            self.lately.add(self._clock.monotonic() - self._since.pop(run_id))
             self._held[tenant] -= 1
             if not self._held[tenant]:
                 del self._held[tenant]
@@ -135,8 +146,8 @@ class Roster:
         # Where none is free nobody is asked: of ten thousand tenants' runs each would ask all in line.
         while self._free() > 0 and (found := self._line.take_least(self._burden)) is not None:
             tenant, run_id = found
-            self._in_line.discard(run_id)
             self.nudge(run_id, cast("Tenant", tenant))
+            self._in_line.pop(run_id, None)
 
     def _burden(self, tenant: object) -> int | None:
         """Return how many places a tenant holds; None: it may have no more for now."""

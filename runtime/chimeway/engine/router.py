@@ -38,6 +38,11 @@ class Router:
         self._backlog = asyncio.Event()
         self.found = 0
 
+    @property
+    def in_backlog(self) -> bool:
+        """Whether more signals wait than one batch."""
+        return self._backlog.is_set()
+
     def look(self) -> None:
         """Have it look for signals, soon."""
         self._asked.set()

@@ -56,14 +56,8 @@ class Timekeeper:
         sweeps: Sweeps,
         clock: Clock,
         taker: Taker,
-        *,
-        told: str,
-        max_lateness_s: float,
     ) -> None:
-        """Take sweeps over the same rows and where what is due goes.
-
-        `told` is what is kept, for the log, which is told of lateness above `max_lateness_s`.
-        """
+        """Take sweeps over the same rows and where what is due goes."""
         self._near, self._far, self._turns = sweeps.near, sweeps.far, sweeps.turns
         self._clock = clock
         self._taker = taker
@@ -74,10 +68,13 @@ class Timekeeper:
         self._asked = asyncio.Event()
         self._backlog = asyncio.Event()
         self._armed = asyncio.Event()
-        self._told = told
-        self._max_lateness_s = max_lateness_s
-        self._behind_since: float | None = None
+        self._oldest: datetime | None = None  # of what is due and nobody has taken up, as the sweep sees it
         self.found = 0
+
+    def late_s(self) -> float:
+        """Return how late the latest is of what is due and nobody has taken up, as the near sweep sees it."""
+        oldest = self._oldest
+        return 0.0 if oldest is None else max(0.0, (self._clock.now() - oldest).total_seconds())
 
     def look(self) -> None:
         """Have the near sweep begin anew, soon; and turns be taken at once, should it be in a backlog."""
@@ -178,12 +175,11 @@ class Timekeeper:
         leave them there for as long as the backlog lasts.
         """
         self._near.restart()
-        handed_on, first_page = 0, True
+        handed_on, oldest = 0, None
         while not self._near.ended:
             page = await persistently(self._near.next, self._clock.now())
-            if first_page:
-                self._note_lateness(page)
-                first_page = False
+            if oldest is None and (oldest := next((due.at for due in page if self._wanted(due)), None)):
+                self._oldest = oldest
             self._note_backlog(page)
             for due in page:
                 if self._wanted(due):
@@ -194,6 +190,7 @@ class Timekeeper:
                         await asyncio.sleep(0)
             if handed_on > SWEEP_ANEW:
                 return False
+        self._oldest = None
         if self._near.passing_over:
             self._backlog.set()  # the turns look on, for whom there is room all the same
         else:
@@ -203,18 +200,6 @@ class Timekeeper:
     def _note_backlog(self, page: Sequence[Due]) -> None:
         if len(page) > _SHORT or not self._near.ended:
             self._backlog.set()
-
-    def _note_lateness(self, page: Sequence[Due]) -> None:
-        """Say once that we are late, and once that we are not any more."""
-        waiting = [due.at for due in page if self._wanted(due)]
-        late = (self._clock.now() - waiting[0]).total_seconds() if waiting else 0.0
-        if late > self._max_lateness_s and self._behind_since is None:
-            self._behind_since = self._clock.monotonic()
-            _log.warning("timekeeper.behind", lateness_s=round(late, 3), of=self._told)
-        elif late <= self._max_lateness_s and self._behind_since is not None:
-            seconds = round(self._clock.monotonic() - self._behind_since, 3)
-            self._behind_since = None
-            _log.info("timekeeper.caught_up", seconds=seconds, of=self._told)
 
     async def _sweep_far(self) -> None:
         ahead = timedelta(milliseconds=LOOK_AHEAD_MS)

@@ -2,7 +2,7 @@
 
 | | status |
 |---|---|
-| it works, or stands by for another that does | 200, `{"status": "working" or "standing_by", ...}` |
+| it works, in time or not, or stands by | 200, `{"status": "working", "overloaded" or "standing_by", ...}` |
 | it begins, or ends; its database is lost, refuses, or does not answer | 503, with a code and a sentence |
 
 A node that is not ready is not broken: it waits, and goes on by itself. `/healthz` says only that the process

@@ -206,3 +206,20 @@ select c.run_id, c.answer from chimeway.commit_decisions(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
     $47, $48, $49, $50) c;
+
+-- name: backlog
+-- How much is due in some shards, counted up to so many of each shard; and of the signals that nobody has routed.
+select (select count(*)::int from unnest($1::smallint[]) s(shard) cross join lateral (
+            select from chimeway.workflow_runs r
+             where r.shard = s.shard and r.wake_at is not null and r.held_reason is null
+               and r.waiting_for_node is null and not r.parked and r.wake_at <= $2
+             order by r.wake_at, r.id limit $3) q) as runs,
+       (select count(*)::int from unnest($1::smallint[]) s(shard) cross join lateral (
+            select from chimeway.deliveries d
+             where d.shard = s.shard and d.next_attempt_at is not null and d.waiting_for_node is null
+               and d.next_attempt_at <= $2
+             order by d.next_attempt_at, d.id limit $3) q) as deliveries,
+       (select count(*)::int from (
+            select from chimeway.signals s where s.routed_at is null order by s.arrival limit $4) q) as signals,
+       (select extract(epoch from $2 - s.created_at)::float8
+          from chimeway.signals s where s.routed_at is null order by s.arrival limit 1) as signal_s;
