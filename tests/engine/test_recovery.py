@@ -10,6 +10,7 @@ import pytest
 from chimeway.clock import SystemClock
 from chimeway.engine.recovery import recover
 from chimeway.limits import SUSPECTS_AT_ONCE
+from chimeway.store import runs as store_runs
 from chimeway.store.pool import Database
 from kit.home import email, workflow
 from kit.machine import install
@@ -198,3 +199,32 @@ async def test_who_is_told_to_end_leaves_no_strike(rows: Rows, database: Databas
     with pytest.raises(asyncio.CancelledError):
         await recovering
     assert await _strikes(rows, at_work) == [0] * len(at_work)
+
+
+async def test_who_is_told_to_end_while_the_database_is_away_ends(
+    rows: Rows, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strikes that cannot be taken away at once are taken away a little later, and no node fails of it."""
+    runs, tries = await _due(rows, 2), list[int]()
+    clear = store_runs.clear_strikes
+
+    async def refused_once(database: Database, ids: list[UUID]) -> None:
+        tries.append(len(ids))
+        if len(tries) == 1:
+            raise ConnectionResetError
+        await clear(database, ids)
+
+    class Hanging(Node):
+        async def play(self, run_id: UUID) -> None:
+            await super().play(run_id)
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(store_runs, "clear_strikes", refused_once)
+    node = Hanging(database)
+    recovering = asyncio.ensure_future(node.lives())
+    await wait_for(lambda: len(node.played) == 2, "they are evaluated")
+    recovering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await recovering
+    assert tries == [2, 2]
+    assert await _strikes(rows, runs) == [0, 0]

@@ -168,8 +168,7 @@ class Machine:
             _log.warning("daemon.drain_expired", runs=len(self._roster), deadline_s=DRAIN_S)
 
     def _feeding(self) -> dict[str, Coroutine[Any, Any, None]]:
-        node = self._node
-        listener = Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
+        node, listener = self._node, self._listening()
         node.readiness.listener = listener
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
         sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit, self._roster.offer)
@@ -183,6 +182,11 @@ class Machine:
             "foundling": self._foundling.serve(sorted(node.channels)),
             "gauge": self._gauge.serve(),
         }
+
+    def _listening(self) -> Listener:
+        """Return the ear for hints; a simulated node has another."""
+        node = self._node
+        return Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
         near, far = (
@@ -285,15 +289,21 @@ class _Ended(Exception):  # noqa: N818  (no error: the way out of a task group)
     """The tenure has ended, and all its tasks with it."""
 
 
-async def work(node: Node, tenure: Tenure, stop: asyncio.Event, ready: Callable[[], None]) -> None:
-    """Work until the lease is lost (at once) or `stop` is set (after a drain).
+async def work(
+    node: Node,
+    tenure: Tenure,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    build: Callable[[Node, Tenure, asyncio.TaskGroup], Machine] = Machine,
+) -> None:
+    """Work until the lease is lost (at once) or `stop` is set (after a drain); `build` makes the machine.
 
     Raises:
         ExceptionGroup: a part failed.
     """
     try:
         async with asyncio.TaskGroup() as group:
-            machine = Machine(node, tenure, group)
+            machine = build(node, tenure, group)
             await machine.start()
             ready()
             await _either(stop, tenure.lost)

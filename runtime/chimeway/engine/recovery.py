@@ -13,6 +13,7 @@ Strikes say nothing about time: a run may well be evaluated without one by its o
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final
 from uuid import UUID
 
@@ -84,7 +85,8 @@ async def _try(
             for run_id in ids:
                 group.create_task(settle(run_id), name=f"suspect-{run_id}")
     except asyncio.CancelledError:
-        async with asyncio.timeout(_CLEAR_S):
-            await runs.clear_strikes(database, ids)
+        with suppress(TimeoutError):  # the end must not become a failure because the database is away
+            async with asyncio.timeout(_CLEAR_S):
+                await persistently(runs.clear_strikes, database, ids)
         raise
     await persistently(runs.clear_strikes, database, ids)

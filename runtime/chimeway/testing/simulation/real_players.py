@@ -1,0 +1,169 @@
+"""Who plays: nodes, each as its tasks would live in a process, and those who do one thing each."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+from uuid import UUID
+
+from chimeway.daemon.machine import Node, work
+from chimeway.delivery.pacing import ChannelLimits
+from chimeway.delivery.route import Route, single
+from chimeway.engine.ownership import Tenure
+from chimeway.engine.seam import Seam
+from chimeway.render.functions import Content
+from chimeway.render.message import RenderContext
+from chimeway.render.renderers import Renderers
+from chimeway.store import nodes
+from chimeway.store.catalogue import Catalogue
+from chimeway.store.ledger import Answer, Entry, Fence, commit_decisions
+from chimeway.store.migrations import VERSION
+from chimeway.store.pool import persistently
+from chimeway.store.runs import Loaded, load_runs, oldest_due
+from chimeway.store.simulating import do_deed, end_deed, release_lease, take_lease
+from chimeway.testing.simulation.loop import SteppedLoop
+from chimeway.testing.simulation.real_parts import (
+    GatedDatabase,
+    GatedListener,
+    GatedMachine,
+    GatedProvider,
+    GatedTenure,
+)
+from chimeway.testing.simulation.real_stories import Deed
+from chimeway.testing.simulation.real_time import SteppedClock
+from chimeway.testing.simulation.scheduler import Draw, Gates
+
+_LOOKS: Final = 3
+_CHANNELS: Final = ("email", "push")
+_LIMITS: Final = ChannelLimits(max_attempts=4, breaker_failures=0)
+"""Few attempts, so that deliveries end; no breaker, for one shut would make every history the same."""
+
+
+def _written(context: RenderContext) -> Content:
+    return Content("for you", context.recipient.id)
+
+
+@dataclass(slots=True)
+class Stage:
+    """What all players of a scenario share."""
+
+    loop: SteppedLoop
+    gates: Gates
+    clock: SteppedClock
+    draw: Draw
+    url: str
+
+
+@dataclass(eq=False, slots=True)
+class PlayedNode:
+    """A node from its start to its death; `owner` is its name in the history."""
+
+    stage: Stage
+    owner: str
+    channels: tuple[str, ...] = _CHANNELS
+    tenure: GatedTenure | None = None
+    machine: GatedMachine | None = None
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def ear(self) -> GatedListener | None:
+        """What hears hints, while it works."""
+        return None if self.machine is None else getattr(self.machine, "ear", None)
+
+    async def live(self) -> None:
+        """Stand by for the lease, work while it holds it, and stand by again; hand it over at the end."""
+        node = self._node()
+        await persistently(
+            nodes.enrol, node.database, node.id, node.name, node.version, sorted(node.channels)
+        )
+        while not self.stop.is_set():
+            fence, clean = await self._lease()
+            self.tenure = GatedTenure(fence, clean=clean, trusted_until=float("inf"))
+            try:
+                await work(node, self.tenure, self.stop, lambda: None, self._built)
+            finally:
+                tenure, self.tenure, self.machine = self.tenure, None, None
+            if not tenure.lost.is_set():
+                await self._gate("lease", "hand over", partial(release_lease, fence=fence))
+
+    def _built(self, node: Node, tenure: Tenure, group: asyncio.TaskGroup) -> GatedMachine:
+        self.machine = GatedMachine(node, tenure, group)
+        return self.machine
+
+    async def _lease(self) -> tuple[Fence, bool]:
+        owner = UUID(bytes=self.stage.draw.bytes(16))
+        fence: tuple[Fence, bool] = await self._gate(
+            "lease", "take the lease", lambda line: take_lease(line, owner)
+        )
+        return fence
+
+    async def _gate(self, kind: str, label: str, act: Callable[[Any], Any]) -> Any:
+        return await self.stage.gates.ask(self.owner, kind, label, act)
+
+    def _node(self) -> Node:
+        stage = self.stage
+        database = GatedDatabase(stage.gates, self.owner, stage.url)
+        return Node(
+            id=UUID(bytes=stage.draw.bytes(16)),
+            name=self.owner,
+            version="0",
+            direct_url=stage.url,
+            database=database,
+            clock=stage.clock,
+            catalogue=Catalogue(database),
+            renderers=Renderers(fallback=_written),
+            channels=self._routes(),
+            max_lateness_s=5.0,
+            schema_version=VERSION,
+        )
+
+    def _routes(self) -> Mapping[str, Route]:
+        stage = self.stage
+        return {
+            name: single(GatedProvider(stage.gates, self.owner, name, _LIMITS), stage.clock, _LIMITS)
+            for name in self.channels
+        }
+
+
+async def _progress(stage: Stage, owner: str) -> None:
+    """Evaluate what is due by hand, without a lease and beside the nodes, as `progress_due_runs` does."""
+    database = GatedDatabase(stage.gates, owner, stage.url)
+    catalogue = Catalogue(database)
+
+    async def load(run_id: UUID, _tenant: str | None) -> Loaded | None:
+        return (await load_runs(database, catalogue, [run_id]))[0]
+
+    async def commit(entry: Entry, _tenant: str | None) -> Answer:
+        return (await commit_decisions(database, None, [entry]))[0]
+
+    seam = Seam(load, commit, Renderers(fallback=_written), ())
+    for _ in range(_LOOKS):
+        for run_id in await oldest_due(database, stage.clock.now(), 10):
+            await seam.evaluate(run_id, stage.clock.now)
+
+
+async def do(stage: Stage, owner: str, deed: Deed, begun: asyncio.Event) -> None:
+    """Do one deed, when its time has come: at once, or in a transaction that stays open for a while."""
+    if deed.after_s >= 0.0 and deed.statement != "simulation_trigger":
+        await begun.wait()
+    await asyncio.sleep(max(0.0, deed.after_s))
+    if deed.label == "progress":
+        await _progress(stage, owner)
+        return
+
+    async def ask(kind: str, label: str, act: Callable[[Any], Coroutine[Any, Any, Any]]) -> None:
+        await stage.gates.ask(owner, kind, label, act)
+
+    begin = deed.transaction
+    try:
+        await ask(
+            "begin" if begin else "deed",
+            deed.label,
+            lambda line: do_deed(line, deed.statement, deed.args, begin=begin),
+        )
+    finally:
+        if deed.statement == "simulation_trigger":
+            begun.set()
+    if begin:
+        await ask("end", f"{deed.ends}: {deed.label}", lambda line: end_deed(line, deed.ends))

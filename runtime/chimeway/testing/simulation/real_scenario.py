@@ -1,0 +1,397 @@
+"""One scenario: a seed, and the history that follows from it.
+
+`play` draws the story, then step after step what happens, until the deeds are done and the runs have ended.
+In the second half, the calm, no fault is drawn any more and all that was paused or held goes on: whatever is
+still live after that has been lost.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from chimeway.delivery.channel import (
+    Bounced,
+    PermanentFailure,
+    RateLimited,
+    SendFailure,
+    Sent,
+    TransientFailure,
+    UnknownOutcome,
+)
+from chimeway.errors import ChimewayError
+from chimeway.store.simulating import Flight, Line, Lines, do_deed, move
+from chimeway.testing.simulation.loop import SteppedLoop, Timer
+from chimeway.testing.simulation.real_history import History, Played, chance_of
+from chimeway.testing.simulation.real_players import PlayedNode, Stage, do
+from chimeway.testing.simulation.real_stories import Story, drawn, journeys
+from chimeway.testing.simulation.real_time import START, SteppedClock, calm_leap, drawn_leap, dues, instant_of
+from chimeway.testing.simulation.real_witness import Witness
+from chimeway.testing.simulation.scheduler import Draw, Gate, Gates, Lost
+
+_MOST_STEPS: Final = 1_500
+_WILD_STEPS: Final = 400
+_MOST_LEAPS: Final = 60
+_READS: Final = frozenset(
+    {
+        "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries", "due_runs_in_turn",
+        "due_deliveries_in_turn", "unread_runs", "oldest_due_runs", "function_is_there", "enrol_node",
+        "set_asleep", "abandoned_attempts", "unanswered_attempts", "other_node_has_channel", "struck_runs",
+        "incapable_runs",
+    }
+)  # fmt: skip
+"""Statements after which no row of a history can be another."""
+_SILENT: Final = frozenset(
+    {"route_signals", "route_signals_in_turn", "unpark_runs", "clear_deliveries_incapable"}
+)
+"""Statements that change something only where they answer with a row."""
+_GUARDED: Final = frozenset({"commit_decisions", "begin_attempts", "record_results", "record_verdicts"})
+"""Statements that say what they saw: the longer they are kept waiting, the less of it is still so."""
+_FAILURES: Final[Sequence[tuple[float, type[SendFailure]]]] = (
+    (4.0, TransientFailure),
+    (2.0, UnknownOutcome),
+    (1.0, RateLimited),
+    (1.5, PermanentFailure),
+    (1.5, Bounced),
+)
+
+
+class Retry(Exception):  # noqa: N818  (as the server says it)
+    """The server had to break the transaction off: a deadlock."""
+
+    sqlstate = "40P01"
+
+
+class Scenario:
+    """Plays one seed on a database that is this scenario's for as long."""
+
+    def __init__(self, lines: Lines, seed: int, url: str) -> None:
+        """Take the sessions, and the seed."""
+        self._seed = seed
+        self._lines = lines
+        self._draw = Draw(seed)
+        self._loop = SteppedLoop()  # type: ignore[abstract]  # (what nobody here calls is left out)
+        self._gates = Gates(self._loop)
+        self._clock = SteppedClock(self._loop)
+        self._stage = Stage(self._loop, self._gates, self._clock, self._draw, url)
+        self._story: Story = drawn(self._draw)
+        self._witness = Witness({(each.key, each.version): each for each in journeys()})
+        self._history = History()
+        self._nodes: list[PlayedNode] = []
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._incarnations = 0
+        self._crashes = self._story.crashes
+        self._takeovers = 2
+        self._hints: list[PlayedNode] = []
+        self._blocked: list[tuple[Gate, Flight]] = []
+        self._transactions: dict[str, Line] = {}
+        self._begun: dict[tuple[str, str], int] = {}
+        self._calm = False
+        self._leaps = 0
+        self._holder: PlayedNode | None = None
+
+    def play(self) -> Played:
+        """Play it to its end."""
+        self._lines.clean(self._seed, START)
+        with chance_of(self._seed):
+            self._open()
+            while len(self._history.lines) < _MOST_STEPS and (step := self._next()) is not None:
+                step()
+                self._look_at_tasks()
+                if self._witness.problems:
+                    break
+            self._close()
+        return self._history.played(self._seed, self._witness.problems)
+
+    def _open(self) -> None:
+        for number in range(self._story.nodes):
+            self._start_node(number)
+        begun = asyncio.Event()
+        for number, deed in enumerate(self._story.deeds):
+            owner = f"deed{number}"
+            self._tasks[owner] = self._loop.begin(owner, do(self._stage, owner, deed, begun))
+        self._loop.settle()
+
+    def _start_node(self, number: int) -> None:
+        self._incarnations += 1
+        owner = f"node{number}.{self._incarnations}"
+        channels = ("email",) if self._story.lacking and number == 1 else ("email", "push")
+        node = PlayedNode(self._stage, owner, channels)
+        self._nodes.append(node)
+        self._tasks[owner] = self._loop.begin(owner, node.live())
+        self._loop.settle()
+
+    def _close(self) -> None:
+        problems = self._witness.problems
+        if not problems:
+            problems += self._witness.unmoved(self._clock.now())
+            problems += [f"{each.invariant} {each.check}: {each.examples}" for each in self._lines.verify()]
+        for owner in list(self._tasks):
+            self._gates.kill(owner)
+        problems += [str(fault) for fault in self._loop.faults]
+
+    # ── what may happen next ──
+
+    def _next(self) -> Callable[[], None] | None:
+        """Draw the next step; None: nothing is left to happen."""
+        if not self._calm and self._may_calm():
+            return self._calm_down
+        ready = self._ready_steps()
+        if self._calm:
+            if ready:
+                return self._draw.weighed(ready)
+            return self._leap if self._unfinished() and self._leaps < _MOST_LEAPS else None
+        others = self._rare_steps()
+        others.append((0.03 if ready else 1.0, self._leap))
+        return self._draw.weighed(ready + others)
+
+    def _may_calm(self) -> bool:
+        deeds = any(owner.startswith("deed") for owner in self._tasks)
+        return not deeds and (not self._unfinished() or len(self._history.lines) > _WILD_STEPS)
+
+    def _unfinished(self) -> bool:
+        rows = self._witness.rows
+        return bool(self._witness.live()) or any(
+            row["status"] in ("pending", "failed", "dispatched", "deferred") for row in rows["deliveries"]
+        )
+
+    def _ready_steps(self) -> list[tuple[float, Callable[[], None]]]:
+        blocked = {gate for gate, _ in self._blocked}
+        steps: list[tuple[float, Callable[[], None]]] = [
+            (self._weight(gate), lambda gate=gate: self._pass(gate))  # type: ignore[misc]
+            for gate in self._gates.waiting
+            if gate not in blocked
+        ]
+        steps += [(10.0, lambda timer=timer: self._fire(timer)) for timer in self._loop.due()]  # type: ignore[misc]
+        steps += [(3.0, lambda node=node: self._hint(node)) for node in self._hints]  # type: ignore[misc]
+        return [step for step in steps if step[0] > 0.0]
+
+    def _weight(self, gate: Gate) -> float:
+        match gate.kind:
+            case "store" | "channel":
+                return self._story.reluctance if gate.label in _GUARDED else 10.0
+            case "answer":
+                return 5.0
+            case "lease":
+                return self._weight_of_lease(gate)
+        return self._story.haste
+
+    def _weight_of_lease(self, gate: Gate) -> float:
+        if gate.label == "hand over" or self._holder is None or self._holder not in self._nodes:
+            return 5.0
+        return 0.03 if self._takeovers and not self._calm else 0.0
+
+    def _rare_steps(self) -> list[tuple[float, Callable[[], None]]]:
+        steps: list[tuple[float, Callable[[], None]]] = []
+        for node in self._nodes:
+            if self._crashes:
+                steps.append((0.15, lambda node=node: self._crash(node)))  # type: ignore[misc]
+                if node.tenure is not None:
+                    steps.append((0.03, lambda node=node: self._end(node)))  # type: ignore[misc]
+            if node.tenure is not None:
+                if node is not self._holder:
+                    steps.append((0.3, lambda node=node: self._tell_lost(node)))  # type: ignore[misc]
+                steps.append((0.03, lambda node=node: self._doubt(node)))  # type: ignore[misc]
+        return steps
+
+    # ── steps ──
+
+    def _note(self, text: str) -> None:
+        self._history.note(f"{len(self._history.lines)} {self._loop.time():.6f} {text}")
+
+    def _pass(self, gate: Gate) -> None:
+        match gate.kind:
+            case "channel":
+                self._call(gate)
+            case "answer":
+                self._answer(gate)
+            case "store":
+                self._store(gate)
+            case _:
+                self._deed(gate)
+
+    def _call(self, gate: Gate) -> None:
+        message = gate.act(None)
+        number = self._begun.get((gate.owner, message.delivery_id))
+        self._note(f"{gate.owner} calls {message.channel} for {message.delivery_id}, attempt {number}")
+        self._witness.called(message.delivery_id, number)
+        self._gates.open(gate, None)
+
+    def _answer(self, gate: Gate) -> None:
+        answer: Any = Sent("taken")
+        if not self._calm and self._draw.happens(self._story.failing):
+            answer = self._draw.weighed(_FAILURES)()
+        self._note(f"{gate.owner} is answered: {answer!r}")
+        self._gates.open(gate, answer)
+
+    def _store(self, gate: Gate) -> None:
+        losing = 0.0 if self._calm or gate.owner.startswith("deed") else self._story.losing
+        if self._draw.happens(losing / 2):
+            self._note(f"{gate.owner} {gate.label}: refused")
+            self._gates.open(gate, Lost("refused") if self._draw.happens(0.7) else Retry("deadlock"))
+            return
+        lost = self._draw.happens(losing)
+        self._execute(gate, lost=lost)
+
+    def _execute(self, gate: Gate, *, lost: bool = False) -> None:
+        """Execute a statement, and hand its answer on, unless it is lost."""
+        line = self._transactions.get(gate.owner) or self._lines.lend()
+        flight = self._lines.start(line, gate.act, alone=not self._transactions)
+        if not flight.done:
+            self._note(f"{gate.owner} {gate.label}: waits for a lock")
+            self._blocked.append((gate, flight))
+            return
+        self._landed(gate, flight, lost=lost)
+
+    def _landed(self, gate: Gate, flight: Flight, *, lost: bool) -> None:
+        if gate.owner not in self._transactions:
+            self._lines.give_back(flight.line)
+        try:
+            answer = flight.result()
+        except Exception as error:  # noqa: BLE001  (whatever the database says is for who asked)
+            answer = error
+        told = _told(answer) if isinstance(answer, Exception | int) else f"{len(answer or ())} rows"
+        self._note(f"{gate.owner} {gate.label}: {told}{', and the answer is lost' if lost else ''}")
+        if gate.label not in _READS and (answer or gate.label not in _SILENT):
+            self._look()
+        if lost:
+            answer = Lost("the answer was lost")
+        elif gate.label == "begin_attempts" and not isinstance(answer, Exception):
+            for row in answer:
+                if row["answer"] == "begun":
+                    self._begun[gate.owner, str(row["delivery_id"])] = row["attempt_no"]
+        self._gates.open(gate, answer)
+
+    def _deed(self, gate: Gate) -> None:
+        if gate.kind == "begin":
+            self._transactions[gate.owner] = self._lines.lend()
+        if gate.label == "take the lease":
+            taker = next(node for node in self._nodes if node.owner == gate.owner)
+            if self._holder in self._nodes:
+                self._takeovers -= 1
+            self._holder = taker
+        elif gate.label == "hand over":
+            self._holder = None
+        self._execute(gate)
+        if gate.kind == "end":
+            self._lines.give_back(self._transactions.pop(gate.owner))
+            self._go_on()
+        if gate.kind in ("deed", "end"):
+            for node in self._nodes:
+                if node.ear is not None:
+                    self._hints += [node] * self._draw.weighed(((0.2, 0), (0.6, 1), (0.2, 2)))
+
+    def _go_on(self) -> None:
+        """See which of those who waited for a lock have it now."""
+        for gate, flight in list(self._blocked):
+            self._lines.watch(flight)
+            if flight.done:
+                self._blocked.remove((gate, flight))
+                self._landed(gate, flight, lost=False)
+
+    def _fire(self, timer: Timer) -> None:
+        self._note(f"{timer.owner} wakes")
+        self._loop.fire(timer)
+
+    def _hint(self, node: PlayedNode) -> None:
+        self._hints.remove(node)
+        self._note(f"{node.owner} hears a hint")
+        if node.ear is not None:
+            self._loop.call(node.ear.hear)
+
+    def _crash(self, node: PlayedNode) -> None:
+        """Kill a node: between two statements, or after one whose answer it does not see."""
+        self._crashes -= 1
+        mine = [gate for gate in self._gates.waiting if gate.owner == node.owner and gate.kind == "store"]
+        seen = mine and self._draw.happens(0.5)
+        self._note(f"{node.owner} dies")
+        if seen:
+            gate = self._draw.one(mine)
+            self._gates.mute(gate)
+            self._execute(gate)
+        self._remove(node)
+        self._start_node(int(node.owner[4]))
+
+    def _remove(self, node: PlayedNode) -> None:
+        self._nodes.remove(node)
+        self._hints = [each for each in self._hints if each is not node]
+        self._gates.kill(node.owner)
+        self._tasks.pop(node.owner, None)
+
+    def _end(self, node: PlayedNode) -> None:
+        self._crashes -= 1
+        self._note(f"{node.owner} is told to end")
+        self._loop.call(node.stop.set)
+
+    def _tell_lost(self, node: PlayedNode) -> None:
+        self._note(f"{node.owner} hears that its lease is lost")
+        if node.tenure is not None:
+            self._loop.call(node.tenure.lost.set)
+
+    def _doubt(self, node: PlayedNode) -> None:
+        if node.tenure is not None:
+            node.tenure.doubted = not node.tenure.doubted
+            self._note(f"{node.owner} {'doubts' if node.tenure.doubted else 'trusts'} its lease")
+
+    def _calm_down(self) -> None:
+        self._note("calm")
+        self._calm = True
+        for node in self._nodes:
+            if node.tenure is not None:
+                node.tenure.doubted = False
+                if node is not self._holder:
+                    self._tell_lost(node)
+        for key in sorted(set(self._witness.rows["paused"])):
+            self._ask(lambda line, key=key: do_deed(line, "simulation_pause", (key, False)))  # type: ignore[misc]
+        self._ask(lambda line: do_deed(line, "simulation_resume_all", ()))
+
+    def _ask(self, act: Callable[[Any], Any]) -> None:
+        line = self._lines.lend()
+        self._lines.start(line, act).result()
+        self._lines.give_back(line)
+        self._look()
+
+    def _leap(self) -> None:
+        """Let time pass."""
+        now, timer, due = self._loop.time(), self._loop.next_timer(), dues(self._witness.rows)
+        if self._calm:
+            self._leaps += 1
+            self._move_to(calm_leap(now, due, timer))
+        else:
+            self._move_to(drawn_leap(self._draw, now, [*due, *self._deeds_to_come()], timer))
+
+    def _move_to(self, then: float) -> None:
+        then = round(then, 6)
+        line = self._lines.lend()
+        self._lines.start(line, lambda line: move(line, instant_of(then))).result()
+        self._lines.give_back(line)
+        self._loop.move_to(then)
+        self._note("time passes")
+
+    def _deeds_to_come(self) -> list[float]:
+        timers = self._loop.timers
+        return [timer.when() for timer in timers if timer.owner.startswith("deed") and not timer.cancelled()]
+
+    # ── what is seen ──
+
+    def _look(self) -> None:
+        text = self._lines.sight()
+        if self._witness.look(text):
+            self._history.note_rows(text)
+
+    def _look_at_tasks(self) -> None:
+        for owner, task in list(self._tasks.items()):
+            if not task.done():
+                continue
+            del self._tasks[owner]
+            error = None if task.cancelled() else task.exception()
+            node = next((node for node in self._nodes if node.owner == owner), None)
+            if node is not None:
+                self._remove(node)
+                if error is None:
+                    self._start_node(int(owner[4]))
+            if error is not None and (node is not None or not isinstance(error, ChimewayError)):
+                self._witness.problems.append(f"{owner} failed: {error!r}")
+
+
+def _told(answer: object) -> str:
+    return type(answer).__name__ if isinstance(answer, Exception) else str(answer)

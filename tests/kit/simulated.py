@@ -1,0 +1,120 @@
+"""The seeded simulation of the real engine, ready to play; and with one of its guards taken out."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from chimeway.store.simulating import Lines
+from chimeway.testing.databases import lent
+from chimeway.testing.simulation.real_history import Played
+from chimeway.testing.simulation.real_scenario import Scenario
+from chimeway.testing.simulation.real_stories import journeys
+
+COMMIT: Final = "commit_decisions/59"
+BEGIN: Final = "begin_attempts/16"
+RECORD: Final = "record_results/11"
+_ROUTE: Final = "v_seen := chimeway.route_for_runs(v_locked);"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """A guard taken out of a function of the schema: which texts are replaced, each with what."""
+
+    function: str
+    changes: tuple[tuple[str, str], ...]
+
+    def of(self, source: str) -> str:
+        """Return the function without its guard."""
+        for old, new in self.changes:
+            assert source.count(old) == 1, f"{source.count(old)} times in {self.function}: {old}"
+            source = source.replace(old, new)
+        return source
+
+
+def _without(function: str, old: str, new: str = "") -> Mutation:
+    return Mutation(function, ((old, new),))
+
+
+_SEEN: Final = "r.revision = p.revision and r.mailbox_count = p.mailbox"
+_OPEN: Final = (
+    "d.status in ('pending','failed','deferred') and d.revision = p.revision\n           and r.held"
+)
+MUTATIONS: Final = {
+    "a decision may have overlooked mail": _without(COMMIT, _SEEN, "r.revision = p.revision"),
+    "a decision may be of an older run": _without(COMMIT, _SEEN, "r.mailbox_count = p.mailbox"),
+    "a decision may be of an older message": _without(
+        COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
+    ),
+    "a decision may be made in a pause": _without(COMMIT, "and w.paused_at is null\n", "\n"),
+    "a decision routes nothing": _without(COMMIT, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "the guard stands before the routing": Mutation(
+        COMMIT, ((_ROUTE, ""), ("-- (4) write what passed", _ROUTE))
+    ),
+    "an attempt may have overlooked mail": _without(
+        BEGIN, "and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)"
+    ),
+    "an attempt may be of an older message": _without(BEGIN, _OPEN, "true\n           and r.held"),
+    "an attempt may begin while its run is held": _without(BEGIN, "and r.held_reason is null\n", "\n"),
+    "an attempt may begin in a pause": _without(
+        BEGIN, "and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))"
+    ),
+    "an attempt routes nothing": _without(BEGIN, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "a result forgets that the run was stopped": _without(
+        RECORD, "when d.stop_requested then 'cancelled' else p.status", "else p.status"
+    ),
+    "a result wakes nobody": _without(RECORD, "if v_moving <> '{}' then", "if false then"),
+    "a signal reaches runs that came after it": _without(
+        "route_for_runs/1",
+        "where m.visit = 0 and s.type",
+        "where m.visit = 0 or s.type",
+    ),
+    "a run's first look passes over what was routed": _without(
+        "route_for_runs/1", "where m.visit = 0 and", "where false and"
+    ),
+}
+"""What is no longer so → how that is done."""
+
+
+class Simulation:
+    """Plays scenarios on one database."""
+
+    def __init__(self, lines: Lines, url: str) -> None:
+        """Take a database that is prepared."""
+        self._lines = lines
+        self._url = url
+
+    def play(self, seed: int) -> Played:
+        """Play one seed."""
+        return Scenario(self._lines, seed, self._url).play()
+
+    def first_found(self, seeds: Sequence[int]) -> Played | None:
+        """Play seeds until one shows a problem."""
+        return next((played for seed in seeds if (played := self.play(seed)).problems), None)
+
+    @contextmanager
+    def without(self, mutation: Mutation) -> Iterator[None]:
+        """Take a guard out while the block lasts."""
+        source = self._lines.source(mutation.function)
+        self._lines.alter(mutation.of(source))
+        try:
+            yield
+        finally:
+            self._lines.alter(source)
+
+
+@contextmanager
+def simulation() -> Iterator[Simulation]:
+    """Open a simulation on a database of its own."""
+    with lent(test_clock=True) as url:
+        lines = Lines(url)
+        try:
+            lines.prepare(journeys())
+            yield Simulation(lines, url)
+        finally:
+            lines.close()
+
+
+def told(played: Played) -> str:
+    """Tell a scenario that went wrong: its seed, what was wrong, and how it came to it."""
+    return "\n".join([f"seed {played.seed}:", *played.problems, *played.history[-60:]])
