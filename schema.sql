@@ -6,9 +6,16 @@
 --
 -- A change here goes into the newest migration too (runtime/chimeway/store/migrations); a test compares.
 --
--- Locks are taken in one order everywhere: run rows by id, then delivery rows by id. Whoever changes a
--- delivery holds its run's lock, so nobody ever waits for a delivery. Only `cancel` and other commands
--- of people wait for a run; every function that works in batches skips what is locked.
+-- Locks are taken in one order everywhere, table after table and within each in the order of its key:
+--   workflow_definitions (key, version), inbox_watchers, workflow_runs, deliveries, events, inbox_items,
+--   send_budgets (tenant, recipient, channel), recipients (tenant, recipient), signals.
+-- Who waits for a row has none behind it, so nobody waits in a circle. What is taken with `skip locked` is not waited
+-- for, and may be of any place. (tests/store/test_lock_order.py tries every verb; docs/design.md, "Locks".)
+-- Whoever changes a delivery holds its run's lock, or takes it as nobody waits for (skip locked); whoever changes what
+-- a process watches holds that watcher's lock. Deliveries are locked `for no key update`: a link to unsubscribe
+-- has its own `for key share`, which only forgetting, `for update`, waits for; likewise who routes a signal has it
+-- `for no key update`, who puts it into a mailbox `for key share`, and who deletes it waits for nothing any more.
+-- Only `cancel` and other commands of people wait for a run; every function that works in batches skips what is locked.
 -- All instants are UTC; time comes from chimeway.clock(), ownership alone from clock_timestamp().
 
 create schema chimeway;
@@ -1407,7 +1414,7 @@ end $$;
 
 -- ── unsubscribing: what a person says by a link, in his preferences ──
 -- Whose a link's delivery is: 'his', 'another' (he is forgotten: it bears a pseudonym now), 'gone' (it was pruned).
--- Locked, so that nobody is forgotten and written anew at the same time.
+-- Locked, so that nobody is forgotten and written anew at the same time: only who forgets waits for that lock.
 create function chimeway.link_of(p_tenant_id text, p_recipient_id text, p_delivery_id uuid) returns text
 language plpgsql as $$
 #variable_conflict use_column
@@ -1415,7 +1422,7 @@ declare d record;
 begin
     if p_delivery_id is null then return 'his'; end if;
     select x.tenant_id, x.recipient_id into d from chimeway.deliveries x
-     where x.id = p_delivery_id and x.shard = chimeway.shard_of_id(p_delivery_id) for share;
+     where x.id = p_delivery_id and x.shard = chimeway.shard_of_id(p_delivery_id) for key share;
     if not found then return 'gone'; end if;
     return case when d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id then 'his' else 'another' end;
 end $$;
@@ -1774,6 +1781,8 @@ end $$;
 create function chimeway.unwatch_inboxes(p_watcher uuid, p_digests text[] default null) returns void
 language plpgsql security definer set search_path = chimeway, pg_temp as $$
 begin
+    -- What a process watches is changed under its own lock: it may be taken off the list just now (watch_inboxes).
+    perform 1 from chimeway.inbox_watchers w where w.id = p_watcher for update;
     if p_digests is null then
         delete from chimeway.inbox_watchers w where w.id = p_watcher;
     else
@@ -2084,6 +2093,10 @@ language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+         order by d.id for no key update) l;
     return query
     with ended as (
         update chimeway.deliveries d
@@ -2540,7 +2553,7 @@ begin
     select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
     if not found then return; end if;
     select x.* into strict r from chimeway.workflow_runs x where x.id = r.id for update;
-    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for update;
+    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for no key update;
     retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
     if retried then
         update chimeway.deliveries x
@@ -2709,7 +2722,7 @@ begin
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
     return v_locked;
 end $$;
 
@@ -2761,7 +2774,7 @@ begin
                               where d.run_id = l.id and d.visit = r.visit and d.shard = r.shard offset 0) d);
     if v_current <> '{}' then
         perform 1 from (
-            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for update) l;
+            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for no key update) l;
     end if;
     if array_remove(d_budget, null) <> '{}' then
         perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
@@ -3252,7 +3265,7 @@ begin
      where d.id in (
         select l.id from chimeway.deliveries l
          where l.run_id = any(v_runs) and l.tenant_id = p_tenant_id and l.recipient_id = p_recipient_id
-           and l.status = 'deferred' order by l.id for update skip locked);
+           and l.status = 'deferred' order by l.id for no key update skip locked);
     get diagnostics v_many = row_count;
     if v_many > 0 then perform chimeway.hint(); end if;
     return v_many;
@@ -3281,7 +3294,7 @@ begin
          where r.id = any(p_run) order by r.id for update skip locked) l;  -- the newest version, since it is locked
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
     v_clock := chimeway.clock();
 
     with new as (
@@ -3471,7 +3484,7 @@ begin
     end if;
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(v_id) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(v_id) and d.run_id = any(v_locked) order by d.id for no key update) l;
     v_clock := chimeway.clock();
 
     -- `before` is what stood there when this statement began, under the locks.

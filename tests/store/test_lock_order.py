@@ -1,72 +1,164 @@
 """Locks are taken in one order: whoever waits for a row holds none that stands behind it.
 
-The rows of a table are put on the disk in the reverse of the order that is promised, and index scans are
-taken from the planner: a statement that takes rows as it finds them then takes the last one first. The first
-row is held by somebody, the caller is let run into it, and what he has already is what nobody else can lock.
+So nobody can wait in a circle. Every verb is tried against every table whose rows it locks: the first of
+these rows is held by somebody, the verb is let run into it, and what it has by then is looked at from
+outside. Rows lie on the disk in the reverse of their order, and index scans are taken from the planner: a
+statement that takes rows as it finds them takes the last one first.
 """
 
 import asyncio
-from typing import Any, Final, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Final
 
-import asyncpg
+from chimeway.store.pool import Database, connect
+from store.lock_world import (
+    AS_FOUND,
+    CALLERS,
+    ORDER,
+    Caller,
+    Connection,
+    LockWorld,
+    Place,
+    blocked_or_done,
+    given_up,
+    held,
+    lock,
+    lock_world,
+    sql,
+)  # fmt: skip
+from store.plain_sql import plain
 
-from store.forgetting import forget
-from store.plain_sql import blocked, plain, put_into_inbox, register, trigger
-
-AS_FOUND: Final = "set enable_indexscan = off; set enable_indexonlyscan = off"
-Connection: TypeAlias = "asyncpg.Connection[Any]"
+RANK: Final = {table: rank for rank, table in enumerate(ORDER)}
 
 
-async def _turned_around(observer: Connection, table: str, order: str) -> None:
-    """Put the rows of a table on the disk anew, the last one first, with new entries in the indexes."""
-    rows = await observer.fetch(f"select ctid from chimeway.{table} order by {order} desc")
-    for row in rows:
-        await observer.execute(
-            f"""with gone as (delete from chimeway.{table} where ctid = $1 returning *)
-                insert into chimeway.{table} select * from gone""",
-            row["ctid"],
-        )
+def _rank(place: Place) -> tuple[int, int]:
+    return RANK[place[0]], place[1]
 
 
-async def _held_while_forgetting(url: str, table: str, order: str) -> list[asyncpg.Record]:
-    """Hold the first row of a table, and return which others he has who forgets ada and waits for it."""
-    async with plain(url) as holder, plain(url) as caller, plain(url) as observer:
-        await _turned_around(observer, table, order)
-        await caller.execute(AS_FOUND)
-        transaction = holder.transaction()
-        await transaction.start()
-        first = f"select ctid from chimeway.{table} order by {order} limit 1 for update"
-        held = await holder.fetchval(first)
-        task = asyncio.create_task(forget(caller))
-        await blocked(observer, caller)
-        free = [row["ctid"] for row in await observer.fetch(
-            f"select ctid from chimeway.{table} for update skip locked")]  # fmt: skip
-        taken = f"select {order} from chimeway.{table} where ctid <> $1 and ctid <> all($2)"
-        rows = await observer.fetch(taken, held, free)
+async def _taken(observer: Connection, caller: Connection, call: Caller, world: LockWorld) -> set[Place]:
+    """Return the rows that a verb has locked when nobody is in its way."""
+    transaction = caller.transaction()
+    await transaction.start()
+    try:
+        await call(caller, world)
+        return await held(observer)
+    finally:
         await transaction.rollback()
-        await task
-        return list(rows)
 
 
-async def test_forgetting_takes_items_in_the_order_of_those_who_mark_them(database_url: str) -> None:
-    """Marks take items by id; taken as they lie, the two would wait for each other."""
-    async with plain(database_url) as sql:
-        await register(sql)
-        for _ in range(3):
-            await put_into_inbox(sql, await trigger(sql))
-    assert await _held_while_forgetting(database_url, "inbox_items", "id") == []
+async def _against(
+    first: Place, observer: Connection, caller: Connection, call: Caller, world: LockWorld
+) -> set[Place] | None:
+    """Return what a verb has while it waits for a row; None: it does not wait for it."""
+    async with plain(world.url) as holder, holder.transaction():
+        await lock(holder, first)
+        transaction = caller.transaction()
+        await transaction.start()
+        task: asyncio.Task[Any] = asyncio.ensure_future(call(caller, world))
+        try:
+            if not await blocked_or_done(observer, caller, task):
+                return None
+            return await held(observer) - {first}
+        finally:
+            await given_up(observer, caller, task)
+            await transaction.rollback()
 
 
-async def test_forgetting_takes_budgets_in_the_order_of_the_ledger(database_url: str) -> None:
-    """The ledger takes budgets by their keys, also of somebody new while he is being forgotten."""
-    async with plain(database_url) as sql:
-        for channel in ("email", "push", "sms"):
-            await sql.execute(
-                "select chimeway.lock_budget('d', 'a', $1, chimeway.shard_of('d', 'a'))", channel
-            )
-        await sql.execute(
-            "update chimeway.send_budgets set tenant_id = 'default', recipient_id = 'ada',"
-            " shard = chimeway.shard_of('default', 'ada')"
-        )
-    key = "tenant_id, recipient_id, channel"
-    assert await _held_while_forgetting(database_url, "send_budgets", key) == []
+WAITS: Final = {
+    "cancel": "workflow_runs deliveries",
+    "cancel, by key": "workflow_runs deliveries",
+    "hold_run": "workflow_runs",
+    "retry_delivery": "workflow_runs deliveries",
+    "record_feedback": "workflow_runs deliveries",
+    "forget_recipient":
+        "workflow_runs deliveries events inbox_items send_budgets recipients signals",
+    "commit_decisions": "deliveries",
+    "begin_attempts": "deliveries send_budgets",
+    "record_verdicts": "deliveries",
+    "record_results": "deliveries",
+    "record_feedback, impatient": "deliveries",
+    "mark_inbox": "inbox_items",
+    "mark_all_inbox": "inbox_items",
+    "identify": "recipients",
+    "identify_many": "recipients",
+    "unsubscribe": "recipients",
+    "unsubscribe, by a link": "recipients",
+    "resubscribe, by a link": "recipients",
+    "pause_workflow": "workflow_definitions",
+    "register_workflow": "workflow_definitions",
+    "activate": "workflow_definitions",
+    "watch_inboxes": "inbox_watchers",
+    "unwatch_inboxes": "inbox_watchers",
+    "unwatch_inboxes, all": "inbox_watchers",
+}  # fmt: skip
+"""For rows of which tables each verb waits; the others wait for none. (The ledger's verbs would wait for a
+delivery only if somebody had it without its run, as none of these does; and for a budget while another batch
+counts by it.)"""
+
+
+async def _tried(world: LockWorld, callers: Mapping[str, Caller]) -> tuple[dict[str, str], list[str]]:
+    """Try verbs; return for rows of which tables each waits, and who had what he should not have."""
+    waits: dict[str, set[str]] = {}
+    wrong: list[str] = []
+    caller = await connect(world.url, "caller")
+    async with plain(world.url) as observer:
+        await caller.execute(AS_FOUND)
+        for name, call in callers.items():
+            taken = await _taken(observer, caller, call, world)
+            for table in {place[0] for place in taken}:
+                first = min(place for place in taken if place[0] == table)
+                has = await _against(first, observer, caller, call, world)
+                if has is None:
+                    continue
+                waits.setdefault(name, set()).add(table)
+                behind = sorted(place for place in has if _rank(place) > _rank(first))
+                if behind:
+                    wrong.append(f"{name} waits for {first} and has {behind}")
+    await caller.close()
+    return {name: " ".join(sorted(tables, key=lambda t: RANK[t])) for name, tables in waits.items()}, wrong
+
+
+async def test_who_waits_for_a_row_has_none_that_stands_behind_it(clock_database: Database) -> None:
+    """Verb by verb, table by table; and a verb that takes rows as they lie would be seen."""
+    world = await lock_world(clock_database)
+    waits, wrong = await _tried(world, CALLERS)
+    assert wrong == []
+    assert waits == WAITS
+    bad = {
+        "as they lie": sql("delete from chimeway.inbox_items where id = any(<items>::uuid[])"),
+        "backwards": sql(
+            "update chimeway.signals set routed_at = now()", "select from chimeway.events for update"
+        ),
+    }
+    _, wrong = await _tried(world, bad)
+    assert {one.split(" waits")[0] for one in wrong} == {"as they lie", "backwards"}
+
+
+async def test_no_batch_waits_for_who_says_no_by_a_link(clock_database: Database) -> None:
+    """Whoever sits in the transaction of that click holds up nobody but who forgets him."""
+    world = await lock_world(clock_database)
+    caller = await connect(world.url, "caller")
+    async with plain(world.url) as clicking, plain(world.url) as observer:
+        async with clicking.transaction():
+            await CALLERS["resubscribe, by a link"](clicking, world)
+            for verb in ("begin_attempts", "record_verdicts", "record_results", "record_feedback, impatient"):
+                async with caller.transaction():
+                    task = asyncio.ensure_future(CALLERS[verb](caller, world))
+                    assert not await blocked_or_done(observer, caller, task), verb
+            forgetting = asyncio.ensure_future(CALLERS["forget_recipient"](caller, world))
+            assert await blocked_or_done(observer, caller, forgetting)
+        await forgetting
+    await caller.close()
+
+
+async def test_a_version_is_activated_while_producers_sit_in_their_transactions(
+    clock_database: Database,
+) -> None:
+    """A trigger holds the version that it starts, as a foreign key does; that is in nobody's way."""
+    world = await lock_world(clock_database)
+    caller = await connect(world.url, "caller")
+    async with plain(world.url) as producer, plain(world.url) as observer, producer.transaction():
+        await CALLERS["trigger_many"](producer, world)
+        task = asyncio.ensure_future(CALLERS["activate"](caller, world))
+        assert not await blocked_or_done(observer, caller, task)
+    await caller.close()

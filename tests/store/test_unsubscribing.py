@@ -287,7 +287,7 @@ async def test_forgetting_at_the_same_moment_wins(database_url: str) -> None:
         delivery = await deliver(connection, await trigger(connection))
         forgetting = other.transaction()
         await forgetting.start()
-        await other.execute("update chimeway.deliveries set recipient_id = 'a-pseudonym'")
+        await other.execute("select from chimeway.forget_recipient(recipient_id => 'ada')")
         link = asyncio.ensure_future(says(connection, delivery))
         waits = "select 1 from pg_stat_activity where query ~ 'unsubscribe' and wait_event_type = 'Lock'"
         await wait_for(lambda: other.fetchval(waits), "the link waits")

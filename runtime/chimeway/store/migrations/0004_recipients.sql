@@ -487,6 +487,10 @@ language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+         order by d.id for no key update) l;
     return query
     with ended as (
         update chimeway.deliveries d
@@ -600,7 +604,7 @@ begin
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
     return v_locked;
 end $$;
 
@@ -652,7 +656,7 @@ begin
                               where d.run_id = l.id and d.visit = r.visit and d.shard = r.shard offset 0) d);
     if v_current <> '{}' then
         perform 1 from (
-            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for update) l;
+            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for no key update) l;
     end if;
     if array_remove(d_budget, null) <> '{}' then
         perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
@@ -1141,7 +1145,7 @@ begin
      where d.id in (
         select l.id from chimeway.deliveries l
          where l.run_id = any(v_runs) and l.tenant_id = p_tenant_id and l.recipient_id = p_recipient_id
-           and l.status = 'deferred' order by l.id for update skip locked);
+           and l.status = 'deferred' order by l.id for no key update skip locked);
     get diagnostics v_many = row_count;
     if v_many > 0 then perform chimeway.hint(); end if;
     return v_many;
@@ -1472,7 +1476,7 @@ end $$;
 alter table chimeway.recipients add column unsubscribed jsonb not null default '{}';
 
 -- Whose a link's delivery is: 'his', 'another' (he is forgotten: it bears a pseudonym now), 'gone' (it was pruned).
--- Locked, so that nobody is forgotten and written anew at the same time.
+-- Locked, so that nobody is forgotten and written anew at the same time: only who forgets waits for that lock.
 create function chimeway.link_of(p_tenant_id text, p_recipient_id text, p_delivery_id uuid) returns text
 language plpgsql as $$
 #variable_conflict use_column
@@ -1480,7 +1484,7 @@ declare d record;
 begin
     if p_delivery_id is null then return 'his'; end if;
     select x.tenant_id, x.recipient_id into d from chimeway.deliveries x
-     where x.id = p_delivery_id and x.shard = chimeway.shard_of_id(p_delivery_id) for share;
+     where x.id = p_delivery_id and x.shard = chimeway.shard_of_id(p_delivery_id) for key share;
     if not found then return 'gone'; end if;
     return case when d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id then 'his' else 'another' end;
 end $$;
@@ -2199,7 +2203,7 @@ begin
          where r.id = any(p_run) order by r.id for update skip locked) l;  -- the newest version, since it is locked
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
     v_clock := chimeway.clock();
 
     with new as (
@@ -2310,7 +2314,7 @@ begin
     end if;
     perform 1 from (
         select d.id from chimeway.deliveries d
-         where d.id = any(v_id) and d.run_id = any(v_locked) order by d.id for update) l;
+         where d.id = any(v_id) and d.run_id = any(v_locked) order by d.id for no key update) l;
     v_clock := chimeway.clock();
 
     -- `before` is what stood there when this statement began, under the locks.
@@ -2405,6 +2409,53 @@ begin
       join unnest(v_id) with ordinality m(id, place) on m.place = e.place
       left join chimeway.deliveries d on d.id = m.id
      order by e.place;
+end $$;
+
+-- ── locks ──
+-- Weaker ones where nobody needs the stronger, and in the one order of all.
+
+-- Lets a message that failed be tried again now, and not when its backoff is over; how often it has been
+-- tried still counts. Returns it as it was found under its lock; no row: this tenant has no such delivery.
+-- `retried` only while it is `failed`, its run is not held and no node has said that it lacks what it needs.
+create or replace function chimeway.retry_delivery(p_delivery uuid, p_tenant_id text default 'default')
+returns table (
+    retried boolean, run_id uuid, workflow_key text, recipient_id text, step_id text, channel text, status text,
+    suppression_reason text, stop_requested boolean, attempt_count int, next_attempt_at timestamptz,
+    terminal_at timestamptz, held_reason text, waiting_for_node text
+)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    r    chimeway.workflow_runs;
+    d    chimeway.deliveries;
+    now_ timestamptz := chimeway.clock();
+begin
+    select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
+    if not found then return; end if;
+    select x.* into strict r from chimeway.workflow_runs x where x.id = r.id for update;
+    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for no key update;
+    retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
+    if retried then
+        update chimeway.deliveries x
+           set next_attempt_at = least(x.next_attempt_at, now_), revision = x.revision + 1 where x.id = p_delivery;
+        perform chimeway.hint();
+    end if;
+    return query select retried, d.run_id, r.workflow_key, d.recipient_id, d.step_id, d.channel, d.status,
+        d.suppression_reason, d.stop_requested, d.attempt_count, d.next_attempt_at, d.terminal_at, r.held_reason,
+        d.waiting_for_node;
+end $$;
+
+-- Has a process watch these inboxes no longer; without a list, it goes.
+create or replace function chimeway.unwatch_inboxes(p_watcher uuid, p_digests text[] default null) returns void
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+begin
+    -- What a process watches is changed under its own lock: it may be taken off the list just now (watch_inboxes).
+    perform 1 from chimeway.inbox_watchers w where w.id = p_watcher for update;
+    if p_digests is null then
+        delete from chimeway.inbox_watchers w where w.id = p_watcher;
+    else
+        delete from chimeway.inbox_watched w where w.watcher = p_watcher and w.digest = any(p_digests);
+    end if;
 end $$;
 
 -- ── who may what: as in schema.sql, always last ──

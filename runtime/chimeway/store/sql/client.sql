@@ -230,8 +230,8 @@ update chimeway.workflow_definitions d set activated = false where d.key = $1 an
 update chimeway.workflow_definitions d set activated = true where d.key = $1 and d.version = $2 returning true;
 
 -- name: lock_versions
--- Makes two activations of one key follow each other.
-select d.version from chimeway.workflow_definitions d where d.key = $1 order by d.version for update;
+-- Makes two activations of one key follow each other, and lets triggers pass, which hold the version that they start.
+select d.version from chimeway.workflow_definitions d where d.key = $1 order by d.version for no key update;
 
 -- name: pause_workflow
 -- Holds or gives back the decisions of a workflow's runs.

@@ -97,14 +97,14 @@ update chimeway.deliveries d set next_attempt_at = p.at
  where d.id = p.id and d.id in (
         select l.id from chimeway.deliveries l
          where l.id = any($1::uuid[]) and l.status in ('pending','failed','deferred') and l.next_attempt_at is not null
-         order by l.id for update skip locked)
+         order by l.id for no key update skip locked)
 returning d.id;
 
 -- name: mark_delivery_incapable
 -- Says of a delivery which channel this node lacks; it waits for a node that has it.
 update chimeway.deliveries d set waiting_for_node = $2
  where d.id in (select p.id from chimeway.deliveries p
-                 where p.id = $1 and p.status in ('pending','failed','deferred') for update skip locked)
+                 where p.id = $1 and p.status in ('pending','failed','deferred') for no key update skip locked)
 returning true;
 
 -- name: clear_deliveries_incapable
@@ -112,5 +112,5 @@ returning true;
 update chimeway.deliveries d set waiting_for_node = null
  where d.id in (select p.id from chimeway.deliveries p
                  where p.waiting_for_node is not null and p.channel = any($1::text[])
-                 order by p.id limit 1000 for update skip locked)
+                 order by p.id limit 1000 for no key update skip locked)
 returning d.id;
