@@ -53,6 +53,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "run.struck": "run_id, strikes: taken over from a node that died on it, tried alone",
         # What wakes runs
         "listener.mode": "mode (hinted, polling), reason: how wakes arrive from now on",
+        "listener.pooled": "hint: a pooler stands between, through which nothing is heard; said once",
         "listener.silent": "seconds: the connection answers no probe and is replaced",
         "sweep.finished": "runs, seconds: what no wake had brought",
         "clock.stepped": "by_s: the database's clock was put forward, or (below zero) back; it is followed",

@@ -1,11 +1,6 @@
 """Both clients through PgBouncer in transaction mode, where each transaction may get another session."""
 
 import asyncio
-import os
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -19,14 +14,13 @@ import pytest
 import chimeway.sync
 from chimeway import Chimeway, Notify, UnknownWorkflow, Workflow
 from chimeway.client import watching
-from chimeway.database_url import read
 from chimeway.store.pool import open_database
+from kit.pooler import needs_pgbouncer, pooler_to
 from kit.waiting import DEADLINE_S
 from store.inboxes import place_on
 from store.plain_sql import plain
 
-pgbouncer = shutil.which("pgbouncer", path=f"{os.defpath}:/usr/sbin:/usr/local/sbin:/usr/local/bin")
-pytestmark = pytest.mark.skipif(pgbouncer is None, reason="needs pgbouncer")
+pytestmark = needs_pgbouncer
 HELLO = Workflow(key="hello", version=1, steps=[Notify("greet", channel="in_app", render_key="hello")])
 ISOLATION = "select current_setting('transaction_isolation')"
 
@@ -34,42 +28,8 @@ ISOLATION = "select current_setting('transaction_isolation')"
 @pytest.fixture
 def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
     """This test's database through a pooler that has two sessions of it."""
-    url = read(database_url)
-    host, port = url.hosts[0]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        own = free.getsockname()[1]
-    place = f"host={host} port={port} dbname={url.database} user={url.user}"
-    place += f" password={url.password}" if url.password else ""
-    config = Path(tmp_path, "pgbouncer.ini")
-    config.write_text(
-        f"[databases]\npooled = {place}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {own}\n"
-        "unix_socket_dir =\nauth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
-    )
-    # It will not run as root: then as whom the server runs.
-    account = Path(host).owner() if os.geteuid() == 0 and host.startswith("/") else None
-    with (
-        config.open() as given,
-        subprocess.Popen(
-            [str(pgbouncer), "/dev/stdin"], stdin=given, stderr=subprocess.DEVNULL, user=account
-        ) as pooler,
-    ):
-        try:
-            _reach(own)
-            yield f"postgresql://{url.user}@127.0.0.1:{own}/pooled"
-        finally:
-            pooler.kill()
-
-
-def _reach(port: int) -> None:
-    end = time.monotonic() + DEADLINE_S
-    while time.monotonic() < end:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            time.sleep(0.02)
-        else:
-            return
-    pytest.fail("the pooler does not listen")
+    with pooler_to(database_url, tmp_path) as pooler:
+        yield pooler.url
 
 
 async def test_the_client_with_a_loop_needs_no_session(pooled_url: str) -> None:

@@ -323,7 +323,11 @@ def small_disk(mib: int) -> Iterator[Disk]:
 
 @asynccontextmanager
 async def own_cluster(
-    *settings: str, tcp: bool = False, schema: bool = True, wal_on: Disk | None = None
+    *settings: str,
+    tcp: bool = False,
+    schema: bool = True,
+    data_on: Disk | None = None,
+    wal_on: Disk | None = None,
 ) -> AsyncIterator[Cluster]:
     """Run a cluster while the block lasts.
 
@@ -331,7 +335,8 @@ async def own_cluster(
         settings: `name=value` for the server's configuration.
         tcp: it listens on a port of loopback, too, and `url` leads there.
         schema: its database `postgres` has the schema.
-        wal_on: a disk for its WAL (with files of one MiB); all else stays in memory, or on /tmp.
+        data_on: a disk for its data, but not for its WAL; all else stays in memory, or on /tmp.
+        wal_on: a disk for its WAL (with files of one MiB) alone.
     """
     account = account_for()
     segment = _SMALL_SEGMENT_MIB if wal_on else _SEGMENT_MIB
@@ -340,16 +345,23 @@ async def own_cluster(
         # -a: whose the files are matters.
         copied = ["cp", "-a", "--reflink=auto", str(template), str(folder / "data")]
         await asyncio.to_thread(subprocess.run, copied, check=True)
+        if data_on is not None:
+            _move(folder / "data" / "pg_wal", folder / "pg_wal")
+            _move(folder / "data", data_on.path / "data")
         if wal_on is not None:
-            wal = wal_on.path / "pg_wal"
-            shutil.move(folder / "data" / "pg_wal", wal)
-            (folder / "data" / "pg_wal").symlink_to(wal)
+            _move(folder / "data" / "pg_wal", wal_on.path / "pg_wal")
         cluster = Cluster(folder, settings, tcp=tcp)
         try:
             await cluster.start()
             yield cluster
         finally:
             cluster.end()
+
+
+def _move(what: Path, place: Path) -> None:
+    """Move a folder, and leave a link to it where it was."""
+    subprocess.run(["mv", what, place], check=True)  # keeps whose it is, from one disk to another, too
+    what.symlink_to(place)
 
 
 def _binaries(account: Account) -> Path:

@@ -38,8 +38,8 @@ class Readiness:
     gauge: Gauge | None = None
     """While it works: whether it keeps up."""
     health: Health = field(default_factory=Health)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    _answer: tuple[float, tuple[str, str] | None] | None = None
+    _question: "asyncio.Future[tuple[str, str] | None] | None" = None
+    _questioned_at: float = 0.0
 
     async def asked(self, database: Database) -> Ready | NotReady:
         """Answer whether the node can do its work now."""
@@ -58,21 +58,24 @@ class Readiness:
         return Ready("overloaded" if gauge.overloaded else self.stage, facts | await gauge.figures())
 
     async def _unanswered(self, database: Database) -> tuple[str, str] | None:
-        """Return how the database does not answer, or None; those who ask at once share one answer."""
-        async with self._asking:
-            loop = asyncio.get_running_loop()
-            if self._answer is None or loop.time() - self._answer[0] > _REMEMBERED_S:
-                why = await _ping(database)
-                self._answer = (loop.time(), why)
-            return self._answer[1]
+        """Return how the database does not answer, or None.
+
+        Those who ask at once share one question. It is not cut off when it takes too long (that, too, would
+        have to be said to the database, and waited for), and whoever asks meanwhile is told so at once.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._question is None or (self._question.done() and now - self._questioned_at > _REMEMBERED_S):
+            self._question, self._questioned_at = asyncio.ensure_future(_ping(database)), now
+        left_s = max(0.0, self._questioned_at + _ANSWER_S - now)
+        done, _ = await asyncio.wait({self._question}, timeout=left_s)
+        if not done:
+            return "database_slow", f"the database does not answer within {_ANSWER_S:g} s"
+        return self._question.result()
 
 
 async def _ping(database: Database) -> tuple[str, str] | None:
     try:
-        async with asyncio.timeout(_ANSWER_S):
-            await nodes.database_now(database)
-    except TimeoutError:
-        return "database_slow", f"the database does not answer within {_ANSWER_S:g} s"
+        await nodes.database_now(database)
     except Exception as error:
         if fault_of(error) is None:
             raise

@@ -1,7 +1,8 @@
 """Hears hints. Nothing but latency depends on it: what is not heard is found by looking.
 
 Two modes with names: `hinted`, while a connection of its own listens and hears its own calls, and
-`polling`, while none does. Each change is logged.
+`polling`, while none does. Each change is logged. A connection counts from its first call on: one that
+connects and hears nothing (a network that swallows packets) never makes the node rely on it.
 """
 
 import asyncio
@@ -19,6 +20,10 @@ from chimeway.store.hints import HintLine
 Mode: TypeAlias = Literal["hinted", "polling"]
 _log = Events()
 _AGAIN_S: Final = 1.0
+_POOLED_AGAIN_S: Final = 60.0
+_PAST_THE_POOLER: Final = (
+    "name the server itself in CHIMEWAY_DIRECT_DATABASE_URL; all works, up to a second later"
+)
 _COUNTED: Final = 1_000
 
 
@@ -32,6 +37,7 @@ class Listener:
         self._node = node
         self._clock = clock
         self._hints: deque[float] = deque(maxlen=_COUNTED)
+        self._told_of_pooler = False
         self.mode: Mode = "polling"
         self.heard = asyncio.Event()
 
@@ -52,14 +58,27 @@ class Listener:
                     raise
                 self._turn("polling", str(error))
             else:
-                try:
-                    self._turn("hinted", "listening")
-                    if not await line.stay():
-                        _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
-                finally:
-                    await line.close()
-                self._turn("polling", "the connection was lost")
+                if line is None:
+                    await self._keep_polling()
+                    continue
+                await self._stay(line)
             await asyncio.sleep(_AGAIN_S * random.random())  # noqa: S311  (jitter, no secret)
+
+    async def _stay(self, line: HintLine) -> None:
+        """Listen until the line is lost, or deaf."""
+        try:
+            if not await line.stay(lambda: self._turn("hinted", "listening")):
+                _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
+        finally:
+            await line.close()
+        self._turn("polling", "the connection was lost")
+
+    async def _keep_polling(self) -> None:
+        """Hear nothing, as what listens behind a pooler is a session that is soon somebody else's."""
+        if not self._told_of_pooler:
+            self._told_of_pooler = True
+            _log.warning("listener.pooled", hint=_PAST_THE_POOLER)
+        await asyncio.sleep(_POOLED_AGAIN_S)
 
     def _hint(self) -> None:
         self._hints.append(self._clock.monotonic())

@@ -31,13 +31,13 @@ class HintLine:
         self.lost = asyncio.Event()
 
     @classmethod
-    async def open(cls, url: str, name: str, node: UUID, on_hint: Callable[[], None]) -> "HintLine":
-        """Connect and listen; `on_hint` is called for each hint.
+    async def open(cls, url: str, name: str, node: UUID, on_hint: Callable[[], None]) -> "HintLine | None":
+        """Connect and listen; `on_hint` is called for each hint. None where a pooler stands between.
 
         Raises:
             DatabaseUnavailable: nothing answers there.
         """
-        return await cls.begin(await connect(url, name), node, HINTS, lambda _: on_hint())
+        return await _begin(await connect(url, name), node, HINTS, lambda _: on_hint())
 
     @classmethod
     async def begin(
@@ -80,11 +80,15 @@ class HintLine:
             return False
         return True
 
-    async def stay(self) -> bool:
-        """Return once the line is lost (True), or answers no call any more: deaf (False)."""
+    async def stay(self, heard: Callable[[], None] = lambda: None) -> bool:
+        """Return once the line is lost (True), or answers no call any more: deaf (False).
+
+        `heard` is called each time that it has heard its own call.
+        """
         while not self.lost.is_set():
             if not await self.probe(PROBE_TIMEOUT_S):
-                return False
+                return self.lost.is_set()
+            heard()
             await set_within(self.lost, PROBE_EVERY_S)
         return True
 
@@ -104,8 +108,13 @@ async def open_inbox_line(url: str, owner: UUID, on_change: Callable[[str], None
     Raises:
         DatabaseUnavailable: nothing answers there.
     """
-    connection = await connect(url, "chimeway-inbox")
+    return await _begin(await connect(url, "chimeway-inbox"), owner, INBOXES, on_change)
+
+
+async def _begin(
+    connection: Connection, owner: UUID, channel: str, on_hint: Callable[[str], None]
+) -> HintLine | None:
     if is_pooled(connection):
         await connection.close(timeout=2)
         return None
-    return await HintLine.begin(connection, owner, INBOXES, on_change)
+    return await HintLine.begin(connection, owner, channel, on_hint)

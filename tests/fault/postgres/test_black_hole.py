@@ -1,0 +1,59 @@
+"""Packets vanish and nobody says so: the connection that listens, or all connections, lead nowhere.
+
+The line is our own (`kit.network`): it takes what it is sent, passes nothing on, and resets nothing.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from fault.postgres.story import make_home, node, telling
+from kit.clusters import own_cluster
+from kit.network import line_to, place_of
+from kit.waiting import wait_for
+
+
+@pytest.mark.big  # the listener calls itself every ten seconds, and waits for five
+async def test_the_connection_that_listens_leads_nowhere(tmp_path: Path) -> None:
+    """The listener hears no call of its own, says so, polls, connects anew and listens again."""
+    made = make_home(tmp_path)
+    async with (
+        own_cluster() as cluster,
+        telling(cluster.url) as story,
+        line_to(place_of(cluster.socket_url)) as line,
+        node(cluster.url, made, story, DIRECT_DATABASE_URL=line.url(cluster.url)) as one,
+    ):
+        await one.daemon.event("listener.mode", mode="hinted")
+        assert len(line.black_hole(lambda link: link.says("LISTEN"))) == 1
+        await story.tell("unheard", 20)
+        silent = await one.daemon.event("listener.silent")
+        await one.daemon.event("listener.mode", mode="polling")
+        await one.until_ready(200, "working")
+        await wait_for(lambda: len(one.said("listener.mode", mode="hinted")) == 2, "it listens again")
+        await story.tell("heard", 4)
+        print(f"\nsilent after {silent['seconds']} s; {await story.ends_as_written()}")
+        assert not one.said("database.lost")
+        assert not one.said("lease.lost")
+
+
+@pytest.mark.big  # a call is slow after five seconds
+async def test_all_connections_lead_nowhere(tmp_path: Path) -> None:
+    """The node is not ready within seconds, and says so; then all goes on, on new connections."""
+    made = make_home(tmp_path)
+    async with (
+        own_cluster() as cluster,
+        telling(cluster.url) as story,
+        line_to(place_of(cluster.socket_url)) as line,
+        node(line.url(cluster.url), made, story) as one,
+    ):
+        await story.tell("before", 20)
+        await story.some_are_due()
+        line.black_hole()
+        await one.until_ready(503, "database slow")
+        await one.daemon.event("database.slow")
+        line.cut()
+        line.heal()
+        await story.tell("after", 4)
+        print(f"\n{await story.ends_as_written()}")
+        await one.until_ready(200, "working")
+        assert not one.said("run.held")
