@@ -129,6 +129,7 @@ class Line:
         self.port = 0
         self._place = place
         self._refusing = False
+        self._closing = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -198,18 +199,25 @@ class Line:
         self._tasks.add(task)
         self.links.add(link)
         try:
+            await self._carry_both(link, reader)
+        except asyncio.CancelledError:
+            if not self._closing:  # the streams' own callback cannot bear a task that was cancelled
+                raise
+        finally:
+            self.links.discard(link)
+            self._tasks.discard(task)
+
+    async def _carry_both(self, link: Link, reader: asyncio.StreamReader) -> None:
+        try:
             await self.up.opened()  # behind a black hole nobody is reached
             answers, link.server = await _connected(self._place)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._carry(link, reader, link.server, is_up=True))
-                group.create_task(self._carry(link, answers, writer, is_up=False))
+                group.create_task(self._carry(link, answers, link.client, is_up=False))
         except* _Ended:
             link.end()
         except* _GONE:
             link.cut()
-        finally:
-            self.links.discard(link)
-            self._tasks.discard(task)
 
     async def _carry(
         self, link: Link, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_up: bool
@@ -255,6 +263,7 @@ class Line:
 
     async def close(self) -> None:
         """End all links."""
+        self._closing = True
         self.cut()
         for task in self._tasks:
             task.cancel()

@@ -1,0 +1,186 @@
+"""Plays a schedule on a world: each fault in turn, once what it needs is free and enough is under way."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import asyncpg
+
+from faults import inflicting, measuring, schedule
+from faults.inflicting import Detail
+from faults.journal import Journal, read
+from faults.nodes import BEGUN, Node, ended_by_itself
+from faults.schedule import SORTS, Fault, Happened
+from faults.world import World
+
+_LOOK_S: Final = 0.05
+_MEASURE_S: Final = 2.0
+_ENOUGH_S: Final = 120.0
+_AT_ONCE: Final = 5
+_ALONE_S: Final = 4.0
+_TICK_S: Final = 0.1
+_STALL_S: Final = 0.5
+_DB_FAULTS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+class Conductor:
+    """Plays one schedule."""
+
+    def __init__(self, world: World, faults: Sequence[Fault], *, seconds: float, least: int) -> None:
+        """Take the world and the faults; they are spread over so many seconds.
+
+        `least`: so many journeys are to be under way at each fault: it waits for them.
+        """
+        self._world = world
+        self._faults = faults
+        self._every_s = seconds / max(1, len(faults))
+        self._least = least
+        self._journal = Journal(log_of(world.folder))
+        self._provider = asyncio.Lock()
+        self._free_producers = list(world.producers)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._alone: asyncio.Task[None] | None = None
+
+    async def play(self, told: Callable[[str], None]) -> None:
+        """Play it, and wait until the last fault is over."""
+        began = time.monotonic()
+        async with asyncio.TaskGroup() as group:
+            watching = [group.create_task(self._watch()), group.create_task(self.watch_for_stalls())]
+            for place, fault in enumerate(self._faults):
+                await _until(partial(_reached, began + place * self._every_s))
+                await _until(partial(self._room_for, fault))
+                await self._enough()
+                task = group.create_task(await self._chosen(fault))
+                self._under_way.add(task)
+                self._alone = task if fault.alone else None
+                task.add_done_callback(self._under_way.discard)
+                if place % 20 == 19:
+                    told(f"{place + 1} of {len(self._faults)} faults; journeys begun: {self._world.begun()}")
+            await _until(lambda: not self._under_way)
+            for each in watching:
+                each.cancel()
+
+    def _room_for(self, fault: Fault) -> bool:
+        if self._alone is not None and not self._alone.done():
+            return False
+        if fault.alone:
+            return not self._under_way and all(node.says(*BEGUN) for node in self._world.nodes)
+        return len(self._under_way) < _AT_ONCE
+
+    async def _enough(self) -> None:
+        ends = time.monotonic() + _ENOUGH_S
+        while self._world.live() < self._least:
+            assert time.monotonic() < ends, f"not {self._least} journeys under way, but {self._world.live()}"
+            await asyncio.sleep(_LOOK_S)
+
+    async def _watch(self) -> None:
+        while True:
+            for node in self._world.nodes:
+                node.measure()
+            wrong = ended_by_itself(self._world.nodes)
+            assert not wrong, wrong[0]
+            await asyncio.sleep(_MEASURE_S)
+
+    async def watch_for_stalls(self) -> None:
+        """Write down when the machine let nothing run: all lines are carried by this loop, and stood still."""
+        while True:
+            began, before = time.time(), time.monotonic()
+            await asyncio.sleep(_TICK_S)
+            if (late_s := time.monotonic() - before - _TICK_S) > _STALL_S:
+                stall = Happened(0, "stall", "*", began, time.time(), self._world.live(), {"late_s": late_s})
+                self._journal.write({"w": "was", **asdict(stall)})
+
+    async def _chosen(self, fault: Fault) -> Coroutine[Any, Any, None]:
+        """Choose whom a fault meets, keep him for it, and return what does it."""
+        world, kind = self._world, fault.kind
+        if kind in inflicting.ON_NODE:
+            node = await self._free_node(fault)
+            return self._on_node(fault, node)
+        if kind == "producer":
+            await _until(lambda: bool(self._free_producers))
+            child = self._free_producers.pop(fault.node % len(self._free_producers))
+            whom = world.orders[world.producers.index(child)].name
+            doing = self._inflicted(fault, whom, lambda: inflicting.producer(world, child, fault))
+            return self._freed(doing, lambda: self._free_producers.append(child))
+        if kind in inflicting.ON_POSTGRES:
+            await world.postgres.busy.acquire()
+            doing = self._inflicted(fault, "*", lambda: inflicting.ON_POSTGRES[kind](world, fault))
+            return self._freed(doing, world.postgres.busy.release)
+        if kind in inflicting.ON_PROVIDER:
+            await self._provider.acquire()
+            doing = self._inflicted(fault, "*", lambda: inflicting.ON_PROVIDER[kind](world, fault))
+            return self._freed(doing, self._provider.release)
+        whom = "producers" if SORTS[kind].target == "producer" else "*"
+        return self._inflicted(fault, whom, lambda: inflicting.ELSEWHERE[kind](world, fault))
+
+    async def _free_node(self, fault: Fault) -> Node:
+        nodes = self._world.nodes
+        await _until(lambda: any(not node.busy for node in nodes))
+        wanted = nodes[fault.node % len(nodes) :] + nodes[: fault.node % len(nodes)]
+        node = next(node for node in wanted if not node.busy)
+        node.busy = True
+        return node
+
+    async def _on_node(self, fault: Fault, node: Node) -> None:
+        held: list[int] = []
+        detail: Detail = {}
+        if fault.kind in schedule.TAKEN_OVER:
+            with suppress(*_DB_FAULTS):
+                held = await measuring.shards_of(self._world.postgres, node)
+            others = sum(not each.busy and each.says(*BEGUN) for each in self._world.nodes)
+            detail = {"others": others, "alone": fault.alone}
+
+        async def doing() -> Detail:
+            return detail | await inflicting.ON_NODE[fault.kind](self._world, node, fault)
+
+        try:
+            await self._inflicted(fault, node.name, doing, held)
+            if fault.alone:
+                await asyncio.sleep(_ALONE_S)
+        finally:
+            node.busy = False
+
+    async def _freed(self, doing: Awaitable[None], free: Callable[[], None]) -> None:
+        try:
+            await doing
+        finally:
+            free()
+
+    async def _inflicted(
+        self, fault: Fault, whom: str, doing: Callable[[], Awaitable[Detail]], held: Sequence[int] = ()
+    ) -> None:
+        """Do it, and write down when, to whom, and amid how much."""
+        live, began = self._world.live(), time.time()
+        self._journal.write({"w": "begins", "number": fault.number, "kind": fault.kind, "whom": whom})
+        detail = await doing()
+        happened = Happened(fault.number, fault.kind, whom, began, time.time(), live, detail, tuple(held))
+        self._journal.write({"w": "was", **asdict(happened)})
+
+
+def log_of(folder: Path) -> Path:
+    """Return where the faults of a run are written down."""
+    return folder / "faults.jsonl"
+
+
+def happened(folder: Path) -> list[Happened]:
+    """Return the faults that a run has had so far, by the time at which they began."""
+    found = [entry for entry in read(log_of(folder)) if entry["w"] == "was"]
+    made = [
+        Happened(**{k: v for k, v in entry.items() if k not in {"w", "t", "held"}}, held=tuple(entry["held"]))
+        for entry in found
+    ]
+    return sorted(made, key=lambda each: each.began)
+
+
+def _reached(due: float) -> bool:
+    return time.monotonic() >= due
+
+
+async def _until(so: Callable[[], bool]) -> None:
+    while not so():  # noqa: ASYNC110  (processes and files are no events)
+        await asyncio.sleep(_LOOK_S)
