@@ -28,6 +28,7 @@ from chimeway.delivery.postponing import Postponer
 from chimeway.delivery.results import Results
 from chimeway.delivery.sending import Sender, Shut
 from chimeway.fair import Places
+from chimeway.groups import begin
 from chimeway.limits import LOAD_BATCH, RECORDING, SHARED_BATCH
 from chimeway.log import Events
 from chimeway.store import deliveries
@@ -191,10 +192,8 @@ class Dispatcher:
             answer = await self._sender.send(sending, self._load_again)
             if isinstance(answer, Outcome):
                 await self._place_to_record(delivery.tenant_id)
-                kept = True
-                self._group.create_task(
-                    self._record(answer, delivery.tenant_id), name=f"record-{delivery.id}"
-                )
+                recording = self._record(answer, delivery.tenant_id)
+                kept = begin(self._group, recording, f"record-{delivery.id}")  # else it becomes unknown
             elif isinstance(answer, Shut):
                 kept = not self._closed and self._wires.way(delivery.channel)[0].closed_for() > 0.0
                 if not kept:  # the way is open to others: this one must wait by itself

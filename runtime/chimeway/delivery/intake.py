@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chimeway.fair import FairQueue
+from chimeway.groups import begin
 from chimeway.limits import INTAKE, LOAD_BATCH
 
 _LOADING: Final = 2 * LOAD_BATCH
@@ -48,7 +49,8 @@ class Intake:
     def _begin(self) -> None:
         while self._loading < _LOADING and (taken := self._waiting.take()) is not None:
             self._loading += 1
-            self._group.create_task(self._work(*taken), name=f"bring-{taken[0]}")
+            if not begin(self._group, self._work(*taken), f"bring-{taken[0]}"):
+                return
             self._moved.set()
 
     async def _work(self, delivery_id: UUID, tenant: Hashable) -> None:

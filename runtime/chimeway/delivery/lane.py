@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from chimeway.clock import set_within
 from chimeway.fair import FairQueue, Places
+from chimeway.groups import begin
 from chimeway.limits import CHANNEL_QUEUE
 from chimeway.log import Events
 
@@ -76,7 +77,7 @@ class Lane(Generic[Item]):
         self._places = Places(places)
         self._full = self._told_full = False
         self._bell = asyncio.Event()
-        group.create_task(self._serve(), name=f"lane-{name}")
+        begin(group, self._serve(), f"lane-{name}")
 
     @property
     def passed_over(self) -> bool:
@@ -132,8 +133,9 @@ class Lane(Generic[Item]):
             if (found := self._queue.take_least(self._places.burden)) is None:
                 break
             owner, item = found
+            if not begin(self._group, self._work(owner, item), f"send-{self._name}"):
+                break
             self._places.take(owner)
-            self._group.create_task(self._work(owner, item), name=f"send-{self._name}")
             if self._way.one_by_one:
                 await asyncio.sleep(0)  # until it stands at the gate
         return 0.0

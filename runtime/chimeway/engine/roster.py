@@ -20,6 +20,7 @@ from uuid import UUID
 from chimeway.clock import Clock, set_within
 from chimeway.engine.lately import Lately
 from chimeway.fair import FairQueue, burden_of
+from chimeway.groups import begin
 from chimeway.limits import LIVE_ACTORS, WAITING_RUNS
 
 Tenant: TypeAlias = str | None
@@ -97,12 +98,8 @@ class Roster:
         if run_id in self._dirty:
             self._dirty[run_id] = True
             return
-        living = self._live(run_id, tenant)
-        try:
-            self._group.create_task(living, name=f"run-{run_id}")
-        except RuntimeError:  # the group is being ended, and who brings this has not heard: it stays due
-            living.close()
-            self.close()
+        if not begin(self._group, self._live(run_id, tenant), f"run-{run_id}"):
+            self.close()  # who brings this has not heard of the end: it stays due
             return
         self._dirty[run_id] = True
         self._since[run_id] = self._in_line.get(run_id, self._clock.monotonic())

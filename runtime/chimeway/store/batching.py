@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from chimeway.fair import Company, FairQueue
+from chimeway.groups import begin
 from chimeway.limits import LANE_REST_MAX_S
 from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
@@ -123,8 +124,7 @@ class Batcher(Generic[Item, Result]):
                 finally:
                     self._group = None  # a lane that ends while all are cancelled begins nothing more
         finally:
-            for asked in (*self._waiting, *self._new, *(asked for asked, _ in self._done)):
-                asked.future.cancel()
+            _cancel([*self._waiting, *self._new, *(asked for asked, _ in self._done)])
 
     def _alone(self) -> bool:
         return self._company.alone(asyncio.get_running_loop().time())
@@ -150,15 +150,20 @@ class Batcher(Generic[Item, Result]):
         if self._group is None:
             return
         while (self._waiting or self._new) and self._has_lane():
+            batch = self._gathered()
+            if not begin(self._group, self._carry(batch), self._told):
+                _cancel(batch)
+                return
             self._busy += 1
-            self._group.create_task(self._carry(self._gathered()), name=self._told)
         self._begin_new()
 
     def _begin_new(self) -> None:
         if self._new and not self._busy_with_new and self._group is not None:
-            self._busy_with_new = True
             batch = [self._new.popleft() for _ in range(min(self._limit, len(self._new)))]
-            self._group.create_task(self._carry_new(batch), name=f"{self._told}-new")
+            if not begin(self._group, self._carry_new(batch), f"{self._told}-new"):
+                _cancel(batch)
+                return
+            self._busy_with_new = True
 
     async def _carry(self, batch: list[_Asked[Item, Result]]) -> None:
         began = asyncio.get_running_loop().time()
@@ -195,8 +200,7 @@ class Batcher(Generic[Item, Result]):
         try:
             await self._settle(batch)
         except asyncio.CancelledError:
-            for asked in batch:
-                asked.future.cancel()
+            _cancel(batch)
             raise
         finally:
             self._of_owner.subtract(asked.owner for asked in batch)
@@ -243,3 +247,9 @@ class Batcher(Generic[Item, Result]):
         middle = len(batch) // 2
         await self._settle(batch[:middle])
         await self._settle(batch[middle:])
+
+
+def _cancel(batch: Sequence[_Asked[Item, Result]]) -> None:
+    """Cancel items that nobody will do any more."""
+    for asked in batch:
+        asked.future.cancel()
