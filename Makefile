@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all faults bench format serve docs lock clean
+.PHONY: demo check test test-all faults fault-tests bench format serve docs lock clean
 # Tests start hundreds of processes: compiled once, each begins a third sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -30,7 +30,10 @@ test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
 test-all: $(STAMP)  ## the big ones too: at most forty-five minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 2400 $(ARGS)
 
-faults: $(STAMP)  ## the long fault runs alone, with their figures: ARGS="-k agree" for one of them
+faults: $(STAMP)  ## thirty minutes of faults on real processes, and a report: ARGS="--help" for less
+	$(BIN)/python -m tests.faults $(ARGS)
+
+fault-tests: $(STAMP)  ## the big fault tests alone, with their figures: ARGS="-k agree" for one of them
 	$(BIN)/python -m pytest -s -m big --timeout 2400 tests/fault $(ARGS)
 
 bench: $(STAMP)  ## measurements, as ratios in one run

@@ -1,7 +1,8 @@
 """Tasks begun in a group that may be ending: no fault of whoever begins one.
 
-A group ends when one of its tasks fails (the lease was lost) or it is cancelled. From then on it takes no task
-any more, while the others still run up to their next await; what they wanted to begin is left to the next node.
+A group ends when one of its tasks fails (the lease was lost) or it is cancelled. From then on it takes no
+task any more, while the others still run up to their next await; what they wanted to begin is left to the
+next node.
 """
 
 import asyncio

@@ -47,6 +47,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--deadline", type=float, default=120.0, help="seconds until what is late is lost (120)"
     )
+    parser.add_argument(
+        "--quiet", type=float, default=6.0, help="seconds without a call before the last word (6)"
+    )
     parser.add_argument("--lease", type=float, default=usual.lease_s, help="seconds of a node's lease (3)")
     parser.add_argument("--level", default=usual.level, help="how much nodes log (info)")
     parser.add_argument(
@@ -72,12 +75,14 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     size = dataclasses.replace(
         Size(), nodes=given.nodes, producers=given.producers, live=given.live, people=given.people,
-        waits=tuple(int(each) for each in given.waits.split(",")), rate=given.rate, level=given.level, lease_s=given.lease,
+        waits=tuple(int(each) for each in given.waits.split(",")), rate=given.rate, level=given.level,
+        lease_s=given.lease,
         standby="failover" in kinds,
     )  # fmt: skip
     wanted = running.Wanted(
         seed=seed, seconds=given.minutes * 60, every_s=given.every, kinds=kinds, size=size,
-        least=given.least if given.least is not None else given.live * 5 // 7, deadline_s=given.deadline,
+        least=given.least if given.least is not None else given.live * 5 // 7,
+        deadline_s=given.deadline, quiet_s=given.quiet,
         folder=folder, mutant=given.mutant,
         command=f'make faults ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "make faults",
     )  # fmt: skip

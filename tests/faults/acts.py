@@ -28,7 +28,8 @@ _TRIGGER: Final = """
 select chimeway.trigger($1, tenant_id => $2, recipient_id => $3, data => $4::text::jsonb,
                         idempotency_key => $5, cancellation_key => $5)"""
 _SIGNAL: Final = """
-select chimeway.signal('read', tenant_id => $1, actor_id => $2, payload => $3::text::jsonb, dedupe_key => $4)"""
+select chimeway.signal('read', tenant_id => $1, actor_id => $2, payload => $3::text::jsonb,
+                       dedupe_key => $4)"""
 _CANCEL: Final = """
 select outcome, state, step, cancelled::text[], on_their_way::text[]
   from chimeway.cancel(cancellation_key => $1, tenant_id => $2, note => 'by a fault run')"""

@@ -22,8 +22,8 @@ way, one for each. A run that had completed before must have sent everything.
 
 - after an answer that was no yes, or that the provider, as planned, did not give (`planned`);
 - after a yes that the node may not have heard, or heard and could not write down (`unknown`): a fault that
-  can hide it met this node, PostgreSQL or the provider between the call and `_RECORDED_S` after its answer (longer
-  where a fault kept the record waiting), or the answer took longer than a node waits;
+  can hide it met this node, PostgreSQL or the provider between the call and `_RECORDED_S` after its answer
+  (longer where a fault kept the record waiting), or the answer took longer than a node waits;
 - when it is itself the older one: its node was held up between the attempt's commit and the call, and another
   node, which could not know whether it had called, had called meanwhile (`unknown`, too).
 
@@ -300,8 +300,8 @@ class _Judge:
         if hidden_by is None:
             self._say(
                 "duplicated",
-                f"{step} came again {again.at - call.at:.3f} s after it was taken from {call.node}, by {again.node},"
-                f" and nothing can have hidden that (calls {call.number}, {again.number})",
+                f"{step} came again {again.at - call.at:.3f} s after it was taken from {call.node}, by "
+                f"{again.node}, and nothing can have hidden that (calls {call.number}, {again.number})",
             )
             return
         self._made.counts["repeats under unknown"] += 1

@@ -87,7 +87,7 @@ class Conductor:
             await asyncio.sleep(_MEASURE_S)
 
     async def watch_for_stalls(self) -> None:
-        """Write down when the machine let nothing run: all lines are carried by this loop, and stood still."""
+        """Write down when the machine let nothing run: this loop carries all lines, and they stood still."""
         while True:
             began, before = time.time(), time.monotonic()
             await asyncio.sleep(_TICK_S)

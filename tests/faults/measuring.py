@@ -1,8 +1,8 @@
 """How long things took: the only part that reads the engine's rows, and nothing is judged by it.
 
-Take-over is from the moment at which a node is killed, stopped or asked to end to the next decision, or attempt,
-that somebody makes for a shard that it had. It includes the pause until there was anything to decide: with
-few journeys under way it says more about them than about nodes.
+Take-over is from the moment at which a node is killed, stopped or asked to end to the next decision, or
+attempt, that somebody makes for a shard that it had. It includes the pause until there was anything to
+decide: with few journeys under way it says more about them than about nodes.
 """
 
 import asyncio
@@ -101,12 +101,10 @@ class Live:
         for story in stories:
             if story.trigger.known is None:
                 continue
-            ends = [story.trigger.known + story.plan.wait_s]
-            for said in (story.read, story.cancel):
-                if said is not None:
-                    ends.append(max(story.trigger.known, said.begun))
-            begun.append(story.trigger.known)
-            over.append(min(ends))
+            known = story.trigger.known
+            ends = [max(known, said.begun) for said in (story.read, story.cancel) if said is not None]
+            begun.append(known)
+            over.append(min([known + story.plan.wait_s, *ends]))
         self._begun, self._over = sorted(begun), sorted(over)
 
     def at(self, moment: float) -> int:

@@ -22,8 +22,12 @@ ACTS: Final[dict[Act, int]] = {
     "roll_back": 3,  # the producer's transaction is taken back: nothing of it ever was
     "hold": 6,  # somebody sits on the run across its due time, in a transaction that he then takes back
 }
-MISBEHAVIOUR: Final = ("refuse", "later", "perhaps", "reset", "close", "hang", "late")
+MISBEHAVIOUR: Final = ("refuse", "perhaps", "reset", "close", "hang", "late")
 """What the provider may do to a call (see `provider.py`), where a journey's plan says so."""
+_MISBEHAVES: Final = 0.12
+_LATER: Final = 0.01
+"""How often "too many calls": seldom, for a node then leaves the provider alone for a second, and waits
+with the message for as long as it has waited already."""
 NEAR_S: Final = 0.3
 HELD_BEFORE_S: Final = 0.8
 TENANTS: Final = ("acme", "globex", "initech")
@@ -108,9 +112,12 @@ def _after(chance: random.Random, act: Act, wait_s: int) -> float:
 
 
 def _misbehaviour(chance: random.Random) -> tuple[str, ...]:
-    if chance.random() < 0.85:
+    drawn = chance.random()
+    if drawn < _LATER:
+        return ("later",)
+    if drawn > _MISBEHAVES:
         return ()
-    return tuple(chance.choice(MISBEHAVIOUR) for _ in range(chance.randint(1, 3)))
+    return tuple(chance.choice(MISBEHAVIOUR) for _ in range(chance.randint(1, 2)))
 
 
 def messages(kind: Kind) -> tuple[str, ...]:

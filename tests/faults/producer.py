@@ -143,7 +143,7 @@ class Producer:
             await self._identify()
             workers = [group.create_task(self._work(group)) for _ in range(_WORKERS)]
             await asyncio.gather(*workers)
-            while self._holding:
+            while self._holding:  # noqa: ASYNC110  (they end soon)
                 await asyncio.sleep(_IDLE_S)
             telling.cancel()
         self._write_status(ended=True)

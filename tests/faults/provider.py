@@ -10,7 +10,8 @@ stands in the message itself, for the first calls of each message in turn (`plan
     reset    a reset in place of an answer      close    the end in the middle of the answer
     hang     an answer after more than any node waits for       late     a yes, after a while
 
-Which node called is told by the path (webhooks), or by the port (mails). A next life goes on where the log ends.
+Which node called is told by the path (webhooks), or by the port (mails). A next life goes on where the log
+ends.
 """
 
 import asyncio
@@ -107,7 +108,8 @@ class Provider:
                 about = {
                     "via": "http", "node": first.split(" ")[1].strip("/"), "key": headers["webhook-id"],
                     "j": body["data"]["mention"], "step": body["step"], "run": body["run_id"],
-                    "to": body["recipient_id"], "tenant": body["tenant_id"], "says": body["text"] or body["body"],
+                    "to": body["recipient_id"], "tenant": body["tenant_id"],
+                    "says": body["text"] or body["body"],
                 }  # fmt: skip
                 async with self._called(about, body["data"]["misbehaviour"]) as answer:
                     if not _answer_http(writer, answer):
@@ -132,8 +134,8 @@ class Provider:
                         mail = _mail(await reader.readuntil(b"\r\n.\r\n"))
                         step, mention, misbehaviour = f"{mail['Subject']}  ".split(" ")[:3]
                         about = {
-                            "via": "smtp", "node": node, "key": str(mail["X-Chimeway-Delivery"]), "j": mention,
-                            "step": step, "to": to, "id": str(mail["Message-ID"]), "says": _text(mail),
+                            "via": "smtp", "node": node, "key": str(mail["X-Chimeway-Delivery"]),
+                            "j": mention, "step": step, "to": to, "says": _text(mail),
                         }  # fmt: skip
                         async with self._called(about, misbehaviour) as answer:
                             if not _answer_smtp(writer, answer):

@@ -92,9 +92,9 @@ def markdown(report: Report) -> str:
     mutant = f", mutant `{report.mutant}`" if report.mutant else ""
     lines = [
         (
-            f"`{report.command}`{mutant}: seed {report.seed}, {report.seconds / 60:.1f} minutes of faults and "
-            f"{report.drained_s:.0f} s until all was done; {size.nodes} nodes, {size.producers} producers, one "
-            f"provider; {' '.join(f'{k} {v}' for k, v in report.versions.items())}."
+            f"`{report.command}`{mutant}: seed {report.seed}, {report.seconds / 60:.1f} minutes of faults, "
+            f"{report.drained_s:.0f} s until all was done; {size.nodes} nodes, {size.producers} producers, "
+            f"one provider; {' '.join(f'{k} {v}' for k, v in report.versions.items())}."
         ),
         "PostgreSQL: " + " ".join(f"{name}={value}" for name, value in report.settings.items()) + ".",
         "",
@@ -119,7 +119,7 @@ def markdown(report: Report) -> str:
         )
     lines += [
         "",
-        "| until the next decision for a shard that the node had, another being there | p50 | p99 | max | of |",
+        "| until the next decision for a shard that the node had, another being up | p50 | p99 | max | of |",
         "|---|---|---|---|---|",
     ]
     for kind, took in report.taken_over_s.items():

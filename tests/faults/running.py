@@ -17,15 +17,17 @@ from faults.report import Report
 from faults.story import Told, told
 from faults.world import Size, World, world
 
-_LOOK_S: Final = 2.0
-_QUIET_S: Final = 6.0
-"""How long nothing must have come any more before the last word is spoken: doubles come late."""
+_LOOK_S: Final = 0.5
 _EXPLAINED: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be run. `least`: journeys under way at each fault; `deadline_s`: for what is due in the end."""
+    """What is to be run.
+
+    `least`: journeys under way at each fault; `deadline_s`: for what is late in the end; `quiet_s`: how long
+    nothing must have come any more before the last word is spoken, for doubles come late.
+    """
 
     seed: int
     seconds: float
@@ -34,6 +36,7 @@ class Wanted:
     size: Size
     least: int
     deadline_s: float
+    quiet_s: float
     folder: Path
     mutant: Path | None = None
     command: str = "make faults"
@@ -53,9 +56,7 @@ async def run(wanted: Wanted, say: Callable[[str], None]) -> Report:
             conductor = Conductor(made, faults, seconds=wanted.seconds, least=wanted.least)
             await conductor.play(say)
             took_s = time.monotonic() - began
-            say(
-                f"the faults are over after {took_s:.0f} s; {made.begun()} journeys begun, {made.live()} under way"
-            )
+            say(f"the faults are over after {took_s:.0f} s; journeys begun: {made.begun()}")
             await made.produced(wanted.deadline_s + 2 * max(wanted.size.waits))
             judgement, stories = await _judged(made, wanted)
             drained_s = time.monotonic() - began - took_s
@@ -73,7 +74,7 @@ async def _judged(made: World, wanted: Wanted) -> tuple[checker.Judgement, Told]
         now, came = time.monotonic(), sum(len(story.calls) for story in found.stories.values())
         if came != calls:
             quiet_since, calls = now, came
-        if now > ends or (judgement.count("lost") == 0 and now - quiet_since > _QUIET_S):
+        if now > ends or (judgement.count("lost") == 0 and now - quiet_since > wanted.quiet_s):
             return judgement, found
         await asyncio.sleep(_LOOK_S)
 

@@ -73,8 +73,8 @@ TAKEN_OVER: Final = ("kill", "freeze", "hand_over")
 class Fault:
     """A fault that will be: `node` counts nodes (or producers); `chance` draws whatever else there is.
 
-    `alone`: it waits until nothing else is wrong, and nothing else begins until some time after it: how long a
-    take-over takes by itself is seen at such ones.
+    `alone`: it waits until nothing else is wrong, and nothing else begins until some time after it: how long
+    a take-over takes by itself is seen at such ones.
     """
 
     number: int
