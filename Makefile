@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all faults fault-tests bench format serve docs lock clean
+.PHONY: demo check test test-all faults fault-tests mutants bench format serve docs lock clean
 # Tests start hundreds of processes: compiled once, each begins a third sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -35,6 +35,9 @@ faults: $(STAMP)  ## thirty minutes of faults on real processes, and a report: A
 
 fault-tests: $(STAMP)  ## the big fault tests alone, with their figures: ARGS="-k agree" for one of them
 	$(BIN)/python -m pytest -s -m big --timeout 2400 tests/fault $(ARGS)
+
+mutants: $(STAMP)  ## takes out what keeps each promise, and sees whether a test misses it: ARGS="signals" for some
+	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
 bench: $(STAMP)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -124,7 +124,7 @@ async def test_what_is_final_is_not_tried_again(database_url: str) -> None:
 
 
 async def test_a_retry_sends_what_was_rendered_first(database_url: str) -> None:
-    """Between two attempts the address changes; the second goes where the first went."""
+    """Between two attempts the address changes; the second goes where the first went, under the same key."""
     gate = Gate()
     letter = Provider("letter", gate)
     letter.needs_address = True
@@ -137,6 +137,8 @@ async def test_a_retry_sends_what_was_rendered_first(database_url: str) -> None:
         gate.discard()
         await _ended(on, run_id)
         assert [message.address for message in letter.messages] == ["here", "here"]
+        (delivery,) = await on.rows.deliveries(run_id)
+        assert [message.delivery_id for message in letter.messages] == [str(delivery["id"])] * 2
 
 
 async def test_a_person_without_address_is_sent_nothing(database_url: str) -> None:

@@ -197,6 +197,26 @@ async def test_without_trust_no_provider_is_called(database_url: str) -> None:
         assert len(push.messages) == 1
 
 
+async def test_trust_that_ends_while_an_attempt_is_begun(database_url: str) -> None:
+    """A node stopped between attempt and call does not call when it wakes up without its lease."""
+    push = Provider()
+    async with proxy_to(database_url) as proxy:
+        gate = proxy.hold_reply("begin_attempts")
+        async with running_machine(proxy.url, push, definitions=(ONE,)) as on, rows_of(database_url) as rows:
+            run_id = await on.start(workflow="push")
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            on.tenure.extend(0.0)
+            gate.release()
+            over = "select exists (select from chimeway.deliveries where status in ('failed','succeeded'))"
+            await wait_for(lambda: rows.value(over), "the attempt has a result")
+            assert push.messages == []
+            on.tenure.extend(float("inf"))
+            await rows.until(run_id, "completed")
+            results = [(row["attempt_no"], row["outcome"]) for row in await rows.attempts(run_id)]
+            assert results == [(1, "failed"), (2, "succeeded")]
+            assert len(push.messages) == 1
+
+
 async def test_an_abandoned_attempt_is_unknown_and_repeated(database_url: str, database: Database) -> None:
     """An attempt whose sender died counts as unknown; the same message goes out again under its id."""
     push, message = Provider(), {"subject": "as begun", "body": "b", "text": None}

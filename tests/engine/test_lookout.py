@@ -113,6 +113,13 @@ async def test_a_trigger_wakes_a_sleeping_node(database: Database) -> None:
         await wait_for(lambda: watch.looks > looks, "it has looked", deadline_s=5)
 
 
+async def test_a_look_comes_also_when_no_hint_does(database: Database) -> None:
+    """A node at rest, to which nobody says anything, looks again a second later."""
+    async with watching(database) as watch:
+        looks = await watch.at_rest()
+        await wait_for(lambda: watch.looks > looks + 1, "it has looked unasked", deadline_s=10)
+
+
 @pytest.mark.usefixtures("no_idle_look")
 async def test_the_last_look_is_after_the_flag(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between "I sleep" and sleep the node looks once more, so that a producer who read "awake" is found."""

@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
 from structlog.testing import capture_logs
 
-from chimeway.clock import SystemClock
+from chimeway.clock import ManualClock, SystemClock
 from chimeway.engine.taker import Taker
 from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.store import nodes
@@ -120,6 +120,21 @@ async def test_nothing_comes_early(database: Database, hands: Hands) -> None:
         assert timedelta() <= taken_at - due[run] < timedelta(seconds=1)
 
 
+async def test_nothing_comes_early_by_a_part_of_a_millisecond(database: Database, hands: Hands) -> None:
+    """The wheel counts whole milliseconds; what is due within one comes after it."""
+    near, far = (Pages(database, "run", range(256), 16) for _ in range(2))
+    clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
+    taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
+    keeper = Timekeeper(Sweeps(near, far), clock, taker, told="run", max_lateness_s=5.0)
+    key = UUID(int=1)
+    keeper.arm(key, clock.now() + timedelta(microseconds=400))
+    assert keeper._due_keys() == []
+    clock.advance(timedelta(microseconds=399))
+    assert keeper._due_keys() == []
+    clock.advance(timedelta(microseconds=601))
+    assert keeper._due_keys() == [key]
+
+
 async def test_a_wake_taken_away_does_not_come(database: Database, hands: Hands) -> None:
     """Armed anew, a run comes at the last instant given; disarmed, it does not come."""
     async with keeping(database, hands) as keeper:
@@ -164,9 +179,12 @@ async def test_a_full_wheel_loses_nothing(
             keeper.arm(run, (await hands.rows.run(run))["wake_at"])
         assert len(keeper._wheel) == 2
         await hands.has(2)
-        while len(hands.taken) < 6:
+
+        async def all_came() -> bool:
             keeper.look()
-            await asyncio.sleep(0.01)
+            return len(hands.taken) >= 6
+
+        await wait_for(all_came, "all came", deadline_s=10)
         assert sorted(hands.order()) == sorted(runs)
 
 

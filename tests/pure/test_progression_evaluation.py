@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from chimeway.limits import MAX_STEPS_PER_DECISION
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth, Decision
 from chimeway.workflow.definition import (
@@ -175,6 +176,16 @@ def test_births_that_end_at_once_let_the_evaluation_go_on() -> None:
     assert (last["anchor_delivery_id"], last["anchor_delivery_visit"]) == ("visit:2", 2)
     assert last["evidence"]["error_class"] == "configuration"
     assert "note" not in repr(decision.inputs)
+
+
+def test_one_evaluation_enters_at_most_25_steps() -> None:
+    """The rest is left for the next, which comes at once."""
+    steps = tuple(Step(f"s{n}", NotifyAction("in_app", "x")) for n in range(60))
+    rows = snapshot(run("active", None), definition=Definition("k", 1, steps))
+    decision = decide(rows, NOW, lambda _step, _visit: Birth("succeeded"))
+    assert isinstance(decision, Decision)
+    assert len(decision.planned) == MAX_STEPS_PER_DECISION
+    assert (decision.after.step, decision.after.wake_at) == ("s24", NOW)
 
 
 @pytest.mark.parametrize("now", [datetime(2026, 3, 2), NOW.astimezone().replace(tzinfo=None)])  # noqa: DTZ001

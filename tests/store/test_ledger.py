@@ -1,5 +1,6 @@
 """commit_decisions: one door, and an answer for each decision that comes to it."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
@@ -57,6 +58,20 @@ async def test_an_old_revision_is_stale(clock_database: Database) -> None:
     assert await world.contents() == before
 
 
+async def test_nothing_but_the_revision_tells_two_decisions_apart(clock_database: Database) -> None:
+    """From wait to wait, where no message, no signal and no state has changed, the second is stale, too."""
+    pauses = [{"id": f"wait_{n}", "action": {"type": "wait", "duration": "PT2H"}} for n in range(3)]
+    message = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
+    world = await opened(clock_database, {"key": "escalation", "version": 1, "steps": [*pauses, message]})
+    await world.start("ada")
+    await world.pass_time(2)
+    first, second = await world.entry("ada"), await world.entry("ada")
+    assert await world.commit(first) == ["applied"]
+    before = await world.contents()
+    assert await world.commit(second) == ["stale"]
+    assert await world.contents() == before
+
+
 async def test_an_unrouted_signal_makes_a_decision_stale(clock_database: Database) -> None:
     """A signal committed before the call, routed or not, refuses what was decided without it."""
     world = await opened(clock_database)
@@ -92,7 +107,7 @@ async def test_a_locked_run_is_busy_and_holds_up_nobody(clock_database: Database
     await world.start("bob")
     await world.pass_time(2)
     entries = [await world.entry(person) for person in ("ada", "bob")]
-    async with locked(clock_database, world.runs["ada"]):
+    async with locked(clock_database, world.runs["ada"]), asyncio.timeout(5.0):
         before = await world.row("ada")
         assert await world.commit(*entries) == ["busy", "applied"]
         assert await world.row("ada") == before
