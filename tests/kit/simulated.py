@@ -23,6 +23,8 @@ class Mutation:
 
     function: str
     changes: tuple[tuple[str, str], ...]
+    theme: str
+    """What is mostly done in the scenarios that look for it."""
 
     def of(self, source: str) -> str:
         """Return the function without its guard."""
@@ -32,8 +34,8 @@ class Mutation:
         return source
 
 
-def _without(function: str, old: str, new: str = "") -> Mutation:
-    return Mutation(function, ((old, new),))
+def _without(theme: str, function: str, old: str, new: str = "") -> Mutation:
+    return Mutation(function, ((old, new),), theme)
 
 
 _SEEN: Final = "r.revision = p.revision and r.mailbox_count = p.mailbox"
@@ -41,36 +43,35 @@ _OPEN: Final = (
     "d.status in ('pending','failed','deferred') and d.revision = p.revision\n           and r.held"
 )
 MUTATIONS: Final = {
-    "a decision may have overlooked mail": _without(COMMIT, _SEEN, "r.revision = p.revision"),
-    "a decision may be of an older run": _without(COMMIT, _SEEN, "r.mailbox_count = p.mailbox"),
+    "a decision may have overlooked mail": _without("read", COMMIT, _SEEN, "r.revision = p.revision"),
+    "a decision may be of an older run": _without("progress", COMMIT, _SEEN, "r.mailbox_count = p.mailbox"),
     "a decision may be of an older message": _without(
-        COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
+        "feedback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
     ),
-    "a decision may be made in a pause": _without(COMMIT, "and w.paused_at is null\n", "\n"),
-    "a decision routes nothing": _without(COMMIT, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
+    "a decision routes nothing": _without("read", COMMIT, _ROUTE, "v_seen := pg_current_snapshot();"),
     "the guard stands before the routing": Mutation(
-        COMMIT, ((_ROUTE, ""), ("-- (4) write what passed", _ROUTE))
+        COMMIT, ((_ROUTE, ""), ("-- (4) write what passed", _ROUTE)), "read"
     ),
     "an attempt may have overlooked mail": _without(
-        BEGIN, "and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)"
+        "read", BEGIN, "and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)"
     ),
-    "an attempt may be of an older message": _without(BEGIN, _OPEN, "true\n           and r.held"),
-    "an attempt may begin while its run is held": _without(BEGIN, "and r.held_reason is null\n", "\n"),
+    "an attempt may be of an older message": _without("cancel", BEGIN, _OPEN, "true\n           and r.held"),
+    "an attempt may begin while its run is held": _without(
+        "hold", BEGIN, "and r.held_reason is null\n", "\n"
+    ),
     "an attempt may begin in a pause": _without(
-        BEGIN, "and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))"
+        "pause",
+        BEGIN,
+        "and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))",
     ),
-    "an attempt routes nothing": _without(BEGIN, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "an attempt routes nothing": _without("read", BEGIN, _ROUTE, "v_seen := pg_current_snapshot();"),
     "a result forgets that the run was stopped": _without(
-        RECORD, "when d.stop_requested then 'cancelled' else p.status", "else p.status"
+        "cancel", RECORD, "when d.stop_requested then 'cancelled' else p.status", "else p.status"
     ),
-    "a result wakes nobody": _without(RECORD, "if v_moving <> '{}' then", "if false then"),
-    "a signal reaches runs that came after it": _without(
-        "route_for_runs/1",
-        "where m.visit = 0 and s.type",
-        "where m.visit = 0 or s.type",
-    ),
+    "a result wakes nobody": _without("read", RECORD, "if v_moving <> '{}' then", "if false then"),
     "a run's first look passes over what was routed": _without(
-        "route_for_runs/1", "where m.visit = 0 and", "where false and"
+        "read", "route_for_runs/1", "where m.visit = 0 and", "where false and"
     ),
 }
 """What is no longer so → how that is done."""
@@ -84,13 +85,13 @@ class Simulation:
         self._lines = lines
         self._url = url
 
-    def play(self, seed: int) -> Played:
+    def play(self, seed: int, theme: str | None = None) -> Played:
         """Play one seed."""
-        return Scenario(self._lines, seed, self._url).play()
+        return Scenario(self._lines, seed, self._url, theme).play()
 
-    def first_found(self, seeds: Sequence[int]) -> Played | None:
+    def first_found(self, seeds: Sequence[int], theme: str | None = None) -> Played | None:
         """Play seeds until one shows a problem."""
-        return next((played for seed in seeds if (played := self.play(seed)).problems), None)
+        return next((played for seed in seeds if (played := self.play(seed, theme)).problems), None)
 
     @contextmanager
     def without(self, mutation: Mutation) -> Iterator[None]:

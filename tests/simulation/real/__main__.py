@@ -43,7 +43,7 @@ def _guards(most: int) -> None:
     with simulation() as playing:
         for name, mutation in MUTATIONS.items():
             with playing.without(mutation):
-                found = playing.first_found(range(1, most + 1))
+                found = playing.first_found(range(1, most + 1), mutation.theme)
             how = "not found" if found is None else f"seed {found.seed}: {found.problems[0][:120]}"
             print(f"{name}: {how}", flush=True)
 

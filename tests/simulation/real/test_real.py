@@ -5,9 +5,15 @@ A failing seed prints its history; `python -m tests.simulation.real --seed N` pl
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from chimeway.delivery.abandoned import Foundling
+from chimeway.delivery.composing import Sending, message_of
+from chimeway.delivery.route import Provider
+from chimeway.delivery.sending import Sender
+from chimeway.delivery.unsubscribing import NOWHERE
 from kit.simulated import MUTATIONS, Simulation, simulation, told
 
 FEW = 6
@@ -47,7 +53,48 @@ def test_one_seed_is_one_history(playing: Simulation, seed: int) -> None:
 def test_a_guard_that_is_missing_is_missed(playing: Simulation, name: str) -> None:
     """Without one of these guards a few seeds are enough to show what it is for."""
     with playing.without(MUTATIONS[name]):
-        assert playing.first_found(range(1, 80)) is not None
+        assert playing.first_found(range(1, 80), MUTATIONS[name].theme) is not None
+
+
+def test_a_call_before_its_attempt_is_noticed(playing: Simulation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A provider that is called before the attempt is durable is called without an attempt row."""
+    attempt = Sender._attempt
+
+    async def hasty(self: Sender, sending: Sending, provider: Provider, *rest: Any) -> Any:
+        address, begins = rest
+        await provider.channel.send(message_of(sending, address, begins.message, NOWHERE))
+        return await attempt(self, sending, provider, address, begins)
+
+    monkeypatch.setattr(Sender, "_attempt", hasty)
+    found = playing.first_found(range(1, 30))
+    assert found is not None
+    assert "without an attempt row" in found.problems[0]
+
+
+@pytest.mark.big
+def test_an_attempt_that_nobody_looks_for_is_noticed(
+    playing: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody looks for what a dead node had begun, its messages never end."""
+
+    async def nothing(*_: Any) -> None:
+        """Look for nothing."""
+
+    monkeypatch.setattr(Foundling, "sweep", nothing)
+    found = playing.first_found(range(1, 300))
+    assert found is not None
+    assert "without an end" in found.problems[-1]
+
+
+@pytest.mark.big
+def test_a_message_that_goes_before_its_run_is_noticed(
+    playing: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a sender does not look whether its run has something to decide, it begins what was called off."""
+    monkeypatch.setattr(Sender, "_run_goes_first", lambda *_: False)
+    found = playing.first_found(range(1, 500), "read")
+    assert found is not None
+    assert "call it off" in found.problems[0]
 
 
 @pytest.mark.big
@@ -55,7 +102,7 @@ def test_a_guard_that_is_missing_is_missed(playing: Simulation, name: str) -> No
 def test_every_guard_that_is_missing_is_missed(playing: Simulation, name: str) -> None:
     """Without any one guard some hundreds of seeds show what it is for."""
     with playing.without(MUTATIONS[name]):
-        assert playing.first_found(range(1, MANY)) is not None
+        assert playing.first_found(range(1, MANY), MUTATIONS[name].theme) is not None
 
 
 @pytest.mark.big

@@ -64,8 +64,8 @@ class Retry(Exception):  # noqa: N818  (as the server says it)
 class Scenario:
     """Plays one seed on a database that is this scenario's for as long."""
 
-    def __init__(self, lines: Lines, seed: int, url: str) -> None:
-        """Take the sessions, and the seed."""
+    def __init__(self, lines: Lines, seed: int, url: str, theme: str | None = None) -> None:
+        """Take the sessions and the seed; `theme`: what is mostly done, where the seed does not say."""
         self._seed = seed
         self._lines = lines
         self._draw = Draw(seed)
@@ -73,7 +73,7 @@ class Scenario:
         self._gates = Gates(self._loop)
         self._clock = SteppedClock(self._loop)
         self._stage = Stage(self._loop, self._gates, self._clock, self._draw, url)
-        self._story: Story = drawn(self._draw)
+        self._story: Story = drawn(self._draw, theme)
         self._witness = Witness({(each.key, each.version): each for each in journeys()})
         self._history = History()
         self._nodes: list[PlayedNode] = []
@@ -124,6 +124,7 @@ class Scenario:
         problems = self._witness.problems
         if not problems:
             problems += self._witness.unmoved(self._clock.now())
+            problems += ["something was left without an end"] * self._unfinished()
             problems += [f"{each.invariant} {each.check}: {each.examples}" for each in self._lines.verify()]
         for owner in list(self._tasks):
             self._gates.kill(owner)
@@ -149,9 +150,11 @@ class Scenario:
         return not deeds and (not self._unfinished() or len(self._history.lines) > _WILD_STEPS)
 
     def _unfinished(self) -> bool:
+        """Say whether something is live, and waits for no node that is not there."""
         rows = self._witness.rows
-        return bool(self._witness.live()) or any(
-            row["status"] in ("pending", "failed", "dispatched", "deferred") for row in rows["deliveries"]
+        waits = {row["run_id"] for row in rows["deliveries"] if row["waiting_for_node"] is not None}
+        return any(run["id"] not in waits for run in self._witness.live()) or any(
+            row["terminal_at"] is None and row["waiting_for_node"] is None for row in rows["deliveries"]
         )
 
     def _ready_steps(self) -> list[tuple[float, Callable[[], None]]]:

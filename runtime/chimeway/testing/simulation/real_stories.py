@@ -100,11 +100,11 @@ class Story:
     """Whether one node lacks a channel."""
 
 
-def drawn(draw: Draw) -> Story:
-    """Draw a story."""
+def drawn(draw: Draw, theme: str | None = None) -> Story:
+    """Draw a story; `theme`: what is mostly done in it, else that is drawn as well."""
     rough = draw.happens(0.7)
     return Story(
-        deeds=tuple(_deeds(draw)),
+        deeds=tuple(_deeds(draw, theme or draw.one(("", *(kind for _, kind in _KINDS))))),
         failing=draw.one((0.0, 0.3, 0.6)),
         crashes=draw.number(0, 2) if rough else 0,
         losing=draw.one((0.0, 0.02, 0.05)) if rough else 0.0,
@@ -115,7 +115,7 @@ def drawn(draw: Draw) -> Story:
     )
 
 
-def _deeds(draw: Draw) -> Iterator[Deed]:
+def _deeds(draw: Draw, theme: str) -> Iterator[Deed]:
     people = ["ada", "bob"][: draw.one((1, 1, 2))]
     journey = draw.one(_JOURNEYS)["key"]
     for person in people:
@@ -131,7 +131,6 @@ def _deeds(draw: Draw) -> Iterator[Deed]:
         yield _ended(
             draw, Deed(f"trigger {workflow}", "simulation_trigger", args, _when(draw) if number else 0.0)
         )
-    theme = draw.one((None, *(kind for _, kind in _KINDS)))
     kinds = [(weight + 5.0 * (kind == theme), kind) for weight, kind in _KINDS]
     for number in range(draw.number(1, 8)):
         kind = draw.weighed(kinds)
