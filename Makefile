@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all faults fault-tests mutants bench format serve docs lock clean
+.PHONY: demo check test test-all faults fault-tests mutants simulate bench format serve docs lock clean
 # Tests start hundreds of processes: compiled once, each begins a third sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -38,6 +38,9 @@ fault-tests: $(STAMP)  ## the big fault tests alone, with their figures: ARGS="-
 
 mutants: $(STAMP)  ## takes out what keeps each promise, and sees whether a test misses it: ARGS="signals" for some
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
+
+simulate: $(STAMP)  ## seeded scenarios of the real engine on a real PostgreSQL: ARGS="--first 1 --count 5000"
+	$(BIN)/python -m tests.simulation.real $(ARGS)
 
 bench: $(STAMP)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -13,7 +13,13 @@ from chimeway.workflow.definition import Definition
 from chimeway.workflow.parse import parse
 
 WAIT_S: Final = 3_600.0
-TENANT: Final = "acme"
+_PEOPLE: Final[Sequence[Sequence[tuple[str, str]]]] = (
+    (("acme", "ada"),),
+    (("acme", "ada"),),
+    (("acme", "ada"), ("acme", "bob")),
+    (("acme", "ada"), ("umbrella", "ada")),
+)
+"""Whom a scenario may be about, each with the tenant: one of a name in two tenants is two people."""
 _READ: Final = {"type": "signal_received", "signal_type": "read", "match": {"document": {"data": "document"}}}
 
 
@@ -109,28 +115,27 @@ def drawn(draw: Draw, theme: str | None = None) -> Story:
         crashes=draw.number(0, 2) if rough else 0,
         losing=draw.one((0.0, 0.02, 0.05)) if rough else 0.0,
         nodes=draw.one((1, 2, 2)),
-        haste=draw.one((1.0, 4.0, 16.0)),
+        haste=draw.one((0.2, 1.0, 4.0, 16.0)),
         reluctance=draw.one((10.0, 10.0, 2.0, 0.5)),
         lacking=draw.happens(0.1),
     )
 
 
 def _deeds(draw: Draw, theme: str) -> Iterator[Deed]:
-    people = ["ada", "bob"][: draw.one((1, 1, 2))]
+    people = draw.one(_PEOPLE)
     journey = draw.one(_JOURNEYS)["key"]
-    for person in people:
+    for tenant, person in people:
         profile = {"addresses": {"push": f"{person}-phone"}, "email": f"{person}@example.org"}
         if draw.happens(0.1):
             del profile[draw.one(("email", "addresses"))]
-        yield Deed(f"identify {person}", "simulation_identify", (TENANT, person, profile), after_s=-1.0)
+        yield Deed(f"identify {person}", "simulation_identify", (tenant, person, profile), after_s=-1.0)
     for number in range(draw.one((1, 1, 2, 3))):
-        person = draw.one(people)
+        tenant, person = draw.one(people)
         workflow = journey if draw.happens(0.7) else draw.one(_JOURNEYS)["key"]
         key = f"once-{draw.number(1, 2)}" if draw.happens(0.3) else None
-        args = (workflow, TENANT, person, {"document": draw.number(1, 2)}, key, f"k{number}")
-        yield _ended(
-            draw, Deed(f"trigger {workflow}", "simulation_trigger", args, _when(draw) if number else 0.0)
-        )
+        args = (workflow, tenant, person, {"document": draw.number(1, 2)}, key, f"k{number}")
+        when = _when(draw) if number else 0.0
+        yield _ended(draw, Deed(f"trigger {workflow}", "simulation_trigger", args, when))
     kinds = [(weight + 5.0 * (kind == theme), kind) for weight, kind in _KINDS]
     for number in range(draw.number(1, 8)):
         kind = draw.weighed(kinds)
@@ -140,34 +145,35 @@ def _deeds(draw: Draw, theme: str) -> Iterator[Deed]:
             yield _ended(draw, _one(draw, kind, people, journey, number))
 
 
-def _one(draw: Draw, kind: str, people: Sequence[str], workflow: str, number: int) -> Deed:
-    person, key, when = draw.one(people), f"k{draw.weighed(((0.8, 0), (0.2, 1)))}", _when(draw)
+def _one(draw: Draw, kind: str, people: Sequence[tuple[str, str]], workflow: str, number: int) -> Deed:
+    (tenant, person), key = draw.one(people), f"k{draw.weighed(((0.8, 0), (0.2, 1)))}"
+    when = _when(draw)
     match kind:
         case "read":
             payload = {"document": draw.number(1, 2)}
             dedupe = "twice" if draw.happens(0.2) else None
-            return Deed("signal read", "simulation_signal", ("read", TENANT, person, payload, dedupe), when)
+            return Deed("signal read", "simulation_signal", ("read", tenant, person, payload, dedupe), when)
         case "skip":
-            return Deed("signal skip", "simulation_signal", ("skip", TENANT, person, {}, None), when)
+            return Deed("signal skip", "simulation_signal", ("skip", tenant, person, {}, None), when)
         case "inbox":
-            return Deed("read the inbox", "simulation_read", (TENANT, person), when)
+            return Deed("read the inbox", "simulation_read", (tenant, person), when)
         case "cancel":
-            return Deed("cancel", "simulation_cancel", (TENANT, key), when)
+            return Deed("cancel", "simulation_cancel", (tenant, key), when)
         case "hold":
-            return Deed("hold", "simulation_hold", (TENANT, key), when)
+            return Deed("hold", "simulation_hold", (tenant, key), when)
         case "resume":
-            return Deed("resume", "simulation_resume", (TENANT, key), when)
+            return Deed("resume", "simulation_resume", (tenant, key), when)
         case "retry":
-            return Deed("retry", "simulation_retry", (TENANT, key), when)
+            return Deed("retry", "simulation_retry", (tenant, key), when)
         case "feedback":
             word = draw.one(("delivered", "bounced", "failed", "complained"))
-            args = (TENANT, key, word, f"event-{number}")
+            args = (tenant, key, word, f"event-{number}")
             return Deed(f"feedback {word}", "simulation_feedback", args, when)
         case "identify":
             profile = draw.one(
                 ({"email": f"{number}@example.org"}, {"addresses": {"push": f"phone-{number}"}})
             )
-            return Deed("identify", "simulation_identify", (TENANT, person, profile), when)
+            return Deed("identify", "simulation_identify", (tenant, person, profile), when)
     paused = draw.happens(0.6)
     return Deed("pause" if paused else "unpause", "simulation_pause", (workflow, paused), when)
 
@@ -186,7 +192,7 @@ def _when(draw: Draw) -> float:
                 (3.0, 0.0),
                 (2.0, draw.between(0.0, 10.0)),
                 (1.0, WAIT_S - 0.001),
-                (2.0, WAIT_S),
+                (4.0, WAIT_S),
                 (1.0, WAIT_S + 0.001),
                 (1.0, draw.between(0.0, 2 * WAIT_S)),
             )
