@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from chimeway.daemon.machine import work
+from chimeway.delivery.channel import Message, Sent
 from chimeway.engine.ownership import Tenure
 from chimeway.store.pool import Database, open_database
 from kit.home import workflow
@@ -78,6 +79,34 @@ async def test_who_was_followed_while_sending_leaves_the_attempt(
         outcomes = [row["outcome"] for row in await rows.attempts(run_id)]
         assert outcomes == ["unknown", "succeeded"]
         assert len(after.messages) == 1
+
+
+class Stubborn(Provider):
+    """A channel that answers though it was cancelled, as `asyncio.wait_for` can before Python 3.12."""
+
+    async def send(self, message: Message) -> Sent:
+        """Answer as ever, and with success when cancelled at a gate."""
+        try:
+            return await super().send(message)
+        except asyncio.CancelledError:
+            return Sent("all the same")
+
+
+async def test_an_answer_at_the_very_end_is_no_fault(database_url: str, database: Database) -> None:
+    """Who has lost the lease ends well, also when a provider answers meanwhile: the attempt is unknown."""
+    await install(database, ONE)
+    gate = Gate()
+    async with rows_of(database_url) as rows:
+        former = await lease(database)
+        async with working(database, former, Stubborn("push", gate)) as (task, _):
+            run_id = await rows.value(START, JOURNEY, "ada", "default")
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            now = await lease(database, clean=False)
+            former.lost.set()
+            await asyncio.wait_for(asyncio.shield(task), 10)
+        async with working(database, now, Provider()):
+            await rows.until(run_id, "completed")
+        assert [row["outcome"] for row in await rows.attempts(run_id)] == ["unknown", "succeeded"]
 
 
 async def test_who_is_asked_to_end_finishes_what_is_under_way(database_url: str, database: Database) -> None:
