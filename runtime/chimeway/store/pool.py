@@ -19,6 +19,7 @@ from chimeway.store.health import health
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
+from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
@@ -58,15 +59,13 @@ async def connect(url: str, name: str) -> Connection:
     """Open one connection of its own (LISTEN, leases).
 
     Raises:
-        DatabaseUnavailable: nothing answers there.
+        DatabaseUnavailable: nothing answers there, or lets us in.
         InvalidInput: the URL is none, or has what is not understood.
     """
-    try:
+    with in_our_words():
         connection = await _open(read(url), name)
         async with kept(connection):
             await _prepare(connection)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-        raise (translate(error) or error) from error
     return connection
 
 
@@ -200,10 +199,10 @@ async def open_database(
     `for_node` is for one that looks rows up all day, while tables grow and shrink.
 
     Raises:
-        DatabaseUnavailable: nothing answers there.
+        DatabaseUnavailable: nothing answers there, or lets us in.
         InvalidInput: the URL is none, or has what is not understood.
     """
-    try:
+    with in_our_words():
         # No floor: the driver would keep it up by itself, and log a traceback for each time that it cannot.
         pool = await asyncpg.create_pool(
             min_size=0,
@@ -213,8 +212,6 @@ async def open_database(
             reset=_restore,
         )
         await _begun(pool)
-    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError, ValueError) as e:
-        raise (translate(e) or e) from e
     database = Database(url, pool, direct_url)
     try:
         yield database

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, SchemaMismatch
-from chimeway.store.faults import READ_ONLY, fault_of, sqlstate_of, told, translate
+from chimeway.store.faults import READ_ONLY, fault_of, hint_of, sqlstate_of, told, translate
 
 # Schema, table, function: what a database without ours answers.
 _NO_FUNCTION: Final = "42883"
@@ -46,8 +46,8 @@ def _shown_out(error: Exception) -> ChimewayError | None:
     return None if found is None else _no_entry(found["why"])
 
 
-def _no_entry(why: str) -> DatabaseUnavailable:
-    hint = "look at the database URL: its user, password and database name"
+def _no_entry(why: str, hint: str | None = None) -> DatabaseUnavailable:
+    hint = hint or "look at the database URL: its user, password and database name"
     return DatabaseUnavailable(f"the database lets nobody in ({why}): {hint}", hint=hint)
 
 
@@ -60,7 +60,7 @@ def _by_state(error: Exception) -> ChimewayError | None:
             hint=_BRING_IT_UP if later else "install it: chimeway db init",
         )
     if state.startswith(_NO_ENTRY):
-        return _no_entry(message)
+        return _no_entry(message, hint_of(state))
     if state == READ_ONLY:
         hint = "name the primary (target_session_attrs=read-write), and begin no READ ONLY transaction"
         return DatabaseUnavailable(f"the database only lets itself be read ({message}): {hint}", hint=hint)
