@@ -1,7 +1,7 @@
 """The router: everybody hears, whoever has hundreds of runs or holds some of them locked."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
@@ -12,6 +12,7 @@ from chimeway.engine.taker import Taker
 from chimeway.limits import SIGNAL_RUNS_PER_CALL
 from chimeway.store import mailbox
 from chimeway.store.pool import Database
+from kit.saboteur import FAULTS, sabotage
 from kit.waiting import wait_for
 from store.door import opened
 from store.plain_sql import plain
@@ -24,7 +25,9 @@ UNROUTED = "select count(*) from chimeway.signals where routed_at is null"
 
 
 @asynccontextmanager
-async def routing(database: Database) -> AsyncIterator[tuple[Router, list[UUID]]]:
+async def routing(
+    database: Database, unheard: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[Router, list[UUID]]]:
     """Route while the block lasts; the list is of who got mail, in order."""
     woken: list[UUID] = []
 
@@ -34,7 +37,7 @@ async def routing(database: Database) -> AsyncIterator[tuple[Router, list[UUID]]
     def offer(run_id: UUID, _tenant: str | None) -> None:
         woken.append(run_id)
 
-    router = Router(database, Taker(offer, admit, woken.__contains__), list)
+    router = Router(database, Taker(offer, admit, woken.__contains__), list, unheard)
     serving = asyncio.ensure_future(router.serve())
     router.look()
     try:
@@ -72,6 +75,20 @@ async def test_signals_of_one_page_come_in_their_order(clock_database: Database)
     rows = await world.all("""select array_agg(signal_id order by number) as heard, count(*)
                                 from chimeway.run_mailbox group by run_id""")  # fmt: skip
     assert [row["heard"] for row in rows] == [[first, second]] * MANY
+
+
+async def test_a_batch_whose_answer_is_lost_has_mail_looked_for(clock_database: Database) -> None:
+    """Its signals are in mailboxes, and whose they are was not told."""
+    world = await opened(clock_database)
+    await world.start("ada")
+    await world.say("ada", "read")
+    asked: list[bool] = []
+    with sabotage() as saboteur:
+        saboteur.arm("route_signals", 1, FAULTS["answer lost"])
+        async with routing(clock_database, lambda: asked.append(True)) as (_, woken):
+            await wait_for(lambda: asked, "it is asked to look")
+            assert await world.sql(UNROUTED) == 0
+    assert woken == []
 
 
 LOCKED = "a call takes the first runs of a signal, locked or not: when all of these are, it serves nobody"

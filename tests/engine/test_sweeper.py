@@ -19,6 +19,13 @@ _FORGETS_S = 600
 @asynccontextmanager
 async def sweeping(world: Door, clock: ManualClock) -> AsyncIterator[list[UUID]]:
     """Sweep while the block lasts; the list is of whom was shown mail."""
+    async with asked_to_sweep(world, clock) as (_, shown):
+        yield shown
+
+
+@asynccontextmanager
+async def asked_to_sweep(world: Door, clock: ManualClock) -> AsyncIterator[tuple[Sweeper, list[UUID]]]:
+    """The same, with who sweeps."""
     shown: list[UUID] = []
 
     async def admit(run_id: UUID, _tenant: str | None) -> None:
@@ -30,7 +37,7 @@ async def sweeping(world: Door, clock: ManualClock) -> AsyncIterator[list[UUID]]
     sweeper = Sweeper(world.database, Catalogue(world.database), clock, admit, offer)
     serving = asyncio.ensure_future(sweeper.serve())
     try:
-        yield shown
+        yield sweeper, shown
         assert not serving.done()
     finally:
         serving.cancel()
@@ -91,3 +98,15 @@ async def test_mail_that_was_heard_is_not_shown(clock_database: Database) -> Non
         await _say(world, "last", "read", document=8)
         await _pass_until(clock, lambda: len(shown) > 1, "another sweep has")
     assert shown == [world.runs["last"]] * 2
+
+
+async def test_who_is_asked_to_looks_at_once(clock_database: Database) -> None:
+    """Without time passing: an answer was lost, and somebody has mail."""
+    world, clock = await opened(clock_database), ManualClock(SystemClock().now())
+    await world.start("ada")
+    async with asked_to_sweep(world, clock) as (sweeper, shown):
+        await wait_for(lambda: len(clock._sleepers) == 2, "the sweep is over")
+        await _say(world, "ada", "read", 8)
+        sweeper.look()
+        await wait_for(lambda: shown == [world.runs["ada"]], "her mail is shown")
+    assert clock.monotonic() == 0

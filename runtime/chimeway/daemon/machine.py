@@ -127,7 +127,8 @@ class Machine:
             Taker(dispatcher.offer, dispatcher.admit, dispatcher.__contains__),
             [Turns(database, "delivery", dispatcher.full_lines)],
         )
-        self._router = Router(database, runs_to, self._roster.crowded)
+        self._sweeper = Sweeper(database, node.catalogue, clock, roster.admit, roster.offer)
+        self._router = Router(database, runs_to, roster.crowded, self._sweeper.look)
         self._foundling = Foundling(
             database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
         )
@@ -171,14 +172,13 @@ class Machine:
         node, listener = self._node, self._listening()
         node.readiness.listener = listener
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
-        sweeper = Sweeper(node.database, node.catalogue, node.clock, self._roster.admit, self._roster.offer)
         return {
             "listener": listener.serve(),
             "lookout": lookout.serve(),
             "router": self._router.serve(),
             "run-keeper": self._run_keeper.serve(),
             "delivery-keeper": self._delivery_keeper.serve(),
-            "sweeper": sweeper.serve(),
+            "sweeper": self._sweeper.serve(),
             "foundling": self._foundling.serve(sorted(node.channels)),
             "gauge": self._gauge.serve(),
         }

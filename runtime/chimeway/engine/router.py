@@ -3,12 +3,16 @@
 Routing is for latency: a decision routes for its own runs what was not routed before (the ledger's
 second statement), so a signal counts from its commit, whoever is how late.
 
+Where the answer to a batch was lost, its signals may lie in mailboxes, and nobody knows in whose: the sweeper
+is asked to look for mail that no decision has seen.
+
 Signals are routed as they came. While there are more than one batch of them, turns are taken beside it: some
 of tenant after tenant, so that nobody's signal stands behind another tenant's thousands.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
@@ -16,6 +20,7 @@ from chimeway.clock import set_within
 from chimeway.engine.taker import Taker
 from chimeway.limits import TURN_EVERY_S
 from chimeway.store import mailbox
+from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database, persistently
 
 _SHORT: Final = 100
@@ -26,10 +31,17 @@ class Router:
     """Routes batch after batch whenever it is asked to look."""
 
     def __init__(
-        self, database: Database, taker: Taker, crowded: Callable[[], Collection[str | None]]
+        self,
+        database: Database,
+        taker: Taker,
+        crowded: Callable[[], Collection[str | None]],
+        unheard: Callable[[], None],
     ) -> None:
-        """Take where woken runs go, and who names tenants that have runs enough waiting there."""
+        """Take where woken runs go, who names tenants that have runs enough waiting there, and whom to tell
+        that there may be mail of which nobody was told.
+        """
         self._database = database
+        self._unheard = unheard
         self._taker = taker
         self._crowded = crowded
         self._turns = mailbox.SignalsInTurn(database)
@@ -65,12 +77,30 @@ class Router:
         after: int | None = 0
         while after is not None:
             before = after
-            runs, after = await persistently(mailbox.route, self._database, after)
+            runs, after = await persistently(self._route_batch, after)
             self.found += after is not None
             if before or len(runs) > _SHORT:
                 self._backlog.set()
             for run_id, tenant in runs:
                 await self._taker.admit(run_id, tenant)
+
+    async def _route_batch(self, after: int) -> tuple[list[tuple[UUID, str]], int | None]:
+        with self._answered():
+            return await mailbox.route(self._database, after)
+
+    async def _route_turn(self, passed_over: Collection[str]) -> list[tuple[UUID, str]]:
+        with self._answered():
+            return await self._turns.next(passed_over)
+
+    @contextmanager
+    def _answered(self) -> Iterator[None]:
+        """See that an answer that is lost leaves nobody's mail lying."""
+        try:
+            yield
+        except Exception as error:
+            if fault_of(error) == "connection":
+                self._unheard()
+            raise
 
     async def _take_turns(self) -> None:
         """Route tenant by tenant, while there is a backlog.
@@ -85,7 +115,7 @@ class Router:
             self._asked_for_turn.clear()
             if self._backlog.is_set():
                 waiting = {tenant for tenant in (*self._crowded(), *again.values()) if tenant is not None}
-                woken = await persistently(self._turns.next, waiting)
+                woken = await persistently(self._route_turn, waiting)
                 self.found += len(woken)
                 again |= dict(woken)
                 if woken:

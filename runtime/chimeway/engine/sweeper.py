@@ -1,7 +1,8 @@
 """Finds what no wake found: after crashes, lost answers and rolling deploys. Idle cost: five queries.
 
 Each thing it looks for is also found by its own wake when all goes well:
-- mail that no decision has seen: its router died between routing and waking;
+- mail that no decision has seen: its router died between routing and waking, or was not told whom it had
+  routed to (then it asks for a look at once);
 - runs that waited for a node that understands them: this one may;
 - runs that fell due while their workflow was paused.
 What is late by a lost hint is not its matter; the lookout looks every second.
@@ -40,6 +41,7 @@ class Sweeper:
         self._clock = clock
         self._admit = admit
         self._offer = offer
+        self._asked = asyncio.Event()
         self._shown: dict[UUID, int] = {}
         self._remember_until = 0.0
 
@@ -48,6 +50,19 @@ class Sweeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep(), name="sweep")
             group.create_task(self._unpark(), name="unpark")
+            group.create_task(self._when_asked(), name="sweep-when-asked")
+
+    def look(self) -> None:
+        """Have it look for mail that no decision has seen, as soon as the database answers."""
+        self._asked.set()
+
+    async def _when_asked(self) -> None:
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            await self._unread()
+            await self._clock.sleep(SWEEP_EVERY_S)  # what was not answered may be committed a moment later
+            await self._unread()
 
     async def _sweep(self) -> None:
         pause_s = SWEEP_EVERY_S
