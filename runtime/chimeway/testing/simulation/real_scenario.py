@@ -6,23 +6,17 @@ still live after that has been lost.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final, TypeAlias
 
-from chimeway.delivery.channel import (
-    Bounced,
-    PermanentFailure,
-    RateLimited,
-    SendFailure,
-    Sent,
-    TransientFailure,
-    UnknownOutcome,
-)
+from chimeway.delivery.channel import Sent
 from chimeway.errors import ChimewayError
 from chimeway.store.simulating import Flight, Line, Lines, do_deed, move
 from chimeway.testing.simulation.loop import SteppedLoop, Timer
 from chimeway.testing.simulation.real_history import History, Played, chance_of
 from chimeway.testing.simulation.real_players import PlayedNode, Stage, do
+from chimeway.testing.simulation.real_statements import FAILURES, GUARDED, READS, SILENT, Retry, told_of
 from chimeway.testing.simulation.real_stories import Story, drawn, journeys
 from chimeway.testing.simulation.real_time import START, SteppedClock, calm_leap, drawn_leap, dues, instant_of
 from chimeway.testing.simulation.real_witness import Witness
@@ -31,34 +25,8 @@ from chimeway.testing.simulation.scheduler import Draw, Gate, Gates, Lost
 _MOST_STEPS: Final = 1_500
 _WILD_STEPS: Final = 400
 _MOST_LEAPS: Final = 60
-_READS: Final = frozenset(
-    {
-        "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries", "due_runs_in_turn",
-        "due_deliveries_in_turn", "unread_runs", "oldest_due_runs", "function_is_there", "enrol_node",
-        "set_asleep", "abandoned_attempts", "unanswered_attempts", "other_node_has_channel", "struck_runs",
-        "incapable_runs",
-    }
-)  # fmt: skip
-"""Statements after which no row of a history can be another."""
-_SILENT: Final = frozenset(
-    {"route_signals", "route_signals_in_turn", "unpark_runs", "clear_deliveries_incapable"}
-)
-"""Statements that change something only where they answer with a row."""
-_GUARDED: Final = frozenset({"commit_decisions", "begin_attempts", "record_results", "record_verdicts"})
-"""Statements that say what they saw: the longer they are kept waiting, the less of it is still so."""
-_FAILURES: Final[Sequence[tuple[float, type[SendFailure]]]] = (
-    (4.0, TransientFailure),
-    (2.0, UnknownOutcome),
-    (1.0, RateLimited),
-    (1.5, PermanentFailure),
-    (1.5, Bounced),
-)
-
-
-class Retry(Exception):  # noqa: N818  (as the server says it)
-    """The server had to break the transaction off: a deadlock."""
-
-    sqlstate = "40P01"
+_Weighed: TypeAlias = tuple[float, Callable[[], None]]
+"""What may happen next, and how likely it is beside others."""
 
 
 class Scenario:
@@ -157,21 +125,20 @@ class Scenario:
             row["terminal_at"] is None and row["waiting_for_node"] is None for row in rows["deliveries"]
         )
 
-    def _ready_steps(self) -> list[tuple[float, Callable[[], None]]]:
+    def _ready_steps(self) -> list[_Weighed]:
         blocked = {gate for gate, _ in self._blocked}
-        steps: list[tuple[float, Callable[[], None]]] = [
-            (self._weight(gate), lambda gate=gate: self._pass(gate))  # type: ignore[misc]
-            for gate in self._gates.waiting
-            if gate not in blocked
-        ]
-        steps += [(10.0, lambda timer=timer: self._fire(timer)) for timer in self._loop.due()]  # type: ignore[misc]
-        steps += [(3.0, lambda node=node: self._hint(node)) for node in self._hints]  # type: ignore[misc]
+        open_to = [gate for gate in self._gates.waiting if gate not in blocked]
+        steps: list[_Weighed] = [(self._weight(gate), partial(self._pass, gate)) for gate in open_to]
+        steps += [(10.0, partial(self._fire, timer)) for timer in self._loop.due()]
+        steps += [(3.0, partial(self._hint, node)) for node in self._hints]
+        if any(gate.label in GUARDED for gate in open_to):
+            steps += [(self._story.spite, partial(self._fire, timer)) for timer in self._deeds_to_come()]
         return [step for step in steps if step[0] > 0.0]
 
     def _weight(self, gate: Gate) -> float:
         match gate.kind:
             case "store" | "channel":
-                return self._story.reluctance if gate.label in _GUARDED else 10.0
+                return self._story.reluctance if gate.label in GUARDED else 10.0
             case "answer":
                 return 5.0
             case "lease":
@@ -181,19 +148,19 @@ class Scenario:
     def _weight_of_lease(self, gate: Gate) -> float:
         if gate.label == "hand over" or self._holder is None or self._holder not in self._nodes:
             return 5.0
-        return 0.03 if self._takeovers and not self._calm else 0.0
+        return 0.01 if self._takeovers and not self._calm else 0.0
 
-    def _rare_steps(self) -> list[tuple[float, Callable[[], None]]]:
-        steps: list[tuple[float, Callable[[], None]]] = []
+    def _rare_steps(self) -> list[_Weighed]:
+        steps: list[_Weighed] = []
         for node in self._nodes:
             if self._crashes:
-                steps.append((0.15, lambda node=node: self._crash(node)))  # type: ignore[misc]
+                steps.append((0.15, partial(self._crash, node)))
                 if node.tenure is not None:
-                    steps.append((0.03, lambda node=node: self._end(node)))  # type: ignore[misc]
+                    steps.append((0.03, partial(self._end, node)))
             if node.tenure is not None:
                 if node is not self._holder:
-                    steps.append((0.3, lambda node=node: self._tell_lost(node)))  # type: ignore[misc]
-                steps.append((0.03, lambda node=node: self._doubt(node)))  # type: ignore[misc]
+                    steps.append((0.3, partial(self._tell_lost, node)))
+                steps.append((0.03, partial(self._doubt, node)))
         return steps
 
     # ── steps ──
@@ -222,7 +189,7 @@ class Scenario:
     def _answer(self, gate: Gate) -> None:
         answer: Any = Sent("taken")
         if not self._calm and self._draw.happens(self._story.failing):
-            answer = self._draw.weighed(_FAILURES)()
+            answer = self._draw.weighed(FAILURES)()
         self._note(f"{gate.owner} is answered: {answer!r}")
         self._gates.open(gate, answer)
 
@@ -252,9 +219,9 @@ class Scenario:
             answer = flight.result()
         except Exception as error:  # noqa: BLE001  (whatever the database says is for who asked)
             answer = error
-        told = _told(answer) if isinstance(answer, Exception | int) else f"{len(answer or ())} rows"
+        told = told_of(gate.label, answer)
         self._note(f"{gate.owner} {gate.label}: {told}{', and the answer is lost' if lost else ''}")
-        if gate.label not in _READS and (answer or gate.label not in _SILENT):
+        if gate.label not in READS and (answer or gate.label not in SILENT):
             self._look()
         if lost:
             answer = Lost("the answer was lost")
@@ -344,8 +311,8 @@ class Scenario:
                 if node is not self._holder:
                     self._tell_lost(node)
         for key in sorted(set(self._witness.rows["paused"])):
-            self._ask(lambda line, key=key: do_deed(line, "simulation_pause", (key, False)))  # type: ignore[misc]
-        self._ask(lambda line: do_deed(line, "simulation_resume_all", ()))
+            self._ask(partial(do_deed, name="simulation_pause", args=(key, False)))
+        self._ask(partial(do_deed, name="simulation_resume_all", args=()))
 
     def _ask(self, act: Callable[[Any], Any]) -> None:
         line = self._lines.lend()
@@ -360,7 +327,8 @@ class Scenario:
             self._leaps += 1
             self._move_to(calm_leap(now, due, timer))
         else:
-            self._move_to(drawn_leap(self._draw, now, [*due, *self._deeds_to_come()], timer))
+            coming = [deed.when() for deed in self._deeds_to_come()]
+            self._move_to(drawn_leap(self._draw, now, [*due, *coming], timer))
 
     def _move_to(self, then: float) -> None:
         then = round(then, 6)
@@ -370,9 +338,12 @@ class Scenario:
         self._loop.move_to(then)
         self._note("time passes")
 
-    def _deeds_to_come(self) -> list[float]:
-        timers = self._loop.timers
-        return [timer.when() for timer in timers if timer.owner.startswith("deed") and not timer.cancelled()]
+    def _deeds_to_come(self) -> list[Timer]:
+        now = self._loop.time()
+        return [
+            timer for timer in self._loop.timers
+            if timer.owner.startswith("deed") and not timer.cancelled() and timer.when() > now
+        ]  # fmt: skip
 
     # ── what is seen ──
 
@@ -394,7 +365,3 @@ class Scenario:
                     self._start_node(int(owner[4]))
             if error is not None and (node is not None or not isinstance(error, ChimewayError)):
                 self._witness.problems.append(f"{owner} failed: {error!r}")
-
-
-def _told(answer: object) -> str:
-    return type(answer).__name__ if isinstance(answer, Exception) else str(answer)

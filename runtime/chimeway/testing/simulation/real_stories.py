@@ -102,6 +102,8 @@ class Story:
     """How soon deeds are done, beside what nodes do."""
     reluctance: float
     """How soon what a node writes is written, beside all else: the later, the more has changed by then."""
+    spite: float
+    """How soon somebody does before his time what he would do later, while such a write is to come."""
     lacking: bool = False
     """Whether one node lacks a channel."""
 
@@ -116,7 +118,8 @@ def drawn(draw: Draw, theme: str | None = None) -> Story:
         losing=draw.one((0.0, 0.02, 0.05)) if rough else 0.0,
         nodes=draw.one((1, 2, 2)),
         haste=draw.one((0.2, 1.0, 4.0, 16.0)),
-        reluctance=draw.one((10.0, 10.0, 2.0, 0.5)),
+        reluctance=draw.one((10.0, 2.0, 0.5, 0.1)),
+        spite=draw.one((0.0, 0.1, 1.0)),
         lacking=draw.happens(0.1),
     )
 
@@ -201,7 +204,7 @@ def _when(draw: Draw) -> float:
 
 
 def _ended(draw: Draw, deed: Deed) -> Deed:
-    if draw.happens(0.65):
+    if draw.happens(0.5):
         return deed
     ends = "rollback" if draw.happens(0.2) else "commit"
     return Deed(deed.label, deed.statement, deed.args, deed.after_s, transaction=True, ends=ends)
