@@ -122,10 +122,10 @@ TURN_LOOKS: Final = 500
 TURN_EVERY_S: Final = 0.05
 """Between turns, while there is a backlog and nobody has asked to look."""
 
-BACKLOG_PER_SHARD: Final = 40
-"""Up to how many due rows of a shard are counted: ten thousand in all cost milliseconds, whatever waits."""
+BACKLOG_PER_SHARD: Final = 16
+"""Up to how many due rows of a shard are counted: four thousand in all cost milliseconds, whatever waits."""
 
-BACKLOG_SIGNALS: Final = 10_000
+BACKLOG_SIGNALS: Final = 4_000
 """The same of signals that nobody has routed."""
 
 READY_ASKED_S: Final = 2.0

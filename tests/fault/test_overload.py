@@ -133,7 +133,7 @@ async def test_who_is_outrun_says_so_and_catches_up(database_url: str, tmp_path:
         assert (seen.statuses[0], set(seen.statuses)) == ("working", {"working", "overloaded"})
         assert seen.overloaded["overload"]["worst_lateness_s"] > 0.4
         calm = (await client.get("/readyz")).json()
-        assert calm["backlog"] == {"runs": 0, "deliveries": 0, "signals": 0, "counted_to": 10_240}
+        assert calm["backlog"] == {"runs": 0, "deliveries": 0, "signals": 0, "counted_to": 4_096}
         assert (calm["at_work"]["runs"], calm["at_work"]["run_p50_s"] > 0) == (0, True)
         assert seen.peak_mib < before + ROOM_MIB
         assert await rows.value("select count(*) from chimeway.inbox_items") == many

@@ -16,7 +16,7 @@ import asyncpg
 from chimeway.clock import SystemClock
 from chimeway.delivery.judging import beginning, held_back, judged
 from chimeway.progression.policy import Verdict
-from chimeway.store import deliveries, mailbox, runs
+from chimeway.store import backlog, deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
 from chimeway.store.pool import Database, connect
@@ -126,6 +126,11 @@ async def _load(world: Door) -> None:
 async def _due(world: Door) -> None:
     for kind in ("run", "delivery"):
         assert await Pages(world.database, kind, range(256), 16).next(NOW() + timedelta(minutes=5))
+
+
+async def _backlog(world: Door) -> None:
+    found = await backlog.measure(world.database, range(256), NOW() + timedelta(days=1))
+    assert 0 < found.runs <= backlog.counted_to(range(256))
 
 
 async def _in_turn(world: Door) -> None:
@@ -243,7 +248,7 @@ async def _identify(world: Door) -> None:
 
 
 CALLS_OF: tuple[Call, ...] = (
-    _load, _due, _in_turn, _oldest, _sweep, _strike, journey, _policy, _hold, _pages, _identify,
+    _load, _due, _backlog, _in_turn, _oldest, _sweep, _strike, journey, _policy, _hold, _pages, _identify,
 )  # fmt: skip
 
 
