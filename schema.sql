@@ -2,7 +2,7 @@
 --
 -- Needs no superuser and no extension, only CREATE on the database; PostgreSQL 15 to 18.
 -- Contents:  1 ground  2 tables  3 append-only  4 what producers call  5 what operators call
---            6 the ledger  7 deliveries  8 mailbox  9 nodes and leases  10 roles
+--            6 the ledger  7 deliveries  8 mailbox  9 nodes and shards  10 roles
 --
 -- A change here goes into the newest migration too (runtime/chimeway/store/migrations); a test compares.
 --
@@ -424,18 +424,33 @@ create table chimeway.nodes (
     seen_at    timestamptz not null default clock_timestamp()
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
--- Leases over ranges of shards; one row for all of them until shards are split over nodes.
-create table chimeway.shards (
-    first_shard smallint    primary key,
-    last_shard  smallint    not null,
-    owner       uuid,
-    epoch       bigint      not null default 0,
-    expires_at  timestamptz,
-    taken_at    timestamptz,
-    clean       boolean     not null default true,   -- whether the last owner handed it over
-    check (0 <= first_shard and first_shard <= last_shard and last_shard <= 255)
-) with (fillfactor = 50);
-insert into chimeway.shards (first_shard, last_shard) values (0, 255);
+-- Who works: a lease for each node, which it renews and others end; and who has which shard. (engine/ownership.py has
+-- the whole theory.) A lease that ends is deleted: whoever stands nowhere here has nothing under way any more.
+create sequence chimeway.lease_epoch cache 1;
+create table chimeway.leases (
+    owner      uuid        primary key,              -- made anew for each lease
+    epoch      bigint      not null unique default nextval('chimeway.lease_epoch'),
+    node       uuid,                                 -- null: a program of schema version 3
+    alone      boolean     not null default false,   -- has all shards or none, as programs of schema version 3 do
+    shown      boolean     not null,                 -- whether it holds a session lock while it lives
+    draining   boolean     not null default false,   -- it ends what is under way, and is given nothing any more
+    taken_at   timestamptz not null default clock_timestamp(),
+    expires_at timestamptz not null
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
+
+create table chimeway.shard_owners (
+    shard    smallint    primary key check (shard between 0 and 255),
+    owner    uuid,                                   -- of a lease; one that has ended: nobody
+    clean    boolean     not null default true,      -- whether nothing in it is under suspicion of having killed a node
+    taken_at timestamptz
+) with (fillfactor = 50, autovacuum_vacuum_threshold = 500, autovacuum_vacuum_scale_factor = 0);
+insert into chimeway.shard_owners (shard) select generate_series(0, 255);
+
+-- Both as one, as programs of schema version 3 know it, and as people ask.
+create view chimeway.shards as
+select s.shard as first_shard, s.shard as last_shard, l.owner, coalesce(l.epoch, 0) as epoch, l.expires_at, s.taken_at,
+       s.clean, l.node
+  from chimeway.shard_owners s left join chimeway.leases l on l.owner = s.owner;
 
 -- ── 3 append-only ────────────────────────────────────────────────────────────────────────────────
 
@@ -2707,7 +2722,7 @@ begin
             || current_setting('transaction_isolation'), 'its guards need READ COMMITTED');
     end if;
     if p_owner is not null
-       and not exists (select from chimeway.shards s where s.owner = p_owner and s.epoch = p_epoch) then
+       and not exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch) then
         perform chimeway.refuse('lease_lost', 'CW009', 'another node has taken over', 'acquire the lease again');
     end if;
 end $$;
@@ -3630,10 +3645,22 @@ begin
         union all select null, v_most = p_each and v_locked <> '{}';
 end $$;
 
--- Routes waiting signals in the order in which they came: at most p_limit signals, for each at most p_each
--- runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
+-- All shards: what programs look through that know of no others.
+create function chimeway.all_shards() returns smallint[]
+language sql immutable as $$ select array_agg(n::smallint order by n) from generate_series(0, 255) n $$;
+
+-- Of what lies in some shards a look at p_rows rows sees few: how many it may go through to find as many as
+-- are wanted, where all shards have alike. What lies deeper in somebody's backlog the sweeps find, shard by shard.
+create function chimeway.rows_for(p_rows int, p_shards smallint[]) returns int
+language sql immutable as $$
+    select case when cardinality(p_shards) >= 256 then p_rows
+                else least(greatest(p_rows, 1000), 512 * p_rows / greatest(cardinality(p_shards), 1)) end
+$$;
+
+-- Routes waiting signals of some shards in the order in which they came: at most p_limit signals, for each at most
+-- p_each runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
 -- these signals may be had by asking again.
-create function chimeway.route_signals(p_limit int, p_each int, p_after bigint default 0)
+create function chimeway.route_signals(p_limit int, p_each int, p_after bigint, p_shards smallint[])
 returns table (run_id uuid, last_arrival bigint, more boolean)
 language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
@@ -3644,17 +3671,25 @@ begin
     -- (not FOR UPDATE: the mailbox's foreign key of another caller would have to wait for us)
     select coalesce(array_agg(l.id), '{}'), max(l.arrival) into v_signals, v_last from (
         select s.id, s.arrival from chimeway.signals s
-         where s.routed_at is null and s.arrival > p_after
+         where s.routed_at is null and s.arrival > p_after and s.shard = any(p_shards)
          order by s.arrival limit p_limit for no key update skip locked) l;
     if v_signals = '{}' then return; end if;
     return query select t.run_id, v_last, t.more from chimeway.route_these(v_signals, p_each) t;
 end $$;
 
--- Routes waiting signals tenant by tenant: of the next p_tenants behind p_after, but for those in p_not, at most
--- p_of_each, whoever has how many. Returns the runs that got mail, and at last the tenant behind which to go on
--- (null: all had their turn).
+-- The same over all shards.
+create function chimeway.route_signals(p_limit int, p_each int, p_after bigint default 0)
+returns table (run_id uuid, last_arrival bigint, more boolean)
+language sql as $$
+    select s.run_id, s.last_arrival, s.more
+      from chimeway.route_signals(p_limit, p_each, p_after, chimeway.all_shards()) s
+$$;
+
+-- Routes waiting signals of some shards tenant by tenant: of the next p_tenants behind p_after, but for those in
+-- p_not, at most p_of_each, whoever has how many. Returns the runs that got mail, and at last the tenant behind which
+-- to go on (null: all had their turn).
 create function chimeway.route_signals_in_turn(
-    p_tenants int, p_of_each int, p_each int, p_after text, p_not text[]
+    p_tenants int, p_of_each int, p_each int, p_after text, p_not text[], p_shards smallint[]
 ) returns table (run_id uuid, last_tenant text)
 language plpgsql set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off as $$
 #variable_conflict use_column
@@ -3672,19 +3707,35 @@ begin
         exit when v_last is null;
         continue when v_last = any(p_not);
         v_signals := v_signals || array(
-            select s.id from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
-             order by s.tenant_id, s.actor_id, s.arrival, s.shard limit p_of_each for no key update skip locked);
+            select s.id from chimeway.signals s
+             where s.routed_at is null and s.id in (
+                select l.id from (
+                    select s.id, s.shard from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
+                     order by s.tenant_id, s.actor_id, s.arrival, s.shard
+                     limit chimeway.rows_for(p_of_each, p_shards)) l
+                 where l.shard = any(p_shards) limit p_of_each)
+               for no key update skip locked);
     end loop;
     return query select t.run_id, v_last from chimeway.route_these(v_signals, p_each) t;
 end $$;
 
--- What is due of the next tenants behind p_after, the oldest p_rows of each, whoever has how many: from tenant to
--- tenant by the index. Looks at p_looks tenants at most, whether anything of theirs is due or not, and at
+-- The same over all shards.
+create function chimeway.route_signals_in_turn(
+    p_tenants int, p_of_each int, p_each int, p_after text, p_not text[]
+) returns table (run_id uuid, last_tenant text)
+language sql as $$
+    select s.run_id, s.last_tenant
+      from chimeway.route_signals_in_turn(p_tenants, p_of_each, p_each, p_after, p_not, chimeway.all_shards()) s
+$$;
+
+-- What is due in some shards of the next tenants behind p_after, the oldest p_rows of each, whoever has how many: from
+-- tenant to tenant by the index. Looks at p_looks tenants at most, whether anything of theirs is due or not, and at
 -- p_tenants that have something, but for those in p_not. The last row says behind whom to go on (null: all had
 -- their turn). p_entered: 0 for runs that no step was entered in yet, 1 for the others.
 -- (Sorting is off because the planner, without fresh statistics, would rather sort a whole backlog.)
 create function chimeway.due_runs_in_turn(
-    p_entered int, p_after text, p_looks int, p_tenants int, p_until timestamptz, p_rows int, p_not text[]
+    p_entered int, p_after text, p_looks int, p_tenants int, p_until timestamptz, p_rows int, p_not text[],
+    p_shards smallint[]
 ) returns table (id uuid, wake_at timestamptz, tenant_id text, paused boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
@@ -3703,22 +3754,36 @@ begin
         continue when v_first > p_until or v_tenant = any(p_not);
         return query
         select q.id, q.wake_at, v_tenant, w.paused_at is not null
-          from (select r.id, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
-                 where least(r.visit, 1) = p_entered and r.tenant_id = v_tenant and r.wake_at <= p_until
-                   and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and not r.parked
-                 order by least(r.visit, 1), r.tenant_id, r.wake_at, r.id limit p_rows) q
+          from (select l.id, l.wake_at, l.workflow_key, l.workflow_version from (
+                    select r.id, r.shard, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+                     where least(r.visit, 1) = p_entered and r.tenant_id = v_tenant and r.wake_at <= p_until
+                       and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
+                       and not r.parked
+                     order by least(r.visit, 1), r.tenant_id, r.wake_at, r.id
+                     limit chimeway.rows_for(p_rows, p_shards)) l
+                 where l.shard = any(p_shards) limit p_rows) q
           join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version;
+        continue when not found;
         v_found := v_found + 1;
         exit when v_found = p_tenants;
     end loop;
     return query select null::uuid, null::timestamptz, v_tenant, false;
 end $$;
 
+-- The same over all shards.
+create function chimeway.due_runs_in_turn(
+    p_entered int, p_after text, p_looks int, p_tenants int, p_until timestamptz, p_rows int, p_not text[]
+) returns table (id uuid, wake_at timestamptz, tenant_id text, paused boolean)
+language sql as $$
+    select t.id, t.wake_at, t.tenant_id, t.paused from chimeway.due_runs_in_turn(
+        p_entered, p_after, p_looks, p_tenants, p_until, p_rows, p_not, chimeway.all_shards()) t
+$$;
+
 -- The same of deliveries, channel by channel: a line is a tenant's on one channel. Channels in p_not are jumped
 -- over, however much waits for them; so are the lines that p_full_channel and p_full_tenant name.
 create function chimeway.due_deliveries_in_turn(
     p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[],
-    p_full_channel text[], p_full_tenant text[]
+    p_full_channel text[], p_full_tenant text[], p_shards smallint[]
 ) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
 language plpgsql
 set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
@@ -3752,44 +3817,252 @@ begin
         select q.id, q.next_attempt_at, v_channel, v_tenant,
                r.held_reason is null
                and (w.paused_at is null or (q.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
-          from (select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
-                 where d.channel = v_channel and d.tenant_id = v_tenant and d.next_attempt_at <= p_until
-                   and d.next_attempt_at is not null and d.waiting_for_node is null
-                 order by d.channel, d.tenant_id, d.next_attempt_at, d.id limit p_rows) q
+          from (select l.* from (
+                    select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
+                     where d.channel = v_channel and d.tenant_id = v_tenant and d.next_attempt_at <= p_until
+                       and d.next_attempt_at is not null and d.waiting_for_node is null
+                     order by d.channel, d.tenant_id, d.next_attempt_at, d.id
+                     limit chimeway.rows_for(p_rows, p_shards)) l
+                 where l.shard = any(p_shards) limit p_rows) q
           join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
           join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version;
+        continue when not found;
         v_found := v_found + 1;
         exit when v_found = p_lines;
     end loop;
     return query select null::uuid, null::timestamptz, v_channel, v_tenant, false;
 end $$;
 
--- ── 9 nodes and leases ───────────────────────────────────────────────────────────────────────────
+-- The same over all shards.
+create function chimeway.due_deliveries_in_turn(
+    p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[],
+    p_full_channel text[], p_full_tenant text[]
+) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
+language sql as $$
+    select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed from chimeway.due_deliveries_in_turn(
+        p_channel, p_after, p_looks, p_lines, p_until, p_rows, p_not, p_full_channel, p_full_tenant,
+        chimeway.all_shards()) t
+$$;
 
--- Takes the lease when it is free, expired, or orphaned: the owner of this epoch is believed to be gone.
+-- ── 9 nodes and shards ───────────────────────────────────────────────────────────────────────────
+-- The theory stands at the top of engine/ownership.py. Whoever gives or takes shards holds one lock of the whole
+-- database until he commits (order_shards), and waits for no row while he does: so nobody waits for another in a circle.
+
+create function chimeway.order_shards() returns void
+language sql as $$ select pg_advisory_xact_lock(206420, -1) $$;
+
+-- Who may be given shards: those who live, do not drain, and share.
+create function chimeway.receivers() returns table (owner uuid, epoch bigint, have int)
+language sql stable as $$
+    select l.owner, l.epoch, count(s.shard)::int
+      from chimeway.leases l left join chimeway.shard_owners s on s.owner = l.owner
+     where not l.draining and not l.alone and l.expires_at > clock_timestamp()
+     group by l.owner, l.epoch
+$$;
+
+-- Gives shards away, one by one to whoever has fewest, but not to p_not; with nobody there they are nobody's.
+-- Says whether anybody was there.
+create function chimeway.deal_shards(p_shards smallint[], p_not uuid) returns boolean
+language plpgsql as $$
+declare v_dealt boolean;
+begin
+    with places as (
+        select r.owner, row_number() over (order by had.shards, r.epoch) as n
+          from chimeway.receivers() r
+         cross join lateral generate_series(r.have, r.have + cardinality(p_shards) - 1) had(shards)
+         where r.owner is distinct from p_not
+         order by had.shards, r.epoch limit cardinality(p_shards)
+    ), dealt as (
+        update chimeway.shard_owners s set owner = p.owner, taken_at = clock_timestamp()
+          from unnest(p_shards) with ordinality g(shard, n) left join places p on p.n = g.n
+         where s.shard = g.shard
+        returning s.owner
+    )
+    select coalesce(bool_or(d.owner is not null), false) into v_dealt from dealt d;
+    perform pg_notify('chimeway_shards', '');
+    return v_dealt;
+end $$;
+
+-- Leases whose session lock nobody holds though somebody should: their process is gone, or is connecting again.
+create function chimeway.silent_nodes() returns table (epoch bigint)
+language sql volatile as $$
+    select l.epoch from chimeway.leases l
+     where l.shown and not exists (
+        select from pg_locks k
+         where k.locktype = 'advisory' and k.granted and k.classid = 206420 and k.objsubid = 2
+           and k.database = (select d.oid from pg_database d where d.datname = current_database())
+           and k.objid::bigint = case when l.alone then 0 else l.epoch & 2147483647 end)
+$$;
+
+-- Ends the leases that have expired, and of p_dead those that no session lock shows to be alive. Whoever is just
+-- renewing his is alive: he has his row locked, and is passed over.
+create function chimeway.bury_nodes(p_dead bigint[]) returns void
+language sql as $$
+    with buried as (
+        delete from chimeway.leases l where l.owner in (
+            select d.owner from chimeway.leases d
+             where d.expires_at < clock_timestamp()
+                or d.epoch = any(p_dead) and d.epoch in (select q.epoch from chimeway.silent_nodes() q)
+               for update skip locked)
+        returning l.owner
+    )
+    update chimeway.shard_owners s set owner = null, clean = false from buried b where s.owner = b.owner
+$$;
+
+-- Takes the session lock that shows others that this process lives; it goes with the connection.
+create function chimeway.show_life(p_epoch bigint) returns boolean
+language sql volatile as $$ select pg_try_advisory_lock(206420, (p_epoch & 2147483647)::int) $$;
+
+-- Begins a lease; the same again is the same lease. p_shown: the session is this process's own, so that a lock of it
+-- shows that the process lives (a pooler's session shows nothing). Others are told, so that they give of theirs.
+create function chimeway.begin_lease(p_owner uuid, p_node uuid, p_ttl interval, p_shown boolean) returns bigint
+language plpgsql as $$
+declare v_epoch bigint;
+begin
+    insert into chimeway.leases as l (owner, node, shown, expires_at)
+    values (p_owner, p_node, p_shown, clock_timestamp() + p_ttl)
+        on conflict (owner) do update set expires_at = excluded.expires_at
+    returning l.epoch into v_epoch;
+    if p_shown then  -- before anybody can see the lease
+        perform chimeway.show_life(v_epoch);
+    end if;
+    perform pg_notify('chimeway_shards', '');
+    return v_epoch;
+end $$;
+
+-- Since when the server runs. (A function of its own, so that tests can have it started just now.)
+create function chimeway.server_started() returns timestamptz
+language sql stable as $$ select pg_postmaster_start_time() $$;
+
+-- A lease's sign of life: it is renewed; leases that are over are ended, if p_judges, and what is nobody's is dealt out.
+-- p_dead: whose session lock the caller has missed for some time; p_show: take the session lock first (a new session).
+-- Returns one row, or none when the lease has ended: the shards that are its own, and of those the ones under
+-- suspicion; how many of them others should have; how many nodes share; and whose session lock is missing.
+-- After the server has started all leases may be over, and all locks are gone: for p_ttl nobody is judged.
+create function chimeway.beat(
+    p_owner uuid, p_epoch bigint, p_ttl interval, p_show boolean, p_judges boolean, p_dead bigint[]
+) returns table (shards smallint[], suspect smallint[], surplus int, nodes int, silent bigint[], shown boolean)
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_shown  boolean := p_show and chimeway.show_life(p_epoch);
+    v_judges boolean := p_judges and clock_timestamp() > chimeway.server_started() + p_ttl;
+begin
+    update chimeway.leases l
+       set expires_at = clock_timestamp() + p_ttl, alone = false, shown = case when p_show then v_shown else l.shown end
+     where l.owner = p_owner and l.epoch = p_epoch;
+    if not found then return; end if;
+    if v_judges and (p_dead <> '{}' or exists (select from chimeway.leases l where l.expires_at < clock_timestamp()))
+       or exists (select from chimeway.shard_owners s
+                   where not exists (select from chimeway.leases l where l.owner = s.owner))
+          and exists (select from chimeway.receivers()) then
+        perform chimeway.order_shards();
+        if v_judges then perform chimeway.bury_nodes(p_dead); end if;
+        perform chimeway.deal_shards(f.free, null)
+           from (select array_agg(s.shard order by s.shard) as free from chimeway.shard_owners s
+                  where not exists (select from chimeway.leases l where l.owner = s.owner)) f
+          where f.free is not null;
+    end if;
+    return query
+    select coalesce(array_agg(s.shard order by s.shard), '{}'),
+           coalesce(array_agg(s.shard order by s.shard) filter (where not s.clean), '{}'),
+           coalesce((
+               select greatest(r.have - (256 / r.many + case when r.place <= 256 % r.many then 1 else 0 end), 0)
+                 from (select v.owner, v.have, count(*) over ()::int as many,
+                              row_number() over (order by v.have desc, v.epoch)::int as place
+                         from chimeway.receivers() v) r
+                where r.owner = p_owner), 0),
+           (select count(*)::int from chimeway.receivers()),
+           array(select q.epoch from chimeway.silent_nodes() q where q.epoch <> p_epoch),
+           v_shown
+      from chimeway.shard_owners s where s.owner = p_owner;
+end $$;
+
+-- Gives shards of one's own to others, who are told. p_leaving: to whoever is there, or to nobody, and takes none
+-- any more; otherwise nothing is given where nobody is. Returns how many were given.
+create function chimeway.hand_over(p_owner uuid, p_epoch bigint, p_shards smallint[], p_leaving boolean) returns int
+language plpgsql as $$
+declare v_given smallint[];
+begin
+    perform chimeway.order_shards();
+    if not exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch) then return 0; end if;
+    if p_leaving then
+        update chimeway.leases l set draining = true where l.owner = p_owner and l.epoch = p_epoch;
+    elsif not exists (select from chimeway.receivers() r where r.owner <> p_owner) then
+        return 0;
+    end if;
+    v_given := array(select s.shard from chimeway.shard_owners s
+                      where s.owner = p_owner and s.shard = any(p_shards) order by s.shard);
+    if v_given <> '{}' then perform chimeway.deal_shards(v_given, p_owner); end if;
+    return cardinality(v_given);
+end $$;
+
+-- Ends a lease; shards that are still its own go to others.
+create function chimeway.end_lease(p_owner uuid, p_epoch bigint) returns void
+language plpgsql as $$
+declare v_left smallint[];
+begin
+    perform chimeway.order_shards();
+    delete from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch;
+    v_left := array(select s.shard from chimeway.shard_owners s where s.owner = p_owner order by s.shard);
+    if v_left <> '{}' then perform chimeway.deal_shards(v_left, p_owner); end if;
+end $$;
+
+-- Says of shards of one's own that nothing in them is under suspicion any more.
+create function chimeway.absolve_shards(p_owner uuid, p_epoch bigint, p_shards smallint[]) returns void
+language plpgsql as $$
+begin
+    perform chimeway.order_shards();
+    update chimeway.shard_owners s set clean = true
+     where s.owner = p_owner and s.shard = any(p_shards) and not s.clean
+       and exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch);
+end $$;
+
+-- What programs of schema version 3 call: one of them has all shards or none. It gets them when nobody works, or the
+-- one of its kind that does, by this epoch, is believed to be gone.
 create function chimeway.acquire_lease(p_owner uuid, p_ttl interval, p_orphaned bigint)
 returns table (epoch bigint, clean boolean)
-language sql volatile as $$
-    update chimeway.shards s
-       set clean = s.owner is null, owner = p_owner, epoch = s.epoch + 1,
-           expires_at = clock_timestamp() + p_ttl, taken_at = clock_timestamp()
-     where s.owner is null or s.expires_at < clock_timestamp() or s.epoch = p_orphaned
-    returning s.epoch, s.clean
-$$;
+language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_epoch bigint;
+    v_clean boolean;
+begin
+    perform chimeway.order_shards();
+    with buried as (
+        delete from chimeway.leases l where l.owner in (
+            select d.owner from chimeway.leases d
+             where d.expires_at < clock_timestamp() or d.alone and d.epoch = p_orphaned for update skip locked)
+        returning l.owner
+    )
+    update chimeway.shard_owners s set owner = null, clean = false from buried b where s.owner = b.owner;
+    if exists (select from chimeway.leases l
+                where not l.draining or exists (select from chimeway.shard_owners s where s.owner = l.owner)) then
+        return;
+    end if;
+    insert into chimeway.leases as l (owner, alone, shown, expires_at)
+    values (p_owner, true, true, clock_timestamp() + p_ttl) returning l.epoch into v_epoch;
+    select bool_and(s.clean) into v_clean from chimeway.shard_owners s;
+    update chimeway.shard_owners s set owner = p_owner, clean = true, taken_at = clock_timestamp();
+    return query select v_epoch, v_clean;
+end $$;
 
 create function chimeway.renew_lease(p_owner uuid, p_epoch bigint, p_ttl interval) returns boolean
 language plpgsql as $$
 begin
-    update chimeway.shards s set expires_at = clock_timestamp() + p_ttl
-     where s.owner = p_owner and s.epoch = p_epoch;
+    update chimeway.leases l set expires_at = clock_timestamp() + p_ttl
+     where l.owner = p_owner and l.epoch = p_epoch;
     return found;
 end $$;
 
 create function chimeway.release_lease(p_owner uuid, p_epoch bigint) returns boolean
 language plpgsql as $$
 begin
-    update chimeway.shards s set owner = null, expires_at = null where s.owner = p_owner and s.epoch = p_epoch;
-    return found;
+    if not exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch) then
+        return false;
+    end if;
+    perform chimeway.end_lease(p_owner, p_epoch);
+    return true;
 end $$;
 
 -- ── 10 roles ─────────────────────────────────────────────────────────────────────────────────────
@@ -3842,13 +4115,13 @@ begin
                                                   watch_inboxes,unwatch_inboxes,
                                                   unsubscribe,resubscribe}'),
             ('daemon',   'execute', 'all functions', '{}'),
-            ('daemon',   'usage', 'sequence', '{arrival}'),
+            ('daemon',   'usage', 'sequence', '{arrival,lease_epoch}'),
             ('daemon',   'select', 'all tables', '{}'),
             ('daemon',   'insert', 'table', '{workflow_transitions,delivery_attempts,delivery_attempt_results,
                                                delivery_feedback,delivery_verdicts}'),
             ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
-            ('daemon',   'update', 'table', '{workflow_runs,shards}'),
-            ('daemon',   'insert, update, delete', 'table', '{nodes}')
+            ('daemon',   'update', 'table', '{workflow_runs,shard_owners}'),
+            ('daemon',   'insert, update, delete', 'table', '{nodes,leases}')
           ) g(role, privilege, kind, objects)
          cross join lateral unnest(case when g.objects = '{}' then array[null] else g.objects end) o
          where 'chimeway_' || g.role = any(roles)

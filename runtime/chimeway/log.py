@@ -25,7 +25,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
         # A node's life
         "daemon.starting": "version, node, node_id: the process begins to build its parts",
-        "daemon.ready": "node, shards, seconds: workflows registered, first sweep done",
+        "daemon.ready": "node, seconds: workflows registered, first sweep done",
         "daemon.draining": "node, reason, deadline_s: no new work is taken; what runs may end",
         "daemon.drain_expired": "runs, deadline_s: what was under way did not end in time and is cut off",
         "daemon.stopped": "node, seconds: all parts are closed",
@@ -45,11 +45,11 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "embedded.failed": "data_dir, error: it could not be started anew (tried again), or does not end",
         "embedded.stopped": "seconds: nobody needed it any more; so long its end took",
         # Ownership
-        "lease.acquired": "shards, epoch, taken_over: these shards are ours now",
-        "lease.released": "shards: handed over on purpose",
-        "lease.lost": "shards, reason: another took them, or the renewal came too late",
+        "lease.acquired": "shards, epoch, nodes, taken_over: these are ours, too, now; their owner had died",
+        "lease.released": "shards: given to others on purpose",
+        "lease.lost": "shards, reason: others ended our lease, and took these",
         "lease.late": "late_s, ttl_s: a renewal took long, but was in time",
-        "lease.standby": "nodes: all shards are held by others",
+        "lease.standby": "nodes: all shards are held by others, for now",
         "run.struck": "run_id, strikes: taken over from a node that died on it, tried alone",
         # What wakes runs
         "listener.mode": "mode (hinted, polling), reason: how wakes arrive from now on",

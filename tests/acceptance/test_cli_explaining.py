@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -73,10 +74,20 @@ async def test_overdue_and_stuck(moved: Database) -> None:
         await ada.sql("update chimeway.test_clock set at = at + interval '3 hours'")
         agrees(GOLDEN, "overdue", whole("overdue", answer=await inside("overdue", url=moved.url)))
         await ada.sql("insert into chimeway.nodes (id, name, version) values ($1, 'web-1', '1')", ada.node)
-        sql = "update chimeway.shards set owner = $1, expires_at = now() + interval '1 day'"
-        await ada.sql(sql, ada.node)
+        begin = "select chimeway.begin_lease($1::uuid, $1::uuid, interval '1 day', false)"
+        await ada.sql(begin, ada.node)
+        await ada.sql("update chimeway.shard_owners set owner = $1", ada.node)
         behind = await inside("overdue", url=moved.url)
         agrees(GOLDEN, "overdue, and a node is there", whole("overdue", answer=behind))
+        other = uuid4()
+        await ada.sql("insert into chimeway.nodes (id, name, version) values ($1, 'web-2', '1')", other)
+        await ada.sql(begin, other)
+        await ada.sql("update chimeway.shard_owners set owner = $1 where shard < 128", other)
+        behind = await inside("overdue", url=moved.url)
+        agrees(GOLDEN, "overdue, and two nodes are there", whole("overdue", answer=behind))
+        await ada.sql("update chimeway.shard_owners set owner = null where shard < 128")
+        behind = await inside("overdue", url=moved.url)
+        agrees(GOLDEN, "overdue, and half of the shards are nobody's", whole("overdue", answer=behind))
         none = await inside("runs", "--stuck", url=moved.url)
         agrees(GOLDEN, "nothing is stuck", whole("runs", "--stuck", answer=none))
         free = "held_reason = null, held_at = null, waiting_for_node = null"
@@ -93,8 +104,8 @@ async def test_overdue_and_stuck(moved: Database) -> None:
 
 def test_a_list_that_is_full_does_not_count_what_it_left_out() -> None:
     """A list ends after a thousand: there may be more, and the sum says so."""
-    free = [Holder(0, 255, None, None, None, held=False)]
-    assert remedy(999, free).startswith("999 runs are overdue. No node holds the lease: ")
+    free = [Holder("0-255", None, None, None, held=False)]
+    assert remedy(999, free).startswith("999 runs are overdue. No node works: ")
     assert remedy(1_000, free).startswith("1000 or more runs are overdue. ")
 
 

@@ -29,7 +29,8 @@ TABLES = {
     "recipients": ("tenant_id", "recipient_id"),
     "tenants": ("tenant_id",),
     "nodes": ("id",),
-    "shards": ("first_shard",),
+    "shard_owners": ("shard",),
+    "leases": ("owner",),
 }
 """Each table with columns that order it, by names that the answers have made known."""
 _OF_ONE_DATABASE = {"xid", "snapshot"}

@@ -47,8 +47,8 @@ async def test_a_node_killed_while_a_retry_waits(
         server.fail_next("error_500")
         async with running_daemon(database_url, made, SMTP_URL=server.url) as daemon:
             if standby:
-                other = running_daemon(database_url, made, name="other", ready=False, SMTP_URL=server.url)
-                await (await stack.enter_async_context(other)).event("lease.standby")
+                other = running_daemon(database_url, made, name="other", SMTP_URL=server.url)
+                await stack.enter_async_context(other)
             run_id = str(await rows.value(START))
             await wait_for(lambda: rows.value(FAILED), "the first attempt failed")
             daemon.kill()

@@ -113,7 +113,7 @@ async def test_tables_are_open_as_far_as_written(url: str) -> None:
         assert await _may(url, reading) == {(table, "select") for table in tables}
     daemon = await _may(url, "daemon")
     assert {table for table, right in daemon if right == "select"} == set(tables)
-    assert {table for table, right in daemon if right in {"delete", "truncate"}} == {"nodes"}
+    assert {table for table, right in daemon if right in {"delete", "truncate"}} == {"nodes", "leases"}
     for table in APPEND_ONLY:
         assert {right for each, right in daemon if each == table} == {"select", "insert"}
 

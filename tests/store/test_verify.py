@@ -291,7 +291,7 @@ async def test_a_run_is_overdue_from_the_later_of_wake_and_take_over(world: Worl
     await world.pass_time(2 / 3600)
     assert await _broken(world) == {"overdue"}
     assert await verify(world.database, max_lateness=timedelta(seconds=7)) == []
-    await world.sql("update chimeway.shards set taken_at = chimeway.clock()")
+    await world.sql("update chimeway.shard_owners set taken_at = chimeway.clock()")
     assert await _broken(world) == set()
 
 

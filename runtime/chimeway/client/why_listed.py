@@ -74,13 +74,21 @@ def remedy(found: int, holders: Sequence[Holder]) -> str:
     """Return what to do about so many overdue runs, by who holds the shards."""
     or_more = " or more" if found >= MAX_PAGE else ""  # as many as a list holds
     late = "1 run is overdue." if found == 1 else f"{found}{or_more} runs are overdue."
+    working = [holder for holder in holders if holder.held]
+    names = list(dict.fromkeys(holder.name or "a node that has left the list" for holder in working))
     idle = [holder for holder in holders if not holder.held]
     if idle:
         last = idle[0].expires_at
         ran_out = f", since {moment_in('UTC', last)}" if last is not None else ""
-        return f"{late} No node holds the lease{ran_out}: start one (chimeway serve)."
-    names = listed(list(dict.fromkeys(holder.name or "a node that has left the list" for holder in holders)))
-    return (
-        f"{late} {names} holds the lease and is behind, or cannot decide about them: look at its log for "
-        "overload.began, and at chimeway runs --stuck."
-    )
+        if not working:
+            return f"{late} No node works{ran_out}: start one (chimeway serve)."
+        return (
+            f"{late} No node has shards {idle[0].shards}{ran_out}: {listed(names)} should take them within "
+            "seconds; look at the log for database.lost."
+        )
+    if len(names) == 1:
+        works, whose = f"{names[0]} works and is behind, or cannot decide about them", "its log"
+    else:
+        works = f"{listed(names)} share the work, and one of them is behind or cannot decide about them"
+        whose = "their logs"
+    return f"{late} {works}: look at {whose} for overload.began, and at chimeway runs --stuck."

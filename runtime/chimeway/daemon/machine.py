@@ -1,10 +1,12 @@
-"""What works while a node holds the lease: parts and wires. They live and die with one tenure.
+"""What works while a node has a lease: parts and wires. They live and die with one tenure.
 
     lookout ─look→ near sweeps, router ─admit→ roster ─play→ actor ─commit→ ledger
                    wheel ───────────────admit→                └─offer→ dispatcher ─nudge→ roster
 
 Engine and delivery know nothing of each other; the two wires between them, `offer` and `nudge`, are
 tied here. Both may be lost: what they say stands in rows.
+
+All of it looks only at the shards that are this node's (`Feed`): these come and go while it works.
 """
 
 import asyncio
@@ -15,6 +17,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from chimeway.clock import Clock
+from chimeway.daemon.feed import Feed
+from chimeway.daemon.feed import Wires as Following
 from chimeway.daemon.readiness import Readiness
 from chimeway.delivery.abandoned import Foundling
 from chimeway.delivery.dispatcher import Dispatcher, Wires
@@ -50,24 +54,23 @@ from chimeway.limits import (
 )
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
-from chimeway.store import deliveries, ledger, runs
+from chimeway.store import deliveries, leases, ledger, nodes, runs
 from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, persistently
 from chimeway.store.turns import Kind as KindInTurn
 from chimeway.store.turns import Turns
 
 _log = Events()
-_SHARDS: Final = range(256)
 _KINDS_OF_RUNS: Final[tuple[KindInTurn, ...]] = ("new run", "run")
 _DELIVERIES_EVERY_S: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """What a process has from its start to its end, whoever holds the lease."""
+    """What a process has from its start to its end, whatever its lease."""
 
     id: UUID
     name: str
@@ -93,6 +96,8 @@ class Machine:
         database, clock = node.database, node.clock
         addressless = frozenset(r.name for r in node.channels.values() if not r.needs_address)
         self._node, self._tenure, self._group = node, tenure, group
+        self._feed = Feed(tenure)
+        self._neighbours = asyncio.Event()
         self._ledger = Ledger(database, node.catalogue, tenure)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
         self._follower = Follower(database, clock)
@@ -101,18 +106,18 @@ class Machine:
             doubt=self._follower.doubt,
         )  # fmt: skip
         actor = Actor(seam, database, clock, out)
-        self._roster = Roster(actor.play, group, clock)
+        self._roster = Roster(actor.play, group, clock, self._feed.ours)
         self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
-                self._ledger.hold_back, self._results, tenure.trusted, self._roster.nudge,
+                self._ledger.hold_back, self._results, tenure.trusted, self._nudge,
                 node.unsubscribing,
             )
         )  # fmt: skip
         wires = Wires(
             arm=self._arm_delivery, put_off=self._put_off_delivery, has_room=self._look_at_deliveries,
-            nudge=self._roster.nudge, way=self._way,
+            nudge=self._nudge, way=self._way, ours=self._feed.ours,
         )  # fmt: skip
         self._dispatcher = Dispatcher(database, clock, node.catalogue, sender, self._results, wires, group)
         roster, dispatcher = self._roster, self._dispatcher
@@ -120,20 +125,21 @@ class Machine:
         self._run_keeper = self._keeper(
             "run",
             runs_to,
-            [Turns(database, kind, roster.crowded) for kind in _KINDS_OF_RUNS],
+            [Turns(database, kind, roster.crowded, self._feed.shards) for kind in _KINDS_OF_RUNS],
         )
         self._delivery_keeper = self._keeper(
             "delivery",
             Taker(dispatcher.offer, dispatcher.admit, dispatcher.__contains__),
-            [Turns(database, "delivery", dispatcher.full_lines)],
+            [Turns(database, "delivery", dispatcher.full_lines, self._feed.shards)],
         )
-        self._sweeper = Sweeper(database, node.catalogue, clock, roster.admit, roster.offer)
-        self._router = Router(database, runs_to, roster.crowded, self._sweeper.look)
+        self._sweeper = Sweeper(database, node.catalogue, clock, roster.admit, roster.offer, self._feed.share)
+        self._router = Router(database, runs_to, roster.crowded, self._sweeper.look, self._feed.shards)
         self._foundling = Foundling(
-            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._roster.nudge
-        )
+            database, clock, tenure.fence.owner, self._dispatcher, self._results, self._nudge,
+            self._feed.share,
+        )  # fmt: skip
         sources = Sources(
-            self._late, lambda: self._router.in_backlog, self._at_work, lambda: _SHARDS, tenure.trusted
+            self._late, lambda: self._router.in_backlog, self._at_work, self._feed.shards, tenure.trusted
         )
         self._gauge = Gauge(database, clock, sources, node.max_lateness_s)
         self._feeders: list[asyncio.Task[None]] = []
@@ -144,19 +150,20 @@ class Machine:
         for name, serve in self._ledger.parts():
             self._group.create_task(serve, name=name)
         self._group.create_task(self._dispatcher.serve(), name="dispatcher")
+        self._group.create_task(self._tell_neighbours(), name="tell-neighbours")
         await self._follower.measure()  # who has stood by for days has a clock that has gone by itself
         self._group.create_task(self._follower.serve(), name="follow-clock")
-        await self._foundling.sweep()
-        if not self._tenure.clean:
-            await recover(self._node.database, self._node.clock, self._roster.settle)
+        self._feed.wire(Following(self._look_anew, self._forget, self._look_through, self._roster.emptied))
+        await self._feed.begin()
         for name, feeder in self._feeding().items():
             self._feeders.append(self._group.create_task(feeder, name=name))
-        self._node.readiness.gauge = self._gauge
+        self._node.readiness.gauge, self._node.readiness.shards = self._gauge, self._feed.shards
 
     async def drain(self) -> None:
-        """Let nothing new in, and wait for what is under way, as long as a drain may take."""
+        """Give all shards to others, then wait for what is under way, as long as a drain may take."""
         _log.info("daemon.draining", node=self._node.name, reason="asked to end", deadline_s=DRAIN_S)
         self._node.readiness.stage = "draining"
+        await self._tenure.leave()
         for feeder in self._feeders:
             feeder.cancel()
         self._roster.close()
@@ -173,6 +180,7 @@ class Machine:
         node.readiness.listener = listener
         lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
         return {
+            "feed": self._feed.serve(),
             "listener": listener.serve(),
             "lookout": lookout.serve(),
             "router": self._router.serve(),
@@ -190,7 +198,7 @@ class Machine:
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
         near, far = (
-            Pages(self._node.database, kind, list(_SHARDS), rows, self._dispatcher.full_channels)
+            Pages(self._node.database, kind, self._feed.shards, rows, self._dispatcher.full_channels)
             for rows in (DUE_PAGE_PER_SHARD, AHEAD_PAGE_PER_SHARD)
         )
         return Timekeeper(
@@ -198,6 +206,25 @@ class Machine:
             self._node.clock,
             taker,
         )
+
+    async def _look_through(self, shards: frozenset[int]) -> None:
+        """Record a dead node's calls as unknown, and find out whether a run of these shards killed it."""
+        database = self._node.database
+        await self._foundling.sweep(shards)
+        await recover(database, self._node.clock, self._roster.settle, shards)
+        await persistently(leases.absolve, database, self._tenure.fence, shards)
+
+    def _look_anew(self) -> None:
+        """Look for all that is due, now and soon: more shards are ours."""
+        self._router.look()
+        self._sweeper.look()
+        self._run_keeper.begin_anew()
+        self._delivery_keeper.begin_anew()
+
+    def _forget(self, gone: Callable[[UUID], bool]) -> None:
+        self._sweeper.forget(gone)
+        self._run_keeper.forget(gone)
+        self._delivery_keeper.forget(gone)
 
     def _look(self) -> None:
         """Look for new work. Deliveries are offered as they are planned: looking finds the rest."""
@@ -219,6 +246,20 @@ class Machine:
     def _at_work(self) -> AtWork:
         runs, sent = self._roster, self._dispatcher
         return AtWork(len(runs), runs.oldest_s(), runs.lately.took(), len(sent), sent.oldest_s())
+
+    def _nudge(self, run_id: UUID, tenant: Tenant) -> None:
+        """Have a run looked at that has something to do: by us, or by the node that has it now."""
+        if self._feed.ours(run_id):
+            self._roster.nudge(run_id, tenant)
+        else:
+            self._neighbours.set()
+
+    async def _tell_neighbours(self) -> None:
+        """Wake other nodes when a call of ours ended after one of them got its shard: its run can move."""
+        while True:
+            await self._neighbours.wait()
+            self._neighbours.clear()
+            await persistently(nodes.hint, self._node.database)
 
     def _arm_run(self, run_id: UUID, at: datetime | None, tenant: Tenant) -> None:
         self._run_keeper.arm(run_id, at, tenant)

@@ -1,7 +1,7 @@
-"""A node's life: settings in, database checked, lease awaited, work, and the way down in order.
+"""A node's life: settings in, database checked, lease begun, work, and the way down in order.
 
-A node stands by until it holds the lease, works until it loses it or is told to end, and stands by
-again. Nothing of a tenure outlives it.
+A node begins a lease, works on the shards that it is given until others end the lease or it is told to
+end, and begins another. Nothing of a tenure outlives it.
 """
 
 import asyncio
@@ -156,7 +156,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
 async def _tenures(
     node: Node, settings: Settings, stop: asyncio.Event, began: float, settled: Callable[[], None]
 ) -> None:
-    ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl)
+    ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl, node.id)
 
     def standing_by() -> None:
         node.readiness.stage = "standing_by"
@@ -214,7 +214,7 @@ async def _enrol(node: Node) -> None:
 
 
 async def _beat(node: Node) -> None:
-    """Say now and then that this node lives, whoever holds the lease."""
+    """Say now and then that this node lives, and which channels it has."""
     while True:
         await asyncio.sleep(BEAT_S)
         await persistently(_enrol, node)

@@ -12,6 +12,7 @@ tell. So `/readyz` says `overloaded`, with figures, and answers 200.
 """
 
 import asyncio
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
@@ -20,6 +21,7 @@ from chimeway.engine.listener import Listener
 from chimeway.store import nodes
 from chimeway.store.faults import fault_of, lost_by
 from chimeway.store.health import Health
+from chimeway.store.ids import shard_ranges
 from chimeway.store.pool import Database
 from chimeway.web.state import NotReady, Ready
 
@@ -37,6 +39,8 @@ class Readiness:
     listener: Listener | None = None
     gauge: Gauge | None = None
     """While it works: whether it keeps up."""
+    shards: Callable[[], Collection[int]] = frozenset
+    """Which are its own; none yet, or none left for it: it stands by."""
     health: Health = field(default_factory=Health)
     _question: "asyncio.Future[tuple[str, str] | None] | None" = None
     _questioned_at: float = 0.0
@@ -55,6 +59,9 @@ class Readiness:
         facts: dict[str, Any] = {} if self.listener is None else {"hints": self.listener.mode}
         if gauge is None:
             return Ready(self.stage, facts)
+        if not (shards := self.shards()):
+            return Ready("standing_by", facts)
+        facts["shards"] = shard_ranges(shards)
         return Ready("overloaded" if gauge.overloaded else self.stage, facts | await gauge.figures())
 
     async def _unanswered(self, database: Database) -> tuple[str, str] | None:

@@ -1,10 +1,14 @@
 """Attempts that nobody will record: their sender died, or lost the answer to having begun them.
 
+Who has a delivery's shard looks whether the lease of its attempt's sender has ended; whose lease goes on
+is still waiting for his provider, even if he has given the shard away. He alone knows whether he lost the
+answer to having begun one, and looks for those of his own wherever they are.
+
 Each becomes `unknown`: the provider may or may not have been asked. It counts as an attempt, and the
 delivery is tried again under the same idempotency key, as the rules of retrying say.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from uuid import UUID
 
@@ -16,6 +20,7 @@ from chimeway.log import Events
 from chimeway.store import deliveries
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import NO_ID
+from chimeway.store.share import EVERYTHING, Share
 
 _log = Events()
 
@@ -31,14 +36,16 @@ class Foundling:
         dispatcher: Dispatcher,
         results: Results,
         nudge: Callable[[UUID, str], None],
+        share: Share = EVERYTHING,
     ) -> None:
-        """Take the parts."""
+        """Take the parts, and what names our shards."""
         self._database = database
         self._clock = clock
         self._node = node
         self._dispatcher = dispatcher
         self._results = results
         self._nudge = nudge
+        self._share = share
 
     async def serve(self, channels: list[str]) -> None:
         """Work until cancelled."""
@@ -46,16 +53,20 @@ class Foundling:
             await self.sweep()
             given_back = await persistently(deliveries.reclaim_capable, self._database, channels)
             for delivery_id in given_back:
+                self._share.borrow(delivery_id)  # whoever has its shard may lack the channel
                 await self._dispatcher.admit(delivery_id)
             await self._clock.sleep(jittered(SWEEP_EVERY_S))
 
-    async def sweep(self) -> None:
-        """Record all abandoned attempts as unknown, also those of deliveries that a provider ended."""
-        for ended in (False, True):
-            await self._sweep(ended=ended)
+    async def sweep(self, shards: Collection[int] | None = None) -> None:
+        """Record all abandoned attempts as unknown, also those of deliveries that a provider ended.
 
-    async def _sweep(self, *, ended: bool) -> None:
-        find = partial(deliveries.abandoned, ended=ended)
+        `shards`: those just taken from a dead node; None: all of ours.
+        """
+        for ended in (False, True):
+            await self._sweep(self._share.shards() if shards is None else shards, ended=ended)
+
+    async def _sweep(self, shards: Collection[int], *, ended: bool) -> None:
+        find = partial(deliveries.abandoned, shards=shards, ended=ended)
         after = NO_ID
         while True:
             page = await persistently(find, self._database, self._node, after, SWEEP_PAGE)

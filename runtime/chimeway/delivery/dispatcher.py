@@ -46,8 +46,8 @@ _FAULT_AGAIN_S: Final = 30.0
 class Wires:
     """What the dispatcher tells others, and asks them.
 
-    When to bring a delivery, that there is room, whom to wake; and of a channel, also of one that is not
-    here, where its lane leads and how many calls it may have under way.
+    When to bring a delivery, that there is room, whom to wake; whether a delivery is ours to send, now; and
+    of a channel, also of one that is not here, where its lane leads and how many calls it may have under way.
     """
 
     arm: Callable[[UUID, datetime | None], None]
@@ -55,6 +55,7 @@ class Wires:
     has_room: Callable[[], None]
     nudge: Callable[[UUID, str], None]
     way: Callable[[str], tuple[Way, int]]
+    ours: Callable[[UUID], bool] = lambda _: True
 
 
 class Dispatcher:
@@ -119,7 +120,7 @@ class Dispatcher:
 
         Where its channel is known already, and has no room for it, it need not even be loaded.
         """
-        if self._closed or delivery_id in self._at_work:
+        if self._closed or delivery_id in self._at_work or not self._wires.ours(delivery_id):
             return
         lane = None if channel is None else self._lanes.get(channel)
         if lane is not None and not lane.would_take(tenant):
@@ -164,7 +165,7 @@ class Dispatcher:
         taken = False
         try:
             sending = await self._loader(delivery_id, tenant)
-            if sending is not None and not self._closed and self._sender.wanted(sending):
+            if sending is not None and self._goes_on(delivery_id) and self._sender.wanted(sending):
                 out = self._lane(sending.delivery.channel).put(sending.delivery.tenant_id, sending)
                 taken = out is not sending
                 if taken and out is not None:
@@ -183,12 +184,18 @@ class Dispatcher:
         return self._lanes[channel]
 
     async def _load_again(self, delivery_id: UUID) -> Sending | None:
-        """Load a delivery whose rows have moved on; once closed nothing is begun any more."""
-        return None if self._closed else await self._loader(delivery_id)
+        """Load a delivery whose rows have moved on."""
+        return await self._loader(delivery_id) if self._goes_on(delivery_id) else None
+
+    def _goes_on(self, delivery_id: UUID) -> bool:
+        """Whether anything may still be begun: nothing once closed, and nothing of what is another's now."""
+        return not self._closed and self._wires.ours(delivery_id)
 
     async def _send(self, sending: Sending) -> bool:
         delivery, kept = sending.delivery, False
         try:
+            if not self._wires.ours(delivery.id):
+                return True
             answer = await self._sender.send(sending, self._load_again)
             if isinstance(answer, Outcome):
                 await self._place_to_record(delivery.tenant_id)

@@ -11,7 +11,7 @@ about the bound writes no flood. While all is well nothing is asked of the datab
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -52,7 +52,7 @@ class Sources:
     late: Callable[[], Sequence[Late]]
     routing: Callable[[], bool]
     at_work: Callable[[], AtWork]
-    shards: Callable[[], Sequence[int]]
+    shards: Callable[[], Collection[int]]
     trusted: Callable[[], bool]
 
 

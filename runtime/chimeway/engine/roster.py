@@ -36,10 +36,18 @@ class Roster:
     """Maps runs to their actors."""
 
     def __init__(
-        self, play: Callable[[UUID, Tenant], Awaitable[None]], group: asyncio.TaskGroup, clock: Clock
+        self,
+        play: Callable[[UUID, Tenant], Awaitable[None]],
+        group: asyncio.TaskGroup,
+        clock: Clock,
+        ours: Callable[[UUID], bool] = lambda _: True,
     ) -> None:
-        """Take what an actor does; it must not raise but for what ends the engine."""
+        """Take what an actor does; it must not raise but for what ends the engine.
+
+        `ours` says whether a run is ours to play, now: shards come and go.
+        """
         self._play = play
+        self._ours = ours
         self._group = group
         self._clock = clock
         self._started = clock.monotonic()
@@ -73,6 +81,8 @@ class Roster:
 
     def offer(self, run_id: UUID, tenant: Tenant) -> None:
         """See that this run is evaluated after this call; without room it, or another, falls out."""
+        if not self._ours(run_id):
+            return
         if self._closed or run_id in self._dirty or self._burden(tenant) is not None:
             self.nudge(run_id, tenant)
         elif run_id not in self._in_line and self._room_in_line(tenant):
@@ -83,7 +93,7 @@ class Roster:
 
     async def admit(self, run_id: UUID, tenant: Tenant) -> None:
         """As `offer`, as soon as there is room."""
-        while not (
+        while self._ours(run_id) and not (
             self._closed or run_id in self or self._burden(tenant) is not None or self._room_in_line(tenant)
         ):
             self._left.clear()
@@ -93,7 +103,7 @@ class Roster:
 
     def nudge(self, run_id: UUID, tenant: Tenant) -> None:
         """See that this run is evaluated after this call, room or not: for one's own follow-ups."""
-        if self._closed:
+        if self._closed or not self._ours(run_id):
             return
         if run_id in self._dirty:
             self._dirty[run_id] = True
@@ -118,16 +128,17 @@ class Roster:
         self._line.clear()
         self._in_line.clear()
 
-    async def emptied(self) -> None:
-        """Wait until nobody is at work."""
-        while self._dirty:
+    async def emptied(self, of: Callable[[UUID], bool] = lambda _: True) -> None:
+        """Wait until nobody is at work on such runs."""
+        while any(of(run_id) for run_id in self._dirty):
             self._left.clear()
             await self._left.wait()
 
     async def _live(self, run_id: UUID, tenant: Tenant) -> None:
+        first = True
         try:
-            while self._dirty[run_id]:
-                self._dirty[run_id] = False
+            while self._dirty[run_id] and (first or self._ours(run_id)):
+                self._dirty[run_id] = first = False
                 await self._play(run_id, tenant)
         finally:
             del self._dirty[run_id]

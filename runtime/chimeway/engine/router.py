@@ -21,6 +21,7 @@ from chimeway.engine.taker import Taker
 from chimeway.limits import TURN_EVERY_S
 from chimeway.store import mailbox
 from chimeway.store.faults import fault_of
+from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database, persistently
 
 _SHORT: Final = 100
@@ -36,15 +37,17 @@ class Router:
         taker: Taker,
         crowded: Callable[[], Collection[str | None]],
         unheard: Callable[[], None],
+        shards: Callable[[], Collection[int]] = every_shard,
     ) -> None:
-        """Take where woken runs go, who names tenants that have runs enough waiting there, and whom to tell
-        that there may be mail of which nobody was told.
+        """Take where woken runs go, who names tenants that have runs enough waiting there, whom to tell that
+        there may be mail of which nobody was told, and who names our shards.
         """
         self._database = database
         self._unheard = unheard
+        self._shards = shards
         self._taker = taker
         self._crowded = crowded
-        self._turns = mailbox.SignalsInTurn(database)
+        self._turns = mailbox.SignalsInTurn(database, shards)
         self._asked = asyncio.Event()
         self._asked_for_turn = asyncio.Event()
         self._backlog = asyncio.Event()
@@ -86,7 +89,7 @@ class Router:
 
     async def _route_batch(self, after: int) -> tuple[list[tuple[UUID, str]], int | None]:
         with self._answered():
-            return await mailbox.route(self._database, after)
+            return await mailbox.route(self._database, after, self._shards())
 
     async def _route_turn(self, passed_over: Collection[str]) -> list[tuple[UUID, str]]:
         with self._answered():

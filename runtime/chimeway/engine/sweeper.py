@@ -2,8 +2,9 @@
 
 Each thing it looks for is also found by its own wake when all goes well:
 - mail that no decision has seen: its router died between routing and waking, or was not told whom it had
-  routed to (then it asks for a look at once);
-- runs that waited for a node that understands them: this one may;
+  routed to (then it asks for a look at once), or its run's shard has changed hands in between;
+- runs that waited for a node that understands them: this one may, and plays them whatever their shard, for
+  whoever has that may not;
 - runs that fell due while their workflow was paused.
 What is late by a lost hint is not its matter; the lookout looks every second.
 """
@@ -19,6 +20,7 @@ from chimeway.log import Events
 from chimeway.store import runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database, persistently
+from chimeway.store.share import EVERYTHING, Share
 
 _log = Events()
 _REMEMBER_S: Final = 600.0
@@ -34,14 +36,16 @@ class Sweeper:
         clock: Clock,
         admit: Callable[[UUID, str | None], Awaitable[None]],
         offer: Callable[[UUID, str | None], None],
+        share: Share = EVERYTHING,
     ) -> None:
-        """Take where what is found goes: `admit` may make us wait, `offer` may take nothing."""
+        """Take our share, and where what is found goes: `admit` may wait, `offer` may take nothing."""
         self._database = database
         self._catalogue = catalogue
         self._clock = clock
         self._admit = admit
         self._offer = offer
         self._asked = asyncio.Event()
+        self._share = share
         self._shown: dict[UUID, int] = {}
         self._remember_until = 0.0
 
@@ -56,6 +60,11 @@ class Sweeper:
         """Have it look for mail that no decision has seen, as soon as the database answers."""
         self._asked.set()
 
+    def forget(self, gone: Callable[[UUID], bool]) -> None:
+        """Forget to have shown what is another's now: if it comes back, it is shown again."""
+        for run_id in [run_id for run_id in self._shown if gone(run_id)]:
+            del self._shown[run_id]
+
     async def _when_asked(self) -> None:
         while True:
             await self._asked.wait()
@@ -69,7 +78,10 @@ class Sweeper:
         while True:
             began = self._clock.monotonic()
             found = await self._unread()
-            found += await persistently(runs.reclaim_capable, self._database, self._catalogue)
+            for run_id, tenant in await persistently(runs.reclaim_capable, self._database, self._catalogue):
+                found += 1
+                self._share.borrow(run_id)
+                await self._admit(run_id, tenant)
             took_s = self._clock.monotonic() - began
             if found:
                 _log.info("sweep.finished", runs=found, seconds=round(took_s, 3))
@@ -82,7 +94,9 @@ class Sweeper:
             self._shown.clear()
             self._remember_until = self._clock.monotonic() + _REMEMBER_S
         after, found = runs.NO_ID, 0
-        while page := await persistently(runs.unread, self._database, after, SWEEP_PAGE):
+        while page := await persistently(
+            runs.unread, self._database, after, SWEEP_PAGE, self._share.shards()
+        ):
             for run_id, count in page:
                 if self._shown.get(run_id) != count:
                     self._shown[run_id] = count

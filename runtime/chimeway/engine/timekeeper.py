@@ -14,7 +14,7 @@ second hands it on. So it may be full, and a page may wait for room.
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -69,6 +69,7 @@ class Timekeeper:
         self._backlog = asyncio.Event()
         self._armed = asyncio.Event()
         self._oldest: datetime | None = None  # of what is due and nobody has taken up, as the sweep sees it
+        self._far_asked = asyncio.Event()
         self.found = 0
 
     def late_s(self) -> float:
@@ -101,6 +102,18 @@ class Timekeeper:
             self._tenants[key] = tenant
             self._put_off.add(key)
             self._armed.set()
+
+    def begin_anew(self) -> None:
+        """Look at all that is due now and soon: more shards are ours."""
+        self.look()
+        self._far_asked.set()
+
+    def forget(self, gone: Callable[[UUID], bool]) -> None:
+        """Take away the wakes of what is another's now."""
+        for key in [key for key in self._tenants if gone(key)]:
+            self._wheel.cancel(key)
+            self._put_off.discard(key)
+            del self._tenants[key]
 
     async def serve(self) -> None:
         """Work until cancelled."""
@@ -204,6 +217,7 @@ class Timekeeper:
     async def _sweep_far(self) -> None:
         ahead = timedelta(milliseconds=LOOK_AHEAD_MS)
         while True:
+            self._far_asked.clear()
             self._far.restart()
             while not self._far.ended:
                 page = await persistently(self._far.next, self._clock.now() + ahead)
@@ -213,7 +227,7 @@ class Timekeeper:
                         self.arm(due.id, due.at, due.tenant)
                 if len(self._wheel) >= WHEEL_KEYS:
                     break
-            await self._clock.sleep(LOOK_AHEAD_MS / 2000)
+            await set_within(self._far_asked, LOOK_AHEAD_MS / 2000)
 
 
 def _ceil(at: datetime) -> int:

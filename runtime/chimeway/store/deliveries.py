@@ -1,12 +1,13 @@
 """Deliveries and attempts: what must be sent, that it is being sent, and what became of it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import HISTORY
+from chimeway.store.ids import SHARDS
 from chimeway.store.ledger import Fence
 from chimeway.store.policies import has_policy
 from chimeway.store.pool import Database, column
@@ -177,13 +178,25 @@ async def record_results(database: Database, rows: Sequence[Outcome]) -> list[Re
 
 
 async def abandoned(
-    database: Database, node: UUID, after: UUID, limit: int, *, ended: bool = False
+    database: Database,
+    node: UUID,
+    after: UUID,
+    limit: int,
+    shards: Collection[int] = SHARDS,
+    *,
+    ended: bool = False,
 ) -> list[tuple[UUID, UUID, int]]:
     """Return (delivery, run, attempt) of attempts whose sender is gone, behind the cursor.
 
     Of deliveries that wait for the result; `ended`: of those that ended without it, by what a provider told.
+    In these shards, senders whose lease has ended; in all, attempts of this `node` that began long ago.
     """
-    rows = await database.fetch("unanswered_attempts" if ended else "abandoned_attempts", node, after, limit)
+    if await database.has_function("beat"):
+        statement = "unanswered_attempts" if ended else "abandoned_attempts"
+        rows = await database.fetch(statement, node, after, limit, sorted(shards))
+    else:
+        statement = "unanswered_attempts_3" if ended else "abandoned_attempts_3"
+        rows = await database.fetch(statement, node, after, limit)
     return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
 
 

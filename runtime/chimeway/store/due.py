@@ -1,6 +1,6 @@
 """Pages over what is due, for the timekeeper: per shard in due order, behind a cursor."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -32,25 +32,27 @@ class Pages:
         self,
         database: Database,
         kind: Kind,
-        shards: Sequence[int],
+        shards: Collection[int] | Callable[[], Collection[int]],
         per_shard: int,
         passed_over: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Take what is swept and how many rows a page has in each shard.
+        """Take what is swept, these shards or those that are named at the start of each sweep.
 
-        `passed_over` names the channels whose deliveries are not wanted now.
+        `per_shard` is how many rows a page has in each; `passed_over` names the channels whose deliveries are
+        not wanted now.
         """
         self._database = database
         self._kind = kind
         self._passed_over = passed_over
         self._per_shard = per_shard
-        self._shards = list(shards)
+        self._shards = shards
         self._cursor: dict[int, tuple[datetime, UUID]] = {}
         self.restart()
 
     def restart(self) -> None:
         """Begin before all rows again."""
-        self._cursor = dict.fromkeys(self._shards, _BEFORE_ALL)
+        shards = self._shards() if callable(self._shards) else self._shards
+        self._cursor = dict.fromkeys(shards, _BEFORE_ALL)
 
     @property
     def ended(self) -> bool:
@@ -66,6 +68,8 @@ class Pages:
         """Return the next page of what is due until then, in due order; park runs of paused workflows."""
         statement, at, flag = _STATEMENT[self._kind]
         shards = list(self._cursor)
+        if not shards:
+            return []
         rows = await self._database.fetch(
             statement,
             shards,

@@ -1,12 +1,21 @@
 """Ids that a node gives: time first, the shard in the last byte, as chimeway.new_id does in SQL."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import datetime
+from typing import Final
 from uuid import UUID
+
+SHARDS: Final = frozenset(range(256))
+"""All there are."""
 
 chance: Callable[[int], bytes] = secrets.token_bytes
 """Where the bytes of an id come from that are no time: a simulation draws them by its seed."""
+
+
+def every_shard() -> frozenset[int]:
+    """Return all shards: what who works alone looks through."""
+    return SHARDS
 
 
 def new_id(shard: int, at: datetime) -> UUID:
@@ -22,3 +31,14 @@ def new_id(shard: int, at: datetime) -> UUID:
 def shard_of_id(value: UUID) -> int:
     """Return the shard that an id carries."""
     return value.bytes[15]
+
+
+def shard_ranges(shards: Collection[int]) -> str:
+    """Return shards as people read them: "0-84, 90"."""
+    ranges: list[list[int]] = []
+    for shard in sorted(shards):
+        if ranges and ranges[-1][1] == shard - 1:
+            ranges[-1][1] = shard
+        else:
+            ranges.append([shard, shard])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)

@@ -1,20 +1,27 @@
 """Signals on their way into the mailboxes of runs."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from chimeway.limits import ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, TURN_ROWS, TURN_TENANTS
+from chimeway.store.ids import SHARDS, every_shard
 from chimeway.store.pool import Database
 
 
-async def route(database: Database, after: int) -> tuple[list[tuple[UUID, str]], int | None]:
-    """Route one batch of waiting signals behind an arrival number.
+async def route(
+    database: Database, after: int, shards: Collection[int] = SHARDS
+) -> tuple[list[tuple[UUID, str]], int | None]:
+    """Route one batch of waiting signals of some shards, behind an arrival number.
 
     Returns:
         The runs that got mail, each with its tenant, and the number behind which to go on: the same again
         while these signals have more runs than one call serves; None when none waits.
     """
-    rows = await database.fetch("route_signals", ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, after)
+    if not shards:
+        return [], None
+    few = _few(shards)
+    statement = "route_signals_of" if few else "route_signals"
+    rows = await database.fetch(statement, ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, after, *few)
     if not rows:
         return [], None
     found = [(row["run_id"], row["tenant_id"]) for row in rows if row["run_id"]]
@@ -25,20 +32,30 @@ async def route(database: Database, after: int) -> tuple[list[tuple[UUID, str]],
 class SignalsInTurn:
     """Routes a few signals of tenant after tenant, behind a cursor that goes round."""
 
-    def __init__(self, database: Database) -> None:
-        """Take the database."""
+    def __init__(self, database: Database, shards: Callable[[], Collection[int]] = every_shard) -> None:
+        """Take the database, and what names the shards that are looked through."""
         self._database = database
+        self._shards = shards
         self._behind = ""
 
     async def next(self, passed_over: Collection[str]) -> list[tuple[UUID, str]]:
         """Take the next tenants' turn, but for some; return the runs that got mail, each with its tenant."""
+        if not (shards := self._shards()):
+            return []
+        few = _few(shards)
         rows = await self._database.fetch(
-            "route_signals_in_turn",
+            "route_signals_in_turn_of" if few else "route_signals_in_turn",
             TURN_TENANTS,
             TURN_ROWS,
             SIGNAL_RUNS_PER_CALL,
             self._behind,
             list(passed_over),
+            *few,
         )
         self._behind = (rows[0]["last_tenant"] or "") if rows else ""
         return [(row["run_id"], row["tenant_id"]) for row in rows if row["run_id"]]
+
+
+def _few(shards: Collection[int]) -> list[list[int]]:
+    """Return what a statement about some shards needs besides; nothing: they are all."""
+    return [] if len(shards) == len(SHARDS) else [sorted(shards)]

@@ -1,6 +1,6 @@
 """Runs as rows and as snapshots: what deciding looks at, and what must be looked at next."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -8,6 +8,7 @@ from uuid import UUID
 
 from chimeway.progression.snapshot import Delivery, Mail, Run, Snapshot
 from chimeway.store.catalogue import Catalogue
+from chimeway.store.ids import SHARDS
 from chimeway.store.policies import Policy, has_policy, policy_of
 from chimeway.store.pool import Database
 from chimeway.workflow.calendar import USUAL_DAYS
@@ -141,14 +142,18 @@ def _delivery(row: Any) -> Delivery | None:
     )
 
 
-async def oldest_due(database: Database, now: datetime, limit: int) -> list[UUID]:
-    """Return runs whose wake has come, oldest first."""
-    return [row["id"] for row in await database.fetch("oldest_due_runs", now, limit)]
+async def oldest_due(
+    database: Database, now: datetime, limit: int, shards: Collection[int] = SHARDS
+) -> list[UUID]:
+    """Return runs of some shards whose wake has come, oldest first."""
+    return [row["id"] for row in await database.fetch("oldest_due_runs", now, limit, sorted(shards))]
 
 
-async def unread(database: Database, after: UUID, limit: int) -> list[tuple[UUID, int]]:
-    """Return (run, mailbox count) of live runs with mail that no written decision has seen."""
-    rows = await database.fetch("unread_runs", after, limit)
+async def unread(
+    database: Database, after: UUID, limit: int, shards: Collection[int] = SHARDS
+) -> list[tuple[UUID, int]]:
+    """Return (run, mailbox count) of live runs of some shards with mail that no written decision has seen."""
+    rows = await database.fetch("unread_runs", after, limit, sorted(shards))
     return [(row["id"], row["mailbox_count"]) for row in rows]
 
 
@@ -168,9 +173,10 @@ async def unpark(database: Database, limit: int) -> list[tuple[UUID, str]]:
     return [(row["id"], row["tenant_id"]) for row in await database.fetch("unpark_runs", limit)]
 
 
-async def struck(database: Database, limit: int) -> list[tuple[UUID, int]]:
-    """Return (run, strikes) of live runs that were suspects when a node died."""
-    return [(row["id"], row["strikes"]) for row in await database.fetch("struck_runs", limit)]
+async def struck(database: Database, limit: int, shards: Collection[int] = SHARDS) -> list[tuple[UUID, int]]:
+    """Return (run, strikes) of live runs of some shards that were suspects when a node died."""
+    rows = await database.fetch("struck_runs", limit, sorted(shards))
+    return [(row["id"], row["strikes"]) for row in rows]
 
 
 async def strike(database: Database, ids: Sequence[UUID]) -> None:
@@ -188,9 +194,11 @@ async def mark_incapable(database: Database, run_id: UUID, lacks: str) -> bool:
     return bool(await database.fetchval("mark_run_incapable", run_id, lacks))
 
 
-async def reclaim_capable(database: Database, catalogue: Catalogue, limit: int = 500) -> int:
-    """Give back the runs that wait for a node such as this one; return how many."""
-    after, many = NO_ID, 0
+async def reclaim_capable(
+    database: Database, catalogue: Catalogue, limit: int = 500
+) -> list[tuple[UUID, str]]:
+    """Give back the runs that wait for a node such as this, whatever their shard; return (run, tenant)."""
+    after, found = NO_ID, list[tuple[UUID, str]]()
     while rows := await database.fetch("incapable_runs", after, limit):
         able = [
             row["id"]
@@ -198,6 +206,7 @@ async def reclaim_capable(database: Database, catalogue: Catalogue, limit: int =
             if await catalogue.get(row["workflow_key"], row["workflow_version"]) is not None
         ]
         if able:
-            await database.fetch("clear_run_incapable", able)
-        after, many = rows[-1]["id"], many + len(able)
-    return many
+            cleared = await database.fetch("clear_run_incapable", able)
+            found += [(row["id"], row["tenant_id"]) for row in cleared]
+        after = rows[-1]["id"]
+    return found

@@ -72,7 +72,9 @@ begin
     delete from chimeway.recipients;
     delete from chimeway.tenants;
     delete from chimeway.nodes;
-    update chimeway.shards set owner = null, expires_at = null;
+    delete from chimeway.leases;
+    update chimeway.shard_owners set owner = null, clean = true, taken_at = null;
+    perform setval('chimeway.lease_epoch', 1, false);
     update chimeway.workflow_definitions set paused_at = null where paused_at is not null;
     update chimeway.test_clock set at = p_at;
     perform setval('chimeway.arrival', 1, false);

@@ -12,30 +12,39 @@ from uuid import UUID
 
 from chimeway.limits import TURN_LOOKS, TURN_ROWS, TURN_TENANTS
 from chimeway.store.due import Due
+from chimeway.store.ids import SHARDS, every_shard
 from chimeway.store.pool import Database
 
 Kind: TypeAlias = Literal["new run", "run", "delivery"]
 _STATEMENT: Final = {
-    "new run": "due_runs_in_turn",
-    "run": "due_runs_in_turn",
-    "delivery": "due_deliveries_in_turn",
+    "new run": ("due_runs_in_turn", "due_runs_in_turn_of"),
+    "run": ("due_runs_in_turn", "due_runs_in_turn_of"),
+    "delivery": ("due_deliveries_in_turn", "due_deliveries_in_turn_of"),
 }
+"""For all shards, and for some. Who has all asks as programs do that know of no others: on schema 3, too."""
 
 
 class Turns:
     """Goes round over tenants (of deliveries: channels, and their tenants)."""
 
-    def __init__(self, database: Database, kind: Kind, passed_over: Callable[[], Collection[Any]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        kind: Kind,
+        passed_over: Callable[[], Collection[Any]],
+        shards: Callable[[], Collection[int]] = every_shard,
+    ) -> None:
         """Take what is due: of runs, those that no step was entered in yet apart from the others.
 
         `passed_over` names who wants no more now: tenants, or of deliveries lines, which are channels with
-        a tenant each (or None: the whole channel).
+        a tenant each (or None: the whole channel). `shards` names those that are looked through.
         """
         self._database = database
         self.kind: Kind = kind
         self.asked = asyncio.Event()
         """Set when somebody wants a turn taken at once."""
         self._passed_over = passed_over
+        self._shards = shards
         self._behind = ("", "")
 
     @property
@@ -45,12 +54,16 @@ class Turns:
 
     async def next(self, until: datetime) -> list[Due]:
         """Take the next tenants' turn; park runs of paused workflows."""
-        statement = _STATEMENT[self.kind]
+        shards = self._shards()
+        if not shards:
+            return []
+        some = len(shards) < len(SHARDS)
         channel, tenant = self._behind
         first = channel if self.kind == "delivery" else int(self.kind == "run")
         *rows, last = await self._database.fetch(
-            statement, first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS, *self._not_wanted()
-        )
+            _STATEMENT[self.kind][some], first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS,
+            *self._not_wanted(), *([sorted(shards)] if some else []),
+        )  # fmt: skip
         if self.kind == "delivery":
             self._behind = (last["channel"], last["tenant_id"]) if last["channel"] else ("", "")
         else:

@@ -7,19 +7,20 @@ from uuid import UUID
 
 from chimeway.errors import WorkflowRunNotFound
 from chimeway.store import callers, reads
+from chimeway.store.ids import shard_ranges
 from chimeway.store.pool import Database
 from chimeway.store.words import in_our_words
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a range of shards: a node (by name), and whether its lease has not run out.
+    """Who holds some shards: a node (by name), and whether its lease has not run out.
 
     `name` is None where nobody does, or where whoever did has left the list of nodes.
     """
 
-    first_shard: int
-    last_shard: int
+    shards: str
+    """Such as "0-84, 90"."""
     name: str | None
     seen_at: datetime | None
     expires_at: datetime | None
@@ -42,13 +43,12 @@ async def tenant_of_run(database: Database, run_id: UUID) -> str | None:
 
 
 async def holders(database: Database) -> list[Holder]:
-    """Return who holds the shards, in their order."""
+    """Return who holds which shards, in the order of each one's first; nobody's stand together."""
     with in_our_words():
         rows = await database.fetch("lease_holders")
     return [
         Holder(
-            first_shard=row["first_shard"],
-            last_shard=row["last_shard"],
+            shards=shard_ranges(row["shards"]),
             name=row["name"],
             seen_at=row["seen_at"],
             expires_at=row["expires_at"],

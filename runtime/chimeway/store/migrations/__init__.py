@@ -8,6 +8,7 @@ follow the rules for a file here:
   names, types and order of its arguments and what it returns, and is replaced (`create or replace`), not
   dropped. What nobody of the version before uses any more may go, one version later; an index at once, if a
   new one serves the older programs as well.
+- What older programs only read may become a view that says the same, as `shards` has in version 4.
 - It takes no lock for long. Adding a column (null, or with a constant default), a function, a grant are
   changes in the catalogue: milliseconds under ACCESS EXCLUSIVE, however big the table is. A constraint is
   added NOT VALID and validated in the next version; a default that must be computed, a changed type, a

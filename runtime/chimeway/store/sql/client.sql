@@ -161,8 +161,9 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.recipients p
     on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
-  join chimeway.shards s on r.shard between s.first_shard and s.last_shard
- where r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
+ cross join lateral (
+        select h.taken_at from chimeway.shards h where h.first_shard <= r.shard order by h.first_shard desc limit 1) s
+ where r.wake_at < chimeway.clock() - $1::text::interval and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
    and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::text::interval
    and ($2::text is null or r.tenant_id = $2::text)
    and not chimeway.is_stuck(r, w)
@@ -273,8 +274,11 @@ select t.run_id, t.recipient_id
  order by t.place;
 
 -- name: lease_holders
--- Who holds the shards: since when, until when, and when that node was last seen.
-select s.first_shard, s.last_shard, n.name, n.seen_at, s.expires_at, s.expires_at > clock_timestamp() as held
+-- Who holds which shards: until when, and when that node was last seen. (On schema version 3 no lease names its node.)
+select array_agg(x.shard order by x.shard) as shards, n.name, n.seen_at, s.expires_at,
+       s.expires_at > clock_timestamp() as held
   from chimeway.shards s
-  left join chimeway.nodes n on n.id = s.owner
- order by s.first_shard;
+ cross join lateral generate_series(s.first_shard::int, s.last_shard::int) x(shard)
+  left join chimeway.nodes n on n.id = (to_jsonb(s) ->> 'node')::uuid
+ group by s.owner, s.expires_at, n.name, n.seen_at
+ order by min(x.shard);

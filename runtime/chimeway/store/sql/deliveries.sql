@@ -40,6 +40,11 @@ select q.id, q.next_attempt_at, q.shard, q.tenant_id,
 select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
   from chimeway.due_deliveries_in_turn($1, $2, $3, $4, $5, $6, $7, $8, $9) t;
 
+-- name: due_deliveries_in_turn_of
+-- The same of some shards.
+select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
+  from chimeway.due_deliveries_in_turn($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) t;
+
 -- name: begin_attempts
 -- Makes attempts durable: see schema.sql, section 7.
 select b.delivery_id, b.answer, b.attempt_no
@@ -66,7 +71,20 @@ select b.delivery_id, b.answer, b.nudged
   from chimeway.record_results($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) b;
 
 -- name: abandoned_attempts
--- Attempts without a result whose sender is gone, or may have lost the answer to having begun them.
+-- Attempts without a result: in some shards ($4) those whose sender's lease has ended, and wherever they are
+-- those of this node, which may have lost the answer to having begun them.
+select a.delivery_id, a.run_id, a.attempt_no
+  from chimeway.deliveries d
+  join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
+ where d.status = 'dispatched' and d.id > $2
+   and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
+            else d.shard = any($4::smallint[]) and not exists (select from chimeway.leases l where l.owner = a.node) end
+   and not exists (select from chimeway.delivery_attempt_results x
+                    where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
+ order by d.id limit $3;
+
+-- name: abandoned_attempts_3
+-- On schema version 3, where one node works: all attempts that are not its own.
 select a.delivery_id, a.run_id, a.attempt_no
   from chimeway.deliveries d
   join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
@@ -78,6 +96,21 @@ select a.delivery_id, a.run_id, a.attempt_no
 
 -- name: unanswered_attempts
 -- The same of deliveries that have ended meanwhile, by what their provider told.
+select a.delivery_id, a.run_id, a.attempt_no
+  from chimeway.deliveries d
+ cross join lateral (
+        select t.* from chimeway.delivery_attempts t
+         where t.delivery_id = d.id and t.shard = d.shard and t.attempt_no = d.attempt_count offset 0) a
+ where d.terminal_at is not null
+   and d.attempt_count > d.failed_count + case d.last_outcome when 'succeeded' then 1 else 0 end and d.id > $2
+   and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
+            else d.shard = any($4::smallint[]) and not exists (select from chimeway.leases l where l.owner = a.node) end
+   and (select x.outcome from chimeway.delivery_attempt_results x
+         where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard) is null
+ order by d.id limit $3;
+
+-- name: unanswered_attempts_3
+-- The same on schema version 3.
 select a.delivery_id, a.run_id, a.attempt_no
   from chimeway.deliveries d
  cross join lateral (

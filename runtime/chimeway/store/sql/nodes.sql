@@ -3,10 +3,20 @@
 select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
   from chimeway.route_signals($1, $2, $3) s;
 
+-- name: route_signals_of
+-- The same of some shards.
+select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
+  from chimeway.route_signals($1, $2, $3, $4) s;
+
 -- name: route_signals_in_turn
 -- Routes the next signals of tenant after tenant; see schema.sql, section 8.
 select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
   from chimeway.route_signals_in_turn($1, $2, $3, $4, $5) s;
+
+-- name: route_signals_in_turn_of
+-- The same of some shards.
+select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
+  from chimeway.route_signals_in_turn($1, $2, $3, $4, $5, $6) s;
 
 -- name: function_is_there
 -- Whether there is a function of this name.
@@ -31,29 +41,9 @@ update chimeway.nodes n
 -- Takes a node off the list.
 delete from chimeway.nodes n where n.id = $1;
 
--- name: acquire_lease
--- Takes the lease when it is free, expired or orphaned.
-select a.epoch, a.clean from chimeway.acquire_lease($1, $2, $3) a;
-
--- name: renew_lease
--- Keeps the lease; false when another has it.
-select chimeway.renew_lease($1, $2, $3);
-
--- name: release_lease
--- Hands the lease over.
-select chimeway.release_lease($1, $2);
-
--- name: lock_lease
--- Takes the session lock that tells others that this process lives.
-select pg_try_advisory_lock(206420, 0);
-
--- name: unlock_lease
--- Gives the session lock back.
-select pg_advisory_unlock(206420, 0);
-
--- name: lease_state
--- Who has the lease, and whether it has expired, by the database's clock.
-select s.owner, s.epoch, s.expires_at < clock_timestamp() as expired from chimeway.shards s;
+-- name: hint
+-- Wakes the nodes that sleep: one has changed what is another's.
+select chimeway.hint();
 
 -- name: database_now
 -- The clock of all SQL.

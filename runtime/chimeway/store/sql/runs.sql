@@ -110,14 +110,18 @@ select q.id, q.wake_at, q.shard, q.tenant_id, w.paused_at is not null as paused
 -- What is due of tenant after tenant: see schema.sql, section 8.
 select t.id, t.wake_at, t.tenant_id, t.paused from chimeway.due_runs_in_turn($1, $2, $3, $4, $5, $6, $7) t;
 
+-- name: due_runs_in_turn_of
+-- The same of some shards.
+select t.id, t.wake_at, t.tenant_id, t.paused from chimeway.due_runs_in_turn($1, $2, $3, $4, $5, $6, $7, $8) t;
+
 -- name: oldest_due_runs
--- The runs that are due, oldest first, over all shards; those of paused workflows are left out.
+-- The runs of some shards that are due, oldest first; those of paused workflows are left out.
 select q.id
-  from generate_series(0, 255) s(shard)
+  from unnest($3::smallint[]) s(shard)
  cross join lateral (
         select r.id, r.wake_at from chimeway.workflow_runs r
           join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-         where r.shard = s.shard::smallint and r.wake_at is not null and r.held_reason is null
+         where r.shard = s.shard and r.wake_at is not null and r.held_reason is null
            and r.waiting_for_node is null and not r.parked and r.wake_at <= $1 and w.paused_at is null
          order by r.wake_at, r.id limit $2) q
  order by q.wake_at, q.id limit $2;
@@ -144,7 +148,7 @@ returning r.id, r.tenant_id;
 -- Live runs with mail that no written decision has seen, in id order behind the cursor.
 select r.id, r.mailbox_count from chimeway.workflow_runs r
  where r.mailbox_count > r.mailbox_seen and r.state in ('active','waiting') and r.held_reason is null
-   and r.waiting_for_node is null and r.id > $1
+   and r.waiting_for_node is null and r.id > $1 and r.shard = any($3::smallint[])
  order by r.id limit $2;
 
 -- name: hold_run
@@ -152,9 +156,9 @@ select r.id, r.mailbox_count from chimeway.workflow_runs r
 select chimeway.hold_run($1, $2, $3, $4);
 
 -- name: struck_runs
--- Live runs that were suspects when a node died.
+-- Live runs of some shards that were suspects when a node died.
 select r.id, r.strikes from chimeway.workflow_runs r
- where r.strikes > 0 and r.state in ('active','waiting') and r.held_reason is null order by r.id limit $1;
+ where r.shard = any($2::smallint[]) and r.strikes > 0 and r.state in ('active','waiting') and r.held_reason is null order by r.id limit $1;
 
 -- name: strike_runs
 -- Writes down, before suspects are evaluated, that they are.
@@ -187,7 +191,8 @@ update chimeway.workflow_runs r
    set waiting_for_node = null, wake_at = chimeway.wake_again(r, chimeway.clock())
  where r.id in (select p.id from chimeway.workflow_runs p
                  where p.id = any($1::uuid[]) and p.waiting_for_node is not null and p.state in ('active','waiting')
-                 order by p.id for update skip locked);
+                 order by p.id for update skip locked)
+returning r.id, r.tenant_id;
 
 -- name: load_definition
 -- One stored definition.

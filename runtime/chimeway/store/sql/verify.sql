@@ -297,7 +297,9 @@ select a.id, a.run_id, a.attempt_no, r.workflow_key, r.workflow_version, coalesc
 select r.id, format('due at %s', r.wake_at) as facts
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-  left join chimeway.shards s on r.shard between s.first_shard and s.last_shard
+  left join lateral (
+        select h.taken_at from chimeway.shards h
+         where h.first_shard <= r.shard order by h.first_shard desc limit 1) s on true
  where r.id = any($1::uuid[]) and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
    and w.paused_at is null and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $2::interval
    and not chimeway.is_stuck(r, w);
