@@ -125,7 +125,7 @@ async def test_nothing_comes_early_by_a_part_of_a_millisecond(database: Database
     near, far = (Pages(database, "run", range(256), 16) for _ in range(2))
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
-    keeper = Timekeeper(Sweeps(near, far), clock, taker, told="run", max_lateness_s=5.0)
+    keeper = Timekeeper(Sweeps(near, far), clock, taker)
     key = UUID(int=1)
     keeper.arm(key, clock.now() + timedelta(microseconds=400))
     assert keeper._due_keys() == []
