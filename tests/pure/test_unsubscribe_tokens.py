@@ -72,10 +72,15 @@ def test_a_token_is_read_for_ever() -> None:
 
 
 def test_borders_between_ids_are_signed_too() -> None:
-    """The same letters in other ids are another token."""
+    """The same letters in other ids are another token, and none can be made of the other."""
     one = Subscription("a", "bc", "w", "email", ID)
     other = Subscription("ab", "c", "w", "email", ID)
-    assert signed(one, [KEY]) != signed(other, [KEY])
+    token = signed(one, [KEY]) or ""
+    assert token != signed(other, [KEY])
+    whole = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    moved = whole.replace(b"\0\1a\0\2bc", b"\0\2ab\0\1c")
+    assert moved != whole
+    assert read(base64.urlsafe_b64encode(moved).rstrip(b"=").decode(), [KEY]) is None
 
 
 def test_ids_that_no_header_could_hold_make_no_link() -> None:

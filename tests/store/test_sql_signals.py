@@ -74,6 +74,24 @@ async def test_the_same_dedupe_key_returns_the_first_signal(sql: "asyncpg.Connec
     assert await sql.fetchval(SIGNAL, "ada", "{}", None) != await sql.fetchval(SIGNAL, "ada", "{}", None)
 
 
+KNOWN = {
+    "signal": "select chimeway.signal('notification_read', actor_id => 'ada', dedupe_key => 'k')",
+    "trigger": "select chimeway.trigger('mention_escalation', recipient_id => 'ada', idempotency_key => 'k')",
+}
+
+
+@pytest.mark.parametrize("call", KNOWN)
+async def test_a_repeated_call_waits_for_the_log_as_its_first_one_did(
+    sql: "asyncpg.Connection[Any]", call: str
+) -> None:
+    """It writes into the log, if only a word: a commit that wrote nothing waits for no standby."""
+    await sql.fetchval(KNOWN[call])
+    for _ in range(2):  # (a sequence writes, too, but not at every call)
+        async with sql.transaction():
+            await sql.fetchval(KNOWN[call])
+            assert await sql.fetchval("select pg_current_xact_id_if_assigned() is not null")
+
+
 @pytest.mark.parametrize("commits", [True, False])
 async def test_a_second_signal_waits_for_the_first(
     sql: "asyncpg.Connection[Any]", database_url: str, commits: bool
