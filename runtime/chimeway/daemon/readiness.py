@@ -11,9 +11,9 @@ up or not: nothing would be lighter for its absence, and where all nodes are beh
 tell. So `/readyz` says `overloaded`, with figures, and answers 200.
 """
 
-import asyncio
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from chimeway.engine.gauge import Gauge
@@ -23,6 +23,7 @@ from chimeway.store.faults import fault_of, lost_by
 from chimeway.store.health import Health
 from chimeway.store.ids import shard_ranges
 from chimeway.store.pool import Database
+from chimeway.store.questions import Question
 from chimeway.web.state import NotReady, Ready
 
 Stage: TypeAlias = Literal["starting", "standing_by", "working", "draining"]
@@ -42,8 +43,9 @@ class Readiness:
     shards: Callable[[], Collection[int]] = frozenset
     """Which are its own; none yet, or none left for it: it stands by."""
     health: Health = field(default_factory=Health)
-    _question: "asyncio.Future[tuple[str, str] | None] | None" = None
-    _questioned_at: float = 0.0
+    _question: Question[tuple[str, str] | None] = field(
+        default_factory=lambda: Question(waits_s=_ANSWER_S, kept_s=_REMEMBERED_S)
+    )
 
     async def asked(self, database: Database) -> Ready | NotReady:
         """Answer whether the node can do its work now."""
@@ -65,19 +67,11 @@ class Readiness:
         return Ready("overloaded" if gauge.overloaded else self.stage, facts | await gauge.figures())
 
     async def _unanswered(self, database: Database) -> tuple[str, str] | None:
-        """Return how the database does not answer, or None.
-
-        Those who ask at once share one question. It is not cut off when it takes too long (that, too, would
-        have to be said to the database, and waited for), and whoever asks meanwhile is told so at once.
-        """
-        now = asyncio.get_running_loop().time()
-        if self._question is None or (self._question.done() and now - self._questioned_at > _REMEMBERED_S):
-            self._question, self._questioned_at = asyncio.ensure_future(_ping(database)), now
-        left_s = max(0.0, self._questioned_at + _ANSWER_S - now)
-        done, _ = await asyncio.wait({self._question}, timeout=left_s)
-        if not done:
+        """Return how the database does not answer, or None."""
+        try:
+            return await self._question.answer(partial(_ping, database))
+        except TimeoutError:
             return "database_slow", f"the database does not answer within {_ANSWER_S:g} s"
-        return self._question.result()
 
 
 async def _ping(database: Database) -> tuple[str, str] | None:

@@ -23,6 +23,7 @@ from chimeway.log import Events
 from chimeway.store.backlog import Backlog, counted_to, measure
 from chimeway.store.faults import fault_of
 from chimeway.store.pool import Database
+from chimeway.store.questions import Question
 
 _log = Events()
 _LOOK_S: Final = 0.5
@@ -66,8 +67,7 @@ class Gauge:
         self._sources = sources
         self._strain = Strain(max_lateness_s)
         self._late = Late(0.0, "run")
-        self._counting = asyncio.Lock()
-        self._counted: tuple[float, Backlog | None] | None = None
+        self._counted: Question[Backlog | None] = Question(waits_s=READY_ASKED_S, kept_s=READY_KEPT_S)
 
     @property
     def overloaded(self) -> bool:
@@ -123,16 +123,14 @@ class Gauge:
 
         In a storm all connections may be busy for so long, and a database that is lost is told elsewhere.
         """
-        async with self._counting:
-            if self._counted is None or self._clock.monotonic() - self._counted[0] > READY_KEPT_S:
-                found = await self._count()
-                self._counted = self._clock.monotonic(), found
-            return self._counted[1]
+        try:
+            return await self._counted.answer(self._count)
+        except TimeoutError:
+            return None
 
     async def _count(self) -> Backlog | None:
         try:
-            async with asyncio.timeout(READY_ASKED_S):
-                return await measure(self._database, self._sources.shards(), self._clock.now())
+            return await measure(self._database, self._sources.shards(), self._clock.now())
         except Exception as error:
             if fault_of(error) not in {"connection", "retry"}:
                 raise
