@@ -9,7 +9,7 @@ from chimeway.store.simulating import Lines
 from chimeway.testing.databases import lent
 from chimeway.testing.simulation.real_history import Played
 from chimeway.testing.simulation.real_scenario import Scenario
-from chimeway.testing.simulation.real_stories import journeys
+from chimeway.testing.simulation.real_stories import everybody, journeys
 
 COMMIT: Final = "commit_decisions/59"
 BEGIN: Final = "begin_attempts/16"
@@ -110,7 +110,7 @@ def simulation() -> Iterator[Simulation]:
     with lent(test_clock=True) as url:
         lines = Lines(url)
         try:
-            lines.prepare(journeys())
+            lines.prepare(journeys(), everybody())
             yield Simulation(lines, url)
         finally:
             lines.close()

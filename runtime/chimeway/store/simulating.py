@@ -9,7 +9,7 @@ blocked, and stays under way; what lets go of the lock is some later statement.
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -29,6 +29,8 @@ _LOOK_S: Final = 0.02
 """How long a statement may take before somebody looks whether it is blocked."""
 _SWEEP_EVERY: Final = 200
 """Scenarios between two sweeps of what they left behind in files: dead rows slow down whatever looks."""
+_LEASE: Final = timedelta(hours=1)
+"""Longer than any scenario, on the real clock: a lease expires when the scenario says so."""
 _SESSION: Final = """
 set enable_seqscan = off; set plan_cache_mode = force_generic_plan; set synchronous_commit = off
 """
@@ -54,6 +56,8 @@ language sql volatile strict as $$
             || substr(n.hash, 1, 3) || '8' || substr(n.hash, 4, 13) || lpad(to_hex($1::int), 2, '0'))::uuid
       from (select md5(nextval('chimeway.simulated_ids')::text) as hash) n
 $$;
+create or replace function chimeway.server_started() returns timestamptz
+language sql stable as $$ select '-infinity'::timestamptz $$;
 create function chimeway.simulation_clean(p_seed bigint, p_at timestamptz) returns void
 language plpgsql set session_replication_role = replica as $$
 begin
@@ -78,6 +82,7 @@ begin
     update chimeway.workflow_definitions set paused_at = null where paused_at is not null;
     update chimeway.test_clock set at = p_at;
     perform setval('chimeway.arrival', 1, false);
+    perform setval('chimeway.lease_epoch', 1, false);
     perform setval('chimeway.simulated_ids', p_seed * 1000000 + 1, false);
 end $$;
 """
@@ -140,10 +145,16 @@ class Lines:
         self._loop.run_until_complete(asyncio.sleep(0))
         self._loop.close()
 
-    def prepare(self, definitions: Sequence[Definition]) -> None:
-        """Make the database one for simulations, and register definitions."""
+    def prepare(self, definitions: Sequence[Definition], people: Sequence[tuple[str, str]]) -> None:
+        """Make the database one for simulations, of these definitions and these people.
+
+        It has no shards but theirs, and these are shared as 256 would be.
+        """
         self.alter(FOR_SIMULATION)
         self._loop.run_until_complete(register_all(self._database, definitions))
+        tenants, recipients = [tenant for tenant, _ in people], [person for _, person in people]
+        left = self._monitor.connection.fetch(SQL["simulation_shards"], tenants, recipients)
+        self.alter(self.source("beat/6").replace("256", str(len(self._loop.run_until_complete(left)))))
 
     def alter(self, sql: str) -> None:
         """Run SQL that changes the schema: a guard taken out, to see whether that is noticed."""
@@ -230,13 +241,31 @@ async def move(connection: Connection, instant: datetime) -> None:
     await connection.execute(SQL["move_test_clock"], instant)
 
 
-async def take_lease(connection: Connection, owner: UUID) -> tuple[Fence, bool]:
-    """Take the lease, whoever has it; the second value says whether it had been handed over."""
-    row = await connection.fetchrow(SQL["simulation_lease"], owner)
-    assert row is not None, "the lease is always to be had"
-    return Fence(owner, row["epoch"]), row["clean"]
+async def begin_lease(connection: Connection, owner: UUID, node: UUID) -> Fence:
+    """Begin a lease, which no session lock shows to be alive."""
+    return Fence(owner, await connection.fetchval(SQL["begin_lease"], owner, node, _LEASE, False))
 
 
-async def release_lease(connection: Connection, fence: Fence) -> None:
-    """Hand the lease over."""
-    await connection.fetchval(SQL["release_lease"], fence.owner, fence.epoch)
+async def beat(connection: Connection, fence: Fence) -> tuple[frozenset[int], frozenset[int], int] | None:
+    """Give a sign of life: return the shards that are its own, those under suspicion, and how many too many.
+
+    None: the lease was ended.
+    """
+    row = await connection.fetchrow(SQL["beat"], fence.owner, fence.epoch, _LEASE, False, True, [])
+    return None if row is None else (frozenset(row["shards"]), frozenset(row["suspect"]), row["surplus"])
+
+
+async def hand_over(connection: Connection, fence: Fence, shards: frozenset[int], *, leaving: bool) -> int:
+    """Give shards to others; return how many went."""
+    given = await connection.fetchval(SQL["hand_over"], fence.owner, fence.epoch, sorted(shards), leaving)
+    return int(given)
+
+
+async def end_lease(connection: Connection, fence: Fence) -> None:
+    """End a lease."""
+    await connection.fetchval(SQL["end_lease"], fence.owner, fence.epoch)
+
+
+async def expire_lease(connection: Connection, fence: Fence) -> None:
+    """Have a lease expire; the next beat of another ends it."""
+    await connection.execute(SQL["simulation_expire"], fence.owner)

@@ -38,10 +38,19 @@ select jsonb_build_object(
                    from chimeway.delivery_feedback f)
 )::text;
 
--- name: simulation_lease
--- Takes the lease, whoever has it, as one who believes that its owner has died.
-select a.epoch, a.clean
-  from chimeway.acquire_lease($1, interval '1 day', (select max(s.epoch) from chimeway.shards s)) a;
+-- name: simulation_shards
+-- Leaves the shards of these people, and no other; returns them.
+with gone as (
+    delete from chimeway.shard_owners s
+     where s.shard not in (select chimeway.shard_of(p.tenant_id, p.recipient_id)
+                             from unnest($1::text[], $2::text[]) p(tenant_id, recipient_id))
+    returning s.shard
+)
+select s.shard from chimeway.shard_owners s where s.shard not in (select g.shard from gone g);
+
+-- name: simulation_expire
+-- Has a lease expire.
+update chimeway.leases set expires_at = '-infinity' where owner = $1;
 
 -- name: simulation_trigger
 -- What a producer does: starts a run.

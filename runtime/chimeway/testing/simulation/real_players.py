@@ -17,11 +17,11 @@ from chimeway.render.message import RenderContext
 from chimeway.render.renderers import Renderers
 from chimeway.store import nodes
 from chimeway.store.catalogue import Catalogue
-from chimeway.store.ledger import Answer, Entry, Fence, commit_decisions
+from chimeway.store.ledger import Answer, Entry, commit_decisions
 from chimeway.store.migrations import VERSION
 from chimeway.store.pool import persistently
 from chimeway.store.runs import Loaded, load_runs, oldest_due
-from chimeway.store.simulating import do_deed, end_deed, release_lease, take_lease
+from chimeway.store.simulating import beat, begin_lease, do_deed, end_deed, end_lease, hand_over
 from chimeway.testing.simulation.loop import SteppedLoop
 from chimeway.testing.simulation.real_parts import (
     GatedDatabase,
@@ -65,6 +65,7 @@ class PlayedNode:
     tenure: GatedTenure | None = None
     machine: GatedMachine | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    leaving: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ear(self) -> GatedListener | None:
@@ -72,31 +73,50 @@ class PlayedNode:
         return None if self.machine is None else getattr(self.machine, "ear", None)
 
     async def live(self) -> None:
-        """Stand by for the lease, work while it holds it, and stand by again; hand it over at the end."""
+        """Have a lease and work under it, again and again while others end it; end it oneself at the end."""
         node = self._node()
         await persistently(
             nodes.enrol, node.database, node.id, node.name, node.version, sorted(node.channels)
         )
         while not self.stop.is_set():
-            fence, clean = await self._lease()
-            self.tenure = GatedTenure(fence, clean=clean, trusted_until=float("inf"))
+            owner = UUID(bytes=self.stage.draw.bytes(16))
+            fence = await self._gate(
+                "lease", "begin a lease", partial(begin_lease, owner=owner, node=node.id)
+            )
+            self.tenure = tenure = GatedTenure(
+                fence, clean=True, trusted_until=float("inf"), shards=frozenset(), on_leaving=self.leaving.set
+            )
+            keeping = asyncio.get_running_loop().create_task(self._keep(tenure))
             try:
-                await work(node, self.tenure, self.stop, lambda: None, self._built)
+                await work(node, tenure, self.stop, lambda: None, self._built)
             finally:
-                tenure, self.tenure, self.machine = self.tenure, None, None
+                keeping.cancel()
+                self.tenure = self.machine = None
             if not tenure.lost.is_set():
-                await self._gate("lease", "hand over", partial(release_lease, fence=fence))
+                await self._gate("lease", "end the lease", partial(end_lease, fence=fence))
+
+    async def _keep(self, tenure: Tenure) -> None:
+        """Do what `engine.keeper` does: beat, learn what is ours, give away what is too much."""
+        while (found := await self._gate("beat", "beat", partial(beat, fence=tenure.fence))) is not None:
+            shards, suspect, surplus = found
+            tenure.hold(shards, suspect)
+            if self.leaving.is_set() and not tenure.handed_over.is_set():
+                await self._hand_over(tenure, shards, leaving=True)
+                tenure.handed_over.set()
+            elif surplus:
+                # What is under suspicion goes last.
+                given = frozenset(sorted(shards, key=lambda shard: (shard in suspect, shard))[:surplus])
+                await tenure.let_go(given)
+                await self._hand_over(tenure, given, leaving=False)
+        tenure.lost.set()
+
+    async def _hand_over(self, tenure: Tenure, shards: frozenset[int], *, leaving: bool) -> None:
+        act = partial(hand_over, fence=tenure.fence, shards=shards, leaving=leaving)
+        await self._gate("lease", "hand over", act)
 
     def _built(self, node: Node, tenure: Tenure, group: asyncio.TaskGroup) -> GatedMachine:
         self.machine = GatedMachine(node, tenure, group)
         return self.machine
-
-    async def _lease(self) -> tuple[Fence, bool]:
-        owner = UUID(bytes=self.stage.draw.bytes(16))
-        fence: tuple[Fence, bool] = await self._gate(
-            "lease", "take the lease", lambda line: take_lease(line, owner)
-        )
-        return fence
 
     async def _gate(self, kind: str, label: str, act: Callable[[Any], Any]) -> Any:
         return await self.stage.gates.ask(self.owner, kind, label, act)

@@ -12,9 +12,11 @@ from typing import Any, Final, TypeAlias
 
 from chimeway.delivery.channel import Sent
 from chimeway.errors import ChimewayError
-from chimeway.store.simulating import Flight, Line, Lines, do_deed, move
+from chimeway.store.ledger import Fence
+from chimeway.store.simulating import Flight, Line, Lines, do_deed, expire_lease, move
 from chimeway.testing.simulation.loop import SteppedLoop, Timer
 from chimeway.testing.simulation.real_history import History, Played, chance_of
+from chimeway.testing.simulation.real_leases import Leases
 from chimeway.testing.simulation.real_players import PlayedNode, Stage, do
 from chimeway.testing.simulation.real_statements import FAILURES, GUARDED, READS, SILENT, Retry, told_of
 from chimeway.testing.simulation.real_stories import Story, drawn, journeys
@@ -48,14 +50,13 @@ class Scenario:
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._incarnations = 0
         self._crashes = self._story.crashes
-        self._takeovers = 2
+        self._leases = Leases(self._draw)
         self._hints: list[PlayedNode] = []
         self._blocked: list[tuple[Gate, Flight]] = []
         self._transactions: dict[str, Line] = {}
         self._begun: dict[tuple[str, str], int] = {}
         self._calm = False
         self._leaps = 0
-        self._holder: PlayedNode | None = None
 
     def play(self) -> Played:
         """Play it to its end."""
@@ -78,6 +79,9 @@ class Scenario:
             owner = f"deed{number}"
             self._tasks[owner] = self._loop.begin(owner, do(self._stage, owner, deed, begun))
         self._loop.settle()
+
+    def _node(self, owner: str) -> PlayedNode:
+        return next(node for node in self._nodes if node.owner == owner)
 
     def _start_node(self, number: int) -> None:
         self._incarnations += 1
@@ -118,12 +122,9 @@ class Scenario:
         return not deeds and (not self._unfinished() or len(self._history.lines) > _WILD_STEPS)
 
     def _unfinished(self) -> bool:
-        """Say whether something is live, and waits for no node that is not there."""
-        rows = self._witness.rows
-        waits = {row["run_id"] for row in rows["deliveries"] if row["waiting_for_node"] is not None}
-        return any(run["id"] not in waits for run in self._witness.live()) or any(
-            row["terminal_at"] is None and row["waiting_for_node"] is None for row in rows["deliveries"]
-        )
+        """Say whether something has not come to its end."""
+        deliveries = self._witness.rows["deliveries"]
+        return bool(self._witness.live()) or any(row["terminal_at"] is None for row in deliveries)
 
     def _ready_steps(self) -> list[_Weighed]:
         blocked = {gate for gate, _ in self._blocked}
@@ -131,6 +132,7 @@ class Scenario:
         steps: list[_Weighed] = [(self._weight(gate), partial(self._pass, gate)) for gate in open_to]
         steps += [(10.0, partial(self._fire, timer)) for timer in self._loop.due()]
         steps += [(3.0, partial(self._hint, node)) for node in self._hints]
+        steps += [(0.5, partial(self._expire, fence)) for fence in self._leases.left]
         if any(gate.label in GUARDED for gate in open_to):
             steps += [(self._story.spite, partial(self._fire, timer)) for timer in self._deeds_to_come()]
         return [step for step in steps if step[0] > 0.0]
@@ -142,13 +144,10 @@ class Scenario:
             case "answer":
                 return 5.0
             case "lease":
-                return self._weight_of_lease(gate)
+                return 5.0
+            case "beat":
+                return 5.0 * self._leases.urgent(self._node(gate.owner))
         return self._story.haste
-
-    def _weight_of_lease(self, gate: Gate) -> float:
-        if gate.label == "hand over" or self._holder is None or self._holder not in self._nodes:
-            return 5.0
-        return 0.01 if self._takeovers and not self._calm else 0.0
 
     def _rare_steps(self) -> list[_Weighed]:
         steps: list[_Weighed] = []
@@ -158,10 +157,11 @@ class Scenario:
                 if node.tenure is not None:
                     steps.append((0.03, partial(self._end, node)))
             if node.tenure is not None:
-                if node is not self._holder:
-                    steps.append((0.3, partial(self._tell_lost, node)))
+                if self._leases.may_expire(node):
+                    steps.append((0.03, partial(self._expire, node.tenure.fence)))
                 steps.append((0.03, partial(self._doubt, node)))
-        return steps
+        beats = [gate for gate in self._gates.waiting if gate.kind == "beat"]
+        return steps + [(0.03, partial(self._pass, gate)) for gate in beats]
 
     # ── steps ──
 
@@ -234,13 +234,8 @@ class Scenario:
     def _deed(self, gate: Gate) -> None:
         if gate.kind == "begin":
             self._transactions[gate.owner] = self._lines.lend()
-        if gate.label == "take the lease":
-            taker = next(node for node in self._nodes if node.owner == gate.owner)
-            if self._holder in self._nodes:
-                self._takeovers -= 1
-            self._holder = taker
-        elif gate.label == "hand over":
-            self._holder = None
+        if gate.kind in ("lease", "beat"):
+            self._leases.passed(gate, self._nodes)
         self._execute(gate)
         if gate.kind == "end":
             self._lines.give_back(self._transactions.pop(gate.owner))
@@ -274,6 +269,7 @@ class Scenario:
         mine = [gate for gate in self._gates.waiting if gate.owner == node.owner and gate.kind == "store"]
         seen = mine and self._draw.happens(0.5)
         self._note(f"{node.owner} dies")
+        self._leases.died(node)
         if seen:
             gate = self._draw.one(mine)
             self._gates.mute(gate)
@@ -292,10 +288,10 @@ class Scenario:
         self._note(f"{node.owner} is told to end")
         self._loop.call(node.stop.set)
 
-    def _tell_lost(self, node: PlayedNode) -> None:
-        self._note(f"{node.owner} hears that its lease is lost")
-        if node.tenure is not None:
-            self._loop.call(node.tenure.lost.set)
+    def _expire(self, fence: Fence) -> None:
+        self._note("a lease runs out")
+        self._leases.expired(fence, self._nodes)
+        self._ask(partial(expire_lease, fence=fence))
 
     def _doubt(self, node: PlayedNode) -> None:
         if node.tenure is not None:
@@ -305,11 +301,10 @@ class Scenario:
     def _calm_down(self) -> None:
         self._note("calm")
         self._calm = True
+        self._leases.call(self._nodes, surely=True)
         for node in self._nodes:
             if node.tenure is not None:
                 node.tenure.doubted = False
-                if node is not self._holder:
-                    self._tell_lost(node)
         for key in sorted(set(self._witness.rows["paused"])):
             self._ask(partial(do_deed, name="simulation_pause", args=(key, False)))
         self._ask(partial(do_deed, name="simulation_resume_all", args=()))

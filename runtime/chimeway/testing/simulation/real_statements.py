@@ -14,15 +14,16 @@ from chimeway.delivery.channel import (
 
 READS: Final = frozenset(
     {
-        "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries", "due_runs_in_turn",
-        "due_deliveries_in_turn", "unread_runs", "oldest_due_runs", "function_is_there", "enrol_node",
-        "set_asleep", "abandoned_attempts", "unanswered_attempts", "other_node_has_channel", "struck_runs",
-        "incapable_runs",
+        "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries",
+        "due_runs_in_turn_of", "due_deliveries_in_turn_of", "unread_runs", "oldest_due_runs",
+        "function_is_there", "enrol_node", "set_asleep", "abandoned_attempts", "unanswered_attempts",
+        "other_node_has_channel", "struck_runs", "incapable_runs", "backlog", "hint", "absolve_shards",
+        "database_now", "beat", "begin a lease", "hand over", "end the lease",
     }
 )  # fmt: skip
 """Statements after which no row of a history can be another."""
 SILENT: Final = frozenset(
-    {"route_signals", "route_signals_in_turn", "unpark_runs", "clear_deliveries_incapable"}
+    {"route_signals_of", "route_signals_in_turn_of", "unpark_runs", "clear_deliveries_incapable"}
 )
 """Statements that change something only where they answer with a row."""
 GUARDED: Final = frozenset({"commit_decisions", "begin_attempts", "record_results", "record_verdicts"})
@@ -48,4 +49,9 @@ def told_of(label: str, answer: Any) -> str:
         return type(answer).__name__
     if label in GUARDED:
         return ", ".join(row["answer"] for row in answer)
-    return str(answer) if isinstance(answer, int) else f"{len(answer or ())} rows"
+    if label == "beat" and answer is not None:
+        shards, suspect, surplus = answer
+        return f"has {sorted(shards)}, of these suspect {sorted(suspect)}, {surplus} too many"
+    if answer is None or isinstance(answer, int):
+        return str(answer)
+    return f"{len(answer)} rows" if isinstance(answer, list) else type(answer).__name__

@@ -69,6 +69,11 @@ _JOURNEYS: Final[Sequence[Mapping[str, Any]]] = (
 )  # fmt: skip
 
 
+def everybody() -> list[tuple[str, str]]:
+    """Return all whom a scenario may be about, each with the tenant."""
+    return list(dict.fromkeys(person for people in _PEOPLE for person in people))
+
+
 def journeys() -> list[Definition]:
     """Return all journeys."""
     return [parse({"version": 1, **each}) for each in _JOURNEYS]
