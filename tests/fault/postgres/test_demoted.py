@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import pytest
+
 from fault.postgres.story import make_home, node, telling
 from kit.clusters import own_cluster
 from kit.network import line_to, place_of
 
 
+@pytest.mark.big
 async def test_a_name_that_leads_to_a_standby(tmp_path: Path) -> None:
     """The node says that it may only read there, and leaves: it is at home again once the name is right."""
     made = make_home(tmp_path)

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from fault.postgres.story import make_home, node, telling
 from kit.clusters import Cluster, own_cluster, small_disk
@@ -42,6 +43,7 @@ async def _ends(cluster: Cluster) -> bool:
     return False
 
 
+@pytest.mark.big
 async def test_the_wal_has_no_room(tmp_path: Path) -> None:
     """The server ends, and begins anew when somebody has made room: the daemon waits for it, and goes on."""
     with small_disk(24) as disk:
