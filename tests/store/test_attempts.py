@@ -6,9 +6,10 @@ from uuid import uuid4
 
 import pytest
 
-from chimeway.store.deliveries import Outcome, Recorded, record_results
+from chimeway.store.deliveries import Outcome, Recorded, abandoned, begin_attempts, record_results
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database
+from chimeway.store.runs import NO_ID
 from store.door import TWO_MESSAGES, Door, leased, locked, opened
 
 
@@ -239,3 +240,15 @@ async def test_a_delivery_ends_without_an_attempt(clock_database: Database) -> N
     email = (await world.deliveries("ada"))[-1]
     assert (email["last_error_class"], email["note"]) == ("configuration", "no template")
     assert await world.sql("select count(*) from chimeway.delivery_attempt_results") == 0
+
+
+async def test_an_attempt_is_abandoned_when_its_senders_lease_has_ended(clock_database: Database) -> None:
+    """While the lease lasts, in whoever's shards, a call is under way; once it has ended it is nobody's."""
+    world = await opened(clock_database)
+    await world.to_email("ada")
+    fence, row = await leased(clock_database), await world.beginning("ada")
+    begun = await begin_attempts(clock_database, fence, fence.owner, [row])
+    assert begun[0].answer == "begun"
+    assert await abandoned(clock_database, uuid4(), NO_ID, 10) == []
+    await world.sql("select chimeway.release_lease($1, $2)", fence.owner, fence.epoch)
+    assert await abandoned(clock_database, uuid4(), NO_ID, 10) == [(row.delivery_id, row.run_id, 1)]

@@ -150,6 +150,14 @@ async def test_a_server_that_has_just_started_ends_nobody(shares: Shares) -> Non
     assert len((await shares.beat(two))["shards"]) == 256
 
 
+async def test_who_shows_nothing_is_not_ended_by_hearsay(shares: Shares) -> None:
+    """Somebody says that a node is dead: it is looked at again, and one that shows no silence lives."""
+    one, two = await shares.join(), await shares.join()
+    await _settled(shares)
+    assert len((await shares.beat(two, dead=[one.epoch]))["shards"]) == 128
+    assert len((await shares.beat(one))["shards"]) == 128
+
+
 async def test_the_ended_are_told(shares: Shares) -> None:
     """Who was ended learns it by his next beat, and can neither give nor take; who beats again is another."""
     one, two = await shares.join(), await shares.join()
