@@ -2,8 +2,10 @@
 
 Nothing here reads a row of the engine's. What is known from outside of one journey:
 
-- When its wait begins. The item's instant `c` (of `chain`: the first yes to its first message) is the
-  earliest; a decision is made then, never before. So its message is due at `c + wait`, and not before.
+- When its wait begins, at the earliest: `c`, the instant in the id of the run that its trigger returned (of
+  `chain`: the first yes to its first message). So its message is due at `c + wait`, and not before. (The
+  item's own instant is no bound: it is the commit's, and the wait counts from the decision, which may have
+  been made before an outage and committed after it.)
 - When it was read. Some time between `begun` and `known` of the producer's log the signal was committed.
 
 **read** before it is due: known by then, the message must not be called for, ever. Begun after the first call
@@ -152,12 +154,8 @@ class _Judge:
     def _due(self) -> float:
         """Return the earliest instant at which the wait can be over."""
         story = self._story
-        began = story.trigger.begun
-        if has_item(self._plan.kind):
-            began = max([began, *(item.at for item in story.items[:1])])
-        else:
-            yes = [call.at for call in story.calls_of("first") if call.taken]
-            began = max([began, *yes[:1]])
+        yes = [call.at for call in story.calls_of("first") if call.taken]
+        began = max([story.trigger.begun, *(instant_of(run) for run in story.runs), *yes[:1]])
         return began + self._plan.wait_s
 
     # What stops it
@@ -306,6 +304,11 @@ class _Judge:
             return
         self._made.counts["repeats under unknown"] += 1
         self._made.unknown_by[hidden_by] += 1
+
+
+def instant_of(run: str) -> float:
+    """Return when a run's id was made: it begins with milliseconds (RFC 9562, version 7)."""
+    return int(run.replace("-", "")[:12], 16) / 1_000
 
 
 def _stops(answer: Any) -> bool:

@@ -50,7 +50,6 @@ class Conductor:
         """Play it, and wait until the last fault is over."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            watching = [group.create_task(self._watch()), group.create_task(self.watch_for_stalls())]
             for place, fault in enumerate(self._faults):
                 await _until(partial(_reached, began + place * self._every_s))
                 await _until(partial(self._room_for, fault))
@@ -62,8 +61,6 @@ class Conductor:
                 if place % 20 == 19:
                     told(f"{place + 1} of {len(self._faults)} faults; journeys begun: {self._world.begun()}")
             await _until(lambda: not self._under_way)
-            for each in watching:
-                each.cancel()
 
     def _room_for(self, fault: Fault) -> bool:
         if self._alone is not None and not self._alone.done():
@@ -78,7 +75,13 @@ class Conductor:
             assert time.monotonic() < ends, f"not {self._least} journeys under way, but {self._world.live()}"
             await asyncio.sleep(_LOOK_S)
 
-    async def _watch(self) -> None:
+    async def watch(self) -> None:
+        """See that nodes live, and write down when the machine does not; until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._watch_nodes())
+            group.create_task(self._watch_for_stalls())
+
+    async def _watch_nodes(self) -> None:
         while True:
             for node in self._world.nodes:
                 node.measure()
@@ -86,7 +89,7 @@ class Conductor:
             assert not wrong, wrong[0]
             await asyncio.sleep(_MEASURE_S)
 
-    async def watch_for_stalls(self) -> None:
+    async def _watch_for_stalls(self) -> None:
         """Write down when the machine let nothing run: this loop carries all lines, and they stood still."""
         while True:
             began, before = time.time(), time.monotonic()

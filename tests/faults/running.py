@@ -44,9 +44,8 @@ class Wanted:
 
 async def run(wanted: Wanted, say: Callable[[str], None]) -> Report:
     """Run it, and return the report; the logs and the report stay in the folder."""
-    faults = schedule.draw(
-        wanted.seed, wanted.kinds, max(1, round(wanted.seconds / wanted.every_s)), wanted.size.nodes
-    )
+    many = max(1, round(wanted.seconds / wanted.every_s))
+    faults = schedule.draw(wanted.seed, wanted.kinds, many, wanted.size.nodes, wanted.size.lease_s)
     with package_for(wanted.folder, wanted.mutant) as package:
         async with world(wanted.size, wanted.seed, wanted.folder, package) as made:
             settings = await made.postgres.settings()
@@ -54,12 +53,15 @@ async def run(wanted: Wanted, say: Callable[[str], None]) -> Report:
                 child.start()
             began = time.monotonic()
             conductor = Conductor(made, faults, seconds=wanted.seconds, least=wanted.least)
-            await conductor.play(say)
-            took_s = time.monotonic() - began
-            say(f"the faults are over after {took_s:.0f} s; journeys begun: {made.begun()}")
-            await made.produced(wanted.deadline_s + 2 * max(wanted.size.waits))
-            judgement, stories = await _judged(made, wanted)
-            drained_s = time.monotonic() - began - took_s
+            async with asyncio.TaskGroup() as group:
+                watching = group.create_task(conductor.watch())
+                await conductor.play(say)
+                took_s = time.monotonic() - began
+                say(f"the faults are over after {took_s:.0f} s; journeys begun: {made.begun()}")
+                await made.produced(wanted.deadline_s + 2 * max(wanted.size.waits))
+                judgement, stories = await _judged(made, wanted)
+                drained_s = time.monotonic() - began - took_s
+                watching.cancel()
             return await _report(wanted, made, judgement, stories, settings, took_s, drained_s)
 
 

@@ -13,6 +13,8 @@ Target: TypeAlias = Literal["node", "postgres", "provider", "producer", "any", "
 
 
 _ALONE: Final = 0.5
+USUAL_LEASE_S: Final = 3.0
+_PAST_THE_LEASE: Final = frozenset({"freeze", "cut_off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +87,20 @@ class Fault:
     alone: bool
 
 
-def draw(seed: int, kinds: tuple[str, ...], many: int, nodes: int) -> list[Fault]:
-    """Return so many faults."""
+def draw(
+    seed: int, kinds: tuple[str, ...], many: int, nodes: int, lease_s: float = USUAL_LEASE_S
+) -> list[Fault]:
+    """Return so many faults; with a longer lease nodes are kept from PostgreSQL, or stopped, for longer."""
     chance = random.Random(f"faults/{seed}")
     drawn: list[str] = []
     while len(drawn) < many:
         drawn += chance.sample(kinds, len(kinds))
+    longer = lease_s / USUAL_LEASE_S
     return [
         Fault(
-            number, kind, chance.randrange(nodes), chance.uniform(*SORTS[kind].seconds), chance.random(),
-            alone=kind in TAKEN_OVER and chance.random() < _ALONE,
+            number, kind, chance.randrange(nodes),
+            chance.uniform(*SORTS[kind].seconds) * (longer if kind in _PAST_THE_LEASE else 1),
+            chance.random(), alone=kind in TAKEN_OVER and chance.random() < _ALONE,
         )
         for number, kind in enumerate(drawn[:many], 1)
     ]  # fmt: skip

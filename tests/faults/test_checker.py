@@ -12,9 +12,11 @@ from faults.schedule import Happened
 from faults.story import Item, told
 
 WAIT = 10
-BEGAN, KNOWN, ITEM = 1_000.0, 1_000.1, 1_000.2
+BEGAN, KNOWN, ITEM = 1_000.0, 1_000.3, 1_000.2
 DUE = ITEM + WAIT
-RUN, KEY = "run-1", "delivery-1"
+RUN, OTHER = (f"{1_000_200:012x}"[:8] + f"-{1_000_200 % 65_536:04x}-7000-8000-00000000000{n}" for n in (1, 2))
+"""Ids of runs that began then."""
+KEY = "delivery-1"
 
 
 def plan(kind: Kind = "hook", act: Act = "leave", *misbehaviour: str) -> Plan:
@@ -168,7 +170,7 @@ WRONG: dict[str, tuple[str, Case]] = {
         "lost", Case(plan(act="cancel")).says("cancel", DUE + 1, DUE + 2, answer=ENDED)),
     "two items": ("duplicated", _again(Case(plan()).call(DUE), Case(plan()).item(id="item-2"))),
     "two keys": ("duplicated", Case(plan()).call(DUE).call(DUE + 1, key="delivery-2")),
-    "two runs": ("duplicated", Case(plan()).call(DUE).says("trigger", BEGAN + 1, BEGAN + 2, run="run-2")),
+    "two runs": ("duplicated", Case(plan()).call(DUE).says("trigger", BEGAN + 1, BEGAN + 2, run=OTHER)),
     "taken twice for no reason": ("duplicated", Case(plan()).call(DUE).call(DUE + 1)),
     "taken twice, a kill of another node": (
         "duplicated", Case(plan()).call(DUE).call(DUE + 9).fault("kill", DUE, DUE + 2, "node3")),
