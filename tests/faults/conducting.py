@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-import asyncpg
-
 from faults import inflicting, measuring, schedule
+from faults.acts import LOST
 from faults.inflicting import Detail
 from faults.journal import Journal, read
-from faults.nodes import BEGUN, Node, ended_by_itself
+from faults.nodes import BEGUN, Node
 from faults.schedule import SORTS, Fault, Happened
 from faults.world import World
 
@@ -25,7 +24,6 @@ _AT_ONCE: Final = 5
 _ALONE_S: Final = 4.0
 _TICK_S: Final = 0.1
 _STALL_S: Final = 0.5
-_DB_FAULTS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 class Conductor:
@@ -45,6 +43,8 @@ class Conductor:
         self._free_producers = list(world.producers)
         self._under_way: set[asyncio.Task[None]] = set()
         self._alone: asyncio.Task[None] | None = None
+        self.troubles: list[str] = []
+        """What nodes did that no fault explains: one that ends by itself, or not as it is asked to."""
 
     async def play(self, told: Callable[[str], None]) -> None:
         """Play it, and wait until the last fault is over."""
@@ -85,8 +85,10 @@ class Conductor:
         while True:
             for node in self._world.nodes:
                 node.measure()
-            wrong = ended_by_itself(self._world.nodes)
-            assert not wrong, wrong[0]
+            for node in self._world.nodes:
+                if not node.busy and not node.runs():
+                    self.troubles.append(f"{node.name} ended with {node.process.returncode}:\n{node.tail()}")
+                    self._world.start_node(node)
             await asyncio.sleep(_MEASURE_S)
 
     async def _watch_for_stalls(self) -> None:
@@ -133,7 +135,7 @@ class Conductor:
         held: list[int] = []
         detail: Detail = {}
         if fault.kind in schedule.TAKEN_OVER:
-            with suppress(*_DB_FAULTS):
+            with suppress(*LOST):
                 held = await measuring.shards_of(self._world.postgres, node)
             others = sum(not each.busy and each.says(*BEGUN) for each in self._world.nodes)
             detail = {"others": others, "alone": fault.alone}
@@ -146,6 +148,8 @@ class Conductor:
             if fault.alone:
                 await asyncio.sleep(_ALONE_S)
         finally:
+            if not node.runs():
+                self._world.start_node(node)
             node.busy = False
 
     async def _freed(self, doing: Awaitable[None], free: Callable[[], None]) -> None:
@@ -160,7 +164,13 @@ class Conductor:
         """Do it, and write down when, to whom, and amid how much."""
         live, began = self._world.live(), time.time()
         self._journal.write({"w": "begins", "number": fault.number, "kind": fault.kind, "whom": whom})
-        detail = await doing()
+        try:
+            detail = await doing()
+        except LOST:  # two faults met: this one could not be done
+            detail = {"not_done": 1}
+        except AssertionError as wrong:
+            detail = {"not_done": 1}
+            self.troubles.append(str(wrong))
         happened = Happened(fault.number, fault.kind, whom, began, time.time(), live, detail, tuple(held))
         self._journal.write({"w": "was", **asdict(happened)})
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import asyncpg
 
+from faults.acts import LOST
 from kit.clusters import Cluster, own_cluster
 from kit.network import Place, place_of
 from kit.waiting import wait_for
@@ -105,15 +106,17 @@ class Postgres:
         """Sit for so long on runs that are live, in a transaction that changes nothing."""
         sql = """select id from chimeway.workflow_runs where ended_at is null
                   order by wake_at limit $1 for update skip locked"""
-        connection = await asyncpg.connect(self.url)
+        connection = None
         try:
+            connection = await asyncpg.connect(self.url)
             async with connection.transaction():
                 found = len(await connection.fetch(sql, rows))
                 await asyncio.sleep(seconds)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except LOST:
             return 0
         finally:
-            connection.terminate()
+            if connection is not None:
+                connection.terminate()
         return found
 
     async def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from faults import checker, measuring, report, schedule
+from faults.checker import Finding
 from faults.conducting import Conductor, happened
 from faults.journal import read
 from faults.mutating import package_for
@@ -62,6 +63,7 @@ async def run(wanted: Wanted, say: Callable[[str], None]) -> Report:
                 judgement, stories = await _judged(made, wanted)
                 drained_s = time.monotonic() - began - took_s
                 watching.cancel()
+            judgement.findings += [Finding("wrong", "none", trouble) for trouble in conductor.troubles]
             return await _report(wanted, made, judgement, stories, settings, took_s, drained_s)
 
 
