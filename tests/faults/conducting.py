@@ -86,9 +86,11 @@ class Conductor:
             for node in self._world.nodes:
                 node.measure()
             for node in self._world.nodes:
-                if not node.busy and not node.runs():
+                if node.busy or node.runs():
+                    continue
+                if node.process.returncode == 0 or not node.ended_well():
                     self.troubles.append(f"{node.name} ended with {node.process.returncode}:\n{node.tail()}")
-                    self._world.start_node(node)
+                self._world.start_node(node)
             await asyncio.sleep(_MEASURE_S)
 
     async def _watch_for_stalls(self) -> None:

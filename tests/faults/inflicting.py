@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
-from faults.nodes import BEGUN, Node, wait_s
+from faults.nodes import Node, wait_s
 from faults.schedule import Fault
 from faults.world import Child, World
 
@@ -31,11 +31,7 @@ async def hand_over(world: World, node: Node, fault: Fault) -> Detail:
     node.send(signal.SIGTERM)
     if not await asyncio.to_thread(wait_s, node.process, _DRAIN_S):
         raise AssertionError(f"{node.name} did not end within {_DRAIN_S} s of SIGTERM:\n{node.tail()}")
-    code = node.process.returncode
-    # One that has not begun to work yet ends as any process does.
-    assert code == 0 or (code == -signal.SIGTERM and not node.says(*BEGUN)), (
-        f"{node.name} ended with {code}:\n{node.tail()}"
-    )
+    assert node.ended_well(), f"{node.name} ended with {node.process.returncode}:\n{node.tail()}"
     took_s = time.monotonic() - began
     await asyncio.sleep(fault.seconds)
     world.start_node(node)

@@ -24,6 +24,8 @@ from kit.network import Line
 _SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 _FAKETIME: Final = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _LOGS_KEPT_BYTES: Final = 2_000_000
+_NO_DATABASE: Final = 4
+"""The exit code of a command that cannot reach its database."""
 BEGUN: Final = ("daemon.ready", "lease.standby")
 """What a node says once it works, or would."""
 
@@ -128,6 +130,15 @@ class Node:
     def runs(self) -> bool:
         """Say whether it is alive (or frozen)."""
         return self._process is not None and self._process.poll() is None
+
+    def ended_well(self) -> bool:
+        """Say whether it ended as it must, once it was asked to; or before it worked, for want of a database.
+
+        One that is only just starting does not listen to SIGTERM yet, and ends with an error when its database
+        fails: whoever looks after it starts it again.
+        """
+        code = self.process.returncode
+        return code == 0 or (code in {-signal.SIGTERM, _NO_DATABASE} and not self.says(*BEGUN))
 
     def kill(self) -> None:
         """End it as a power cut would."""
