@@ -134,8 +134,8 @@ class Node:
     def ended_well(self) -> bool:
         """Say whether it ended as it must, once it was asked to; or before it worked, for want of a database.
 
-        One that is only just starting does not listen to SIGTERM yet, and ends with an error when its database
-        fails: whoever looks after it starts it again.
+        One that is only just starting does not listen to SIGTERM yet, and ends with an error when its
+        database fails: whoever looks after it starts it again.
         """
         code = self.process.returncode
         return code == 0 or (code in {-signal.SIGTERM, _NO_DATABASE} and not self.says(*BEGUN))
