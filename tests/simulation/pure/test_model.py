@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chimeway import limits
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Decision, Noop
+from chimeway.progression.instants import read
 from chimeway.progression.paper import Paper, delivery_id, written_down
 from chimeway.testing.simulation import model
 from chimeway.testing.simulation.facts import (
@@ -321,7 +322,7 @@ def _picture(paper: Paper) -> Picture:
         visit=run.visit,
         status_reason=run.status_reason,
         held=run.held_reason is not None,
-        due=run.wake_at if run.state == "waiting" else None,
+        due=read(run.status_context.get("due_at")) if run.state == "waiting" else None,
         unread=tuple(mail.number for mail in paper.mail),
         deliveries={
             visit: (row.step_id, row.status, row.suppression_reason)

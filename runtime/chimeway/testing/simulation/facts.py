@@ -26,7 +26,7 @@ from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Begun:
-    """The run was committed by a trigger. `starts_at` is a later start, where one was named."""
+    """The run was committed by a trigger; before `starts_at`, its first `wake_at`, it does not begin."""
 
     run: str
     recipient: str
@@ -145,9 +145,9 @@ Fact: TypeAlias = Said | Routed | Decided | Attempted | Called | Answered | Told
 class Picture:
     """What the rows must say. `trail`: (reason, state after, step, visit) of each transition but the first.
 
-    `due`: of a run that waits. `unread`: the numbers of its unconsumed mailbox rows. `deliveries`: by visit,
-    (step, status, reason). What rows say besides (`wake_at` of an active run, texts) is not the model's
-    affair.
+    `due`: of a run that waits, as its context has it (it may be woken earlier). `unread`: the numbers of its
+    unconsumed mailbox rows. `deliveries`: by visit, (step, status, reason). What rows say besides (`wake_at`,
+    texts) is not the model's affair.
     """
 
     state: str
