@@ -45,7 +45,10 @@ BUSY = parse(
                 "progress": [{"kind": "stop", "outcome": "delivered"}],
                 "next": "rest",
             },
-            {"id": "rest", "action": {"type": "wait", "duration": "PT1H", "stop_conditions": [_signal("read")]}},
+            {
+                "id": "rest",
+                "action": {"type": "wait", "duration": "PT1H", "stop_conditions": [_signal("read")]},
+            },
             {"id": "push", "action": _notify("push")},
         ],
     }

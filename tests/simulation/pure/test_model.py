@@ -332,10 +332,24 @@ def _picture(paper: Paper) -> Picture:
     )
 
 
-@settings(max_examples=150)
+@settings(max_examples=40)
 @given(begun(), st.data())
 def test_core_and_model_are_of_one_mind(begun: tuple[Journey, list[Event]], data: st.DataObject) -> None:
     """Whatever happens to a journey of whatever kind: the same decisions, and the same rows after each."""
+    _play(begun, data)
+
+
+@pytest.mark.big
+@settings(max_examples=3_000)
+@given(begun(), st.data())
+def test_core_and_model_are_of_one_mind_for_long(
+    begun: tuple[Journey, list[Event]], data: st.DataObject
+) -> None:
+    """The same, thousands of times."""
+    _play(begun, data)
+
+
+def _play(begun: tuple[Journey, list[Event]], data: st.DataObject) -> None:
     journey, happening = begun
     watched = Watched(journey.paper, journey.births)
     watched.evaluate()

@@ -167,12 +167,14 @@ class _Drawing:
                 rules.append(rule)
             else:
                 rules.append({"kind": "stop", "outcome": outcome})
+        if self.small and not later:  # a way back would be gone round without end
+            return rules or [{"kind": "stop", "outcome": "bounced"}]
         if self.chance(50) or not rules:
             rules.insert(self.random.randint(0, len(rules)), self.wait_until(later))
         return rules
 
     def wait_until(self, later: Sequence[str]) -> dict[str, Json]:
-        to = self.random.choice(later if self.small and later else self.ids)
+        to = self.random.choice(later if self.small else self.ids)
         rule: dict[str, Json] = {"kind": "wait_until", "to_step": to}
         if self.chance(50):
             rule["delay"] = self.random.choice(_DURATIONS)

@@ -12,11 +12,11 @@ model, which knows nothing of the engine.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth
@@ -26,6 +26,8 @@ from chimeway.testing.simulation.deeds import DEEDS, take
 from chimeway.testing.simulation.journeys import data_for, drawn, utterances
 from chimeway.testing.simulation.tables import IN_FORCE, Guards
 from chimeway.testing.simulation.world import START, Act, Decide, Plan, World
+from chimeway.workflow.build import Workflow
+from chimeway.workflow.coerce import coerce
 from chimeway.workflow.definition import Definition
 
 _WILD: Final = (40, 120)
@@ -69,7 +71,7 @@ class Scenario:
 
 
 def simulate(
-    workflow: Definition | None = None,
+    workflow: Definition | Workflow | Mapping[str, Any] | None = None,
     *,
     seeds: Iterable[int] = range(100),
     guards: Guards = IN_FORCE,
@@ -78,7 +80,7 @@ def simulate(
     """Play a scenario for each seed.
 
     Args:
-        workflow: whose journeys; None: for each seed another is drawn.
+        workflow: whose journeys, in any form; None: for each seed another is drawn.
         seeds: one a scenario.
         guards: which guards the rows have; for tests of the simulation itself.
         decide: the decision core; likewise.
@@ -88,8 +90,10 @@ def simulate(
 
     Raises:
         SimulationFailed: a promise was broken; with the history, and how to see it again.
+        InvalidDefinition: the workflow has faults.
     """
-    return [play(seed, workflow, guards=guards, decide=decide) for seed in seeds]
+    definition = None if workflow is None else coerce(workflow)
+    return [play(seed, definition, guards=guards, decide=decide) for seed in seeds]
 
 
 def play(
@@ -113,6 +117,7 @@ def play(
     except Exception as fault:
         reason = f"{type(fault).__name__}: {fault}" if not isinstance(fault, AssertionError) else str(fault)
         again = f"again: python -m chimeway.testing.simulation pure --seed {seed}"
+        again += "" if workflow is None else f" --workflow FILE, or simulate(workflow, seeds=[{seed}])"
         history = told(World.of(plan, guards=guards, decide=decide), acts)
         raise SimulationFailed(reason, tuple(acts), history, again) from fault
     words = repr((acts, world.rows.key))
