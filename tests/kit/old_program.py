@@ -15,8 +15,16 @@ from pathlib import Path
 from kit.daemon import COMMAND
 
 ROOT = Path(__file__).parents[2]
-LAST_OF_SCHEMA = {3: "e2e849e"}
-"""The last commit whose `schema.sql` has this version."""
+MIGRATIONS = "runtime/chimeway/store/migrations"
+
+
+def last_of(version: int) -> str:
+    """Return the last commit of a schema version: the one before that which brought the next migration."""
+    found = subprocess.run(
+        ["git", "log", "--diff-filter=A", "--format=%H", "--", f"{MIGRATIONS}/{version + 1:04}_*.sql"],
+        cwd=ROOT, capture_output=True, check=False, text=True,
+    ).stdout.split()  # fmt: skip
+    return f"{found[-1]}~1" if found else "no-such-commit"
 
 
 def old_program(version: int, folder: Path) -> Sequence[str] | None:
@@ -25,7 +33,7 @@ def old_program(version: int, folder: Path) -> Sequence[str] | None:
     None: the history is not there.
     """
     archive = subprocess.run(
-        ["git", "archive", LAST_OF_SCHEMA[version], "runtime", "schema.sql"],
+        ["git", "archive", last_of(version), "runtime", "schema.sql"],
         cwd=ROOT, capture_output=True, check=False,
     )  # fmt: skip
     if archive.returncode:
@@ -51,7 +59,7 @@ def program_of(command: Sequence[str]) -> str:
 def schema_of(version: int) -> str | None:
     """Return `schema.sql` of that program, if the history is there."""
     shown = subprocess.run(
-        ["git", "show", f"{LAST_OF_SCHEMA[version]}:schema.sql"],
+        ["git", "show", f"{last_of(version)}:schema.sql"],
         cwd=ROOT, capture_output=True, check=False, text=True,
     )  # fmt: skip
     return None if shown.returncode else shown.stdout
