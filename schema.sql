@@ -10,7 +10,7 @@
 --   workflow_definitions (key, version), inbox_watchers, workflow_runs, deliveries, events, inbox_items,
 --   send_budgets (tenant, recipient, channel), recipients (tenant, recipient), signals.
 -- Who waits for a row has none behind it, so nobody waits in a circle. What is taken with `skip locked` is not waited
--- for, and may be of any place. (tests/store/test_lock_order.py tries every verb; docs/design.md, "Locks".)
+-- for, and may be of any place. (tests/store/test_lock_order.py tries every verb; docs/design.md, "The order of locks".)
 -- Whoever changes a delivery holds its run's lock, or takes it as nobody waits for (skip locked); whoever changes what
 -- a process watches holds that watcher's lock. Deliveries are locked `for no key update`: a link to unsubscribe
 -- has its own `for key share`, which only forgetting, `for update`, waits for; likewise who routes a signal has it

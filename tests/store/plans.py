@@ -5,7 +5,7 @@ PL/pgSQL keeps (generic, from the sixth call on) are among them.
 """
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -15,6 +15,7 @@ import asyncpg
 
 from chimeway.clock import SystemClock
 from chimeway.delivery.judging import beginning, held_back, judged
+from chimeway.limits import TURN_TENANTS
 from chimeway.progression.policy import Verdict
 from chimeway.store import backlog, deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
@@ -58,14 +59,14 @@ class Plans:
         if "plan:" in text:
             self.texts.append(text)
 
-    def costly(self, most: int = MOST) -> list[str]:
+    def costly(self, most: int = MOST, big: Sequence[str] = BIG) -> list[str]:
         """Return the statements that went through a big table: by a scan, or by an index to no purpose."""
         return [
             text
             for text in self.texts
             if OURS not in text
             and (
-                re.search(rf"Seq Scan on (\w+\.)?({'|'.join(BIG)})\b", text)
+                re.search(rf"Seq Scan on (\w+\.)?({'|'.join(big)})\b", text)
                 or any(int(rows) > most for rows in _READ.findall(text))
             )
         ]
@@ -135,9 +136,9 @@ async def _backlog(world: Door) -> None:
 
 async def _in_turn(world: Door) -> None:
     """Whoever has twenty thousand due, in whatever state the statistics are."""
-    for kind, tenants in (("new run", 1), ("run", 1), ("delivery", 1)):
+    for kind in ("new run", "run", "delivery"):
         turns = Turns(world.database, kind, tuple)  # type: ignore[arg-type]
-        assert len({due.tenant for due in await turns.next(NOW() + timedelta(days=1))}) <= tenants
+        assert len({due.tenant for due in await turns.next(NOW() + timedelta(days=1))}) <= TURN_TENANTS
     await mailbox.SignalsInTurn(world.database).next(())
 
 
@@ -252,10 +253,10 @@ CALLS_OF: tuple[Call, ...] = (
 )  # fmt: skip
 
 
-async def affordable(world: Door, plans: Plans, call: Call) -> None:
+async def affordable(world: Door, plans: Plans, call: Call, big: Sequence[str] = BIG) -> None:
     plans.texts.clear()
     for _ in range(CALLS):
         await call(world)
     assert len(plans.texts) >= CALLS, "auto_explain is silent"
-    costly = plans.costly()
+    costly = plans.costly(big=big)
     assert not costly, costly[0]

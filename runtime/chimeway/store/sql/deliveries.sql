@@ -75,7 +75,9 @@ select b.delivery_id, b.answer, b.nudged
 -- those of this node, which may have lost the answer to having begun them.
 select a.delivery_id, a.run_id, a.attempt_no
   from chimeway.deliveries d
-  join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
+ cross join lateral (
+        select t.* from chimeway.delivery_attempts t
+         where t.delivery_id = d.id and t.shard = d.shard and t.attempt_no = d.attempt_count offset 0) a
  where d.status = 'dispatched' and d.id > $2
    and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
             else d.shard = any($4::smallint[]) and not exists (select from chimeway.leases l where l.owner = a.node) end
