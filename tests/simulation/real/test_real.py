@@ -18,7 +18,7 @@ from kit.simulated import MUTATIONS, Simulation, simulation, told
 
 FEW = 6
 MANY = 1_500
-AT_ONCE = ("the guard stands before the routing", "a decision routes nothing", "a result wakes nobody")
+AT_ONCE = ("a decision may have overlooked mail", "a decision may be of an older run")
 """Mutations that are found within a few seeds."""
 
 
