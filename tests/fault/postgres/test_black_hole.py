@@ -24,7 +24,7 @@ async def test_the_connection_that_listens_leads_nowhere(tmp_path: Path) -> None
         node(cluster.url, made, story, DIRECT_DATABASE_URL=line.url(cluster.url)) as one,
     ):
         await one.daemon.event("listener.mode", mode="hinted")
-        assert len(line.black_hole(lambda link: link.says("LISTEN"))) == 1
+        assert len(line.black_hole(lambda link: link.says("node listener"))) == 1
         await story.tell("unheard", 20)
         silent = await one.daemon.event("listener.silent")
         await one.daemon.event("listener.mode", mode="polling")
