@@ -1,7 +1,7 @@
 """Which shards this node looks through for work, while they come and go. (`engine.ownership` has the theory.)
 
     gained, clean    → looked through at once: what is due now, and soon
-    gained, suspect  → first what a dead node left behind, then as above
+    gained, suspect  → as above, but for the runs that may have killed their former owner: they are tried out
     to be given away → looked through no more; what is being decided there may come to its end
 
 What was on its way when a shard went is dropped where it comes by next: it stands in its row, and is the
@@ -9,7 +9,7 @@ new owner's. Only calls to providers go on to their end.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
@@ -32,8 +32,8 @@ class Wires:
     """Look at all that is due, for more shards are ours."""
     forget: Callable[[Callable[[UUID], bool]], None]
     """Forget what is no longer ours: it is told which that is."""
-    look_through: Callable[[frozenset[int]], Awaitable[None]]
-    """Deal with what a dead node left behind in these shards."""
+    look_through: Callable[[frozenset[int], Callable[[Collection[UUID]], None]], Awaitable[None]]
+    """Deal with what a dead node left behind in these shards: tell at first which runs are to stand aside."""
     at_rest: Callable[[Callable[[UUID], bool]], Awaitable[None]]
     """Wait until no run of these is being decided about."""
 
@@ -49,6 +49,7 @@ class Feed:
         self._known: frozenset[int] = frozenset()
         self._inherited = asyncio.Event()
         self._borrowed: dict[UUID, None] = {}
+        self._aside: set[UUID] = set()
 
     def wire(self, wires: Wires) -> None:
         """Take what is to be done when shards come and go."""
@@ -61,7 +62,12 @@ class Feed:
 
     def ours(self, id_: UUID) -> bool:
         """Say whether a run or delivery is ours to work on, now."""
-        return shard_of_id(id_) in self._tenure.shards or id_ in self._borrowed
+        return (shard_of_id(id_) in self._tenure.shards and id_ not in self._aside) or id_ in self._borrowed
+
+    def release(self, ids: Sequence[UUID]) -> list[UUID]:
+        """Let runs that stood aside be worked on; return those that are still ours."""
+        self._aside.difference_update(ids)
+        return [id_ for id_ in ids if self.ours(id_)]
 
     def borrow(self, id_: UUID) -> None:
         """Have something be ours for now though its shard is not: whoever has that lacks what it needs."""
@@ -69,9 +75,8 @@ class Feed:
         if len(self._borrowed) > _BORROWED:
             del self._borrowed[next(iter(self._borrowed))]
 
-    async def begin(self) -> None:
-        """Look through what we begin with, if it is under suspicion."""
-        await self._look_through()
+    def begin(self) -> None:
+        """Take what the tenure begins with."""
         self._adjust()
 
     async def serve(self) -> None:
@@ -90,14 +95,18 @@ class Feed:
         while True:
             await self._inherited.wait()
             self._inherited.clear()
-            await self._look_through()
+            while shards := self._tenure.suspect:
+                await self._look_through(shards)
+
+    async def _look_through(self, shards: frozenset[int]) -> None:
+        assert self._wires is not None, "wired before anything runs"
+
+        def known(suspects: Collection[UUID]) -> None:
+            self._aside.update(suspects)
+            self._tenure.absolve(shards)
             self._adjust()
 
-    async def _look_through(self) -> None:
-        assert self._wires is not None, "wired before anything runs"
-        while shards := self._tenure.suspect:
-            await self._wires.look_through(shards)
-            self._tenure.absolve(shards)
+        await self._wires.look_through(shards, known)
 
     def _adjust(self) -> None:
         assert self._wires is not None, "wired before anything runs"

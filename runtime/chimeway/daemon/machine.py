@@ -10,7 +10,7 @@ All of it looks only at the shards that are this node's (`Feed`): these come and
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -35,7 +35,7 @@ from chimeway.engine.gauge import AtWork, Gauge, Sources
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
-from chimeway.engine.recovery import recover
+from chimeway.engine.recovery import find_suspects, try_out
 from chimeway.engine.roster import Roster, Tenant
 from chimeway.engine.router import Router
 from chimeway.engine.seam import Seam
@@ -121,7 +121,10 @@ class Machine:
         )  # fmt: skip
         self._dispatcher = Dispatcher(database, clock, node.catalogue, sender, self._results, wires, group)
         roster, dispatcher = self._roster, self._dispatcher
-        runs_to = Taker(roster.offer, roster.admit, roster.__contains__)
+        # (What stands aside need not be handed on.)
+        runs_to = Taker(
+            roster.offer, roster.admit, lambda run_id: run_id in roster or not self._feed.ours(run_id)
+        )
         self._run_keeper = self._keeper(
             "run",
             runs_to,
@@ -154,7 +157,7 @@ class Machine:
         await self._follower.measure()  # who has stood by for days has a clock that has gone by itself
         self._group.create_task(self._follower.serve(), name="follow-clock")
         self._feed.wire(Following(self._look_anew, self._forget, self._look_through, self._roster.emptied))
-        await self._feed.begin()
+        self._feed.begin()
         for name, feeder in self._feeding().items():
             self._feeders.append(self._group.create_task(feeder, name=name))
         self._node.readiness.gauge, self._node.readiness.shards = self._gauge, self._feed.shards
@@ -207,11 +210,13 @@ class Machine:
             taker,
         )
 
-    async def _look_through(self, shards: frozenset[int]) -> None:
+    async def _look_through(self, shards: frozenset[int], known: Callable[[Collection[UUID]], None]) -> None:
         """Record a dead node's calls as unknown, and find out whether a run of these shards killed it."""
         database = self._node.database
+        suspects = await find_suspects(database, self._node.clock, shards)
+        known(suspects.ids())
         await self._foundling.sweep(shards)
-        await recover(database, self._node.clock, self._roster.settle, shards)
+        await try_out(database, suspects, self._roster.settle, self._feed.release)
         await persistently(leases.absolve, database, self._tenure.fence, shards)
 
     def _look_anew(self) -> None:

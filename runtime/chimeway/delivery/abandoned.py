@@ -8,8 +8,10 @@ Each becomes `unknown`: the provider may or may not have been asked. It counts a
 delivery is tried again under the same idempotency key, as the rules of retrying say.
 """
 
+import asyncio
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
@@ -23,6 +25,8 @@ from chimeway.store.runs import NO_ID
 from chimeway.store.share import EVERYTHING, Share
 
 _log = Events()
+_AT_ONCE: Final = 32
+"""Of what a dead node had under way: loaded and recorded in company."""
 
 
 class Foundling:
@@ -71,8 +75,12 @@ class Foundling:
         while True:
             page = await persistently(find, self._database, self._node, after, SWEEP_PAGE)
             lost = {delivery: attempt for delivery, _, attempt in page if delivery not in self._dispatcher}
-            for delivery_id, attempt in lost.items():
-                await self._try_to_give_up(delivery_id, attempt)
+            ids = list(lost)
+            for first in range(0, len(ids), _AT_ONCE):
+                async with asyncio.TaskGroup() as group:
+                    for delivery_id in ids[first : first + _AT_ONCE]:
+                        giving_up = self._try_to_give_up(delivery_id, lost[delivery_id])
+                        group.create_task(giving_up, name=f"give-up-{delivery_id}")
             if len(page) < SWEEP_PAGE:
                 return
             after = page[-1][0]

@@ -8,13 +8,19 @@ before, its removal after. A run that stands with a strike from a former death i
 before all others. The third strike holds it. So a deadly run costs three deaths and holds nobody but
 itself: the first marks its group, in the second and the third it stands alone.
 
+Everybody else goes on meanwhile: only suspects stand aside until they have been tried. Else a node that
+takes over again and again would do nothing but look for whom to blame. If another run kills it just
+while somebody is tried, that one's strike is unjust; it takes three such chances to hold it, and the
+other is a suspect by then.
+
 Strikes say nothing about time: a run may well be evaluated without one by its owner, later.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock
@@ -25,27 +31,62 @@ from chimeway.store.ids import SHARDS
 from chimeway.store.pool import Database, persistently
 from chimeway.store.turns import Kind, Turns
 
+Settle: TypeAlias = Callable[[UUID], Coroutine[Any, Any, None]]
+Release: TypeAlias = Callable[[Sequence[UUID]], Sequence[UUID]]
 _log = Events()
 _CLEAR_S: Final = 2.0
 _NOTE: Final = "the node that evaluated this run died, three times"
 
 
-async def recover(
-    database: Database,
-    clock: Clock,
-    settle: Callable[[UUID], Coroutine[Any, Any, None]],
-    shards: Collection[int] = SHARDS,
-) -> int:
-    """Evaluate what may have killed the former owner of some shards; return how many runs that were.
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What may have killed the former owner of some shards: nobody evaluates them but `try_out`."""
 
-    `settle` has a run evaluated and waits until it rests. What somebody else has locked is passed over:
-    it gets no strike, and waits for its turn like any other.
-    """
-    alone = await _former_suspects(database, settle, shards)
+    former: Sequence[tuple[UUID, int]]
+    """Those that stand with strikes from a former death, and how many."""
+    overdue: Sequence[UUID]
+
+    def ids(self) -> set[UUID]:
+        """Return all of them."""
+        return {*(run_id for run_id, _ in self.former), *self.overdue}
+
+
+async def find_suspects(database: Database, clock: Clock, shards: Collection[int] = SHARDS) -> Suspects:
+    """Return what can have been at work in these shards when their owner died. All else may go on."""
+    former = await persistently(runs.struck, database, SUSPECTS, shards)
+    known = {run_id for run_id, _ in former}
     overdue = await _overdue(database, clock, shards)
-    for first in range(0, len(overdue), SUSPECTS_AT_ONCE):
-        await _try(database, overdue[first : first + SUSPECTS_AT_ONCE], settle)
-    return alone + len(overdue)
+    return Suspects(former, [run_id for run_id in overdue if run_id not in known])
+
+
+async def try_out(
+    database: Database,
+    suspects: Suspects,
+    settle: Settle,
+    release: Release = list,
+) -> int:
+    """Evaluate suspects; return how many runs that were.
+
+    `settle` has a run evaluated and waits until it rests. `release` is told of those that are next, each
+    once, and returns which of them are still ours. What somebody else has locked is passed over: it gets no
+    strike, and waits for its turn like any other.
+    """
+    for run_id, strikes in suspects.former:
+        if strikes >= STRIKES:
+            _log.error("run.held", run_id=str(run_id), reason="three_strikes")
+            await _hold(database, run_id)
+            release([run_id])
+        else:
+            _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
+            await _try(database, release([run_id]), settle)
+    for first in range(0, len(suspects.overdue), SUSPECTS_AT_ONCE):
+        await _try(database, release(suspects.overdue[first : first + SUSPECTS_AT_ONCE]), settle)
+    return len(suspects.former) + len(suspects.overdue)
+
+
+async def recover(database: Database, clock: Clock, settle: Settle, shards: Collection[int] = SHARDS) -> int:
+    """Evaluate what may have killed the former owner of some shards; return how many runs that were."""
+    return await try_out(database, await find_suspects(database, clock, shards), settle)
 
 
 async def _overdue(database: Database, clock: Clock, shards: Collection[int]) -> list[UUID]:
@@ -63,28 +104,14 @@ async def _overdue(database: Database, clock: Clock, shards: Collection[int]) ->
     return list(dict.fromkeys([*in_turn, *oldest]))
 
 
-async def _former_suspects(
-    database: Database, settle: Callable[[UUID], Coroutine[Any, Any, None]], shards: Collection[int]
-) -> int:
-    suspects = await persistently(runs.struck, database, SUSPECTS, shards)
-    for run_id, strikes in suspects:
-        if strikes >= STRIKES:
-            _log.error("run.held", run_id=str(run_id), reason="three_strikes")
-            await _hold(database, run_id)
-        else:
-            _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
-            await _try(database, [run_id], settle)
-    return len(suspects)
-
-
 async def _hold(database: Database, run_id: UUID) -> None:
     await persistently(runs.hold, database, run_id, "three_strikes", _NOTE, patient=False)
 
 
-async def _try(
-    database: Database, ids: Sequence[UUID], settle: Callable[[UUID], Coroutine[Any, Any, None]]
-) -> None:
+async def _try(database: Database, ids: Sequence[UUID], settle: Settle) -> None:
     """Strike, evaluate, take the strikes away: also when we are told to end, for nobody has died of it."""
+    if not ids:
+        return
     try:
         await persistently(runs.strike, database, ids)
         async with asyncio.TaskGroup() as group:

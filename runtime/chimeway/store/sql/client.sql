@@ -157,16 +157,20 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
        r.status_reason as reason, r.wake_at as since, r.status_context ->> 'to_step' as next_step,
        coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
-  from chimeway.workflow_runs r
-  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  from chimeway.shards h
+ cross join lateral generate_series(h.first_shard::int, h.last_shard::int) s(shard)
+ cross join lateral (
+        select r.* from chimeway.workflow_runs r
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+         where r.shard = s.shard::smallint and r.wake_at is not null and r.held_reason is null
+           and r.waiting_for_node is null and not r.parked and w.paused_at is null
+           and r.wake_at < chimeway.clock() - $1::text::interval
+           and ($2::text is null or r.tenant_id = $2::text)
+           and not chimeway.is_stuck(r, w)
+         order by r.wake_at, r.id limit $3::text::int) r
   left join chimeway.recipients p
     on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
- cross join lateral (
-        select h.taken_at from chimeway.shards h where h.first_shard <= r.shard order by h.first_shard desc limit 1) s
- where r.wake_at < chimeway.clock() - $1::text::interval and r.held_reason is null and r.waiting_for_node is null and w.paused_at is null
-   and greatest(r.wake_at, s.taken_at) < chimeway.clock() - $1::text::interval
-   and ($2::text is null or r.tenant_id = $2::text)
-   and not chimeway.is_stuck(r, w)
+ where h.taken_at is null or h.taken_at < chimeway.clock() - $1::text::interval
  order by r.wake_at, r.id
  limit $3::text::int;
 

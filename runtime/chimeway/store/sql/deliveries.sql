@@ -73,17 +73,22 @@ select b.delivery_id, b.answer, b.nudged
 -- name: abandoned_attempts
 -- Attempts without a result: in some shards ($4) those whose sender's lease has ended, and wherever they are
 -- those of this node, which may have lost the answer to having begun them.
-select a.delivery_id, a.run_id, a.attempt_no
-  from chimeway.deliveries d
+select q.delivery_id, q.run_id, q.attempt_no
+  from generate_series(0, 255) s(shard)
  cross join lateral (
-        select t.* from chimeway.delivery_attempts t
-         where t.delivery_id = d.id and t.shard = d.shard and t.attempt_no = d.attempt_count offset 0) a
- where d.status = 'dispatched' and d.id > $2
-   and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
-            else d.shard = any($4::smallint[]) and not exists (select from chimeway.leases l where l.owner = a.node) end
-   and not exists (select from chimeway.delivery_attempt_results x
-                    where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
- order by d.id limit $3;
+        select a.delivery_id, a.run_id, a.attempt_no
+          from chimeway.deliveries d
+         cross join lateral (
+                select t.* from chimeway.delivery_attempts t
+                 where t.delivery_id = d.id and t.shard = d.shard and t.attempt_no = d.attempt_count offset 0) a
+         where d.shard = s.shard::smallint and d.status = 'dispatched' and d.id > $2
+           and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
+                    else s.shard = any($4::smallint[])
+                         and not exists (select from chimeway.leases l where l.owner = a.node) end
+           and not exists (select from chimeway.delivery_attempt_results x
+                            where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
+         order by d.id limit $3) q
+ order by q.delivery_id limit $3;
 
 -- name: abandoned_attempts_3
 -- On schema version 3, where one node works: all attempts that are not its own.
