@@ -32,7 +32,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long faults are made (30)")
     parser.add_argument(
-        "--every", type=float, default=4.5, help="seconds between the beginnings of two (4.5)"
+        "--every", type=float, default=4.2, help="seconds between the beginnings of two (4.2)"
     )
     parser.add_argument("--kinds", default=",".join(schedule.KINDS), help=f"of {kinds} (all)")
     parser.add_argument("--nodes", type=int, default=usual.nodes, help="daemons (3)")

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from faults import inflicting, measuring, schedule
 from faults.acts import LOST
 from faults.inflicting import Detail
@@ -19,7 +21,7 @@ from faults.world import World
 
 _LOOK_S: Final = 0.05
 _MEASURE_S: Final = 2.0
-_ENOUGH_S: Final = 120.0
+_ENOUGH_S: Final = 300.0
 _AT_ONCE: Final = 5
 _ALONE_S: Final = 4.0
 _TICK_S: Final = 0.1
@@ -29,11 +31,21 @@ _STALL_S: Final = 0.5
 class Conductor:
     """Plays one schedule."""
 
-    def __init__(self, world: World, faults: Sequence[Fault], *, seconds: float, least: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        faults: Sequence[Fault],
+        *,
+        seconds: float,
+        least: int,
+        told: Callable[[str], None],
+    ) -> None:
         """Take the world and the faults; they are spread over so many seconds.
 
-        `least`: so many journeys are to be under way at each fault: it waits for them.
+        `least`: so many journeys are to be under way at each fault: it waits for them. `told` is for whoever
+        watches.
         """
+        self._told = told
         self._world = world
         self._faults = faults
         self._every_s = seconds / max(1, len(faults))
@@ -46,7 +58,7 @@ class Conductor:
         self.troubles: list[str] = []
         """What nodes did that no fault explains: one that ends by itself, or not as it is asked to."""
 
-    async def play(self, told: Callable[[str], None]) -> None:
+    async def play(self) -> None:
         """Play it, and wait until the last fault is over."""
         began = time.monotonic()
         async with asyncio.TaskGroup() as group:
@@ -59,7 +71,9 @@ class Conductor:
                 self._alone = task if fault.alone else None
                 task.add_done_callback(self._under_way.discard)
                 if place % 20 == 19:
-                    told(f"{place + 1} of {len(self._faults)} faults; journeys begun: {self._world.begun()}")
+                    self._told(
+                        f"{place + 1} of {len(self._faults)} faults; journeys begun: {self._world.begun()}"
+                    )
             await _until(lambda: not self._under_way)
 
     def _room_for(self, fault: Fault) -> bool:
@@ -168,11 +182,14 @@ class Conductor:
         self._journal.write({"w": "begins", "number": fault.number, "kind": fault.kind, "whom": whom})
         try:
             detail = await doing()
-        except LOST:  # two faults met: this one could not be done
+        except (*LOST, pytest.fail.Exception) as error:  # two faults met: this one could not be done
             detail = {"not_done": 1}
+            self._told(f"{fault.kind} ({fault.number}) was not done: {error!r}")
         except AssertionError as wrong:
             detail = {"not_done": 1}
             self.troubles.append(str(wrong))
+        if any(detail.get(name) == 0 for name in ("sessions", "runs")):
+            detail["not_done"] = 1  # it met nobody
         happened = Happened(fault.number, fault.kind, whom, began, time.time(), live, detail, tuple(held))
         self._journal.write({"w": "was", **asdict(happened)})
 

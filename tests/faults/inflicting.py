@@ -70,7 +70,7 @@ async def slow(_world: World, node: Node, fault: Fault) -> Detail:
 
 async def deaf(_world: World, node: Node, fault: Fault) -> Detail:
     """Let nothing pass on the session that listens, and on no other."""
-    held = node.lines.database.black_hole(lambda link: link.says("LISTEN"))
+    held = node.lines.database.black_hole(lambda link: link.says(f"{node.name} listener"))
     await asyncio.sleep(fault.seconds)
     for link in held:
         link.up.heal()
@@ -90,8 +90,13 @@ async def clock(_world: World, node: Node, fault: Fault) -> Detail:
 async def unanswered(_world: World, node: Node, fault: Fault) -> Detail:
     """Let calls reach the provider, and no answer come back; then reset them."""
     lines = (node.lines.webhooks, node.lines.mail)
-    cutting = await asyncio.gather(*(line.cut_in_answer(fault.seconds) for line in lines))
-    return {"calls": sum(cutting)}
+    for line in lines:
+        line.down.hold()
+    await asyncio.sleep(fault.seconds)
+    ended = sum(line.cut() for line in lines)
+    for line in lines:
+        line.heal()
+    return {"connections": ended}
 
 
 async def restart(world: World, _fault: Fault) -> Detail:

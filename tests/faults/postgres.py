@@ -72,6 +72,7 @@ class Postgres:
         """Lose the primary; promote the standby."""
         lost, standby = self.primary, self.standby
         assert standby is not None, "there is no standby"
+        await self._whole()  # else what it alone has would be lost, and nobody could be blamed
         await lost.crash()
         await standby.promote()
         self.primary, self.standby = standby, lost

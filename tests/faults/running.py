@@ -53,10 +53,10 @@ async def run(wanted: Wanted, say: Callable[[str], None]) -> Report:
             for child in made.producers:
                 child.start()
             began = time.monotonic()
-            conductor = Conductor(made, faults, seconds=wanted.seconds, least=wanted.least)
+            conductor = Conductor(made, faults, seconds=wanted.seconds, least=wanted.least, told=say)
             async with asyncio.TaskGroup() as group:
                 watching = group.create_task(conductor.watch())
-                await conductor.play(say)
+                await conductor.play()
                 took_s = time.monotonic() - began
                 say(f"the faults are over after {took_s:.0f} s; journeys begun: {made.begun()}")
                 await made.produced(wanted.deadline_s + 2 * max(wanted.size.waits))
@@ -91,7 +91,7 @@ async def _report(
     wanted: Wanted, made: World, judgement: checker.Judgement, found: Told, settings: dict[str, Any],
     took_s: float, drained_s: float,
 ) -> Report:  # fmt: skip
-    faults = happened(made.folder)
+    faults = [each for each in happened(made.folder) if not each.detail.get("not_done")]
     stories = list(found.stories.values())
     figures = await measuring.figures(made.postgres, faults, judgement, stories)
     findings = judgement.findings
