@@ -24,7 +24,7 @@ class Mutation:
     function: str
     changes: tuple[tuple[str, str], ...]
     theme: str
-    """What is mostly done in the scenarios that look for it."""
+    """What is mostly done in the scenarios that look for it, and in which journey."""
 
     def of(self, source: str) -> str:
         """Return the function without its guard."""
@@ -46,7 +46,7 @@ MUTATIONS: Final = {
     "a decision may have overlooked mail": _without("read", COMMIT, _SEEN, "r.revision = p.revision"),
     "a decision may be of an older run": _without("progress", COMMIT, _SEEN, "r.mailbox_count = p.mailbox"),
     "a decision may be of an older message": _without(
-        "feedback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
+        "feedback:fallback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
     ),
     "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
     "a decision routes nothing": _without("read", COMMIT, _ROUTE, "v_seen := pg_current_snapshot();"),

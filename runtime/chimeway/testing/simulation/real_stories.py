@@ -114,10 +114,14 @@ class Story:
 
 
 def drawn(draw: Draw, theme: str | None = None) -> Story:
-    """Draw a story; `theme`: what is mostly done in it, else that is drawn as well."""
+    """Draw a story.
+
+    `theme`: what is mostly done in it, and after a colon in which journey; else that is drawn as well.
+    """
+    mostly, _, journey = (theme or "").partition(":")
     rough = draw.happens(0.7)
     return Story(
-        deeds=tuple(_deeds(draw, theme or draw.one(("", *(kind for _, kind in _KINDS))))),
+        deeds=tuple(_deeds(draw, mostly or draw.one(("", *(kind for _, kind in _KINDS))), journey)),
         failing=draw.one((0.0, 0.3, 0.6)),
         crashes=draw.number(0, 2) if rough else 0,
         losing=draw.one((0.0, 0.02, 0.05)) if rough else 0.0,
@@ -129,9 +133,9 @@ def drawn(draw: Draw, theme: str | None = None) -> Story:
     )
 
 
-def _deeds(draw: Draw, theme: str) -> Iterator[Deed]:
+def _deeds(draw: Draw, theme: str, journey: str) -> Iterator[Deed]:
     people = draw.one(_PEOPLE)
-    journey = draw.one(_JOURNEYS)["key"]
+    journey = journey or draw.one(_JOURNEYS)["key"]
     for tenant, person in people:
         profile = {"addresses": {"push": f"{person}-phone"}, "email": f"{person}@example.org"}
         if draw.happens(0.1):
