@@ -25,7 +25,7 @@ from chimeway.testing.simulation.real_witness import Witness
 from chimeway.testing.simulation.scheduler import Draw, Gate, Gates, Lost
 
 _MOST_STEPS: Final = 1_500
-_WILD_STEPS: Final = 400
+_WILD_STEPS: Final = 250
 _MOST_LEAPS: Final = 60
 _Weighed: TypeAlias = tuple[float, Callable[[], None]]
 """What may happen next, and how likely it is beside others."""

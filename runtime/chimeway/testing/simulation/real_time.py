@@ -52,9 +52,9 @@ def dues(rows: Mapping[str, Any]) -> list[float]:
 def drawn_leap(draw: Draw, now: float, due: Iterable[float], timer: float | None) -> float:
     """Draw where time goes next: to what is due next, mostly; else to a timer, or about so far."""
     coming = sorted(at for at in due if at > now)
-    targets: list[tuple[float, float]] = [(0.5, now + draw.between(0.0, 5.0))]
+    targets: list[tuple[float, float]] = [(0.2, now + draw.between(0.0, 5.0))]
     if timer is not None and timer > now:
-        targets.append((0.5, timer))
+        targets.append((0.2, timer))
     if coming:
         targets.append((6.0, coming[0]))
         targets.append((0.5, draw.one(coming) + draw.between(0.0, 1.0)))
