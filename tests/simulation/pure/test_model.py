@@ -222,6 +222,31 @@ def test_what_came_too_late_for_a_transaction_does_not_count_against_it() -> Non
     assert reference.picture.step == "mail"
 
 
+def test_a_retry_may_go_on_while_nobody_listens() -> None:
+    """What an outcome would call off, once somebody decides again, is not called off by a signal (6 b)."""
+    form = {
+        "key": "retried",
+        "version": 1,
+        "steps": [
+            {
+                "id": "mail",
+                "action": {"type": "notify", "channel": "email", "render_key": "r"},
+                "progress": [{"kind": "stop", "outcome": "temporary_failure"}],
+            }
+        ],
+    }
+    reference = Reference(parse(form), Begun(run="r", recipient="ada", arrival=5))
+    for fact in (
+        Decided(NOON, NOON, {1: Born("d1")}),
+        Attempted(1, 1),
+        Ordered("pause"),
+        Answered(1, 1, "failed", "failed", NOON),
+        Attempted(1, 2),
+    ):
+        reference.happened(fact)
+    assert reference.picture.deliveries == {1: ("mail", "dispatched", None)}
+
+
 @dataclass
 class Watched(Journey):
     """A journey on paper, and the model beside it."""

@@ -63,6 +63,12 @@ def test_no_promise_is_broken_where_much_happens_at_once() -> None:
     simulate(BUSY, seeds=range(30))
 
 
+@pytest.mark.parametrize("seed", [2461, 14776])
+def test_what_was_found_once_stays_found(seed: int) -> None:
+    """Seeds that failed: a wait that feedback wakes early; a retry while paused that an outcome would end."""
+    play(seed)
+
+
 def test_one_seed_is_one_history() -> None:
     """Played twice, a seed has one digest; another seed has another."""
     assert play(7) == play(7)
