@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from uuid import uuid4
 
+import asyncpg
 import pytest
 
 from chimeway.progression.decision import Decision
@@ -44,6 +45,19 @@ async def test_an_in_app_item_is_written_once(clock_database: Database) -> None:
     items = await world.all("select * from chimeway.inbox_items")
     assert [(item["id"], item["subject"]) for item in items] == [(entry.delivery_ids[1], "s")]
     assert [d["status"] for d in await world.deliveries("ada")] == ["succeeded"]
+
+
+async def test_a_visit_has_one_message_whoever_writes(clock_database: Database) -> None:
+    """Not by the ledger alone: the table has no room for a second one, from whatever hand."""
+    world = await opened(clock_database)
+    await world.to_email("ada")
+    again = """insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id,
+                                                channel, render_key, status, created_at)
+               select gen_random_uuid(), shard, run_id, visit, step_id, tenant_id, recipient_id,
+                      channel, render_key, 'pending', created_at
+                 from chimeway.deliveries where channel = 'email'"""
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await world.sql(again)
 
 
 async def test_an_old_revision_is_stale(clock_database: Database) -> None:
