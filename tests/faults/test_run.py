@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from faults import schedule
 
 ROOT = Path(__file__).parents[2]
