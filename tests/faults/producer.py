@@ -3,15 +3,14 @@
     python -m faults.producer '{"name": "p1", "url": "...", "folder": "...", ...}'
 
 It keeps so many journeys under way. Killed at any moment, its next life reads the log: what was meant and
-is not known to be done, is done again under the same key; what was still to come, comes. SIGTERM: it
-begins nothing more, does what is left, and ends.
+is not known to be done, is done again under the same key; what was still to come, comes. Once the file
+`ending` is there it begins nothing more, does what is left, and ends.
 """
 
 import asyncio
 import heapq
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -54,6 +53,11 @@ class Orders:
     def log(self) -> Path:
         """Its log."""
         return Path(self.folder) / f"{self.name}.jsonl"
+
+    @property
+    def ending(self) -> Path:
+        """The file that tells all producers to end; a signal could meet one that only begins."""
+        return Path(self.folder) / "ending"
 
     @property
     def status(self) -> Path:
@@ -135,7 +139,6 @@ class Producer:
 
     async def live(self) -> None:
         """Produce until told to end, and then until nothing is left to do."""
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._ending.set)
         for j in self._taken_back:
             self._journal.write({"w": "rolled_back", "act": "trigger", "j": j})
         async with asyncio.TaskGroup() as group:
@@ -227,6 +230,8 @@ class Producer:
 
     async def _tell(self) -> None:
         while True:
+            if self._orders.ending.exists():
+                self._ending.set()
             self._write_status()
             await asyncio.sleep(_STATUS_EVERY_S)
 

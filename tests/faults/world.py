@@ -106,8 +106,7 @@ class World:
 
     async def produced(self, deadline_s: float) -> None:
         """Have producers begin nothing more, and wait until they have done what was left."""
-        for each in self.producers:
-            each.send(signal.SIGTERM)
+        self.orders[0].ending.touch()
 
         def ended() -> bool:
             return all(
