@@ -380,8 +380,11 @@ async def test_a_late_wake_sends_nothing_early(database_url: str) -> None:
         run_id = await on.start(workflow="push")
         sql = "select id from chimeway.deliveries where status = 'failed'"
         delivery = await wait_for(lambda: on.rows.value(sql), "the first attempt failed")
+        at_rest = lambda: delivery not in on.machine._dispatcher  # noqa: E731
+        await wait_for(at_rest, "it has done with the first attempt, and would take it again")
         on.machine._dispatcher.offer(delivery, "default")
-        await wait_for(lambda: delivery not in on.machine._dispatcher, "the dispatcher has looked")
+        assert not at_rest()
+        await wait_for(at_rest, "the dispatcher has looked")
         assert len(push.messages) == 1
         moved = "update chimeway.deliveries set next_attempt_at = chimeway.clock() + $1"
         await on.rows.all(moved, timedelta(milliseconds=100))
