@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 
 from chimeway.errors import DatabaseUnavailable
+from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.pool import Connection, connect
 from chimeway.store.schema import TEST_CLOCK, schema_sql
 from chimeway.store.words import in_our_words
@@ -156,7 +157,7 @@ class Clones:
 async def _close(admin: Connection) -> None:
     try:
         await admin.close(timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DRIVER_FAULTS:
         admin.terminate()  # the server is gone
 
 

@@ -24,6 +24,11 @@ Fault: TypeAlias = Literal["connection", "retry", "refused", "bad"]
 """connection: the answer may be lost, connect again; retry: the transaction did not happen, do it
 again; refused: our own functions said no; bad: the statement or its arguments are at fault."""
 
+DRIVER_FAULTS: Final = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
+"""All that the driver raises when a connection fails, its own confusion after a loss (the last) included."""
+
 LEASE_LOST = "CW009"
 READ_ONLY: Final = "25006"
 """A statement that writes came to a standby, or to a server or role that may only read."""

@@ -5,10 +5,9 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
 from chimeway.clock import set_within
 from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
+from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.pool import Connection, connect
 from chimeway.store.pooler import is_pooled
 from chimeway.store.queries import SQL
@@ -76,7 +75,7 @@ class HintLine:
             async with asyncio.timeout(timeout_s):
                 await self._connection.execute(SQL["send_probe"], self._probe_channel)
                 await self._echo.wait()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_FAULTS:
             return False
         return True
 
@@ -96,7 +95,7 @@ class HintLine:
         """Close the connection, at once if need be."""
         try:
             await self._connection.close(timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except DRIVER_FAULTS:
             self._connection.terminate()
 
 

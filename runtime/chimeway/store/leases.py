@@ -12,8 +12,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-import asyncpg
-
+from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.ids import SHARDS
 from chimeway.store.ledger import Fence
 from chimeway.store.pool import Connection, Database, connect
@@ -210,5 +209,5 @@ async def absolve(database: Database, fence: Fence, shards: Collection[int]) -> 
 async def _close(connection: Connection) -> None:
     try:
         await connection.close(timeout=2)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DRIVER_FAULTS:
         connection.terminate()

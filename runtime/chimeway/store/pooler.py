@@ -11,6 +11,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from chimeway.store.faults import DRIVER_FAULTS
+
 _CLOSE_S: Final = 1.0
 DIRECT: Final = (
     "select set_config('default_transaction_isolation', 'read committed', false) where pg_backend_pid() = {}"
@@ -65,7 +67,7 @@ async def kept(connection: "asyncpg.Connection[Any]") -> AsyncIterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        with suppress(*DRIVER_FAULTS):
             await connection.close(timeout=_CLOSE_S)  # the driver ends it at once when the time is over
         raise
 
