@@ -77,7 +77,7 @@ def test_one_seed_is_one_history() -> None:
 
 def test_no_order_breaks_a_promise_of_a_small_journey() -> None:
     """A wait and a message, in all orders: a signal and one node; two nodes; complete, not cut off."""
-    for more in ({"nodes": 1}, {"signals": 0}, {"nodes": 1, "signals": 0, "faults": 1, "feedback": 1}):
+    for more in ({"nodes": 1}, {"signals": 0}, {"nodes": 1, "signals": 0, "orders": 1, "feedback": 1}):
         plan = replace(small(0), definition=GATE, data={}, utterances=utterances(GATE), **more)
         assert explore(plan).complete
 

@@ -37,6 +37,12 @@ def regular(world: World) -> Iterator[Choice]:
             yield from _messages(world, place)
 
 
+def at_rest(world: World) -> bool:
+    """Say whether nothing goes on by itself any more, now or later, and nobody has told it not to."""
+    held = any(row.run.held_reason for row in world.rows.runs.values() if row.run.state in LIVE)
+    return not (held or world.rows.paused) and next(regular(world), None) is None and not next_instant(world)
+
+
 def _wakes(world: World, place: int) -> Iterator[Choice]:
     run_id = world.run_id(place)
     if world.rows.wakes(run_id) and world.rested.get(run_id) != world.stamp(run_id):

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias
 
 from chimeway.progression.decide import decide
 from chimeway.testing.simulation import audit
-from chimeway.testing.simulation.choices import choices, next_instant, regular
+from chimeway.testing.simulation.choices import at_rest, choices
 from chimeway.testing.simulation.deeds import take
 from chimeway.testing.simulation.pure import SimulationFailed, told
 from chimeway.testing.simulation.tables import IN_FORCE, Guards
@@ -46,7 +46,7 @@ def explore(plan: Plan, *, most: int = MOST, guards: Guards = IN_FORCE, decide: 
     while waiting:
         world, path = waiting.popleft()
         try:
-            if next(regular(world), None) is None and next_instant(world) is None:
+            if at_rest(world):
                 audit.ended(world)
         except AssertionError as fault:
             raise _failed(plan, path, fault, guards, decide) from fault

@@ -21,7 +21,7 @@ from typing import Any, Final
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Birth
 from chimeway.testing.simulation import audit, telling
-from chimeway.testing.simulation.choices import Choice, choices, next_instant, regular
+from chimeway.testing.simulation.choices import Choice, at_rest, choices, next_instant
 from chimeway.testing.simulation.deeds import DEEDS, take
 from chimeway.testing.simulation.journeys import data_for, drawn, utterances
 from chimeway.testing.simulation.tables import IN_FORCE, Guards
@@ -111,7 +111,7 @@ def play(
         for act in _drawn(random, world):
             acts.append(act)
             take(world, act)
-        rested = next(regular(world), None) is None and next_instant(world) is None
+        rested = at_rest(world)
         if rested:
             audit.ended(world)
     except Exception as fault:
