@@ -24,6 +24,7 @@ class Leases:
         self._called: set[str] = set()
         self._expired = 0  # of the living
         self._to_be_buried = False
+        self._heard = 0.9
         self.left: list[Fence] = []
         """Of the dead: they run out some time."""
 
@@ -45,9 +46,14 @@ class Leases:
         self._to_be_buried = True
         self.call(node for node in nodes if node.tenure is None or node.tenure.fence != fence)
 
-    def call(self, nodes: Iterable[PlayedNode], *, surely: bool = False) -> None:
+    def calm_down(self, nodes: Iterable[PlayedNode]) -> None:
+        """Lose no call any more: in the calm nobody beats by time."""
+        self._heard = 1.0
+        self.call(nodes)
+
+    def call(self, nodes: Iterable[PlayedNode]) -> None:
         """Call nodes to beat; a call may be lost."""
-        self._called |= {node.owner for node in nodes if surely or self._draw.happens(0.9)}
+        self._called |= {node.owner for node in nodes if self._draw.happens(self._heard)}
 
     def urgent(self, node: PlayedNode) -> bool:
         """Say whether a node has reason to beat now."""

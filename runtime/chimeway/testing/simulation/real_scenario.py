@@ -301,7 +301,7 @@ class Scenario:
     def _calm_down(self) -> None:
         self._note("calm")
         self._calm = True
-        self._leases.call(self._nodes, surely=True)
+        self._leases.calm_down(self._nodes)
         for node in self._nodes:
             if node.tenure is not None:
                 node.tenure.doubted = False
