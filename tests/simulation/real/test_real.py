@@ -40,6 +40,13 @@ def test_no_seed_shows_a_problem(playing: Simulation, first: int) -> None:
     assert found is None, told(found)
 
 
+@pytest.mark.parametrize(("seed", "theme"), [(148, None), (103, "feedback"), (20310, None)])
+def test_seeds_that_once_failed_fail_no_more(playing: Simulation, seed: int, theme: str | None) -> None:
+    """A node that ends without its database, a channel that its owner lacks, a call to beat that was lost."""
+    played = playing.play(seed, theme)
+    assert not played.problems, told(played)
+
+
 @pytest.mark.parametrize("seed", [2, 31])
 def test_one_seed_is_one_history(playing: Simulation, seed: int) -> None:
     """Played again, a seed gives the same steps in the same order, and the same rows after each."""
