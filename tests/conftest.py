@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from chimeway.store.pool import Database, open_database
 from chimeway.testing.databases import lent
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # how fast it is is no property of ours
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

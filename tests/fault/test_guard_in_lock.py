@@ -88,8 +88,8 @@ LATER = {
 """A run that waits has a message here: a lock beside its own, for which the ledger would wait."""
 _ROUTES: Final = "    v_seen := chimeway.route_for_runs(v_locked);\n"
 _LOCKS: Final = """        perform 1 from (
-            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for update) l;
-"""
+            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for no key update) l;
+"""  # noqa: E501  (a line of the schema)
 _IN_ONE: Final = """        v_seen := pg_current_snapshot();
         select coalesce(array_agg(l.run_id), '{}') into v_locked from (
             select d.run_id from chimeway.deliveries d

@@ -12,7 +12,7 @@ from chimeway import InvalidInput
 from chimeway.store.pool import connect
 from store.inboxes import FILL, Place, place_on
 from store.plain_sql import put_into_inbox
-from store.test_plans import EXPLAIN, Plans
+from store.plans import EXPLAIN, Plans
 
 
 @pytest.fixture

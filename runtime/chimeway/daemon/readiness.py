@@ -64,7 +64,8 @@ class Readiness:
         if not (shards := self.shards()):
             return Ready("standing_by", facts)
         facts["shards"] = shard_ranges(shards)
-        return Ready("overloaded" if gauge.overloaded else self.stage, facts | await gauge.figures())
+        facts |= await gauge.figures()
+        return Ready("overloaded" if "overload" in facts else self.stage, facts)
 
     async def _unanswered(self, database: Database) -> tuple[str, str] | None:
         """Return how the database does not answer, or None."""

@@ -59,6 +59,7 @@ What was rejected
 Durability is production's: fsync and synchronous_commit are on, data checksums too.
 """
 
+import errno
 import json
 import os
 import subprocess
@@ -206,8 +207,11 @@ def _started(folder: Folder, settings: tuple[str, ...], began: float) -> Server 
         return Server(url, binaries.folder)
     if not fault or any(words in fault for words in _AGAIN):
         return None
-    if not any(words in fault for words in _IN_THE_WAY):
-        full = " (the disk is full)" if folder.is_full() else ""
+    no_room = (
+        os.strerror(errno.ENOSPC) in fault
+    )  # its lock file may be what it could not write: nobody is in the way
+    if no_room or not any(words in fault for words in _IN_THE_WAY):
+        full = " (the disk is full)" if no_room or folder.is_full() else ""
         raise DatabaseUnavailable(f"the embedded PostgreSQL in {folder.path} did not start{full}:\n{fault}")
     if time.monotonic() - began > _FOREIGN_S:
         raise DatabaseUnavailable(
