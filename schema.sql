@@ -233,8 +233,7 @@ create index deliveries_due on chimeway.deliveries (shard, next_attempt_at, id) 
     where next_attempt_at is not null and waiting_for_node is null;
 create index deliveries_due_of_tenant on chimeway.deliveries (channel, tenant_id, next_attempt_at, id)
     where next_attempt_at is not null and waiting_for_node is null;
--- In the order in which they are looked through: among a million that have been sent, these are few.
-create index deliveries_under_way on chimeway.deliveries (id) where status = 'dispatched';
+create index deliveries_dispatched on chimeway.deliveries (shard, id) where status = 'dispatched';
 -- What has ended while a call was under way, by what its provider told: the call's result is still to come.
 create index deliveries_unanswered on chimeway.deliveries (id)
     where terminal_at is not null

@@ -133,14 +133,18 @@ async def test_no_call_reads_more_than_what_it_is_about(million: str, mode: str)
             if mode == "force_generic_plan":
                 await connection.execute(_FOR_NODE)
         for call in CALLS_OF:
-            if call.__name__ in BOUNDED_OTHERWISE:
+            if call.__name__ in BOUNDED_OTHERWISE.get(mode, ()):
                 continue
             await affordable(world, plans, call, FILLED)
             assert pages_read(plans) <= PAGES, call.__name__
 
 
-BOUNDED_OTHERWISE: Final = ("_oldest",)
-"""See EXCEPTIONS."""
+BOUNDED_OTHERWISE: Final = {
+    "force_generic_plan": ("_oldest",),
+    "force_custom_plan": ("_oldest", "_due"),
+}
+"""See EXCEPTIONS. And a page of what is due in each shard is asked for by nodes, whose plans are generic: for
+its very arguments the planner may sort all that is due in a shard, where it takes that for little."""
 
 
 async def test_verify_reads_what_belongs_to_its_page(million: str) -> None:

@@ -7,14 +7,10 @@ create index concurrently if not exists deliveries_deferred on chimeway.deliveri
 create index concurrently if not exists workflow_runs_ended on chimeway.workflow_runs (tenant_id, recipient_id, id, shard)
     where ended_at is not null;
 
-create index concurrently if not exists deliveries_under_way on chimeway.deliveries (id)
-    where status = 'dispatched';
-
 create unique index concurrently if not exists run_mailbox_of_signal on chimeway.run_mailbox (signal_id, run_id, shard);
 
 -- transaction
 
-drop index chimeway.deliveries_dispatched;
 alter table chimeway.deliveries add column deferred_reason text;
 
 -- What holds for a tenant as a whole, below what each recipient has of his own. One row a tenant: not sharded.
