@@ -20,6 +20,7 @@ from chimeway.progression.policy import Verdict
 from chimeway.store import backlog, deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
+from chimeway.store.ids import shard_of_id
 from chimeway.store.pool import Database, connect
 from chimeway.store.turns import Turns
 from store.door import Door
@@ -33,6 +34,8 @@ MOST = 5_100
 """Rows that one node of a plan may read: 4,096 due runs are a page, 50 tenants' 100 are a turn."""
 _READ = re.compile(r"(?:Rows Removed by \w+(?: \w+)*: |actual rows=)(\d+)")
 OURS = "/* the test's own */"
+SOME = frozenset(range(10, 95))
+"""The shards of one of three nodes."""
 CALLS = 7
 """More than the five after which PostgreSQL may settle on a generic plan."""
 EXPLAIN = """
@@ -142,6 +145,20 @@ async def _in_turn(world: Door) -> None:
     await mailbox.SignalsInTurn(world.database).next(())
 
 
+async def _of_some_shards(world: Door) -> None:
+    """The same for a node that has a third of the shards."""
+    for kind in ("new run", "run", "delivery"):
+        turns = Turns(world.database, kind, tuple, lambda: SOME)  # type: ignore[arg-type]
+        assert {shard_of_id(due.id) for due in await turns.next(NOW() + timedelta(days=1))} <= SOME
+    await mailbox.SignalsInTurn(world.database, lambda: SOME).next(())
+    await mailbox.route(world.database, 0, SOME)
+    await runs.unread(world.database, runs.NO_ID, 500, SOME)
+    await runs.struck(world.database, 500, SOME)
+    await runs.oldest_due(world.database, NOW() + timedelta(hours=1), 100, SOME)
+    for ended in (False, True):
+        await deliveries.abandoned(world.database, uuid4(), runs.NO_ID, 10, SOME, ended=ended)
+
+
 async def _oldest(world: Door) -> None:
     assert await runs.oldest_due(world.database, NOW() + timedelta(hours=1), 100)
 
@@ -249,7 +266,8 @@ async def _identify(world: Door) -> None:
 
 
 CALLS_OF: tuple[Call, ...] = (
-    _load, _due, _backlog, _in_turn, _oldest, _sweep, _strike, journey, _policy, _hold, _pages, _identify,
+    _load, _due, _backlog, _in_turn, _of_some_shards, _oldest, _sweep, _strike, journey, _policy, _hold,
+    _pages, _identify,
 )  # fmt: skip
 
 

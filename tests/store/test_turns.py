@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from chimeway.store import mailbox
+from chimeway.store.ids import shard_of_id
 from chimeway.store.pool import Database
 from chimeway.store.turns import Turns
 from store.door import Door, opened
@@ -122,3 +123,30 @@ async def test_signals_are_routed_in_turn(world: Door) -> None:
     for many in (3, 2, 0):
         assert len(await turns.next(())) == many
     assert await world.sql("select count(*) from chimeway.signals where routed_at is null") == 0
+
+
+async def test_a_turn_takes_what_is_of_its_shards(world: Door) -> None:
+    """Of nodes that share the shards each finds its own, and together they find everything."""
+    runs = await _start(world, "a", 30)
+    now, found = await _now(world), set[UUID]()
+    for shards in (frozenset(range(100)), frozenset(range(100, 256)), frozenset[int]()):
+        turns = Turns(world.database, "new run", tuple, lambda shards=shards: shards)
+        taken = await turns.next(now)
+        assert {shard_of_id(due.id) for due in taken} <= shards
+        assert len(taken) == (3 if shards else 0)
+        found |= {due.id for due in taken}
+    assert found <= set(runs)
+
+
+async def test_signals_of_others_shards_are_left_to_them(world: Door) -> None:
+    """What a node routes is of its shards, as they came and in turn; the rest waits for who has its shard."""
+    await _start(world, "a", 30)
+    await world.all(SAY, "a", 30)
+    unrouted = "select count(*) from chimeway.signals where routed_at is null and shard = any($1::smallint[])"
+    mine, others = frozenset(range(100)), frozenset(range(100, 256))
+    assert await mailbox.SignalsInTurn(world.database, lambda: mine).next(())
+    woken, _ = await mailbox.route(world.database, 0, mine)
+    assert {shard_of_id(run) for run, _ in woken} <= mine
+    assert await world.sql(unrouted, sorted(mine)) == 0
+    waiting = await world.sql(unrouted, sorted(others))
+    assert len((await mailbox.route(world.database, 0, others))[0]) == waiting > 0
