@@ -218,6 +218,12 @@ SUSPECTS: Final = 2_000
 SUSPECTS_AT_ONCE: Final = 100
 """Suspects struck and evaluated together; after another death each of them stands alone."""
 
+ALONE_S: Final = 1.0
+"""How long what else is due in their shards waits for suspects that are tried alone."""
+
+LAST_TRIAL_S: Final = 3.0
+"""How long a node must have lived, and recovered, before it tries what one more strike would hold."""
+
 STRIKES: Final = 3
 """Deaths after which a run is held."""
 

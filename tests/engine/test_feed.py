@@ -97,7 +97,7 @@ async def test_suspects_stand_aside_and_others_do_not() -> None:
     feed = Feed(tenure := Tenure(Fence(uuid4(), 1), clean=False, trusted_until=float("inf")))
     assert feed.shards() == NOBODY, "nobody knows yet who is suspect"
     tenure.absolve(SHARDS)
-    feed._aside.update({ours, lost})
+    feed.set_aside({ours, lost})
     assert (feed.shards(), feed.ours(ours), feed.ours(free)) == (SHARDS, False, True)
     tenure.hold(SHARDS - {2}, NOBODY)
     assert feed.release([ours, lost]) == [ours]

@@ -93,7 +93,7 @@ async def test_nodes_come_and_go(database_url: str, tmp_path: Path) -> None:
             await shared_by(rows, "first", "second")
             await rows.all(START, 1)
             await rows.until_none_live()
-            assert all(_decided([first, second])), "both took part"
+            await wait_for(lambda: all(_decided([first, second])), "both took part")
             assert await second.stopped() == 0
         assert await shared_by(rows, "first") == {"first": list(range(256))}
         assert not first.seen("lease.acquired", taken_over=True)

@@ -32,8 +32,8 @@ class Wires:
     """Look at all that is due, for more shards are ours."""
     forget: Callable[[Callable[[UUID], bool]], None]
     """Forget what is no longer ours: it is told which that is."""
-    look_through: Callable[[frozenset[int], Callable[[Collection[UUID]], None]], Awaitable[None]]
-    """Deal with what a dead node left behind in these shards: tell at first which runs are to stand aside."""
+    look_through: Callable[[frozenset[int], Callable[[], None]], Awaitable[None]]
+    """Deal with what a dead node left behind in these shards: tell when all else in them may go on."""
     at_rest: Callable[[Callable[[UUID], bool]], Awaitable[None]]
     """Wait until no run of these is being decided about."""
 
@@ -48,6 +48,8 @@ class Feed:
         self.share = Share(self.shards, self.borrow)
         self._known: frozenset[int] = frozenset()
         self._inherited = asyncio.Event()
+        self._looked_through: frozenset[int] = frozenset()
+        """Shards under suspicion that somebody is at, and nothing else may go on in yet."""
         self._borrowed: dict[UUID, None] = {}
         self._aside: set[UUID] = set()
 
@@ -63,6 +65,10 @@ class Feed:
     def ours(self, id_: UUID) -> bool:
         """Say whether a run or delivery is ours to work on, now."""
         return (shard_of_id(id_) in self._tenure.shards and id_ not in self._aside) or id_ in self._borrowed
+
+    def set_aside(self, ids: Collection[UUID]) -> None:
+        """Have nobody work on runs until they are released."""
+        self._aside.update(ids)
 
     def release(self, ids: Sequence[UUID]) -> list[UUID]:
         """Let runs that stood aside be worked on; return those that are still ours."""
@@ -92,21 +98,24 @@ class Feed:
             self._adjust()
 
     async def _inherit(self) -> None:
-        while True:
-            await self._inherited.wait()
-            self._inherited.clear()
-            while shards := self._tenure.suspect:
-                await self._look_through(shards)
+        """Look through what comes from the dead; who dies next is not kept waiting by it."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await self._inherited.wait()
+                self._inherited.clear()
+                if fresh := self._tenure.suspect - self._looked_through:
+                    self._looked_through |= fresh
+                    group.create_task(self._look_through(fresh), name="look-through")
 
     async def _look_through(self, shards: frozenset[int]) -> None:
         assert self._wires is not None, "wired before anything runs"
 
-        def known(suspects: Collection[UUID]) -> None:
-            self._aside.update(suspects)
+        def go_on() -> None:
             self._tenure.absolve(shards)
+            self._looked_through -= shards
             self._adjust()
 
-        await self._wires.look_through(shards, known)
+        await self._wires.look_through(shards, go_on)
 
     def _adjust(self) -> None:
         assert self._wires is not None, "wired before anything runs"

@@ -10,13 +10,13 @@ All of it looks only at the shards that are this node's (`Feed`): these come and
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from chimeway.clock import Clock
+from chimeway.clock import Clock, set_within
 from chimeway.daemon.feed import Feed
 from chimeway.daemon.feed import Wires as Following
 from chimeway.daemon.readiness import Readiness
@@ -46,8 +46,10 @@ from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.fair import Company
 from chimeway.limits import (
     AHEAD_PAGE_PER_SHARD,
+    ALONE_S,
     DRAIN_S,
     DUE_PAGE_PER_SHARD,
+    LAST_TRIAL_S,
     LEDGER_BATCH,
     LOAD_BATCH,
     SHARED_BATCH,
@@ -210,13 +212,22 @@ class Machine:
             taker,
         )
 
-    async def _look_through(self, shards: frozenset[int], known: Callable[[Collection[UUID]], None]) -> None:
+    async def _look_through(self, shards: frozenset[int], go_on: Callable[[], None]) -> None:
         """Record a dead node's calls as unknown, and find out whether a run of these shards killed it."""
         database = self._node.database
-        suspects = await find_suspects(database, self._node.clock, shards)
-        known(suspects.ids())
-        await self._foundling.sweep(shards)
-        await try_out(database, suspects, self._roster.settle, self._feed.release)
+        suspects, tried_alone = await find_suspects(database, self._node.clock, shards), asyncio.Event()
+        self._feed.set_aside(suspects.ids())
+
+        async def others() -> None:
+            await set_within(tried_alone, ALONE_S)
+            go_on()
+            await self._foundling.sweep(shards)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(others(), name="beside-suspects")
+            await try_out(
+                database, suspects, self._roster.settle, self._feed.release, tried_alone.set, LAST_TRIAL_S
+            )
         await persistently(leases.absolve, database, self._tenure.fence, shards)
 
     def _look_anew(self) -> None:

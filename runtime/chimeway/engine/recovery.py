@@ -8,10 +8,14 @@ before, its removal after. A run that stands with a strike from a former death i
 before all others. The third strike holds it. So a deadly run costs three deaths and holds nobody but
 itself: the first marks its group, in the second and the third it stands alone.
 
-Everybody else goes on meanwhile: only suspects stand aside until they have been tried. Else a node that
-takes over again and again would do nothing but look for whom to blame. If another run kills it just
-while somebody is tried, that one's strike is unjust; it takes three such chances to hold it, and the
-other is a suspect by then.
+While some are tried alone nothing else of these shards is evaluated, but not for longer than a second;
+and everybody else goes on while the groups are tried: only suspects stand aside until their turn. Else a
+node that takes over again and again would do nothing but look for whom to blame.
+
+Nodes die of other things, too, and may do so again and again just while they recover (somebody restarts
+them in vain, a machine has no memory left): each death strikes an innocent who is being tried. So a run
+that one more strike would hold is tried last, some seconds later: a node that lives shorter than that
+holds nobody, and a deadly run dies of its third strike all the same.
 
 Strikes say nothing about time: a run may well be evaluated without one by its owner, later.
 """
@@ -64,24 +68,39 @@ async def try_out(
     suspects: Suspects,
     settle: Settle,
     release: Release = list,
+    tried_alone: Callable[[], None] = lambda: None,
+    rest_s: float = 0.0,
 ) -> int:
     """Evaluate suspects; return how many runs that were.
 
     `settle` has a run evaluated and waits until it rests. `release` is told of those that are next, each
     once, and returns which of them are still ours. What somebody else has locked is passed over: it gets no
-    strike, and waits for its turn like any other.
+    strike, and waits for its turn like any other. `tried_alone` is called when former suspects are done,
+    but for those that one more strike would hold: these are tried at the very end, `rest_s` later.
     """
     for run_id, strikes in suspects.former:
         if strikes >= STRIKES:
             _log.error("run.held", run_id=str(run_id), reason="three_strikes")
             await _hold(database, run_id)
             release([run_id])
-        else:
-            _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
-            await _try(database, release([run_id]), settle)
+        elif strikes < STRIKES - 1:
+            await _try_alone(database, run_id, strikes, settle, release)
+    tried_alone()
     for first in range(0, len(suspects.overdue), SUSPECTS_AT_ONCE):
         await _try(database, release(suspects.overdue[first : first + SUSPECTS_AT_ONCE]), settle)
+    last = [(run_id, strikes) for run_id, strikes in suspects.former if strikes == STRIKES - 1]
+    if last:
+        await asyncio.sleep(rest_s)
+    for run_id, strikes in last:
+        await _try_alone(database, run_id, strikes, settle, release)
     return len(suspects.former) + len(suspects.overdue)
+
+
+async def _try_alone(
+    database: Database, run_id: UUID, strikes: int, settle: Settle, release: Release
+) -> None:
+    _log.warning("run.struck", run_id=str(run_id), strikes=strikes)
+    await _try(database, release([run_id]), settle)
 
 
 async def recover(database: Database, clock: Clock, settle: Settle, shards: Collection[int] = SHARDS) -> int:

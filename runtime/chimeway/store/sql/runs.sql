@@ -156,9 +156,10 @@ select r.id, r.mailbox_count from chimeway.workflow_runs r
 select chimeway.hold_run($1, $2, $3, $4);
 
 -- name: struck_runs
--- Live runs of some shards that were suspects when a node died.
+-- Live runs of some shards that were suspects when a node died; those with most strikes come last.
 select r.id, r.strikes from chimeway.workflow_runs r
- where r.shard = any($2::smallint[]) and r.strikes > 0 and r.state in ('active','waiting') and r.held_reason is null order by r.id limit $1;
+ where r.shard = any($2::smallint[]) and r.strikes > 0 and r.state in ('active','waiting') and r.held_reason is null
+ order by r.strikes, r.id limit $1;
 
 -- name: strike_runs
 -- Writes down, before suspects are evaluated, that they are.
