@@ -309,6 +309,20 @@ async def test_who_stops_waiting_leaves_nothing(database_url: str) -> None:
             assert await _lease(rows, tenure) is None
 
 
+async def test_who_is_told_to_end_before_it_knows_leaves_nothing(database_url: str) -> None:
+    """A lease that was begun, and not heard of yet when the node is told to end, is ended in order."""
+    async with rows_of(database_url) as rows, proxy_to(database_url) as proxy:
+        gate = proxy.hold_reply("chimeway.beat")
+        async with candidates(proxy.url) as (early,):
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            ending = asyncio.ensure_future(early.end())
+            await asyncio.sleep(0)
+            gate.release()
+            await ending
+        assert await rows.value("select count(*) from chimeway.leases") == 0
+        assert await rows.value("select bool_and(clean) from chimeway.shard_owners")
+
+
 async def test_busy_with_other_things_a_node_gives_nothing(database_url: str) -> None:
     """What the event loop has not let go of in time stays, and is given later."""
     async with candidates(database_url) as (first,):

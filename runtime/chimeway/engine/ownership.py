@@ -130,10 +130,12 @@ class Ownership:
         thread = threading.Thread(target=keeper.main, name="lease", daemon=True)
         thread.start()
         try:
-            yield await granted
-        except BaseException:
-            keeper.in_order = False  # whoever takes over must know that something went wrong
-            raise
+            tenure = await granted  # who is told to end here has begun nothing
+            try:
+                yield tenure
+            except BaseException:
+                keeper.in_order = False  # whoever takes over must know that something went wrong
+                raise
         finally:
             keeper.end()
             await asyncio.shield(asyncio.to_thread(thread.join, _CLOSE_S))
