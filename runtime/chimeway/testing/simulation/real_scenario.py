@@ -18,7 +18,7 @@ from chimeway.testing.simulation.loop import SteppedLoop, Timer
 from chimeway.testing.simulation.real_history import History, Played, chance_of
 from chimeway.testing.simulation.real_leases import Leases
 from chimeway.testing.simulation.real_players import PlayedNode, Stage, do
-from chimeway.testing.simulation.real_statements import FAILURES, GUARDED, READS, SILENT, Retry, told_of
+from chimeway.testing.simulation.real_statements import FAILURES, READS, SILENT, Retry, told_of
 from chimeway.testing.simulation.real_stories import Story, drawn, journeys
 from chimeway.testing.simulation.real_time import START, SteppedClock, calm_leap, drawn_leap, dues, instant_of
 from chimeway.testing.simulation.real_witness import Witness
@@ -133,14 +133,14 @@ class Scenario:
         steps += [(10.0, partial(self._fire, timer)) for timer in self._loop.due()]
         steps += [(3.0, partial(self._hint, node)) for node in self._hints]
         steps += [(0.5, partial(self._expire, fence)) for fence in self._leases.left]
-        if any(gate.label in GUARDED for gate in open_to):
+        if any(gate.label == self._story.victim for gate in open_to):
             steps += [(self._story.spite, partial(self._fire, timer)) for timer in self._deeds_to_come()]
         return [step for step in steps if step[0] > 0.0]
 
     def _weight(self, gate: Gate) -> float:
         match gate.kind:
             case "store" | "channel":
-                return self._story.reluctance if gate.label in GUARDED else 10.0
+                return self._story.reluctance if gate.label == self._story.victim else 10.0
             case "answer":
                 return 5.0
             case "lease":

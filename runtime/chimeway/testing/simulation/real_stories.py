@@ -13,6 +13,7 @@ from chimeway.workflow.definition import Definition
 from chimeway.workflow.parse import parse
 
 WAIT_S: Final = 3_600.0
+_VICTIMS: Final = ("commit_decisions", "begin_attempts", "record_results")
 _PEOPLE: Final[Sequence[Sequence[tuple[str, str]]]] = (
     (("acme", "ada"),),
     (("acme", "ada"),),
@@ -105,10 +106,12 @@ class Story:
     nodes: int
     haste: float
     """How soon deeds are done, beside what nodes do."""
+    victim: str
+    """The statement that is kept waiting, and for which what it has seen is made stale."""
     reluctance: float
-    """How soon what a node writes is written, beside all else: the later, the more has changed by then."""
+    """How soon that one is executed, beside all else."""
     spite: float
-    """How soon somebody does before his time what he would do later, while such a write is to come."""
+    """How soon somebody does before his time what he would do later, while it waits."""
     lacking: bool = False
     """Whether one node lacks a channel."""
 
@@ -127,6 +130,7 @@ def drawn(draw: Draw, theme: str | None = None) -> Story:
         losing=draw.one((0.0, 0.02, 0.05)) if rough else 0.0,
         nodes=draw.one((1, 2, 2)),
         haste=draw.one((0.2, 1.0, 4.0, 16.0)),
+        victim=draw.one(_VICTIMS),
         reluctance=draw.one((10.0, 2.0, 0.5, 0.1)),
         spite=draw.one((0.0, 0.1, 1.0)),
         lacking=draw.happens(0.1),
