@@ -11,6 +11,7 @@ from chimeway.daemon.machine import Machine
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.store.due import Pages
+from chimeway.store.ids import every_shard
 from kit.home import workflow
 from kit.machine import Provider, Running, running_machine
 from kit.waiting import Gate, wait_for
@@ -35,7 +36,7 @@ def _one(channel: str) -> dict[str, object]:
 async def _due(on: Running) -> set[UUID]:
     """Return what the next look at the due deliveries would bring."""
     full = on.machine._dispatcher.full_channels
-    pages = Pages(on.node.database, "delivery", range(256), 16, full)
+    pages = Pages(on.node.database, "delivery", every_shard, 16, full)
     return {due.id for due in await pages.next(on.node.clock.now())}
 
 

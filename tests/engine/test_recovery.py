@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from chimeway.clock import SystemClock
-from chimeway.engine.recovery import recover
+from chimeway.engine.recovery import find_suspects, try_out
 from chimeway.limits import SUSPECTS_AT_ONCE
 from chimeway.store import runs as store_runs
 from chimeway.store.pool import Database
@@ -36,7 +36,8 @@ class Node:
 
     async def lives(self) -> int:
         """Recover; return how many runs were evaluated."""
-        return await recover(self._database, SystemClock(), self.play)
+        suspects = await find_suspects(self._database, SystemClock())
+        return await try_out(self._database, suspects, self.play)
 
     async def dies(self) -> None:
         """Recover, and die of it."""

@@ -60,15 +60,12 @@ async def test_who_was_followed_ends_and_holds_nothing(database_url: str, databa
             assert (run["held_reason"], run["visit"]) == (None, 0)
 
 
-async def test_who_was_followed_while_sending_leaves_the_attempt(
-    database_url: str, database: Database
-) -> None:
-    """A message held by its provider when another took over is given up there, and repeated by that one."""
+async def _taken_over_at(gate: Gate, before: Provider, after: Provider, database: Database) -> list[str]:
+    """Have the lease taken over while a provider holds a message; return what became of its attempts."""
     await install(database, ONE)
-    gate, after = Gate(), Provider()
-    async with rows_of(database_url) as rows:
+    async with rows_of(database.url) as rows:
         former = await lease(database)
-        async with working(database, former, Provider("push", gate)) as (task, _):
+        async with working(database, former, before) as (task, _):
             run_id = await rows.value(START, JOURNEY, "ada", "default")
             await asyncio.wait_for(gate.reached.wait(), 10)
             now = await lease(database, clean=False)
@@ -76,9 +73,15 @@ async def test_who_was_followed_while_sending_leaves_the_attempt(
             await asyncio.wait_for(asyncio.shield(task), 10)
         async with working(database, now, after):
             await rows.until(run_id, "completed")
-        outcomes = [row["outcome"] for row in await rows.attempts(run_id)]
-        assert outcomes == ["unknown", "succeeded"]
-        assert len(after.messages) == 1
+        return [row["outcome"] for row in await rows.attempts(run_id)]
+
+
+async def test_who_was_followed_while_sending_leaves_the_attempt(database: Database) -> None:
+    """A message held by its provider when another took over is given up there, and repeated by that one."""
+    gate, after = Gate(), Provider()
+    outcomes = await _taken_over_at(gate, Provider("push", gate), after, database)
+    assert outcomes == ["unknown", "succeeded"]
+    assert len(after.messages) == 1
 
 
 class Stubborn(Provider):
@@ -92,21 +95,11 @@ class Stubborn(Provider):
             return Sent("all the same")
 
 
-async def test_an_answer_at_the_very_end_is_no_fault(database_url: str, database: Database) -> None:
+async def test_an_answer_at_the_very_end_is_no_fault(database: Database) -> None:
     """Who has lost the lease ends well, also when a provider answers meanwhile: the attempt is unknown."""
-    await install(database, ONE)
     gate = Gate()
-    async with rows_of(database_url) as rows:
-        former = await lease(database)
-        async with working(database, former, Stubborn("push", gate)) as (task, _):
-            run_id = await rows.value(START, JOURNEY, "ada", "default")
-            await asyncio.wait_for(gate.reached.wait(), 10)
-            now = await lease(database, clean=False)
-            former.lost.set()
-            await asyncio.wait_for(asyncio.shield(task), 10)
-        async with working(database, now, Provider()):
-            await rows.until(run_id, "completed")
-        assert [row["outcome"] for row in await rows.attempts(run_id)] == ["unknown", "succeeded"]
+    outcomes = await _taken_over_at(gate, Stubborn("push", gate), Provider(), database)
+    assert outcomes == ["unknown", "succeeded"]
 
 
 async def test_who_is_asked_to_end_finishes_what_is_under_way(database_url: str, database: Database) -> None:

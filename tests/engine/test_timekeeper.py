@@ -16,6 +16,7 @@ from chimeway.engine.timekeeper import Sweeps, Timekeeper
 from chimeway.store import nodes
 from chimeway.store import runs as runs_of
 from chimeway.store.due import Pages
+from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database
 from kit.home import email, workflow
 from kit.machine import Provider, install, running_machine
@@ -80,7 +81,7 @@ async def hands(database: Database) -> AsyncIterator[Hands]:
 @asynccontextmanager
 async def keeping(database: Database, hands: Hands, page: int = 16) -> AsyncIterator[Timekeeper]:
     """Keep the time of runs while the block lasts."""
-    near, far = (Pages(database, "run", range(256), page) for _ in range(2))
+    near, far = (Pages(database, "run", every_shard, page) for _ in range(2))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
     keeper = Timekeeper(Sweeps(near, far), hands.clock, taker)
     serving = asyncio.ensure_future(keeper.serve())
@@ -122,7 +123,7 @@ async def test_nothing_comes_early(database: Database, hands: Hands) -> None:
 
 async def test_nothing_comes_early_by_a_part_of_a_millisecond(database: Database, hands: Hands) -> None:
     """The wheel counts whole milliseconds; what is due within one comes after it."""
-    near, far = (Pages(database, "run", range(256), 16) for _ in range(2))
+    near, far = (Pages(database, "run", every_shard, 16) for _ in range(2))
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
     keeper = Timekeeper(Sweeps(near, far), clock, taker)

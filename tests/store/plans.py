@@ -20,7 +20,7 @@ from chimeway.progression.policy import Verdict
 from chimeway.store import backlog, deliveries, mailbox, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
-from chimeway.store.ids import shard_of_id
+from chimeway.store.ids import every_shard, shard_of_id
 from chimeway.store.pool import Database, connect
 from chimeway.store.turns import Turns
 from store.door import Door
@@ -129,7 +129,7 @@ async def _load(world: Door) -> None:
 
 async def _due(world: Door) -> None:
     for kind in ("run", "delivery"):
-        assert await Pages(world.database, kind, range(256), 16).next(NOW() + timedelta(minutes=5))
+        assert await Pages(world.database, kind, every_shard, 16).next(NOW() + timedelta(minutes=5))
 
 
 async def _backlog(world: Door) -> None:

@@ -12,7 +12,7 @@ from chimeway.progression.decision import Decision
 from chimeway.store.faults import LeaseLost
 from chimeway.store.ledger import Entry, Fence
 from chimeway.store.pool import Database
-from store.door import TWO_MESSAGES, leased, locked, opened
+from store.door import TWO_MESSAGES, Door, leased, locked, opened
 
 
 def _at(entry: Entry, **moved: float) -> Entry:
@@ -60,9 +60,8 @@ async def test_a_visit_has_one_message_whoever_writes(clock_database: Database) 
         await world.sql(again)
 
 
-async def test_an_old_revision_is_stale(clock_database: Database) -> None:
-    """Of two decisions made from the same rows the first is applied, the second writes nothing."""
-    world = await opened(clock_database)
+async def _only_the_first_is_applied(world: Door) -> None:
+    """Of two decisions that elapse the same wait the second is stale, and writes nothing."""
     await world.start("ada")
     await world.pass_time(2)
     first, second = await world.entry("ada"), await world.entry("ada")
@@ -70,6 +69,12 @@ async def test_an_old_revision_is_stale(clock_database: Database) -> None:
     before = await world.contents()
     assert await world.commit(second) == ["stale"]
     assert await world.contents() == before
+
+
+async def test_an_old_revision_is_stale(clock_database: Database) -> None:
+    """Of two decisions made from the same rows the first is applied, the second writes nothing."""
+    world = await opened(clock_database)
+    await _only_the_first_is_applied(world)
 
 
 async def test_nothing_but_the_revision_tells_two_decisions_apart(clock_database: Database) -> None:
@@ -77,13 +82,7 @@ async def test_nothing_but_the_revision_tells_two_decisions_apart(clock_database
     pauses = [{"id": f"wait_{n}", "action": {"type": "wait", "duration": "PT2H"}} for n in range(3)]
     message = {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}
     world = await opened(clock_database, {"key": "escalation", "version": 1, "steps": [*pauses, message]})
-    await world.start("ada")
-    await world.pass_time(2)
-    first, second = await world.entry("ada"), await world.entry("ada")
-    assert await world.commit(first) == ["applied"]
-    before = await world.contents()
-    assert await world.commit(second) == ["stale"]
-    assert await world.contents() == before
+    await _only_the_first_is_applied(world)
 
 
 async def test_an_unrouted_signal_makes_a_decision_stale(clock_database: Database) -> None:

@@ -18,7 +18,7 @@ from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.log import Events
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
-from chimeway.store.faults import LeaseLost, fault_of
+from chimeway.store.faults import LeaseLost, passes
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
@@ -154,7 +154,7 @@ class Actor:
 
     async def _hold(self, run_id: UUID, error: Exception, tenant: Tenant) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone."""
-        if fault_of(error) in {"connection", "retry"}:
+        if passes(error):
             self._later(run_id, _BUSY_MOST_S, tenant)
             return
         note = fault_note(error)

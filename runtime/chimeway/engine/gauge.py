@@ -21,7 +21,7 @@ from chimeway.engine.strain import Late, Strain
 from chimeway.limits import READY_ASKED_S, READY_KEPT_S
 from chimeway.log import Events
 from chimeway.store.backlog import Backlog, counted_to, measure
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import passes
 from chimeway.store.pool import Database
 from chimeway.store.questions import Question
 
@@ -68,11 +68,6 @@ class Gauge:
         self._strain = Strain(max_lateness_s)
         self._late = Late(0.0, "run")
         self._counted: Question[Backlog | None] = Question(waits_s=READY_ASKED_S, kept_s=READY_KEPT_S)
-
-    @property
-    def overloaded(self) -> bool:
-        """Whether the node does not keep up."""
-        return self._strain.since is not None
 
     def trusted(self) -> bool:
         """Say whether the database was heard of late, on a connection that no storm keeps busy."""
@@ -132,7 +127,7 @@ class Gauge:
         try:
             return await measure(self._database, self._sources.shards(), self._clock.now())
         except Exception as error:
-            if fault_of(error) not in {"connection", "retry"}:
+            if not passes(error):
                 raise
             return None
 

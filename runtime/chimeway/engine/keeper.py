@@ -13,12 +13,11 @@ from uuid import UUID, uuid4
 from chimeway.clock import set_within
 from chimeway.engine.tenure import Tenure
 from chimeway.log import Events
-from chimeway.store.faults import behind, fault_of
+from chimeway.store.faults import behind, fault_of, passes
 from chimeway.store.ids import SHARDS, shard_ranges
-from chimeway.store.leases import Beat, SharedLine, SoleLine, open_line
+from chimeway.store.leases import TWICE_APART_S, Beat, SharedLine, SoleLine, open_line
 
 _log = Events()
-_TWICE_APART_S: Final = 0.3
 _TRIES_A_LEASE: Final = 6
 _BEATS_A_LEASE: Final = 3
 _TRUSTED_PART: Final = 0.9
@@ -238,7 +237,7 @@ class Keeper:
 
     async def _drop_line(self, error: Exception) -> None:
         """Connect anew after a fault of the connection; anything else is raised."""
-        if fault_of(behind(error)) not in {"connection", "retry"}:
+        if not passes(behind(error)):
             raise error
         self._deaths.judge_nobody()
         await self._close_line()
@@ -304,7 +303,7 @@ class Deaths:
         self._asked_at = now
         judges = now >= self._judges_from
         return judges, [
-            epoch for epoch, since in self._missing.items() if judges and now - since >= _TWICE_APART_S
+            epoch for epoch, since in self._missing.items() if judges and now - since >= TWICE_APART_S
         ]
 
     def note(self, silent: frozenset[int]) -> None:
@@ -321,4 +320,4 @@ class Deaths:
         """Return after how long another look may show that somebody is dead."""
         if not self._missing or time.monotonic() < self._judges_from:
             return self._ttl_s
-        return max(_TWICE_APART_S - (time.monotonic() - min(self._missing.values())), _AT_ONCE_S)
+        return max(TWICE_APART_S - (time.monotonic() - min(self._missing.values())), _AT_ONCE_S)

@@ -14,7 +14,7 @@ from uuid import UUID
 from chimeway.clock import Clock
 from chimeway.limits import PROBE_TIMEOUT_S
 from chimeway.log import Events
-from chimeway.store.faults import behind, fault_of
+from chimeway.store.faults import behind, passes
 from chimeway.store.hints import HintLine
 
 Mode: TypeAlias = Literal["hinted", "polling"]
@@ -54,7 +54,7 @@ class Listener:
             try:
                 line = await HintLine.open(self._url, self._name, self._node, self._hint)
             except Exception as error:
-                if fault_of(behind(error)) not in {"connection", "retry"}:
+                if not passes(behind(error)):
                     raise
                 self._turn("polling", str(error))
             else:

@@ -103,11 +103,6 @@ async def _try_alone(
     await _try(database, release([run_id]), settle)
 
 
-async def recover(database: Database, clock: Clock, settle: Settle, shards: Collection[int] = SHARDS) -> int:
-    """Evaluate what may have killed the former owner of some shards; return how many runs that were."""
-    return await try_out(database, await find_suspects(database, clock, shards), settle)
-
-
 async def _overdue(database: Database, clock: Clock, shards: Collection[int]) -> list[UUID]:
     """Return what was next, by either way to look: tenant by tenant, and in due order."""
     kinds: tuple[Kind, ...] = ("new run", "run")

@@ -3,12 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
 
 from chimeway.limits import BACKLOG_PER_SHARD, BACKLOG_SIGNALS
 from chimeway.store.pool import Database
-
-_SHARDS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)

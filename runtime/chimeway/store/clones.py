@@ -15,8 +15,8 @@ from typing import Final
 import asyncpg
 
 from chimeway.errors import DatabaseUnavailable
-from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.pool import Connection, connect
+from chimeway.store.pooler import close
 from chimeway.store.schema import TEST_CLOCK, schema_sql
 from chimeway.store.words import in_our_words
 
@@ -62,7 +62,7 @@ class Clones:
             if tidy:
                 await clones._drop_own()
         finally:
-            await _close(admin)
+            await close(admin)
 
     async def make(self, *, test_clock: bool) -> str:
         """Clone a database and return its URL.
@@ -152,13 +152,6 @@ class Clones:
         rows = await self._admin.fetch("select datname from pg_database")
         found = ((_NAME.fullmatch(row["datname"]), row["datname"]) for row in rows)
         return [(int(match[1]), name) for match, name in found if match]
-
-
-async def _close(admin: Connection) -> None:
-    try:
-        await admin.close(timeout=2)
-    except DRIVER_FAULTS:
-        admin.terminate()  # the server is gone
 
 
 def on_database(url: str, name: str) -> str:

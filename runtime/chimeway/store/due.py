@@ -32,11 +32,11 @@ class Pages:
         self,
         database: Database,
         kind: Kind,
-        shards: Collection[int] | Callable[[], Collection[int]],
+        shards: Callable[[], Collection[int]],
         per_shard: int,
         passed_over: Callable[[], Collection[str]] = tuple,
     ) -> None:
-        """Take what is swept, these shards or those that are named at the start of each sweep.
+        """Take what is swept: `shards` is asked at the start of each sweep.
 
         `per_shard` is how many rows a page has in each; `passed_over` names the channels whose deliveries are
         not wanted now.
@@ -51,8 +51,7 @@ class Pages:
 
     def restart(self) -> None:
         """Begin before all rows again."""
-        shards = self._shards() if callable(self._shards) else self._shards
-        self._cursor = dict.fromkeys(shards, _BEFORE_ALL)
+        self._cursor = dict.fromkeys(self._shards(), _BEFORE_ALL)
 
     @property
     def ended(self) -> bool:

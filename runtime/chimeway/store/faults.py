@@ -131,6 +131,11 @@ def fault_of(error: BaseException) -> Fault | None:
     return None
 
 
+def passes(error: BaseException) -> bool:
+    """Say whether it is a fault of a moment: what failed may be done again, as it is."""
+    return fault_of(error) in {"connection", "retry"}
+
+
 def _fault_of_state(state: str) -> Fault:
     if state.startswith("CW"):
         return "refused"

@@ -9,7 +9,7 @@ from chimeway.clock import set_within
 from chimeway.limits import PROBE_EVERY_S, PROBE_TIMEOUT_S
 from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.pool import Connection, connect
-from chimeway.store.pooler import is_pooled
+from chimeway.store.pooler import close, is_pooled
 from chimeway.store.queries import SQL
 
 HINTS = "chimeway"
@@ -93,10 +93,7 @@ class HintLine:
 
     async def close(self) -> None:
         """Close the connection, at once if need be."""
-        try:
-            await self._connection.close(timeout=2)
-        except DRIVER_FAULTS:
-            self._connection.terminate()
+        await close(self._connection)
 
 
 async def open_inbox_line(url: str, owner: UUID, on_change: Callable[[str], None]) -> HintLine | None:
@@ -114,6 +111,6 @@ async def _begin(
     connection: Connection, owner: UUID, channel: str, on_hint: Callable[[str], None]
 ) -> HintLine | None:
     if is_pooled(connection):
-        await connection.close(timeout=2)
+        await close(connection)
         return None
     return await HintLine.begin(connection, owner, channel, on_hint)

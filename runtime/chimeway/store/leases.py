@@ -12,17 +12,17 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
-from chimeway.store.faults import DRIVER_FAULTS
 from chimeway.store.ids import SHARDS
 from chimeway.store.ledger import Fence
 from chimeway.store.pool import Connection, Database, connect
-from chimeway.store.pooler import is_pooled
+from chimeway.store.pooler import close, is_pooled
 from chimeway.store.queries import SQL
 
 CHANGES = "chimeway_shards"
 """The NOTIFY channel of who gives or takes shards; its payload is empty."""
 
-_TWICE_APART_S: Final = 0.3
+TWICE_APART_S: Final = 0.3
+"""Who shows no life twice, so far apart, is dead and not merely connecting again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class SharedLine:
 
     async def close(self) -> None:
         """Close the connection, at once if need be."""
-        await _close(self._connection)
+        await close(self._connection)
 
 
 class SoleLine:
@@ -159,7 +159,7 @@ class SoleLine:
 
     async def close(self) -> None:
         """Close the connection, at once if need be."""
-        await _close(self._connection)
+        await close(self._connection)
 
     async def _orphaned_epoch(self) -> int | None:
         """Return the epoch of an owner that seems to be dead, or None; keep the lock if it could be had."""
@@ -168,7 +168,7 @@ class SoleLine:
         if not self._locked or row is None or row["owner"] is None:
             return None
         await self._unlock()
-        await asyncio.sleep(_TWICE_APART_S)
+        await asyncio.sleep(TWICE_APART_S)
         self._locked = await self._lock()
         return int(row["epoch"]) if self._locked else None
 
@@ -195,7 +195,7 @@ async def open_line(url: str, name: str, called: Callable[[], None]) -> SharedLi
         line = SharedLine(connection) if shared else SoleLine(connection)
         await line.listen(called)
     except BaseException:
-        await _close(connection)
+        await close(connection)
         raise
     return line
 
@@ -204,10 +204,3 @@ async def absolve(database: Database, fence: Fence, shards: Collection[int]) -> 
     """Say of shards of one's own that nothing in them is under suspicion any more."""
     if await database.has_function("absolve_shards"):
         await database.fetch("absolve_shards", fence.owner, fence.epoch, sorted(shards))
-
-
-async def _close(connection: Connection) -> None:
-    try:
-        await connection.close(timeout=2)
-    except DRIVER_FAULTS:
-        connection.terminate()

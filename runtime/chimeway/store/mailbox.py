@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from uuid import UUID
 
 from chimeway.limits import ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, TURN_ROWS, TURN_TENANTS
-from chimeway.store.ids import SHARDS, every_shard
+from chimeway.store.ids import SHARDS, every_shard, if_few
 from chimeway.store.pool import Database
 
 
@@ -19,7 +19,7 @@ async def route(
     """
     if not shards:
         return [], None
-    few = _few(shards)
+    few = if_few(shards)
     statement = "route_signals_of" if few else "route_signals"
     rows = await database.fetch(statement, ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, after, *few)
     if not rows:
@@ -42,7 +42,7 @@ class SignalsInTurn:
         """Take the next tenants' turn, but for some; return the runs that got mail, each with its tenant."""
         if not (shards := self._shards()):
             return []
-        few = _few(shards)
+        few = if_few(shards)
         rows = await self._database.fetch(
             "route_signals_in_turn_of" if few else "route_signals_in_turn",
             TURN_TENANTS,
@@ -54,8 +54,3 @@ class SignalsInTurn:
         )
         self._behind = (rows[0]["last_tenant"] or "") if rows else ""
         return [(row["run_id"], row["tenant_id"]) for row in rows if row["run_id"]]
-
-
-def _few(shards: Collection[int]) -> list[list[int]]:
-    """Return what a statement about some shards needs besides; nothing: they are all."""
-    return [] if len(shards) == len(SHARDS) else [sorted(shards)]

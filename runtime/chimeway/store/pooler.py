@@ -6,14 +6,14 @@ statement in two steps, each statement has to stand in a transaction.
 """
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
 
 from chimeway.store.faults import DRIVER_FAULTS
 
-_CLOSE_S: Final = 1.0
+_CLOSE_UNUSED_S: Final = 1.0
 DIRECT: Final = (
     "select set_config('default_transaction_isolation', 'read committed', false) where pg_backend_pid() = {}"
 )
@@ -61,14 +61,21 @@ class PooledConnection(asyncpg.Connection):
                 yield
 
 
+async def close(connection: "asyncpg.Connection[Any]", *, within_s: float = 2.0) -> None:
+    """Close a connection in order, or at once if it does not close in time, or is lost."""
+    try:
+        await connection.close(timeout=within_s)
+    except DRIVER_FAULTS:
+        connection.terminate()
+
+
 @asynccontextmanager
 async def kept(connection: "asyncpg.Connection[Any]") -> AsyncIterator[None]:
     """End a connection that nobody has yet, if what is done to it first fails or is cut short."""
     try:
         yield
     except BaseException:
-        with suppress(*DRIVER_FAULTS):
-            await connection.close(timeout=_CLOSE_S)  # the driver ends it at once when the time is over
+        await close(connection, within_s=_CLOSE_UNUSED_S)
         raise
 
 

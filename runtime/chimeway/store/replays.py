@@ -13,7 +13,7 @@ from chimeway.store import callers, reads
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database
 from chimeway.store.replaying import Replayed, Verdict, replayed
-from chimeway.store.verify import PAGE, names_of, snapshot
+from chimeway.store.verify import PAGE, definitions_of, snapshot
 from chimeway.store.verify_walks import Scope, run_pages
 from chimeway.store.views import RunView
 from chimeway.store.words import in_our_words
@@ -72,7 +72,7 @@ async def replay_all(
     catalogue = Catalogue(database)
     with in_our_words():
         async for runs in run_pages(database, scope, page, come.place):
-            definitions = {name: await catalogue.get(*name) for name in names_of(runs)}
+            definitions = await definitions_of(catalogue, runs)
             async with snapshot(database) as connection:
                 async for each in replayed(connection, [run["id"] for run in runs], definitions):
                     come.decisions[each.verdict] += 1

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from chimeway.limits import TURN_LOOKS, TURN_ROWS, TURN_TENANTS
 from chimeway.store.due import Due
-from chimeway.store.ids import SHARDS, every_shard
+from chimeway.store.ids import every_shard, if_few
 from chimeway.store.pool import Database
 
 Kind: TypeAlias = Literal["new run", "run", "delivery"]
@@ -21,7 +21,7 @@ _STATEMENT: Final = {
     "run": ("due_runs_in_turn", "due_runs_in_turn_of"),
     "delivery": ("due_deliveries_in_turn", "due_deliveries_in_turn_of"),
 }
-"""For all shards, and for some. Who has all asks as programs do that know of no others: on schema 3, too."""
+"""For all shards, and for some."""
 
 
 class Turns:
@@ -57,12 +57,12 @@ class Turns:
         shards = self._shards()
         if not shards:
             return []
-        some = len(shards) < len(SHARDS)
+        few = if_few(shards)
         channel, tenant = self._behind
         first = channel if self.kind == "delivery" else int(self.kind == "run")
         *rows, last = await self._database.fetch(
-            _STATEMENT[self.kind][some], first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS,
-            *self._not_wanted(), *([sorted(shards)] if some else []),
+            _STATEMENT[self.kind][bool(few)], first, tenant, TURN_LOOKS, TURN_TENANTS, until, TURN_ROWS,
+            *self._not_wanted(), *few,
         )  # fmt: skip
         if self.kind == "delivery":
             self._behind = (last["channel"], last["tenant_id"]) if last["channel"] else ("", "")

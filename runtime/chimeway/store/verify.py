@@ -128,7 +128,7 @@ async def examine(
         catalogue = Catalogue(database)
         checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(database) else ())
         async for runs in run_pages(database, scope, page):
-            definitions = {name: await catalogue.get(*name) for name in names_of(runs)}
+            definitions = await definitions_of(catalogue, runs)
             async with snapshot(database) as connection:
                 for name in checks:
                     await _check(connection, name, findings, _ids(runs))
@@ -209,9 +209,9 @@ def _ids(rows: Sequence[asyncpg.Record]) -> list[UUID]:
     return [row["id"] for row in rows]
 
 
-def names_of(runs: Sequence[asyncpg.Record]) -> set[tuple[str, int]]:
-    """Return which definitions a page of runs needs."""
-    return {_name(run) for run in runs}
+async def definitions_of(catalogue: Catalogue, runs: Sequence[asyncpg.Record]) -> Definitions:
+    """Return the definitions that a page of runs is of."""
+    return {name: await catalogue.get(*name) for name in {_name(run) for run in runs}}
 
 
 def _name(run: asyncpg.Record) -> tuple[str, int]:

@@ -68,19 +68,15 @@ async def run_pages(
         if scope.tenant is None
         else ("verify_last_run_of_tenant", "verify_runs_page_of_tenant")
     )
-    last = await database.fetchval(newest, *args)
     behind = max(scope.floor, after or UUID(int=0))
-    while last is not None and (rows := await database.fetch(page, behind, last, size, *args)):
+    async for rows in _walked(database, newest, page, behind, size, *args):
         yield rows
-        behind = rows[-1]["id"]
 
 
 async def event_pages(database: Database, scope: Scope, size: int) -> AsyncIterator[Sequence[UUID]]:
     """Yield the ids of all events since an instant; for a tenant or a sample see `events_of`."""
-    behind, last = scope.floor, await database.fetchval("verify_last_event")
-    while last is not None and (rows := await database.fetch("verify_events_page", behind, last, size)):
+    async for rows in _walked(database, "verify_last_event", "verify_events_page", scope.floor, size):
         yield [row["id"] for row in rows]
-        behind = rows[-1]["id"]
 
 
 async def events_of(database: Database, runs: Sequence[UUID]) -> list[UUID]:
@@ -97,10 +93,19 @@ async def signal_pages(database: Database, scope: Scope, size: int) -> AsyncIter
         async for ids in _signals_of_tenant(database, scope.tenant, scope.floor, size):
             yield ids
     else:
-        behind, last = scope.floor, await database.fetchval("verify_last_signal")
-        while last is not None and (rows := await database.fetch("verify_signals_page", behind, last, size)):
-            yield [row["id"] for row in rows]
-            behind = rows[-1]["id"]
+        walk = _walked(database, "verify_last_signal", "verify_signals_page", scope.floor, size)
+        async for page in walk:
+            yield [row["id"] for row in page]
+
+
+async def _walked(
+    database: Database, newest: str, page: str, behind: UUID, size: int, *args: str
+) -> AsyncIterator[Sequence[asyncpg.Record]]:
+    """Page by page behind an id, up to what was the newest when it began."""
+    last = await database.fetchval(newest, *args)
+    while last is not None and (rows := await database.fetch(page, behind, last, size, *args)):
+        yield rows
+        behind = rows[-1]["id"]
 
 
 async def _signals_of_tenant(

@@ -29,7 +29,7 @@ from chimeway.feedback import AmazonSes, FeedbackEvent
 from chimeway.limits import FEEDBACK_YOUNG_S, MAX_FEEDBACK_BYTES, MAX_FEEDBACK_EVENTS
 from chimeway.log import Events
 from chimeway.store import callers
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import passes
 from chimeway.store.pool import Database
 from chimeway.web.amazon import Certificates, read_amazon
 from chimeway.web.bodies import BODY_S, body_of
@@ -77,7 +77,7 @@ class FeedbackDoor:
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
         except Exception as error:  # noqa: BLE001  (the boundary: what is told must not end the node)
-            if fault_of(error) in {"connection", "retry"}:
+            if passes(error):
                 return self._not_now(source, type(error).__name__)
             _log.error("feedback.failed", source=source.name, error=repr(error))
             return problem(500, "internal_error", "this is our fault: the log says more")

@@ -25,7 +25,7 @@ from chimeway.errors import DatabaseUnavailable, SchemaMismatch
 from chimeway.limits import MAX_UNSUBSCRIBE_BYTES
 from chimeway.log import Events
 from chimeway.store import callers
-from chimeway.store.faults import fault_of
+from chimeway.store.faults import passes
 from chimeway.store.pool import Database
 from chimeway.unsubscribe_tokens import Subscription, read
 from chimeway.web.bodies import body_of
@@ -108,7 +108,7 @@ class UnsubscribeDoor:
 
 def _status_for(error: Exception, what: Subscription) -> int:
     """Say in the log what went wrong, and return whether whoever asks may come again: 503, else 500."""
-    if isinstance(error, DatabaseUnavailable | SchemaMismatch) or fault_of(error) in {"connection", "retry"}:
+    if isinstance(error, DatabaseUnavailable | SchemaMismatch) or passes(error):
         _log.warning("unsubscribe.put_off", **_told(what), reason=str(error) or type(error).__name__)
         return 503
     _log.error("unsubscribe.failed", **_told(what), error=repr(error))

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from chimeway import limits
 from chimeway.progression.decide import decide
 from chimeway.progression.decision import Decision, Noop
-from chimeway.progression.instants import read
 from chimeway.progression.paper import Paper, delivery_id, written_down
 from chimeway.testing.simulation import model
 from chimeway.testing.simulation.facts import (
@@ -31,6 +30,7 @@ from chimeway.testing.simulation.facts import (
     Told,
 )
 from chimeway.testing.simulation.model import Contradiction, Reference
+from chimeway.testing.simulation.tables import picture
 from chimeway.workflow.parse import parse
 from property.journeys import Attempt, Event, Journey, Signal, begun
 
@@ -340,20 +340,11 @@ def _fields(paper: Paper) -> dict[str, object]:
 
 
 def _picture(paper: Paper) -> Picture:
-    run = paper.run
-    return Picture(
-        state=run.state,
-        step=run.step,
-        visit=run.visit,
-        status_reason=run.status_reason,
-        held=run.held_reason is not None,
-        due=read(run.status_context.get("due_at")) if run.state == "waiting" else None,
-        unread=tuple(mail.number for mail in paper.mail),
-        deliveries={
-            visit: (row.step_id, row.status, row.suppression_reason)
-            for visit, row in paper.deliveries.items()
-        },
-        trail=tuple((t.reason, t.to_state, t.to_step, t.visit) for t in paper.transitions[1:]),
+    return picture(
+        paper.run,
+        unread=(mail.number for mail in paper.mail),
+        deliveries=paper.deliveries,
+        transitions=paper.transitions[1:],
     )
 
 

@@ -1,6 +1,6 @@
 """The rows that a simulation has, each frozen: as `schema.sql` has them, less what no rule is about."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -123,7 +123,29 @@ class Broken(AssertionError):  # noqa: N818  (what is so, not that it is wrong)
 
 def picture_of(row: RunRow, messages: Mapping[int, MessageRow]) -> Picture:
     """Return what the rows say, in the model's words. `messages`: the run's, by visit."""
-    run = row.run
+    return picture(
+        row.run,
+        unread=(letter.number for letter in row.letters if letter.consumed_by is None),
+        deliveries={visit: message.delivery for visit, message in messages.items()},
+        transitions=(transition for _, transition in row.transitions[1:]),
+    )
+
+
+def picture(
+    run: Run,
+    *,
+    unread: Iterable[int],
+    deliveries: Mapping[int, Delivery],
+    transitions: Iterable[Transition],
+) -> Picture:
+    """Return a run in the model's words.
+
+    Args:
+        run: as it stands.
+        unread: the numbers of its mail that no decision has consumed.
+        deliveries: its own, by visit.
+        transitions: all but the first.
+    """
     return Picture(
         state=run.state,
         step=run.step,
@@ -131,12 +153,11 @@ def picture_of(row: RunRow, messages: Mapping[int, MessageRow]) -> Picture:
         status_reason=run.status_reason,
         held=run.held_reason is not None,
         due=read(run.status_context.get("due_at")) if run.state == "waiting" else None,
-        unread=tuple(letter.number for letter in row.letters if letter.consumed_by is None),
+        unread=tuple(unread),
         deliveries={
-            visit: (each.delivery.step_id, each.delivery.status, each.delivery.suppression_reason)
-            for visit, each in messages.items()
+            visit: (each.step_id, each.status, each.suppression_reason) for visit, each in deliveries.items()
         },
-        trail=tuple((t.reason, t.to_state, t.to_step, t.visit) for _, t in row.transitions[1:]),
+        trail=tuple((t.reason, t.to_state, t.to_step, t.visit) for t in transitions),
     )
 
 
