@@ -20,9 +20,10 @@ import psutil
 
 from faults.provider import REPLY_TIMEOUT_S
 from kit.network import Line
+from kit.wrong_clock import library
 
 _SECRET: Final = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-_FAKETIME: Final = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+_FAKETIME: Final = library()
 _LOGS_KEPT_BYTES: Final = 2_000_000
 _NO_DATABASE: Final = 4
 """The exit code of a command that cannot reach its database."""
@@ -32,7 +33,7 @@ BEGUN: Final = ("daemon.ready", "lease.standby")
 
 def can_lie_about_time() -> bool:
     """Say whether libfaketime is installed."""
-    return bool(_FAKETIME)
+    return _FAKETIME is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class Node:
         }
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CHIMEWAY_")}
         lies = {
-            "LD_PRELOAD": str(_FAKETIME[0]), "FAKETIME_TIMESTAMP_FILE": str(self._clock),
+            "LD_PRELOAD": _FAKETIME, "FAKETIME_TIMESTAMP_FILE": str(self._clock),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1",
         } if _FAKETIME else {}  # fmt: skip
         named = {f"CHIMEWAY_{name}": value for name, value in ours.items()}

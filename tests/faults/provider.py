@@ -17,8 +17,6 @@ ends.
 import asyncio
 import email.policy
 import json
-import socket
-import struct
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -32,13 +30,13 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
 from faults.journal import Journal, read
+from kit.network import reset
 
 HANG_S: Final = 8.0
 """Longer than `REPLY_TIMEOUT_S`."""
 REPLY_TIMEOUT_S: Final = 6.0
 """How long nodes wait for an answer: long, so that a slow machine is no provider that hangs."""
 _LATE_S: Final = 0.7
-_RESET: Final = struct.pack("ii", 1, 0)
 Answer: TypeAlias = Literal["ok", "refuse", "later", "perhaps", "reset", "close"]
 
 
@@ -154,7 +152,7 @@ def _answer_http(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     status = {"ok": "200 OK", "refuse": "503 No", "later": "429 Later\r\nRetry-After: 1", "perhaps": "502 Hm"}
     match answer:
         case "reset":
-            _reset(writer)
+            reset(writer)
             return False
         case "close":
             writer.write(b"HTTP/1.1 200 O")
@@ -168,7 +166,7 @@ def _answer_smtp(writer: asyncio.StreamWriter, answer: Answer) -> bool:
     """Answer; say whether the connection goes on."""
     match answer:
         case "reset":
-            _reset(writer)
+            reset(writer)
             return False
         case "perhaps" | "close":
             return False
@@ -185,12 +183,6 @@ def _mail(content: bytes) -> EmailMessage:
 def _text(mail: EmailMessage) -> str:
     part = mail.get_body(("plain", "html"))
     return "" if part is None else str(part.get_content()).strip()
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    writer.transport.abort()
 
 
 def _end(writer: asyncio.StreamWriter) -> None:

@@ -16,7 +16,6 @@ that lives as long as it is needed, such as that of the test's loop.
 
 import asyncio
 import atexit
-import ctypes
 import os
 import shutil
 import signal
@@ -42,6 +41,7 @@ from chimeway.store.embedded.binaries import choose_binaries
 from chimeway.store.embedded.cluster import initdb
 from chimeway.store.embedded.keeper import answers
 from chimeway.store.embedded.server import PORT, url_by
+from chimeway.store.embedded.temporary import die_with_parent
 from chimeway.store.schema import schema_sql
 from chimeway.testing.server import roomy
 from kit.waiting import DEADLINE_S, wait_for
@@ -53,7 +53,6 @@ _SIGNALS: Final[dict[Mode, signal.Signals]] = {
     "immediate": signal.SIGQUIT,  # without a checkpoint: the next start recovers
 }
 _USUAL: Final = ("max_connections=50", "max_wal_size=256MB")
-_PR_SET_PDEATHSIG: Final = 1
 _SMALL_SEGMENT_MIB: Final = 1
 _SEGMENT_MIB: Final = 16
 _BALLAST: Final = 65_536
@@ -111,7 +110,7 @@ class Cluster:
             self._process = subprocess.Popen(  # noqa: ASYNC220  (returns at once; a child of this thread)
                 [self._bin / "postgres", "-D", self.data, "-k", self.folder, "-p", str(self.port), *words],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509  (one system call)
+                preexec_fn=die_with_parent,  # noqa: PLW1509  (one system call)
                 **self._account.popen(),
             )  # fmt: skip
 
@@ -412,8 +411,3 @@ def _run(account: Account, *words: object) -> None:
 def _free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)

@@ -100,7 +100,7 @@ class Link:
         """Reset both ends."""
         for writer in (self.client, self.server):
             if writer is not None:
-                _reset(writer)
+                reset(writer)
 
     def end(self) -> None:
         """End both, once they have got what was written to them."""
@@ -274,7 +274,8 @@ class _Ended(Exception):  # noqa: N818  (no error: one side has said all it had 
     """One side has ended the link."""
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End a connection by a reset, as the end of its process would."""
     raw = writer.get_extra_info("socket")
     with suppress(OSError):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

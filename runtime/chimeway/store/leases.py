@@ -48,10 +48,13 @@ class SharedLine:
 
     outdated = False
 
-    def __init__(self, connection: Connection) -> None:
-        """Take an open connection of its own; use `open_line`."""
+    def __init__(self, connection: Connection, *, may_show: bool) -> None:
+        """Take an open connection of its own; use `open_line`.
+
+        `may_show`: a session lock on it shows that its process lives.
+        """
         self._connection = connection
-        self._may_show = not is_pooled(connection)
+        self._may_show = may_show
         self._shows = False
 
     async def listen(self, called: Callable[[], None]) -> None:
@@ -192,7 +195,7 @@ async def open_line(url: str, name: str, called: Callable[[], None]) -> SharedLi
     connection = await connect(url, name)
     try:
         shared = await connection.fetchval(SQL["shares_leases"])
-        line = SharedLine(connection) if shared else SoleLine(connection)
+        line = SharedLine(connection, may_show=not is_pooled(connection)) if shared else SoleLine(connection)
         await line.listen(called)
     except BaseException:
         await close(connection)

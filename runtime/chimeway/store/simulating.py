@@ -17,6 +17,7 @@ import asyncpg
 
 from chimeway.store.definitions import register_all
 from chimeway.store.faults import fault_of, translate
+from chimeway.store.leases import Beat, SharedLine
 from chimeway.store.ledger import Fence
 from chimeway.store.pool import Connection, Database, connect, open_database
 from chimeway.store.queries import SQL
@@ -78,7 +79,6 @@ begin
     delete from chimeway.nodes;
     delete from chimeway.leases;
     update chimeway.shard_owners set owner = null, clean = true, taken_at = null;
-    perform setval('chimeway.lease_epoch', 1, false);
     update chimeway.workflow_definitions set paused_at = null where paused_at is not null;
     update chimeway.test_clock set at = p_at;
     perform setval('chimeway.arrival', 1, false);
@@ -241,29 +241,30 @@ async def move(connection: Connection, instant: datetime) -> None:
     await connection.execute(SQL["move_test_clock"], instant)
 
 
+def line_on(connection: Connection) -> SharedLine:
+    """Return a line of a lease that no session lock shows to be alive."""
+    return SharedLine(connection, may_show=False)
+
+
 async def begin_lease(connection: Connection, owner: UUID, node: UUID) -> Fence:
-    """Begin a lease, which no session lock shows to be alive."""
-    return Fence(owner, await connection.fetchval(SQL["begin_lease"], owner, node, _LEASE, False))
+    """Begin a lease."""
+    fence, _ = await line_on(connection).begin(owner, node, _LEASE)
+    return fence
 
 
-async def beat(connection: Connection, fence: Fence) -> tuple[frozenset[int], frozenset[int], int] | None:
-    """Give a sign of life: return the shards that are its own, those under suspicion, and how many too many.
-
-    None: the lease was ended.
-    """
-    row = await connection.fetchrow(SQL["beat"], fence.owner, fence.epoch, _LEASE, False, True, [])
-    return None if row is None else (frozenset(row["shards"]), frozenset(row["suspect"]), row["surplus"])
+async def beat(connection: Connection, fence: Fence) -> Beat | None:
+    """Give a sign of life; None: the lease was ended."""
+    return await line_on(connection).beat(fence, _LEASE, judges=True, dead=())
 
 
 async def hand_over(connection: Connection, fence: Fence, shards: frozenset[int], *, leaving: bool) -> int:
     """Give shards to others; return how many went."""
-    given = await connection.fetchval(SQL["hand_over"], fence.owner, fence.epoch, sorted(shards), leaving)
-    return int(given)
+    return await line_on(connection).hand_over(fence, shards, leaving=leaving)
 
 
 async def end_lease(connection: Connection, fence: Fence) -> None:
     """End a lease."""
-    await connection.fetchval(SQL["end_lease"], fence.owner, fence.epoch)
+    await line_on(connection).end(fence)
 
 
 async def expire_lease(connection: Connection, fence: Fence) -> None:

@@ -71,7 +71,7 @@ def start(
         process = subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", sockets, "-p", str(port), *options],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  (no threads yet: only the server's own process)
+            preexec_fn=die_with_parent,  # noqa: PLW1509  (no threads yet: only the server's own process)
             **account_for(data).popen(),
         )  # fmt: skip
     try:
@@ -86,7 +86,8 @@ def start(
             process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Ask the kernel that this process, soon a server, ends in order when its parent dies (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 

@@ -98,14 +98,16 @@ class PlayedNode:
     async def _keep(self, tenure: Tenure) -> None:
         """Do what `engine.keeper` does: beat, learn what is ours, give away what is too much."""
         while (found := await self._gate("beat", "beat", partial(beat, fence=tenure.fence))) is not None:
-            shards, suspect, surplus = found
+            shards, suspect = found.shards, found.suspect
             tenure.hold(shards, suspect)
             if self.leaving.is_set() and not tenure.handed_over.is_set():
                 await self._hand_over(tenure, shards, leaving=True)
                 tenure.handed_over.set()
-            elif surplus:
+            elif found.surplus:
                 # What is under suspicion goes last.
-                given = frozenset(sorted(shards, key=lambda shard: (shard in suspect, shard))[:surplus])
+                given = frozenset(
+                    sorted(shards, key=lambda shard: (shard in suspect, shard))[: found.surplus]
+                )
                 await tenure.let_go(given)
                 await self._hand_over(tenure, given, leaving=False)
         tenure.lost.set()

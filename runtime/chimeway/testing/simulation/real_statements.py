@@ -11,6 +11,7 @@ from chimeway.delivery.channel import (
     TransientFailure,
     UnknownOutcome,
 )
+from chimeway.store.leases import Beat
 
 READS: Final = frozenset(
     {
@@ -49,9 +50,9 @@ def told_of(label: str, answer: Any) -> str:
         return type(answer).__name__
     if label in GUARDED:
         return ", ".join(row["answer"] for row in answer)
-    if label == "beat" and answer is not None:
-        shards, suspect, surplus = answer
-        return f"has {sorted(shards)}, of these suspect {sorted(suspect)}, {surplus} too many"
+    if isinstance(answer, Beat):
+        suspect = sorted(answer.suspect)
+        return f"has {sorted(answer.shards)}, of these suspect {suspect}, {answer.surplus} too many"
     if answer is None or isinstance(answer, int):
         return str(answer)
     return f"{len(answer)} rows" if isinstance(answer, list) else type(answer).__name__
