@@ -16,6 +16,7 @@ SOON_S = 5.0
 """Much longer than any statement takes: who waits for a lock does not come back within it."""
 BLOCKED = """select exists (select from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock')"""
+"""To be asked outside of a transaction: within one, all answers are the first."""
 
 
 @pytest.fixture
@@ -47,9 +48,9 @@ async def test_an_impatient_hold_passes_over_a_locked_run(world: Door) -> None:
 async def test_a_patient_hold_waits_for_a_locked_run(world: Door) -> None:
     """A person's hold waits for the client that has the run locked, and then holds."""
     ada = world.runs["ada"]
-    async with locked(world.database, ada) as client:
+    async with locked(world.database, ada):
         held = asyncio.ensure_future(runs.hold(world.database, ada, "held_by_request"))
-        await wait_for(lambda: client.fetchval(BLOCKED), "the hold waits")
+        await wait_for(lambda: world.sql(BLOCKED), "the hold waits")
         assert not held.done()
     assert await asyncio.wait_for(held, SOON_S) is True
     assert await world.reasons("ada") == ["workflow_started", "run_held"]
@@ -60,7 +61,7 @@ async def test_a_patient_hold_finds_what_ended_meanwhile(world: Door) -> None:
     ada = world.runs["ada"]
     async with locked(world.database, ada) as client:
         held = asyncio.ensure_future(runs.hold(world.database, ada, "held_by_request"))
-        await wait_for(lambda: client.fetchval(BLOCKED), "the hold waits")
+        await wait_for(lambda: world.sql(BLOCKED), "the hold waits")
         await client.fetch("select * from chimeway.cancel(run_id => $1)", ada)
     assert await asyncio.wait_for(held, SOON_S) is False
     assert await world.reasons("ada") == ["workflow_started", "cancelled_by_request"]

@@ -11,8 +11,7 @@ import asyncpg
 import pytest
 
 from chimeway.progression.policy import Asked, judge, merged, read_preferences
-from kit.waiting import wait_for
-from store.plain_sql import MENTION, deliver, plain, register, trigger
+from store.plain_sql import MENTION, blocked, deliver, plain, register, trigger
 
 Connection: TypeAlias = "asyncpg.Connection[Any]"
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -289,8 +288,7 @@ async def test_forgetting_at_the_same_moment_wins(database_url: str) -> None:
         await forgetting.start()
         await other.execute("select from chimeway.forget_recipient(recipient_id => 'ada')")
         link = asyncio.ensure_future(says(connection, delivery))
-        waits = "select 1 from pg_stat_activity where query ~ 'unsubscribe' and wait_event_type = 'Lock'"
-        await wait_for(lambda: other.fetchval(waits), "the link waits")
+        await blocked(other, connection)
         await forgetting.commit()
         assert not await link
         assert await connection.fetchval("select count(*) from chimeway.recipients") == 0
