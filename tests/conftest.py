@@ -6,6 +6,7 @@ other binaries.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,16 @@ from hypothesis import HealthCheck, settings
 
 from chimeway.store.pool import Database, open_database
 from chimeway.testing.databases import lent
+from kit.late import late
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # how fast it is is no property of ours
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--ci-skips FILE`: a skip whose test is not named in FILE fails the run."""
+    """`--ci-skips FILE`: a skip whose test is not named in FILE fails the run. `--late SEED`: kit/late.py."""
     parser.addoption("--ci-skips", default=None)
+    parser.addoption("--late", default=None, metavar="SEED")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -54,6 +57,14 @@ def _structlog_restored() -> Iterator[None]:
     yield
     if structlog.is_configured():
         structlog.reset_defaults()
+
+
+@pytest.fixture(autouse=True)
+def _late_statements(request: pytest.FixtureRequest) -> Iterator[None]:
+    """With `--late`, let the program's statements come late."""
+    seed = request.config.getoption("--late")
+    with late(f"{seed} {request.node.nodeid}") if seed else nullcontext():
+        yield
 
 
 @pytest.fixture(scope="session")

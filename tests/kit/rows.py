@@ -75,6 +75,15 @@ class Rows:
         what = f"run {run_id} is {' or '.join(states)}{f' at {step}' if step else ''}"
         return await wait_for(there, what, deadline_s=deadline_s)
 
+    async def until_recorded(self, run_id: str | UUID) -> list[Row]:
+        """Wait until every provider call of a run has its result: a run may end before; return the calls."""
+
+        async def recorded() -> list[Row]:
+            attempts = await self.attempts(run_id)
+            return attempts if all(row["outcome"] for row in attempts) else []
+
+        return await wait_for(recorded, f"every attempt of run {run_id} has its result")
+
     async def until_none_live(self, deadline_s: float = DEADLINE_S) -> None:
         """Wait until every run has ended; show those that have not when it takes too long."""
         sql = "select not exists (select from chimeway.workflow_runs where state in ('active','waiting'))"

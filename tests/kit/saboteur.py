@@ -19,7 +19,8 @@ from chimeway.store.queries import SQL
 
 _NAMES: Final = {sql: name for name, sql in SQL.items()}
 _CALLS: Final = re.compile(r"chimeway\.(\w+)\(")
-_DOORS: Final = ("fetch", "fetchrow", "fetchval", "execute", "executemany")
+DOORS: Final = ("fetch", "fetchrow", "fetchval", "execute", "executemany")
+"""Where a connection takes statements."""
 TEST: Final = "test"
 """The application_name of connections that are the test's."""
 
@@ -99,7 +100,7 @@ def sabotage() -> Iterator[Saboteur]:
     """Stand between the program and its driver while the block lasts."""
     saboteur = Saboteur()
     with pytest.MonkeyPatch.context() as patch:
-        for door in _DOORS:
+        for door in DOORS:
             patch.setattr(asyncpg.Connection, door, _watched(saboteur, getattr(asyncpg.Connection, door)))
         yield saboteur
 
