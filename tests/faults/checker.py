@@ -15,14 +15,18 @@ exactly one message is sent. One thing makes it sharper: while somebody sits on 
 decision about it can be written. If that began before it was due, then whatever was read before it ended
 came first, and the message must not be called for.
 
-**cancel** is exact: once its answer is known, no call begins but of the deliveries that it said were on their
-way, one for each. A run that had completed before must have sent everything.
+**cancel** is exact: once its answer is known no item is written and no call begins, but of the deliveries
+that it said were on their way: one for each, and none where that call was being answered while it was
+cancelled. A run that had completed before must have sent everything.
 
 **roll_back**: nothing may ever be seen of it.
 
+**Whatever it is**: items and messages are its own (steps, channels, person, words), in the order of steps;
+and a producer ends only when it knows what became of all that it did.
+
 **A repeat**, a second call under the same key, is right
 
-- after an answer that was no yes, or that the provider, as planned, did not give (`planned`);
+- after an answer that was no yes, or that did not come for as long as a node waits (`planned`);
 - after a yes that the node may not have heard, or heard and could not write down (`unknown`): a fault that
   can hide it met this node, PostgreSQL or the provider between the call and `_RECORDED_S` after its answer
   (longer where a fault kept the record waiting), or the answer took longer than a node waits;
@@ -38,10 +42,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-from faults.plan import Plan, has_item
+from faults.plan import Plan, has_item, messages
 from faults.provider import REPLY_TIMEOUT_S
 from faults.schedule import SORTS, Happened
-from faults.story import Call, Said, Story, Told
+from faults.story import Call, Item, Said, Story, Told
 
 Verdict: TypeAlias = Literal["lost", "duplicated", "wrong"]
 _AHEAD_S: Final = 0.05
@@ -51,6 +55,8 @@ _RECORDED_S: Final = 2.0
 _SETTLES_S: Final = 3.0
 """How long after the end of a fault what it has broken may still be broken: a lease's length."""
 _LONGEST_S: Final = 60.0
+_PATIENCE_S: Final = REPLY_TIMEOUT_S * 0.75
+"""How long a node waits for an answer at least, by the log of a provider that may be slow to write it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,16 +110,14 @@ class _Judge:
             if story.calls or story.items:
                 self._say("wrong", "its transaction was rolled back, and something of it was seen")
             return
-        self._made.journeys += 1
         if not story.committed:
-            self._made.counts["never known to be begun"] += 1
+            self._say("wrong", "its producer ended without knowing whether it had begun")
             return
+        self._made.journeys += 1
         self._made.counts[self._plan.act] += 1
         self._same_journey()
-        if has_item(self._plan.kind):
-            self._item()
-        if story.cancel is not None and story.cancel.answer == []:
-            self._say("lost", "a cancel found no run of a trigger that was committed")
+        self._item()
+        self._said()
         stopped = self._stopped()
         for step in sorted({call.step for call in story.calls}):
             self._message(step)
@@ -122,13 +126,26 @@ class _Judge:
     def _say(self, verdict: Verdict, says: str) -> None:
         self._made.findings.append(Finding(verdict, self._plan.id, says))
 
+    def _said(self) -> None:
+        """Whoever says something goes on until he is answered: in the end nothing is unknown."""
+        story = self._story
+        for name, said in (("reading", story.read), ("cancel", story.cancel)):
+            if said is not None and said.known is None:
+                self._say("wrong", f"its producer ended without knowing what became of a {name}")
+        if story.cancel is not None and story.cancel.answer == []:
+            self._say("lost", "a cancel found no run of a trigger that was committed")
+
     def _same_journey(self) -> None:
-        """One run, and everything of it to the right person, about the right mention."""
+        """One run, and everything of it its own: steps, channels, the right person, the right mention."""
         plan, story = self._plan, self._story
         if len(story.runs) > 1:
             self._say("duplicated", f"its trigger answered with several runs: {sorted(story.runs)}")
         for call in story.calls:
             about = call.about
+            if call.step not in messages(plan.kind):
+                self._say("wrong", f"a message that it has not: {call.step}")
+            if about["via"] != ("smtp" if plan.by_mail(call.step) else "http"):
+                self._say("wrong", f"{call.step} came by the wrong channel: {about['via']}")
             to = plan.address if about["via"] == "smtp" else plan.recipient
             if about["to"] != to or about.get("tenant", plan.tenant) != plan.tenant:
                 self._say("wrong", f"sent to the wrong person: {about['to']} in place of {to}")
@@ -144,12 +161,27 @@ class _Judge:
 
     def _item(self) -> None:
         items = self._story.items
+        if not has_item(self._plan.kind):
+            if items:
+                self._say("wrong", f"an in-app item of a journey that has none: {items[0]}")
+            return
         if len(items) > 1:
             self._say("duplicated", f"{len(items)} in-app items")
         if not items and not self._cancelled():
             self._say("lost", "no in-app item")
-        if any(item.at < self._story.trigger.begun - _AHEAD_S for item in items):
+        for item in items:
+            self._item_in_order(item)
+
+    def _item_in_order(self, item: Item) -> None:
+        """Its instant is one of the transaction that wrote it, by the clock of the same machine."""
+        story, cancel = self._story, self._story.cancel
+        if item.at < story.trigger.begun - _AHEAD_S:
             self._say("wrong", "an in-app item from before its trigger")
+        if story.calls and story.calls[0].at < item.at - _AHEAD_S:
+            self._say("wrong", "a message came before its in-app item")
+        known = None if cancel is None or not self._cancelled() else cancel.known
+        if known is not None and item.at > known + _AHEAD_S:
+            self._say("wrong", f"an in-app item {item.at - known:.3f} s after a committed cancel")
 
     def _due(self) -> float:
         """Return the earliest instant at which the wait can be over."""
@@ -165,10 +197,7 @@ class _Judge:
         read = self._story.read
         if read is None:
             return False
-        if read.known is None:
-            self._made.counts["read, never known"] += 1
-            return False
-        if self._in_time(read):
+        if read.known is not None and self._in_time(read):
             self._made.counts["read in time"] += 1
             return True
         self._made.counts["read about when it was due, or later"] += 1
@@ -257,10 +286,21 @@ class _Judge:
         allowed = self._on_their_way()
         for call in self._story.calls:
             if call.at <= cancel.known:
+                if call.at <= cancel.begun and self._heard_after(call, cancel.known):
+                    allowed[call.key] -= 1  # this is the one that was on its way
                 continue
             if allowed[call.key] <= 0:
                 self._say("wrong", f"called {call.at - cancel.known:.3f} s after a committed cancel")
             allowed[call.key] -= 1
+
+    def _heard_after(self, call: Call, moment: float) -> bool:
+        """Say whether a node was certainly waiting for the answer of this call all the time until then."""
+        return (
+            call.answered is not None
+            and moment <= call.answered
+            and not _given_up(call, call.answered)
+            and hiding(self._faults, call.node, call.at, call.answered) is None
+        )
 
     def _order(self) -> None:
         first, tell = self._story.calls_of("first"), self._story.calls_of("tell")
@@ -291,7 +331,7 @@ class _Judge:
             self._made.counts["repeats as planned"] += 1
             return
         ends = (call.answered or call.at) + _RECORDED_S
-        if call.about["plan"] == "hang" or (call.answered or again.at) - call.at > REPLY_TIMEOUT_S * 0.9:
+        if _given_up(call, again.at):
             self._made.counts["repeats as planned"] += 1
             return
         hidden_by = hiding(self._faults, call.node, call.at, ends) or overtaken(self._faults, again)
@@ -304,6 +344,28 @@ class _Judge:
             return
         self._made.counts["repeats under unknown"] += 1
         self._made.unknown_by[hidden_by] += 1
+
+
+def _given_up(call: Call, now: float) -> bool:
+    """Say whether a node may have stopped waiting for the answer of a call when another came, `now`."""
+    return min(now, call.answered or now) - call.at > _PATIENCE_S
+
+
+def seen_clearly(told: Told, faults: Sequence[Happened]) -> tuple[int, int]:
+    """Return of how many messages a needless second call would have been found, and how many were taken.
+
+    What a fault can hide from a node it hides from us: a message that was taken near one may come again.
+    """
+    firsts: dict[tuple[str, str], Call] = {}
+    for story in told.stories.values():
+        for call in story.calls:
+            if call.taken:
+                firsts.setdefault((story.plan.id, call.step), call)
+    taken = firsts.values()
+    clear = sum(
+        hiding(faults, call.node, call.at, (call.answered or call.at) + _RECORDED_S) is None for call in taken
+    )
+    return clear, len(taken)
 
 
 def instant_of(run: str) -> float:

@@ -60,6 +60,17 @@ class Plan:
         """Where its person gets mail."""
         return address(self.tenant, self.recipient)
 
+    @property
+    def under_way_s(self) -> float:
+        """How long after its trigger something is still to be decided about it, at least."""
+        if self.act == "read_at_once":
+            return 0.0
+        return min(self.wait_s, self.after_s) if self.act in {"read", "cancel"} else self.wait_s
+
+    def by_mail(self, step: str) -> bool:
+        """Say whether this step of its sends an e-mail; the others that call a provider send webhooks."""
+        return step == "tell" and self.kind in {"mail", "chain"}
+
     def data(self) -> dict[str, str]:
         """Return the trigger's data."""
         return {"mention": self.id, "misbehaviour": ",".join(self.misbehaviour)}

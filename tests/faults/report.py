@@ -33,6 +33,8 @@ class Report:
     verdicts: dict[str, int]
     counts: dict[str, int]
     unknown_by: dict[str, int]
+    seen_clearly: int
+    taken: int
     calls: int
     faults: dict[str, dict[str, Any]]
     taken_over_s: dict[str, dict[str, float]]
@@ -101,7 +103,8 @@ def markdown(report: Report) -> str:
         (
             f"**{report.journeys:,} journeys, {report.calls:,} calls of the provider: "
             f"lost {found['lost']}, duplicated {found['duplicated']}, wrong {found['wrong']}.** "
-            f"Repeats of a key that a fault explains (`unknown`): {hidden}."
+            f"Repeats of a key that a fault explains (`unknown`): {hidden}. Of {report.taken:,} messages "
+            f"{report.seen_clearly:,} were taken so far from any fault that a repeat could not be explained."
         ),
         "",
         (

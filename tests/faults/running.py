@@ -95,6 +95,7 @@ async def _report(
     stories = list(found.stories.values())
     figures = await measuring.figures(made.postgres, faults, judgement, stories)
     findings = judgement.findings
+    clear, taken = await asyncio.to_thread(checker.seen_clearly, found, happened(made.folder))
     ids = list(dict.fromkeys(each.journey for each in findings if each.journey in found.stories))[:_EXPLAINED]
     runs = {j: next(iter(found.stories[j].runs), None) for j in ids}
     words = await measuring.words_about(
@@ -105,7 +106,8 @@ async def _report(
         seconds=round(took_s, 1), drained_s=round(drained_s, 1), size=wanted.size,
         versions=report.versions(settings), settings=settings | {"cores": os.cpu_count()},
         journeys=judgement.journeys, verdicts=report.verdicts(judgement), counts=dict(judgement.counts),
-        unknown_by=dict(judgement.unknown_by), calls=sum(len(story.calls) for story in stories),
+        unknown_by=dict(judgement.unknown_by), seen_clearly=clear, taken=taken,
+        calls=sum(len(story.calls) for story in stories),
         faults=report.faults_table(faults, figures),
         taken_over_s={kind: measuring.percentiles(took) for kind, took in figures.taken_over_s.items()},
         late_s=measuring.percentiles([late_s for _, late_s in judgement.late_s]),

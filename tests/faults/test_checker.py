@@ -1,7 +1,7 @@
 """The checker finds what is lost, doubled or wrong, and lets pass what cannot be helped, from logs alone."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -123,6 +123,29 @@ def _again(case: Case, *items: Item) -> Case:
     return case
 
 
+def _hung() -> Case:
+    """Called, and answered after more than any node waits for."""
+    case = Case(plan("hook", "leave", "hang")).call(DUE, answer=None)
+    case.provider.append({"t": DUE + 8, "w": "answer", "c": 1, "answer": "ok"})
+    return case
+
+
+def _refused_when_cancelled() -> Case:
+    """Cancelled between a call, which the answer says is on its way, and a refusal."""
+    case = _cancelled(DUE + 0.3, f"{KEY}-tell").call(DUE + 0.1, answer=None)
+    case.provider.append({"t": DUE + 0.8, "w": "answer", "c": 1, "answer": "refuse"})
+    return case
+
+
+def _never_known(act: Act | Literal["trigger"]) -> Case:
+    """All is as it must be, but its producer ended without having heard of an act of its."""
+    if act == "trigger":
+        case = Case(plan()).call(DUE)
+        del case.producer[1]
+        return case
+    return Case(plan(act=act)).says(act, DUE + 1, None).call(DUE)
+
+
 def _chain() -> Case:
     return Case(plan("chain")).call(BEGAN + 1, "first")
 
@@ -140,6 +163,10 @@ RIGHT: dict[str, Case] = {
     "read while somebody sat on the run": _held(DUE + 1),
     "cancelled before it was due": _cancelled(DUE - 5),
     "cancelled while it was called for": _cancelled(DUE + 0.1, f"{KEY}-tell").call(DUE + 0.3),
+    "refused after it was cancelled": _refused_when_cancelled(),
+    "a call that came late after a cancel, and after one that was refused": _cancelled(
+        DUE + 0.9, f"{KEY}-tell").call(DUE + 0.1, answer="refuse").call(DUE + 1),
+    "called again when it was waited for no longer": _hung().call(DUE + 6.1),
     "cancelled before its item": _without_item(_cancelled(BEGAN + 0.15)),
     "cancelled after its end": Case(plan(act="cancel")).call(DUE)
     .says("cancel", DUE + 1, DUE + 1.1, answer=ENDED),
@@ -197,7 +224,22 @@ WRONG: dict[str, tuple[str, Case]] = {
     "thanks for nothing": ("wrong", Case(plan("choice")).call(DUE, "thanks")),
     "reminded in vain": ("wrong", _read("choice").call(DUE, "remind")),
     "the second of two first": ("wrong", _chain().call(BEGAN, "tell")),
+    "an item of a journey without one": (
+        "wrong", _again(_chain().call(BEGAN + 2 + WAIT), Case(plan()).item())),
     "of no journey": ("wrong", Case(plan()).call(DUE).call(DUE, j="p9-9")),
+    "a message that its journey has not": ("wrong", Case(plan()).call(DUE).call(DUE, "thanks")),
+    "by another channel": ("wrong", Case(plan("mail")).call(DUE, via="http", to="p1-person-1")),
+    "a message before its item": (
+        "wrong", _again(_without_item(Case(plan()).call(DUE)), Case(plan()).item(at=DUE + 1))),
+    "an item after a cancel": (
+        "wrong", _again(_without_item(_cancelled(BEGAN + 1)), Case(plan()).item(at=BEGAN + 1.2))),
+    "called again while it was waited for": (
+        "duplicated", _hung().call(DUE + 1)),
+    "called again, not knowing of a stop, after the call that was on its way": (
+        "wrong", _refused_when_cancelled().call(DUE + 3)),
+    "a trigger of which nobody ever knew": ("wrong", _never_known("trigger")),
+    "a reading of which nobody ever knew": ("wrong", _never_known("read")),
+    "a cancel of which nobody ever knew": ("wrong", _never_known("cancel")),
 }  # fmt: skip
 
 
@@ -219,6 +261,16 @@ def test_repeats_are_counted_apart() -> None:
     killed, refused = RIGHT["taken twice around a kill"].judged(), RIGHT["refused, then taken"].judged()
     assert (killed.counts["repeats under unknown"], dict(killed.unknown_by)) == (1, {"kill": 1})
     assert (refused.counts["repeats as planned"], refused.counts["repeats under unknown"]) == (1, 0)
+
+
+def test_it_is_said_how_much_is_seen() -> None:
+    """A message near a fault may come again unseen; that is counted, so that nobody believes too much."""
+    clear, near = RIGHT["sent when due"], RIGHT["taken twice around a kill"]
+
+    def seen(case: Case) -> tuple[int, int]:
+        return checker.seen_clearly(told([case.producer], case.provider, case.items), case.faults)
+
+    assert (seen(clear), seen(near), seen(WRONG["never sent"][1])) == ((1, 1), (0, 1), (0, 0))
 
 
 def test_an_answer_that_was_lost_counts_when_it_comes_again() -> None:
