@@ -38,9 +38,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--nodes", type=int, default=usual.nodes, help="daemons (3)")
     parser.add_argument("--producers", type=int, default=usual.producers, help="producing processes (3)")
     parser.add_argument(
-        "--live", type=int, default=usual.live, help="journeys that producers keep under way (700)"
+        "--live", type=int, default=usual.live, help="journeys whose waits run at a time (700)"
     )
-    parser.add_argument("--least", type=int, help="a fault waits for so many under way (500 of --live 700)")
+    parser.add_argument(
+        "--least", type=int, help="a fault waits for so many that are open (525 of --live 700)"
+    )
     parser.add_argument("--waits", default=",".join(map(str, usual.waits)), help="seconds that journeys wait")
     parser.add_argument("--people", type=int, default=usual.people, help="recipients of each producer (200)")
     parser.add_argument("--rate", type=float, default=usual.rate, help="most journeys begun in a second (60)")
@@ -81,7 +83,7 @@ def main() -> int:
     )  # fmt: skip
     wanted = running.Wanted(
         seed=seed, seconds=given.minutes * 60, every_s=given.every, kinds=kinds, size=size,
-        least=given.least if given.least is not None else given.live * 5 // 7,
+        least=given.least if given.least is not None else given.live * 3 // 4,
         deadline_s=given.deadline, quiet_s=given.quiet,
         folder=folder, mutant=given.mutant,
         command=f'make faults ARGS="{shlex.join(sys.argv[1:])}"' if sys.argv[1:] else "make faults",

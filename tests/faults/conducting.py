@@ -26,6 +26,13 @@ _AT_ONCE: Final = 5
 _ALONE_S: Final = 4.0
 _TICK_S: Final = 0.1
 _STALL_S: Final = 0.5
+_COMMITS_EVERY_S: Final = 0.5
+_SLOW_COMMIT_S: Final = 1.0
+_COMMIT: Final = "select pg_logical_emit_message(true, 'faults', 'a commit like any other')"
+_ANYBODY: Final = 0.1
+"""How often a fault of a node meets whoever's turn it is, be he only just beginning."""
+_COUNTED: Final = ("sessions", "connections", "runs", "shards")
+"""What a fault says that it met, by number."""
 
 
 class Conductor:
@@ -65,8 +72,9 @@ class Conductor:
             for place, fault in enumerate(self._faults):
                 await _until(partial(_reached, began + place * self._every_s))
                 await _until(partial(self._room_for, fault))
-                await self._enough()
-                task = group.create_task(await self._chosen(fault))
+                doing = await self._chosen(fault)
+                await self._enough()  # last: whoever is chosen may have been waited for
+                task = group.create_task(doing)
                 self._under_way.add(task)
                 self._alone = task if fault.alone else None
                 task.add_done_callback(self._under_way.discard)
@@ -94,6 +102,7 @@ class Conductor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._watch_nodes())
             group.create_task(self._watch_for_stalls())
+            group.create_task(self._watch_for_slow_commits())
 
     async def _watch_nodes(self) -> None:
         while True:
@@ -113,8 +122,28 @@ class Conductor:
             began, before = time.time(), time.monotonic()
             await asyncio.sleep(_TICK_S)
             if (late_s := time.monotonic() - before - _TICK_S) > _STALL_S:
-                stall = Happened(0, "stall", "*", began, time.time(), self._world.live(), {"late_s": late_s})
-                self._journal.write({"w": "was", **asdict(stall)})
+                self._stalled(began, late_s)
+
+    async def _watch_for_slow_commits(self) -> None:
+        """Write down when PostgreSQL could not commit although nothing was done to it: a disk stood still.
+
+        A node cannot renew its lease then; what becomes of that is no needless repeat.
+        """
+        postgres = self._world.postgres
+        while True:
+            await asyncio.sleep(_COMMITS_EVERY_S)
+            if postgres.busy.locked():
+                continue
+            began, before = time.time(), time.monotonic()
+            with suppress(*LOST):
+                await postgres.primary.sql(_COMMIT)
+            took_s = time.monotonic() - before
+            if took_s > _SLOW_COMMIT_S and not postgres.busy.locked():
+                self._stalled(began, took_s)
+
+    def _stalled(self, began: float, late_s: float) -> None:
+        stall = Happened(0, "stall", "*", began, time.time(), self._world.live(), {"late_s": late_s})
+        self._journal.write({"w": "was", **asdict(stall)})
 
     async def _chosen(self, fault: Fault) -> Coroutine[Any, Any, None]:
         """Choose whom a fault meets, keep him for it, and return what does it."""
@@ -136,6 +165,9 @@ class Conductor:
             await self._provider.acquire()
             doing = self._inflicted(fault, "*", lambda: inflicting.ON_PROVIDER[kind](world, fault))
             return self._freed(doing, self._provider.release)
+        if kind == "lock":
+            async with world.postgres.busy:
+                pass  # it is there now
         whom = "producers" if SORTS[kind].target == "producer" else "*"
         return self._inflicted(fault, whom, lambda: inflicting.ELSEWHERE[kind](world, fault))
 
@@ -143,18 +175,21 @@ class Conductor:
         nodes = self._world.nodes
         await _until(lambda: any(not node.busy for node in nodes))
         wanted = nodes[fault.node % len(nodes) :] + nodes[: fault.node % len(nodes)]
-        node = next(node for node in wanted if not node.busy)
+        free = [node for node in wanted if not node.busy]
+        at_work = free if fault.chance < _ANYBODY else [node for node in free if node.says(*BEGUN)]
+        node = (at_work or free)[0]
         node.busy = True
         return node
 
     async def _on_node(self, fault: Fault, node: Node) -> None:
         held: list[int] = []
         detail: Detail = {}
+        with suppress(*LOST):
+            held = await measuring.shards_of(self._world.postgres, node)
+            detail["shards"] = len(held)
         if fault.kind in schedule.TAKEN_OVER:
-            with suppress(*LOST):
-                held = await measuring.shards_of(self._world.postgres, node)
             others = sum(not each.busy and each.says(*BEGUN) for each in self._world.nodes)
-            detail = {"others": others, "alone": fault.alone}
+            detail |= {"others": others, "alone": fault.alone}
 
         async def doing() -> Detail:
             return detail | await inflicting.ON_NODE[fault.kind](self._world, node, fault)
@@ -188,10 +223,15 @@ class Conductor:
         except AssertionError as wrong:
             detail = {"not_done": 1}
             self.troubles.append(str(wrong))
-        if any(detail.get(name) == 0 for name in ("sessions", "runs")):
-            detail["not_done"] = 1  # it met nobody
+        if met_nobody(detail):
+            detail["not_done"] = 1
         happened = Happened(fault.number, fault.kind, whom, began, time.time(), live, detail, tuple(held))
         self._journal.write({"w": "was", **asdict(happened)})
+
+
+def met_nobody(detail: Detail) -> bool:
+    """Say whether a fault was done to nothing: it may have hidden something, but is not counted."""
+    return any(detail.get(name) == 0 for name in _COUNTED)
 
 
 def log_of(folder: Path) -> Path:

@@ -122,15 +122,11 @@ async def failover(world: World, _fault: Fault) -> Detail:
 
 async def terminate(world: World, fault: Fault) -> Detail:
     """End a third of all sessions, or so."""
-    many = 1 + int(fault.chance * 25)
-    async with world.postgres.busy:
-        return {"sessions": await world.postgres.terminate(many, str(fault.number))}
+    return {"sessions": await world.postgres.terminate(1 + int(fault.chance * 25), str(fault.number))}
 
 
 async def lock(world: World, fault: Fault) -> Detail:
     """Sit on the runs that are due next; what happens to PostgreSQL meanwhile happens to the sitter, too."""
-    async with world.postgres.busy:
-        pass  # it is there now
     return {"runs": await world.postgres.lock(_LOCKED_RUNS, fault.seconds)}
 
 
@@ -169,11 +165,12 @@ ON_NODE: Final[dict[str, Callable[[World, Node, Fault], Awaitable[Detail]]]] = {
     "deaf": deaf, "clock": clock, "unanswered": unanswered,
 }  # fmt: skip
 ON_POSTGRES: Final[dict[str, Callable[[World, Fault], Awaitable[Detail]]]] = {
-    "restart": restart, "crash": crash, "failover": failover,
+    "restart": restart, "crash": crash, "failover": failover, "terminate": terminate,
 }  # fmt: skip
 ON_PROVIDER: Final[dict[str, Callable[[World, Fault], Awaitable[Detail]]]] = {
     "provider_down": provider_down, "provider_hangs": provider_hangs,
 }  # fmt: skip
 ELSEWHERE: Final[dict[str, Callable[[World, Fault], Awaitable[Detail]]]] = {
-    "terminate": terminate, "lock": lock, "producer_cut": producer_cut,
-}  # fmt: skip
+    "lock": lock,
+    "producer_cut": producer_cut,
+}

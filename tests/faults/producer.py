@@ -86,6 +86,7 @@ class Producer:
         self._order = count()
         self._under_way = 0
         self._ends: list[float] = []
+        self._over: list[float] = []
         self._known: set[str] = set()
         self._again: list[Plan] = []
         self._taken_back: list[str] = []
@@ -125,6 +126,7 @@ class Producer:
     def _follow(self, plan: Plan, begun: float, done: AbstractSet[tuple[str, str]]) -> None:
         """Note what is still to come of a journey that began then."""
         heapq.heappush(self._ends, begun + plan.wait_s)
+        heapq.heappush(self._over, begun + plan.under_way_s)
         match plan.act:
             case "read" | "noise" | "cancel" if (plan.act, plan.id) not in done:
                 self._later(begun + plan.after_s, plan.act, plan)
@@ -149,7 +151,7 @@ class Producer:
             while self._holding:  # noqa: ASYNC110  (they end soon)
                 await asyncio.sleep(_IDLE_S)
             telling.cancel()
-        self._write_status(ended=True)
+        self.tell(ended=True)
 
     async def _identify(self) -> None:
         acts = Acts(self._orders.url, self._journal)
@@ -232,12 +234,15 @@ class Producer:
         while True:
             if self._orders.ending.exists():
                 self._ending.set()
-            self._write_status()
+            self.tell()
             await asyncio.sleep(_STATUS_EVERY_S)
 
-    def _write_status(self, *, ended: bool = False) -> None:
+    def tell(self, *, ended: bool = False) -> None:
+        """Say how many journeys are under way, and how many were begun so far."""
         now = time.time()
-        status = {"live": sum(end > now for end in self._ends), "begun": self._number, "ended": ended}
+        while self._over and self._over[0] <= now:
+            heapq.heappop(self._over)
+        status = {"live": len(self._over), "begun": self._number, "ended": ended}
         part = self._orders.status.with_suffix(".part")
         part.write_text(json.dumps(status))
         part.replace(self._orders.status)

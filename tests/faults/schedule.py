@@ -61,7 +61,11 @@ SORTS: Final[dict[str, Sort]] = {
     "producer": Sort("producer", (0.0, 0.5), False, False, "`kill -9` of a producer in mid-transaction"),
     "producer_cut": Sort("producer", (0.05, 0.4), False, False, "producers' sessions reset in mid-commit"),
     "stall": Sort(
-        "machine", (0.0, 0.0), True, True, "not ours: the machine let nothing run for half a second"
+        "machine",
+        (0.0, 0.0),
+        True,
+        True,
+        "not ours: for half a second nothing ran, or for a second no commit came to the disk",
     ),
 }
 """Every kind there is."""
