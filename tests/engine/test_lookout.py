@@ -215,3 +215,14 @@ async def test_the_flag_of_the_dead_is_taken_away(database: Database) -> None:
         )
         await nodes.set_asleep(database, watch.node, asleep=True)
         assert await watch.rows.value("select asleep from chimeway.nodes where id = $1", dead) is False
+
+
+async def test_who_was_forgotten_asks_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node that was frozen for long, marked awake or taken off the list, is hinted again soon after."""
+    monkeypatch.setattr("chimeway.engine.lookout.ASK_AGAIN_S", 0.2)
+    monkeypatch.setattr("chimeway.engine.lookout.IDLE_LOOK_S", 0.05)
+    async with watching(database) as watch:
+        await wait_for(watch.asleep, "it sleeps")
+        await watch.rows.all("delete from chimeway.nodes")
+        await nodes.enrol(database, watch.node, "node", "0", [])
+        await wait_for(watch.asleep, "it asks again", deadline_s=10)

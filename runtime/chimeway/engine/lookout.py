@@ -10,6 +10,9 @@ network drivers turn interrupts off under load.
 What can slip: a producer reads "awake", the node sets the flag and looks its last look, the producer
 commits. Nobody tells the node. It is found by the idle look, one second later at most; likewise
 whatever a lost notification should have told. A node that hears nothing (`polling`) never asks.
+
+Who is silent for long is marked awake by others, or taken off their list: a node that was frozen, or whose
+database's clock was put forward. So a node that sleeps says again and again that it does.
 """
 
 import asyncio
@@ -19,7 +22,14 @@ from uuid import UUID
 
 from chimeway.clock import set_within
 from chimeway.engine.listener import Listener
-from chimeway.limits import AWAKE_ABOVE_HINTS, AWAKE_LOOK_S, IDLE_LOOK_S, POLLING_LOOK_S, QUIET_S
+from chimeway.limits import (
+    ASK_AGAIN_S,
+    AWAKE_ABOVE_HINTS,
+    AWAKE_LOOK_S,
+    IDLE_LOOK_S,
+    POLLING_LOOK_S,
+    QUIET_S,
+)
 from chimeway.store import nodes
 from chimeway.store.pool import Database, persistently
 
@@ -44,6 +54,7 @@ class Lookout:
         self._node = node
         self._look = look
         self._found = found
+        self._asked_at = 0.0
 
     async def serve(self) -> None:
         """Look until cancelled."""
@@ -62,6 +73,8 @@ class Lookout:
         while self._listener.mode == "hinted" and self._listener.rate() <= AWAKE_ABOVE_HINTS:
             await self._heard(IDLE_LOOK_S)
             self._look()
+            if asyncio.get_running_loop().time() - self._asked_at > ASK_AGAIN_S:
+                await self._ask_for_hints(asleep=True)
 
     async def _stay_awake(self) -> None:
         """Look often and unasked, until there was nothing to find for a while."""
@@ -91,3 +104,4 @@ class Lookout:
 
     async def _ask_for_hints(self, *, asleep: bool) -> None:
         await persistently(nodes.set_asleep, self._database, self._node, asleep=asleep)
+        self._asked_at = asyncio.get_running_loop().time()
