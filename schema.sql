@@ -3847,6 +3847,7 @@ $$;
 -- ── 9 nodes and shards ───────────────────────────────────────────────────────────────────────────
 -- The theory stands at the top of engine/ownership.py. Whoever gives or takes shards holds one lock of the whole
 -- database until he commits (order_shards), and waits for no row while he does: so nobody waits for another in a circle.
+-- What he writes of his own lease he has locked before: an earlier call of his, whose answer was lost, may have it still.
 
 create function chimeway.order_shards() returns void
 language sql as $$ select pg_advisory_xact_lock(206420, -1) $$;
@@ -3923,8 +3924,8 @@ begin
     values (p_owner, p_node, p_shown, clock_timestamp() + p_ttl)
         on conflict (owner) do update set expires_at = excluded.expires_at
     returning l.epoch into v_epoch;
-    if p_shown then  -- before anybody can see the lease
-        perform chimeway.show_life(v_epoch);
+    if p_shown and not chimeway.show_life(v_epoch) then  -- the session of a call whose answer was lost has the lock still
+        update chimeway.leases l set shown = false where l.owner = p_owner;
     end if;
     perform pg_notify('chimeway_shards', '');
     return v_epoch;
@@ -3938,7 +3939,8 @@ language sql stable as $$ select pg_postmaster_start_time() $$;
 -- p_dead: whose session lock the caller has missed for some time; p_show: take the session lock first (a new session).
 -- Returns one row, or none when the lease has ended: the shards that are its own, and of those the ones under
 -- suspicion; how many of them others should have; how many nodes share; and whose session lock is missing.
--- After the server has started all leases may be over, and all locks are gone: for p_ttl nobody is judged.
+-- After the server has started all leases may be over, and all locks are gone: for p_ttl nobody is judged. (A clock that
+-- stands before the server's start was set back since.)
 create function chimeway.beat(
     p_owner uuid, p_epoch bigint, p_ttl interval, p_show boolean, p_judges boolean, p_dead bigint[]
 ) returns table (shards smallint[], suspect smallint[], surplus int, nodes int, silent bigint[], shown boolean)
@@ -3946,7 +3948,8 @@ language plpgsql as $$
 #variable_conflict use_column
 declare
     v_shown  boolean := p_show and chimeway.show_life(p_epoch);
-    v_judges boolean := p_judges and clock_timestamp() > chimeway.server_started() + p_ttl;
+    v_judges boolean := p_judges and clock_timestamp() not between chimeway.server_started()
+                                                               and chimeway.server_started() + p_ttl;
 begin
     update chimeway.leases l
        set expires_at = clock_timestamp() + p_ttl, alone = false, shown = case when p_show then v_shown else l.shown end
@@ -3984,8 +3987,9 @@ create function chimeway.hand_over(p_owner uuid, p_epoch bigint, p_shards smalli
 language plpgsql as $$
 declare v_given smallint[];
 begin
+    perform from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch for no key update;
+    if not found then return 0; end if;
     perform chimeway.order_shards();
-    if not exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch) then return 0; end if;
     if p_leaving then
         update chimeway.leases l set draining = true where l.owner = p_owner and l.epoch = p_epoch;
     elsif not exists (select from chimeway.receivers() r where r.owner <> p_owner) then
@@ -4002,6 +4006,7 @@ create function chimeway.end_lease(p_owner uuid, p_epoch bigint) returns void
 language plpgsql as $$
 declare v_left smallint[];
 begin
+    perform from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch for update;
     perform chimeway.order_shards();
     delete from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch;
     v_left := array(select s.shard from chimeway.shard_owners s where s.owner = p_owner order by s.shard);
@@ -4032,7 +4037,10 @@ begin
     with buried as (
         delete from chimeway.leases l where l.owner in (
             select d.owner from chimeway.leases d
-             where d.expires_at < clock_timestamp() or d.alone and d.epoch = p_orphaned for update skip locked)
+             where d.alone and d.epoch = p_orphaned
+                or d.expires_at < clock_timestamp()
+                   and clock_timestamp() not between chimeway.server_started() and chimeway.server_started() + p_ttl
+               for update skip locked)
         returning l.owner
     )
     update chimeway.shard_owners s set owner = null, clean = false from buried b where s.owner = b.owner;

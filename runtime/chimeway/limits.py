@@ -195,7 +195,7 @@ QUIET_S: Final = 0.5
 """An awake node that found nothing for so long asks to be hinted again."""
 
 ASK_AGAIN_S: Final = 10.0
-"""Between a sleeping node's wishes to be hinted: so long it only looks, once a second, if others think it dead."""
+"""Between a sleeping node's wishes to be hinted: others who thought it dead have marked it as awake."""
 
 BEAT_S: Final = 10.0
 """Between a node's signs of life: others believe that it is there for thirty seconds."""

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
+from uuid import UUID
 
 import asyncpg
 
@@ -19,6 +20,7 @@ from chimeway.store.queries import SQL
 from store.door import Door, opened
 from store.plain_sql import plain
 from store.plans import OneConnection
+from store.shares import STARTED
 from store.verify_world import ASLEEP, ESCALATION
 
 ORDER: Final[Mapping[str, str]] = {
@@ -31,11 +33,21 @@ ORDER: Final[Mapping[str, str]] = {
     "send_budgets": "tenant_id, recipient_id, channel",
     "recipients": "tenant_id, recipient_id",
     "signals": "id",
+    "nodes": "id",
+    "leases": "owner",
+    "order_shards": "",
 }
-"""The one order: table after table, and within each the order of its rows.
+"""The one order: table after table, and within each the order of its rows. At the end the one lock of whoever
+gives or takes shards, which is no row.
 
-What a process watches (`inbox_watched`) is not among them: it is changed under its watcher's lock.
+What a process watches (`inbox_watched`) is not among them: it is changed under its watcher's lock. Nor is who
+owns a shard (`shard_owners`): it is changed under that one lock.
 """
+TABLES: Final = [table for table in ORDER if table != "order_shards"]
+SHARDS_ORDERED: Final = """
+select 1 as place from pg_locks k join pg_database d on d.oid = k.database
+ where d.datname = current_database() and k.locktype = 'advisory' and k.granted and k.classid = 206420
+   and k.objid::bigint = 4294967295 and k.objsubid = 2"""
 AS_FOUND: Final = "set enable_indexscan = off; set enable_indexonlyscan = off"
 """Under this a statement takes rows as they lie: by a bitmap, or by a scan."""
 Connection: TypeAlias = "asyncpg.Connection[Any]"
@@ -68,8 +80,8 @@ async def lock_world(database: Database) -> LockWorld:
     await _runs(door, made)
     await _beside(door, made)
     async with plain(database.url) as connection:
-        for table, order in ORDER.items():
-            await turned_around(connection, table, order)
+        for table in TABLES:
+            await turned_around(connection, table, ORDER[table])
     return made
 
 
@@ -116,6 +128,31 @@ async def _beside(door: Door, made: LockWorld) -> None:
         )]  # fmt: skip
     for signal in ("read", "skip", "read"):
         await door.say("ada", signal, document=8)
+    await _nodes(door, made)
+
+
+async def _nodes(door: Door, made: LockWorld) -> None:
+    """Five nodes, of whom only the third was seen of late; it has a lease, and so has a dead one."""
+    names = ("long gone", "asleep", "node", "old", "very old")
+    made.ids |= {name: str(UUID(int=number)) for number, name in enumerate(names, start=1)}
+    async with door.database.acquire() as connection:
+        await connection.execute(STARTED.format(60))
+        for name in names:
+            await connection.execute(
+                """insert into chimeway.nodes (id, name, version, asleep, seen_at)
+                   values ($1, $2, '0', true, clock_timestamp() - make_interval(hours => $3))""",
+                made.ids[name], name, 0 if name == "node" else 2,
+            )  # fmt: skip
+        for name, hours in (("node", 1), ("old", -1)):
+            made.ids[f"epoch of {name}"] = await connection.fetchval(
+                "select chimeway.begin_lease($1, $1, make_interval(hours => $2), false)",
+                made.ids[name], hours,
+            )  # fmt: skip
+        await connection.execute(
+            """update chimeway.shard_owners
+                  set clean = false, owner = case when shard < 9 then $1::uuid else $2::uuid end""",
+            made.ids["node"], made.ids["old"],
+        )  # fmt: skip
 
 
 async def turned_around(connection: Connection, table: str, order: str) -> None:
@@ -174,6 +211,7 @@ _RUNS: Final = "array[<run ada k3>, <run bob k1>, <run ada k1>]::uuid[]"
 _EVENTS: Final = """jsonb_build_array(
     jsonb_build_object('id', 'x', 'delivery_id', <mail bob k1>::text, 'type', 'bounced'),
     jsonb_build_object('id', 'y', 'delivery_id', <mail ada k1>::text, 'type', 'bounced'))"""
+_LEASE: Final = ("<node>", "<epoch of node>::bigint")
 _NO_MORE: Final = "'default', 'ada', 'escalation', 'email'"
 CALLERS: Final[Mapping[str, Caller]] = {
     "commit_decisions": _commit,
@@ -248,16 +286,29 @@ CALLERS: Final[Mapping[str, Caller]] = {
     "watch_inboxes": sql("select * from chimeway.watch_inboxes(<watcher>, '{default,default}', '{bob,ada}')"),
     "unwatch_inboxes": sql("select chimeway.unwatch_inboxes(<watcher>, <digests>)"),
     "unwatch_inboxes, all": sql("select chimeway.unwatch_inboxes(<watcher>)"),
+    "begin_lease": _stored("begin_lease", "<node>", "<node>", "'1 h'", "false"),
+    "beat": _stored("beat", *_LEASE, "'1 h'", "false", "true", "'{}'"),
+    "hand_over": _stored("hand_over", *_LEASE, "'{1,2}'", "false"),
+    "hand_over, leaving": _stored("hand_over", *_LEASE, "'{1,2}'", "true"),
+    "end_lease": _stored("end_lease", *_LEASE),
+    "absolve_shards": _stored("absolve_shards", *_LEASE, "'{1,2}'"),
+    "acquire_lease": _stored("acquire_lease", "gen_random_uuid()", "'1 h'", "null"),
+    "renew_lease": _stored("renew_lease", *_LEASE, "'1 h'"),
+    "release_lease": _stored("release_lease", *_LEASE),
+    "enrol_node": _stored("enrol_node", "<node>", "'node'", "'0'", "'{}'"),
+    "set_asleep": _stored("set_asleep", "<node>", "true"),
+    "leave_node": _stored("leave_node", "<node>"),
 }  # fmt: skip
 """Every verb that locks rows, with arguments in another order than that of the rows."""
 
 
 async def held(observer: Connection) -> set[Place]:
     """Return which rows somebody has locked, in whatever way that keeps another from writing them."""
-    found: set[Place] = set()
-    for table, order in ORDER.items():
+    rows = await observer.fetch(SHARDS_ORDERED)
+    found: set[Place] = {("order_shards", row["place"]) for row in rows}
+    for table in TABLES:
         rows = await observer.fetch(
-            f"""select p.place from (select ctid, row_number() over (order by {order}) as place
+            f"""select p.place from (select ctid, row_number() over (order by {ORDER[table]}) as place
                                        from chimeway.{table}) p
                  where p.ctid not in (select f.ctid from (
                         select ctid from chimeway.{table} for no key update skip locked) f)"""
@@ -272,6 +323,9 @@ async def lock(holder: Connection, place: Place) -> None:
     But signals: `for update` has them only who forgets their actor and is done with waiting.
     """
     table, number = place
+    if table == "order_shards":
+        await holder.execute("select chimeway.order_shards()")
+        return
     strength = "no key update" if table == "signals" else "update"
     row = f"select ctid from chimeway.{table} order by {ORDER[table]} offset {number - 1} limit 1"
     # (Not in one: an offset locks what it passes over.)

@@ -10,10 +10,11 @@ import asyncpg
 
 TTL = timedelta(minutes=5)
 HELD = "select s.shard, l.epoch from chimeway.shard_owners s join chimeway.leases l on l.owner = s.owner"
+SILENT = "select epoch from chimeway.silent_nodes()"
 STARTED = """
 create or replace function chimeway.server_started() returns timestamptz
 language sql stable as $$ select now() - interval '{} minutes' $$"""
-"""The server that tests run on has just been started."""
+"""The server that tests run on has just been started: here it has run for so long."""
 
 
 @dataclass(frozen=True, slots=True)

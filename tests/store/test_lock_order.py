@@ -90,10 +90,20 @@ WAITS: Final = {
     "watch_inboxes": "inbox_watchers",
     "unwatch_inboxes": "inbox_watchers",
     "unwatch_inboxes, all": "inbox_watchers",
+    "begin_lease": "leases",
+    "beat": "leases order_shards",
+    "hand_over": "leases order_shards",
+    "hand_over, leaving": "leases order_shards",
+    "end_lease": "leases order_shards",
+    "release_lease": "leases order_shards",
+    "absolve_shards": "order_shards",
+    "acquire_lease": "order_shards",
+    "renew_lease": "leases",
+    "leave_node": "nodes",
 }  # fmt: skip
 """For rows of which tables each verb waits; the others wait for none. (The ledger's verbs would wait for a
 delivery only if somebody had it without its run, as none of these does; and for a budget while another batch
-counts by it.)"""
+counts by it. `enrol_node` and `set_asleep` wait for their own node alone, here the third.)"""
 
 
 async def _tried(world: LockWorld, callers: Mapping[str, Caller]) -> tuple[dict[str, str], list[str]]:

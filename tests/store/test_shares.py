@@ -2,11 +2,14 @@
 
 import random
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
+from chimeway.store.leases import SharedLine
 from chimeway.store.pool import Database, connect
-from store.shares import STARTED, TTL, Shares
+from kit.waiting import wait_for
+from store.shares import SILENT, STARTED, TTL, Shares
 
 
 @pytest.fixture
@@ -148,6 +151,50 @@ async def test_a_server_that_has_just_started_ends_nobody(shares: Shares) -> Non
     assert len((await shares.beat(two))["shards"]) == 128
     await shares.connection.execute(STARTED.format(60))
     assert len((await shares.beat(two))["shards"]) == 256
+
+
+async def test_a_clock_set_back_before_the_servers_start_hides_no_dead(shares: Shares) -> None:
+    """A server that started by a clock that was ahead by hours would else judge nobody for as long."""
+    one, two = await shares.join(), await shares.join()
+    await _settled(shares)
+    await shares.die(one)
+    await shares.connection.execute(STARTED.format(-180))
+    assert len((await shares.beat(two))["shards"]) == 256
+
+
+async def test_an_old_program_ends_nobody_when_the_server_has_just_started(shares: Shares) -> None:
+    """All leases may have run out meanwhile: who stood by does not take all from those who come back."""
+    acquire, old = "select * from chimeway.acquire_lease($1, $2, null)", uuid4()
+    new = await shares.join()
+    await shares.beat(new)
+    await shares.die(new)
+    await shares.connection.execute(STARTED.format(1))
+    assert await shares.connection.fetchrow(acquire, old, TTL) is None
+    assert len((await shares.beat(new))["shards"]) == 256
+    shares.nodes.append(new)
+    await shares.die(new)
+    await shares.connection.execute(STARTED.format(60))
+    got = await shares.connection.fetchrow(acquire, old, TTL)
+    assert got is not None
+    assert not got["clean"]
+
+
+async def test_a_repeated_begin_shows_life_only_where_it_can(shares: Shares, database_url: str) -> None:
+    """The session of a call whose answer was lost has the lock: the next beat takes it when it has gone."""
+    lost, lasting = await connect(database_url, "lost"), await connect(database_url, "lasting")
+    owner, node = uuid4(), uuid4()
+    await SharedLine(lost).begin(owner, node, TTL)
+    line = SharedLine(lasting)
+    fence, _ = await line.begin(owner, node, TTL)
+    await lost.close()
+    await shares.beat(await shares.join())
+    assert await shares.connection.fetch(SILENT) == [], "it is not believed to be gone"
+    beat = await line.beat(fence, TTL, judges=True, dead=())
+    assert beat is not None
+    assert beat.shown
+    assert await shares.connection.fetch(SILENT) == []
+    await lasting.close()
+    await wait_for(lambda: shares.connection.fetch(SILENT), "now it is silent")
 
 
 async def test_who_shows_nothing_is_not_ended_by_hearsay(shares: Shares) -> None:

@@ -64,9 +64,11 @@ class SharedLine:
             await self._connection.add_listener(CHANGES, lambda *_: called())
 
     async def begin(self, owner: UUID, node: UUID, ttl: timedelta) -> tuple[Fence, bool]:
-        """Begin a lease; that of another node under suspicion is told of by `beat`, not here."""
+        """Begin a lease; that of another node under suspicion is told of by `beat`, not here.
+
+        Whether this line shows life is told by the first beat, too: a line that was lost may have the lock.
+        """
         epoch = await self._connection.fetchval(SQL["begin_lease"], owner, node, ttl, self._may_show)
-        self._shows = self._may_show
         return Fence(owner, epoch), True
 
     async def beat(self, fence: Fence, ttl: timedelta, *, judges: bool, dead: Collection[int]) -> Beat | None:

@@ -23,19 +23,25 @@ select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs 
 select to_regproc($1) is not null;
 
 -- name: enrol_node
--- Writes down that a node lives, and forgets those that have been silent for an hour.
-with gone as (
-    delete from chimeway.nodes n where n.seen_at < clock_timestamp() - interval '1 hour' and n.id <> $1
+-- Writes down that a node lives, then forgets those that have been silent for an hour and that nobody has locked.
+with living as (
+    insert into chimeway.nodes as n (id, name, version, channels) values ($1, $2, $3, $4)
+        on conflict (id) do update set seen_at = clock_timestamp()
+    returning n.id
 )
-insert into chimeway.nodes as n (id, name, version, channels) values ($1, $2, $3, $4)
-    on conflict (id) do update set seen_at = clock_timestamp();
+delete from chimeway.nodes g where g.id in (
+    select n.id from living l cross join chimeway.nodes n
+     where n.id <> l.id and n.seen_at < clock_timestamp() - interval '1 hour' for update of n skip locked);
 
 -- name: set_asleep
--- Says whether producers must notify this node; marks those long silent as awake.
-update chimeway.nodes n
-   set asleep = case when n.id = $1 then $2 else false end,
-       seen_at = case when n.id = $1 then clock_timestamp() else n.seen_at end
- where n.id = $1 or (n.asleep and n.seen_at < clock_timestamp() - interval '30 seconds');
+-- Says whether producers must notify this node, then marks those long silent, and that nobody has locked, as awake.
+with living as (
+    update chimeway.nodes n set asleep = $2, seen_at = clock_timestamp() where n.id = $1 returning n.id
+)
+update chimeway.nodes g set asleep = false where g.id in (
+    select n.id from living l cross join chimeway.nodes n
+     where n.id <> l.id and n.asleep and n.seen_at < clock_timestamp() - interval '30 seconds'
+       for update of n skip locked);
 
 -- name: leave_node
 -- Takes a node off the list.
