@@ -70,6 +70,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "decision.stale": "run_id, guard, attempt: the rows moved on; it is made again",
         "ledger.batch_split": "decisions, error: one of them is bad; halves are tried",
         "run.held": "run_id, workflow, reason, error: it waits for an operator",
+        "run.put_off": "run_id, error: the server fails at its rows, or it cannot be held; again soon",
         "run.stuck": "run_id, workflow, reason: it cannot move by itself",
         "zone.unknown": "zone: this machine's tzdata lacks it, and it counts as UTC; said once",
         "workflow.registered": "workflow, version, digest, known: a definition is in the database",

@@ -17,10 +17,12 @@ from uuid import UUID
 import pytest
 
 from chimeway import Chimeway
+from chimeway.delivery import dispatcher, sending
 from chimeway.delivery.channel import Message, Sent, TransientFailure
 from chimeway.delivery.pacing import ChannelLimits
+from chimeway.engine import actor
 from chimeway.errors import DatabaseUnavailable
-from chimeway.store.faults import behind, fault_of
+from chimeway.store.faults import behind, passes
 from kit.home import workflow
 from kit.invariants import assert_invariants
 from kit.machine import Running, running_machine
@@ -88,10 +90,7 @@ async def _stubbornly(verb: Callable[[], Awaitable[Any]]) -> Any:
         try:
             return await verb()
         except Exception as error:
-            if not isinstance(error, DatabaseUnavailable) and fault_of(behind(error)) not in {
-                "connection",
-                "retry",
-            }:
+            if not isinstance(error, DatabaseUnavailable) and not passes(behind(error)):
                 raise
 
 
@@ -237,6 +236,13 @@ async def _played(url: str, journeys: tuple[Journey, ...], faults: tuple[str, ..
                     assert set(struck) >= {"trigger_many", "load_runs", "commit_decisions"}
                     assert all(struck[name] for name in journey.needs), struck
             await assert_invariants(url, on.rows)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server fails at by itself is tried again sooner than in life."""
+    for where in (actor, sending, dispatcher):
+        monkeypatch.setattr(where, "_FAULT_AGAIN_S", 0.05)
 
 
 async def test_a_journey_ends_as_written_whichever_answer_is_lost(database_url: str) -> None:

@@ -50,6 +50,7 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "timeout of the server": Fault(
             lambda: asyncpg.QueryCanceledError("canceling statement due to statement timeout")
         ),
+        "failure of the server": Fault(lambda: asyncpg.PostgresIOError("could not read blocks 7..7")),
         "timeout of the driver": Fault(TimeoutError, behind=True, cut=True),
     }
 )

@@ -11,12 +11,15 @@ from chimeway.clock import Clock, jittered
 from chimeway.delivery.channel import Sent, UnknownOutcome, classify, retry_after
 from chimeway.delivery.route import Route, Tried, tried
 from chimeway.limits import DOWN_S, MAX_NOTE_CHARS
+from chimeway.log import Events
 from chimeway.progression.listens import outcome_moves
 from chimeway.progression.retry import DEFAULT_RETRY_POLICY, Failure, GiveUp, RetryPolicy, after_failure
 from chimeway.store.deliveries import Outcome, Recorded, Sendable
+from chimeway.store.faults import fault_of
 from chimeway.store.runs import Loaded
 from chimeway.store.text import storable
 
+_log = Events()
 _BUSY_FIRST_S: Final = 0.02
 _BUSY_MOST_S: Final = 1.0
 
@@ -142,12 +145,22 @@ class Results:
         return await self._write(outcome, None)
 
     async def record(self, outcome: Outcome, tenant: str | None = None) -> Recorded:
-        """Write a result; while somebody holds the run, wait: what happened, happened."""
-        pause_s = _BUSY_FIRST_S
-        while (recorded := await self._write(outcome, tenant)).answer == "busy":
+        """Write a result; what happened, happened: while the run is locked, or the server fails, wait."""
+        pause_s, told = _BUSY_FIRST_S, False
+        while True:
+            try:
+                recorded = await self._write(outcome, tenant)
+            except Exception as error:
+                if fault_of(error) != "broken":  # else a call that went well would be made again
+                    raise
+                if not told:
+                    _log.error("delivery.failed", delivery_id=str(outcome.delivery_id), error=repr(error))
+                told = True
+            else:
+                if recorded.answer != "busy":
+                    return recorded
             await asyncio.sleep(jittered(pause_s))
             pause_s = min(2 * pause_s, _BUSY_MOST_S)
-        return recorded
 
 
 def ended_unsent(

@@ -18,8 +18,8 @@ from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
 from chimeway.log import Events
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
-from chimeway.store.faults import LeaseLost, passes
-from chimeway.store.pool import Database, persistently
+from chimeway.store.faults import LeaseLost, fault_of, passes
+from chimeway.store.pool import Database, unless_broken
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
 from chimeway.workflow.durations import known_zone
@@ -30,6 +30,7 @@ _BUSY_FIRST_S: Final = 0.05
 _BUSY_MOST_S: Final = 2.0
 _STUCK_AGAIN_S: Final = 60.0
 _DUE_AGAIN_S: Final = 5.0
+_FAULT_AGAIN_S: Final = 10.0
 _NOTE_CHARS: Final = 900
 _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever resumes sees to the wake
 
@@ -153,18 +154,30 @@ class Actor:
         self._wires.put_off(run_id, jittered(pause_s), tenant)
 
     async def _hold(self, run_id: UUID, error: Exception, tenant: Tenant) -> None:
-        """A decision that cannot be made or written is poison: hold its run, alone."""
-        if passes(error):
-            self._later(run_id, _BUSY_MOST_S, tenant)
-            return
+        """A decision that cannot be made or written is poison: hold its run, alone.
+
+        Where the server fails by itself no run is to blame. And what cannot even be held is tried again.
+        """
         note = fault_note(error)
-        held = await persistently(
-            runs.hold, self._database, run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
-        )
+        if passes(error):
+            self._pass_over(run_id, note if fault_of(error) == "broken" else None, tenant)
+            return
+        try:
+            held = await unless_broken(
+                runs.hold, self._database, run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
+            )
+        except Exception as worse:  # noqa: BLE001  (one run's row must not end the node)
+            self._pass_over(run_id, f"{note}; not held: {fault_note(worse)}", tenant)
+            return
         if held:
             _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=note)
         else:
             self._later(run_id, _BUSY_MOST_S, tenant)
+
+    def _pass_over(self, run_id: UUID, note: str | None, tenant: Tenant) -> None:
+        if note is not None:
+            _log.error("run.put_off", run_id=str(run_id), error=note)
+        self._later(run_id, _BUSY_MOST_S if note is None else _FAULT_AGAIN_S, tenant)
 
 
 @lru_cache(maxsize=1_000)

@@ -21,7 +21,7 @@ Strikes say nothing about time: a run may well be evaluated without one by its o
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -31,8 +31,10 @@ from chimeway.clock import Clock
 from chimeway.limits import STRIKES, SUSPECTS, SUSPECTS_AT_ONCE
 from chimeway.log import Events
 from chimeway.store import runs
+from chimeway.store.faults import fault_of
 from chimeway.store.ids import SHARDS
-from chimeway.store.pool import Database, persistently
+from chimeway.store.pool import Database, persistently, unless_broken
+from chimeway.store.text import fault_note
 from chimeway.store.turns import Kind, Turns
 
 Settle: TypeAlias = Callable[[UUID], Coroutine[Any, Any, None]]
@@ -80,9 +82,9 @@ async def try_out(
     """
     for run_id, strikes in suspects.former:
         if strikes >= STRIKES:
-            _log.error("run.held", run_id=str(run_id), reason="three_strikes")
-            await _hold(database, run_id)
-            release([run_id])
+            if await _each(_hold, database, [run_id]):
+                _log.error("run.held", run_id=str(run_id), reason="three_strikes")
+                release([run_id])
         elif strikes < STRIKES - 1:
             await _try_alone(database, run_id, strikes, settle, release)
     tried_alone()
@@ -118,8 +120,9 @@ async def _overdue(database: Database, clock: Clock, shards: Collection[int]) ->
     return list(dict.fromkeys([*in_turn, *oldest]))
 
 
-async def _hold(database: Database, run_id: UUID) -> None:
-    await persistently(runs.hold, database, run_id, "three_strikes", _NOTE, patient=False)
+async def _hold(database: Database, ids: Sequence[UUID]) -> None:
+    for run_id in ids:
+        await runs.hold(database, run_id, "three_strikes", _NOTE, patient=False)
 
 
 async def _try(database: Database, ids: Sequence[UUID], settle: Settle) -> None:
@@ -127,13 +130,32 @@ async def _try(database: Database, ids: Sequence[UUID], settle: Settle) -> None:
     if not ids:
         return
     try:
-        await persistently(runs.strike, database, ids)
+        struck = await _each(runs.strike, database, ids)
         async with asyncio.TaskGroup() as group:
-            for run_id in ids:
+            for run_id in struck:
                 group.create_task(settle(run_id), name=f"suspect-{run_id}")
     except asyncio.CancelledError:
         with suppress(TimeoutError):  # the end must not become a failure because the database is away
             async with asyncio.timeout(_CLEAR_S):
-                await persistently(runs.clear_strikes, database, ids)
+                await _each(runs.clear_strikes, database, ids)
         raise
-    await persistently(runs.clear_strikes, database, ids)
+    await _each(runs.clear_strikes, database, ids)
+
+
+async def _each(
+    verb: Callable[[Database, Sequence[UUID]], Awaitable[None]], database: Database, ids: Sequence[UUID]
+) -> list[UUID]:
+    """Do it to all at once; where that fails for what one row holds, to each alone. Return those done.
+
+    Nobody is kept waiting by a run whose row cannot be written: it is left to its owner, without a strike.
+    """
+    try:
+        await unless_broken(verb, database, ids)
+    except Exception as error:
+        if fault_of(error) not in {"bad", "broken"}:
+            raise
+        if len(ids) == 1:
+            _log.error("run.put_off", run_id=str(ids[0]), error=fault_note(error))
+            return []
+        return [done for run_id in ids for done in await _each(verb, database, [run_id])]
+    return list(ids)

@@ -1,8 +1,8 @@
 """Group calls: while one is under way the next gathers. No timer, and no added latency when idle.
 
 A call that fails because of what one item holds is split until that item stands alone; only it gets
-the error. Faults of the connection are retried with the same items, so a call must recognise what it
-has done before.
+the error; so too where the server failed by itself, which may be for one item's rows alone. Faults of the
+connection are retried with the same items, so a call must recognise what it has done before.
 
 Fair between owners (tenants): whoever has thousands waiting shares each batch with all others who wait,
 turn by turn. And nobody new waits for a place in a batch: an owner of whom nothing is under way goes into
@@ -26,7 +26,7 @@ from chimeway.groups import begin
 from chimeway.limits import LANE_REST_MAX_S
 from chimeway.log import Events
 from chimeway.store.faults import LeaseLost
-from chimeway.store.pool import persistently
+from chimeway.store.pool import unless_broken
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -210,7 +210,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _settle(self, batch: list[_Asked[Item, Result]]) -> None:
         try:
-            results = await persistently(self._call, [asked.item for asked in batch])
+            results = await unless_broken(self._call, [asked.item for asked in batch])
         except LeaseLost as lost:
             for asked in batch:
                 asked.fail(lost)

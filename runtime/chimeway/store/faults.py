@@ -20,9 +20,14 @@ from chimeway.errors import (
     WorkflowRunNotFound,
 )
 
-Fault: TypeAlias = Literal["connection", "retry", "refused", "bad"]
+Fault: TypeAlias = Literal["connection", "retry", "broken", "refused", "bad"]
 """connection: the answer may be lost, connect again; retry: the transaction did not happen, do it
-again; refused: our own functions said no; bad: the statement or its arguments are at fault."""
+again; broken: likewise, but the server failed by itself (its disk, its files, its own confusion), for all
+or only for the rows that were touched; refused: our own functions said no; bad: the statement or its
+arguments are at fault."""
+
+PASSING: Final[frozenset[Fault | None]] = frozenset({"connection", "retry", "broken"})
+"""Nobody who asks is to blame: asked again later it may go well."""
 
 DRIVER_FAULTS: Final = (
     OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
@@ -54,6 +59,9 @@ _REFUSALS: dict[str, type[ChimewayError]] = {
 }
 _RETRY_CLASSES = ("40", "53", "55")
 _CONNECTION_CLASSES = ("08", "57")
+_BROKEN_CLASSES = ("58", "XX")
+"""The machine below the server, and what should not be: a file that cannot be read, a damaged page, something
+that vanished while it was looked at (as while somebody migrates)."""
 _LIBPQ_DRIVERS: Final = frozenset({"psycopg", "psycopg2"})
 _LOST: Final = frozenset({"OperationalError", "InterfaceError"})
 _ENDED_BY_THE_SERVER: Final = frozenset({"25P03", "25P04"})
@@ -66,6 +74,9 @@ _HINTS: Final = {
     "53200": "the server is out of memory: lower work_mem or max_connections, or give it more",
     "53300": "raise max_connections, or let somebody else have fewer: a node takes up to 18",
     "55P03": "lock_timeout of the role or the database ended it while somebody else held the rows",
+    "58030": "the disk under the server fails: look at the server's log",
+    "XX001": "data is damaged: look at the server's log, and have a backup ready",
+    "XX002": "an index is damaged: reindex it, and look for why",
     "57014": "statement_timeout of the role or the database is short for it, or somebody cancelled it",
     READ_ONLY: "it leads to a standby: name all hosts in the URL, with target_session_attrs=read-write",
 }
@@ -133,7 +144,7 @@ def fault_of(error: BaseException) -> Fault | None:
 
 def passes(error: BaseException) -> bool:
     """Say whether it is a fault of a moment: what failed may be done again, as it is."""
-    return fault_of(error) in {"connection", "retry"}
+    return fault_of(error) in PASSING
 
 
 def _fault_of_state(state: str) -> Fault:
@@ -145,6 +156,8 @@ def _fault_of_state(state: str) -> Fault:
         return "connection"
     if state.startswith(_RETRY_CLASSES) or state in {"57014", READ_ONLY}:
         return "retry"
+    if state.startswith(_BROKEN_CLASSES):
+        return "broken"
     return "bad"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
@@ -14,7 +14,7 @@ from chimeway.clock import jittered
 from chimeway.database_url import DatabaseUrl, read
 from chimeway.errors import DatabaseUnavailable
 from chimeway.store.dead_peers import find_out
-from chimeway.store.faults import READ_ONLY, fault_of, sqlstate_of, translate
+from chimeway.store.faults import PASSING, READ_ONLY, Fault, fault_of, sqlstate_of, translate
 from chimeway.store.health import health
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
@@ -230,10 +230,27 @@ async def _begun(pool: Pool) -> None:
 
 
 async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **named: _P.kwargs) -> _T:
-    """Do `what` until the database lets it: faults of connection and retries back off with jitter.
+    """Do `what` until the database lets it: what passes is waited for, longer each time, with jitter.
 
     Only for what may be done twice; its name stands in the log. Other errors are raised.
     """
+    return await _until_through(PASSING, what, args, named)
+
+
+async def unless_broken(what: Callable[_P, Awaitable[_T]], *args: _P.args, **named: _P.kwargs) -> _T:
+    """As `persistently`, for what concerns single rows: where the server fails by itself, that is raised.
+
+    It may be these rows alone that it fails at, and others must not wait for them.
+    """
+    return await _until_through(PASSING - {"broken"}, what, args, named)
+
+
+async def _until_through(
+    passing: Collection[Fault | None],
+    what: Callable[..., Awaitable[_T]],
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+) -> _T:
     told = getattr(what, "__qualname__", type(what).__name__)
     pause, through, call = 0.05, False, health().call(told)
     try:
@@ -243,7 +260,7 @@ async def persistently(what: Callable[_P, Awaitable[_T]], *args: _P.args, **name
                 result = await what(*args, **named)
             except Exception as error:
                 fault = fault_of(error)
-                if fault not in {"connection", "retry"}:
+                if fault is None or fault not in passing:
                     raise
                 call.failed(error, fault)
                 await asyncio.sleep(jittered(pause))
