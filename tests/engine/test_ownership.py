@@ -323,6 +323,21 @@ async def test_who_is_told_to_end_before_it_knows_leaves_nothing(database_url: s
         assert await rows.value("select bool_and(clean) from chimeway.shard_owners")
 
 
+async def test_who_is_told_to_end_and_whose_first_beat_is_lost_leaves_nothing(database_url: str) -> None:
+    """A node that may have shards of which it never heard ends its lease in order all the same."""
+    async with rows_of(database_url) as rows, proxy_to(database_url) as proxy:
+        gate = proxy.hold_reply("chimeway.beat")
+        async with candidates(proxy.url) as (early,):
+            await asyncio.wait_for(gate.reached.wait(), 10)
+            ending = asyncio.ensure_future(early.end())
+            for _ in range(5):  # it has been told
+                await asyncio.sleep(0)
+            gate.discard()
+            await ending
+        assert await rows.value("select count(*) from chimeway.leases") == 0
+        assert await rows.value("select bool_and(clean) from chimeway.shard_owners")
+
+
 async def test_busy_with_other_things_a_node_gives_nothing(database_url: str) -> None:
     """What the event loop has not let go of in time stays, and is given later."""
     async with candidates(database_url) as (first,):

@@ -16,6 +16,7 @@ from chimeway.log import Events
 from chimeway.store.faults import behind, fault_of, passes
 from chimeway.store.ids import SHARDS, shard_ranges
 from chimeway.store.leases import TWICE_APART_S, Beat, SharedLine, SoleLine, open_line
+from chimeway.store.ledger import Fence
 
 _log = Events()
 _TRIES_A_LEASE: Final = 6
@@ -55,6 +56,7 @@ class Keeper:
         self._called = asyncio.Event()  # something is to be done before the next beat
         self._ending = self._leaving = False
         self._line: SharedLine | SoleLine | None = None
+        self._fence: Fence | None = None  # what is to be ended: begun, and not ended by others that we know of
         self._deaths = Deaths(self._ttl_s)
         self._held: frozenset[int] = frozenset()
         self._shown = True
@@ -90,11 +92,13 @@ class Keeper:
         tenure = None
         try:
             tenure = await self._begin()
-            if tenure is not None and not await self._keep(tenure):
-                tenure = None
+            if tenure is not None:
+                await self._keep(tenure)
         finally:
-            if tenure is not None and self.in_order:
-                await self._end(tenure)
+            if tenure is not None:
+                tenure.extend(0.0)
+            if self._fence is not None and self.in_order:
+                await self._end(self._fence)
             if self._line is not None:
                 await self._line.close()
 
@@ -120,6 +124,7 @@ class Keeper:
         line = await self._connected()
         asked_at = time.monotonic()
         begun = await line.begin(owner, self._node, self._ttl)
+        self._fence = begun[0] if begun else None
         if begun is None:
             if line.outdated:
                 await self._close_line()
@@ -135,18 +140,18 @@ class Keeper:
             _log.info("lease.standby", nodes=beat.nodes)
         return tenure
 
-    async def _keep(self, tenure: Tenure) -> bool:
-        """Beat until the end; False when the lease was ended by others."""
+    async def _keep(self, tenure: Tenure) -> None:
+        """Beat until we are told to end, or others have ended the lease."""
         again_s = _AT_ONCE_S
         while True:
             await self._pause(self._until_next())
             if self._ending:
-                return True
+                return
             try:
                 if await self._beat(tenure) is None:
                     _log.warning("lease.lost", reason="another node has taken over", shards=self._told())
                     self._tell(tenure.lost.set)
-                    return False
+                    return
                 again_s = _AT_ONCE_S
             except Exception as error:  # noqa: BLE001  (what is no fault of the connection is raised)
                 await self._drop_line(error)
@@ -171,6 +176,7 @@ class Keeper:
         if took_s > self._ttl_s / _BEATS_A_LEASE:
             _log.warning("lease.late", late_s=round(took_s, 3), ttl_s=self._ttl_s)
         if beat is None:
+            self._fence = None
             return None
         tenure.extend(asked_at + self._ttl_s * _TRUSTED_PART)
         self._deaths.note(beat.silent)
@@ -216,11 +222,10 @@ class Keeper:
             _log.info("lease.released", shards=shard_ranges(shards & self._held))
             self._held -= shards
 
-    async def _end(self, tenure: Tenure) -> None:
-        tenure.extend(0.0)
+    async def _end(self, fence: Fence) -> None:
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await (await self._connected()).end(tenure.fence)
+                await (await self._connected()).end(fence)
             if self._held:
                 _log.info("lease.released", shards=self._told())
         except Exception as error:
