@@ -166,6 +166,23 @@ async def test_a_small_tenants_run_is_a_suspect_too(
     assert (await _strikes(rows, [deadly]), await _strikes(rows, runs[10:])) == ([1], [0] * 10)
 
 
+async def test_where_little_is_due_tenants_are_not_gone_through(
+    rows: Rows, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Take-over does not wait for a walk over all tenants that have something to do later."""
+    runs, asked = await _due(rows, 20), list[str]()
+    fetch = database.fetch
+
+    async def noted(name: str, *args: object) -> list[asyncpg.Record]:
+        asked.append(name)
+        return await fetch(name, *args)
+
+    monkeypatch.setattr(database, "fetch", noted)
+    found = await find_suspects(database, SystemClock())
+    assert (found.former, found.overdue) == ([], runs)
+    assert asked == ["struck_runs", "oldest_due_runs"]
+
+
 async def test_the_ended_and_the_held_are_no_suspects(rows: Rows, database: Database) -> None:
     """A struck run that was cancelled or held meanwhile is not evaluated; a resumed one begins at nothing."""
     runs = await _due(rows, 3)

@@ -56,7 +56,7 @@ class Keeper:
         self._called = asyncio.Event()  # something is to be done before the next beat
         self._ending = self._leaving = False
         self._line: SharedLine | SoleLine | None = None
-        self._fence: Fence | None = None  # what is to be ended: begun, and not ended by others that we know of
+        self._fence: Fence | None = None  # begun, and not ended by others as far as we know
         self._deaths = Deaths(self._ttl_s)
         self._held: frozenset[int] = frozenset()
         self._shown = True

@@ -106,7 +106,14 @@ async def _try_alone(
 
 
 async def _overdue(database: Database, clock: Clock, shards: Collection[int]) -> list[UUID]:
-    """Return what was next, by either way to look: tenant by tenant, and in due order."""
+    """Return what was next, by either way to look: in due order, and tenant by tenant.
+
+    Where little is due the first look has shown all of it. Only in a backlog tenants are gone through: that
+    takes a while where there are very many, whether anything of theirs is due or not.
+    """
+    oldest = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS, shards)
+    if len(oldest) < SUSPECTS:
+        return list(oldest)
     kinds: tuple[Kind, ...] = ("new run", "run")
     found: dict[UUID, None] = {}
     for kind in kinds:
@@ -116,7 +123,6 @@ async def _overdue(database: Database, clock: Clock, shards: Collection[int]) ->
             if turns.been_round:
                 break
     in_turn = list(found)[:SUSPECTS]
-    oldest = await persistently(runs.oldest_due, database, clock.now(), SUSPECTS, shards)
     return list(dict.fromkeys([*in_turn, *oldest]))
 
 
