@@ -77,6 +77,9 @@ CLOCK_EVERY_S: Final = 2.0
 LEDGER_BATCH: Final = 100
 """Decisions in one ledger call: measured, with 200 not more are made in a second."""
 
+DECIDED_ANEW_S: Final = 1.0
+"""A decision that is to be submitted again, and is older, is made anew: its waits count from then."""
+
 LOAD_BATCH: Final = 100
 """Runs loaded in one query: the same trade."""
 

@@ -128,6 +128,19 @@ async def test_a_lost_connection_is_tried_again_with_the_same_items() -> None:
     assert call.batches == [[3]] * 4
 
 
+async def test_what_is_made_again_may_be_another_call() -> None:
+    """From the second time on `again` is asked, each time; a new batch begins with the call itself."""
+    call, again = Call(), Call()
+    call.errors = [ConnectionResetError()]
+    again.errors = [asyncpg.DeadlockDetectedError()]
+    batcher: Batcher[int, int] = Batcher(call, told="square", limit=3, again=again)
+    async with asyncio.TaskGroup() as group:
+        serving = group.create_task(batcher.serve())
+        assert [await batcher(3), await batcher(4)] == [9, 16]
+        serving.cancel()
+    assert (call.batches, again.batches) == ([[3], [4]], [[3], [3]])
+
+
 async def test_a_lost_lease_reaches_all() -> None:
     """Refused as the owner of a former epoch, a batch is not split: everybody in it is told."""
     call = Call()

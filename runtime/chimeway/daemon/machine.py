@@ -100,7 +100,7 @@ class Machine:
         self._node, self._tenure, self._group = node, tenure, group
         self._feed = Feed(tenure)
         self._neighbours = asyncio.Event()
-        self._ledger = Ledger(database, node.catalogue, tenure)
+        self._ledger = Ledger(database, node.catalogue, tenure, clock)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
         self._follower = Follower(database, clock)
         out = ActorWires(
@@ -306,8 +306,8 @@ class Machine:
 class Ledger:
     """The batched doors to the store. Between them they know who is here."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure) -> None:
-        """Take the tenure under whose fence decisions and attempts are written."""
+    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, clock: Clock) -> None:
+        """Take the tenure under whose fence decisions and attempts are written, and what tells their age."""
         fence = tenure.fence
         self.company = Company()
         self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
@@ -317,10 +317,12 @@ class Ledger:
         self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
             lambda entries: ledger.commit_decisions(database, fence, entries),
             told="commit_decisions", limit=LEDGER_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
+            again=lambda entries: ledger.commit_again(database, fence, entries, clock.now()),
         )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
             lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
             told="begin_attempts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
+            again=deliveries.begin_again,
         )  # fmt: skip
         self.hold_back: Batcher[deliveries.HeldBack, deliveries.Held] = Batcher(
             lambda rows: deliveries.record_verdicts(database, fence, rows),

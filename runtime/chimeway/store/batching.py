@@ -19,6 +19,7 @@ import asyncio
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import chain, repeat
 from typing import Final, Generic, TypeVar
 
 from chimeway.fair import Company, FairQueue
@@ -70,14 +71,15 @@ class Batcher(Generic[Item, Result]):
         lanes: int = 1,
         share: int | None = None,
         company: Company | None = None,
+        again: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]] | None = None,
     ) -> None:
-        """Take the call that does a batch and returns its results in order; `told` is for the log."""
+        """Take the call that does a batch and returns its results in order; `told` is for the log.
 
-        async def named(items: Sequence[Item]) -> Sequence[Result]:
-            return await call(items)
-
-        named.__qualname__ = told  # what the log calls it when the database is lost
-        self._call = named
+        `again` is called instead where a call has failed for a moment and is made again: it may know of items
+        for which that came too late.
+        """
+        self._call = call
+        self._again = call if again is None else again
         self._told = told
         self._limit = limit
         self._lanes = lanes
@@ -210,7 +212,7 @@ class Batcher(Generic[Item, Result]):
 
     async def _settle(self, batch: list[_Asked[Item, Result]]) -> None:
         try:
-            results = await unless_broken(self._call, [asked.item for asked in batch])
+            results = await unless_broken(self._calling(), [asked.item for asked in batch])
         except LeaseLost as lost:
             for asked in batch:
                 asked.fail(lost)
@@ -225,6 +227,16 @@ class Batcher(Generic[Item, Result]):
                 for asked, result in pairs:
                     self._done.put(asked.owner, (asked, result))
                 self._handing_out.set()
+
+    def _calling(self) -> Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]:
+        """Return what makes a call, and what makes it again from the second time on."""
+        calls = chain([self._call], repeat(self._again))
+
+        async def named(items: Sequence[Item]) -> Sequence[Result]:
+            return await next(calls)(items)
+
+        named.__qualname__ = self._told  # what the log calls it when the database is lost
+        return named
 
     async def _hand_out(self) -> None:
         """Give many results to their callers, a few in each turn of the loop."""

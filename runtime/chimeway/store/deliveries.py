@@ -146,6 +146,14 @@ async def begin_attempts(
     return [answers[row.delivery_id] for row in rows]
 
 
+async def begin_again(rows: Sequence[Beginning]) -> list[Begun]:
+    """Say of attempts whose answer did not come that their rows must be looked at again, and the hour, too.
+
+    They may have been begun; if not, policy was asked some time ago, and its answer may be another now.
+    """
+    return [Begun("stale", None) for _ in rows]
+
+
 async def record_verdicts(database: Database, fence: Fence | None, rows: Sequence[HeldBack]) -> list[Held]:
     """Write down what policy holds back, guarded as attempts are."""
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)

@@ -2,14 +2,17 @@
 
 The order of lock, route, guard and write is that of `chimeway.commit_decisions`; this file only
 turns decisions into its arrays. An entry may be submitted again after a lost answer: its decision's
-id is on its transitions, so the second answer is `applied` too, and its deliveries keep their ids.
+id is on its transitions, so the second answer is `applied` too, and its deliveries keep their ids. One
+that has grown old meanwhile is made again (`commit_again`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid4
 
+from chimeway.limits import DECIDED_ANEW_S
 from chimeway.progression.decision import Decision
 from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, shard_of_id
@@ -77,6 +80,22 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
     rows = await database.fetch(statement, owner, epoch, *columns)
     answers = {row["run_id"]: row["answer"] for row in rows}
     return [answers[entry.run_id] for entry in entries]
+
+
+async def commit_again(
+    database: Database, fence: Fence | None, entries: Sequence[Entry], now: datetime
+) -> list[Answer]:
+    """Write decisions whose answer did not come; of those that are old by now nothing but `stale` is said.
+
+    A decision speaks of its `now`: a wait that it begins counts from there, and policy was asked for that
+    hour. After an outage that is long ago: the person would have had no time to read before the wait is over.
+    So it is made again, from rows that show whether it was written the first time.
+    """
+    oldest = now - timedelta(seconds=DECIDED_ANEW_S)
+    fresh = [entry for entry in entries if entry.decision.now >= oldest]
+    found = await commit_decisions(database, fence, fresh) if fresh else []
+    answers = {entry.run_id: answer for entry, answer in zip(fresh, found, strict=True)}
+    return [answers.get(entry.run_id, "stale") for entry in entries]
 
 
 _RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 12, 13, 3
