@@ -17,6 +17,7 @@ from kit.command import Answer, inside
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
+from kit.saboteur import FAULTS, sabotage
 from store.verify_world import played
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -115,6 +116,9 @@ async def test_rehearse_plays_a_journey_on_paper(tmp_path: Path) -> None:
         (("verify", "--sample", "9", "--tenant", "x"), 2, "--sample is of everything"),
         (("verify", "--seed", "9"), 2, "--seed is of a sample"),
         (("verify", "--since", "P1Y1"), 2, "--since is no duration"),
+        (("verify", "--after", "runs:7"), 2, "--after is no place that verify told: runs:7"),
+        (("verify", "--after", "7"), 2, "--after is no place that verify told: 7"),
+        (("verify", "--after", "events", "--sample", "9"), 2, "leave --sample out"),
         (("replay", "--since", "noon", "--all"), 2, "--since is no instant"),
         (("replay",), 2, "give one of RUN_ID and --all"),
         (("replay", "7", "--since", "P1D"), 2, "are of --all"),
@@ -292,6 +296,32 @@ async def test_replay_says_of_each_decision_whether_it_is_the_same(
     assert (rest.code, rest.out) == (0, "0 runs, 0 decisions: all the same\n")
     other = await inside(*one, "--tenant", "other", url=clock_database_url)
     assert (other.code, 'run of tenant "default"' in other.err) == (3, True)
+
+
+async def test_verify_goes_on_where_it_was_interrupted(
+    clock_database: Database, clock_database_url: str
+) -> None:
+    """What it had found until then is told, and the place from which on nothing was looked at."""
+    world = await played(clock_database)
+    await world.break_it(
+        "late", "update chimeway.deliveries set render_key = 'x' where run_id = $run and channel = 'email'"
+    )
+    with sabotage() as saboteur:
+        saboteur.arm("verify_signal_runs", 1, FAULTS["cut before"])
+        broken = await inside("verify", url=clock_database_url)
+        saboteur.arm("verify_signal_runs", 1, FAULTS["cut before"])
+        told = await inside("verify", "--json", url=clock_database_url)
+    assert (broken.code, "I10 decisions: 1 violate" in broken.out) == (4, True), broken
+    assert "verified 20 rows as far as signals: go on with --after signals\n" in broken.err
+    so_far = json.loads(told.out)
+    assert (told.code, so_far["place"], len(so_far["violations"])) == (4, "signals", 1)
+    assert json.loads(told.err)["error"]["code"] == "database_unavailable"
+    rest = await inside("verify", "--after", so_far["place"], url=clock_database_url)
+    told_at_last = "0 runs, 0 events, 6 signals, behind signals, 30 checks: all 10 invariants hold\n"
+    assert (rest.code, rest.out) == (0, told_at_last)
+    last = (await inside("verify", "--after", "signals", "--json", url=clock_database_url)).json["place"]
+    end = (await inside("verify", "--after", last, "--json", url=clock_database_url)).json
+    assert (end["rows"], end["place"], last.startswith("signals:")) == (0, last, True)
 
 
 async def test_verify_and_overdue_say_what_is_wrong(database: Database, database_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import combinations, pairwise
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from chimeway.store.pool import Database
 from chimeway.store.replaying import Replayed
 from chimeway.store.replays import Replay, replay_all, replay_run
 from chimeway.store.verify import Report, Scope, examine
+from chimeway.store.verify_walks import place_of
 from kit.waiting import wait_for
 from store.verify_world import World, played
 
@@ -101,10 +103,9 @@ async def test_a_definition_that_is_not_understood_is_passed_over_and_said(world
     assert (await _examined(world)).unreadable == 10
 
 
-async def _examined(world: World, scope: Scope = EVERYTHING) -> Report:
-    return await examine(
-        world.database, scope, max_lateness=timedelta(seconds=5), retention=timedelta(days=90), page=3
-    )
+async def _examined(world: World, scope: Scope = EVERYTHING, **more: Any) -> Report:
+    usual = {"max_lateness": timedelta(seconds=5), "retention": timedelta(days=90), "page": 3}
+    return await examine(world.database, scope, **(usual | more))
 
 
 async def test_a_tenant_is_looked_at_alone(world: World) -> None:
@@ -136,6 +137,38 @@ async def test_what_is_older_is_not_looked_at(world: World) -> None:
         report = await _examined(world, scope)
         assert (report.runs, report.events, report.signals, report.violations) == (1, 1, 1, [])
     assert (await _examined(world, Scope(since=at - timedelta(hours=1)))).violations != []
+
+
+class _Away(Exception):  # noqa: N818  (no error: somebody goes away)
+    """Whoever looked has gone away."""
+
+
+@pytest.mark.parametrize("scope", [EVERYTHING, Scope(tenant="default")])
+async def test_what_was_interrupted_goes_on_where_it_was(world: World, scope: Scope) -> None:
+    """Behind any page; together they look at the same rows as one, and find the same, once each."""
+    await world.break_it("sender", FALSIFIED)
+    await world.break_it("late", "delete from chimeway.events e using chimeway.workflow_runs r"
+                                 " where r.id = $run and e.id = r.event_id")  # fmt: skip
+    whole = await _examined(world, scope, page=5)
+    pages, more = 0, True
+    while more:
+        report, pages, left = Report(), pages + 1, pages + 1
+
+        def leave(_rows: int) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                raise _Away
+
+        try:
+            await _examined(world, scope, come=report, progress=leave, page=5)
+            more = False
+        except _Away:
+            report.place = place_of(str(report.place))
+            await _examined(world, scope, come=report, page=5)
+        counted = (report.runs, report.events, report.signals, report.violations)
+        assert counted == (whole.runs, whole.events, whole.signals, whole.violations), report.place
+    assert pages > 4
 
 
 async def test_a_sample_is_of_whole_blocks_and_the_same_for_a_seed(world: World) -> None:

@@ -71,7 +71,7 @@ async def replay_all(
     come = come or Replay()
     catalogue = Catalogue(database)
     with in_our_words():
-        async for runs in run_pages(database, scope, page, come.place):
+        async for runs in run_pages(database, scope, page, come.place or UUID(int=0)):
             definitions = await definitions_of(catalogue, runs)
             async with snapshot(database) as connection:
                 async for each in replayed(connection, [run["id"] for run in runs], definitions):

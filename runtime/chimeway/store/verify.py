@@ -28,7 +28,7 @@ from chimeway.store.replaying import Definitions
 from chimeway.store.verify_findings import Findings, Violation
 from chimeway.store.verify_races import check_attempts, check_elapsed_waits
 from chimeway.store.verify_replay import check_decisions
-from chimeway.store.verify_walks import Scope, event_pages, events_of, run_pages, signal_pages
+from chimeway.store.verify_walks import Place, Scope, event_pages, events_of, run_pages, signal_pages
 from chimeway.store.words import in_our_words
 
 __all__ = ["Report", "Scope", "Violation", "examine", "verify"]
@@ -73,7 +73,14 @@ class Report:
     events: int = 0
     signals: int = 0
     unreadable: int = 0
-    violations: list[Violation] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
+    place: Place | None = None
+    """Where to go on; None: it looked at nothing yet, or at a sample, which has no order."""
+
+    @property
+    def violations(self) -> list[Violation]:
+        """What does not hold, by invariant; none when all is well."""
+        return self.findings.violations()
 
     @property
     def rows(self) -> int:
@@ -104,6 +111,7 @@ async def examine(
     retention: timedelta,
     page: int = PAGE,
     progress: Callable[[int], None] | None = None,
+    come: Report | None = None,
 ) -> Report:
     """Check I1 to I10 over the runs, events and signals of a scope that there are at the start.
 
@@ -114,55 +122,110 @@ async def examine(
         retention: for how long ended runs are kept: an event older than that may have none (I8).
         page: rows read at once; one page is one snapshot.
         progress: told, after each page, how many rows were looked at.
+        come: where an earlier one had come to, behind whose place this one goes on; it is counted up.
 
     Returns:
-        how much was looked at, and the checks that do not hold, by invariant; none when all is well.
+        how much was looked at, and the checks that do not hold.
 
     Raises:
         DatabaseUnavailable: it cannot be reached.
         SchemaMismatch: it has no schema that fits.
     """
-    findings, report = Findings(), Report()
-    tell = progress or _tell_nobody
+    report = Report() if come is None else come
+    walks = _Walks(database, scope, report, max_lateness, retention, page, progress or _tell_nobody)
+    begins = report.place or Place("runs")
     with in_our_words():
-        catalogue = Catalogue(database)
-        checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(database) else ())
-        async for runs in run_pages(database, scope, page):
-            definitions = await definitions_of(catalogue, runs)
-            async with snapshot(database) as connection:
-                for name in checks:
-                    await _check(connection, name, findings, _ids(runs))
-                await _check_runs(connection, _ids(runs), definitions, max_lateness, findings)
-            report.runs += len(runs)
-            report.unreadable += sum(definitions[_name(run)] is None for run in runs)
-            tell(len(runs))
-            if scope.tenant is not None or scope.sample is not None:
-                events = await events_of(database, _ids(runs))
-                report.events += await _check_events(database, events, findings, retention, tell)
-        if scope.tenant is None and scope.sample is None:
-            async for ids in event_pages(database, scope, page):
-                report.events += await _check_events(database, ids, findings, retention, tell)
-        async for signals in signal_pages(database, scope, page):
-            async with snapshot(database) as connection:
-                await _check(connection, "verify_signal_runs", findings, signals)
-            report.signals += len(signals)
-            tell(len(signals))
-    report.violations = findings.violations()
+        match begins.walk:
+            case "runs":
+                await walks.runs(begins)
+                await walks.events(Place("events"))
+                await walks.signals(Place("signals"))
+            case "events":
+                await walks.events(begins)
+                await walks.signals(Place("signals"))
+            case "signals":
+                await walks.signals(begins)
     return report
 
 
-async def _check_events(
-    database: Database,
-    ids: Sequence[UUID],
-    findings: Findings,
-    retention: timedelta,
-    tell: Callable[[int], None],
-) -> int:
-    async with snapshot(database) as connection:
-        await _check(connection, "verify_runs_of_events", findings, ids, retention)
-        await _check(connection, "verify_events_once", findings, ids)
-    tell(len(ids))
-    return len(ids)
+@dataclass(frozen=True, slots=True)
+class _Walks:
+    """The three walks. What was found and where they have come to is noted by whole pages."""
+
+    database: Database
+    scope: Scope
+    report: Report
+    max_lateness: timedelta
+    retention: timedelta
+    page: int
+    tell: Callable[[int], None]
+
+    async def runs(self, begins: Place) -> None:
+        catalogue = Catalogue(self.database)
+        checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(self.database) else ())
+        async for runs in run_pages(self.database, self.scope, self.page, begins.behind):
+            found, ids = Findings(), [run["id"] for run in runs]
+            definitions = await definitions_of(catalogue, runs)
+            async with snapshot(self.database) as connection:
+                for name in checks:
+                    await _check(connection, name, found, ids)
+                await _check_runs(connection, ids, definitions, self.max_lateness, found)
+            events = await events_of(self.database, ids) if self.scope.of_some else []
+            await self._check_events(events, found)
+            unreadable = sum(definitions[_name(run)] is None for run in runs)
+            self._note(
+                Place("runs", ids[-1]), found, runs=len(runs), events=len(events), unreadable=unreadable
+            )
+            self.tell(len(ids) + len(events))
+
+    async def events(self, begins: Place) -> None:
+        if self.scope.of_some:
+            return  # they went with their runs
+        self._note(begins, Findings())
+        async for ids in event_pages(self.database, self.scope, self.page, begins.behind):
+            found = Findings()
+            await self._check_events(ids, found)
+            self._note(Place("events", ids[-1]), found, events=len(ids))
+            self.tell(len(ids))
+
+    async def signals(self, begins: Place) -> None:
+        """A tenant's are not walked in the order of their ids: they are noted as a whole."""
+        self._note(begins, Findings())
+        found, many = Findings(), 0
+        async for ids in signal_pages(self.database, self.scope, self.page, begins.behind):
+            async with snapshot(self.database) as connection:
+                await _check(connection, "verify_signal_runs", found, ids)
+            many += len(ids)
+            if not self.scope.of_some:
+                self._note(Place("signals", ids[-1]), found, signals=many)
+                found, many = Findings(), 0
+            self.tell(len(ids))
+        self._note(self.report.place, found, signals=many)
+
+    async def _check_events(self, ids: Sequence[UUID], found: Findings) -> None:
+        if ids:
+            async with snapshot(self.database) as connection:
+                await _check(connection, "verify_runs_of_events", found, ids, self.retention)
+                await _check(connection, "verify_events_once", found, ids)
+
+    def _note(
+        self,
+        place: Place | None,
+        found: Findings,
+        *,
+        runs: int = 0,
+        events: int = 0,
+        signals: int = 0,
+        unreadable: int = 0,
+    ) -> None:
+        report = self.report
+        report.runs += runs
+        report.events += events
+        report.signals += signals
+        report.unreadable += unreadable
+        report.findings.take(found)
+        if self.scope.sample is None:
+            report.place = place
 
 
 async def _check_runs(
@@ -203,10 +266,6 @@ async def snapshot(database: Database) -> AsyncIterator[Connection]:
     ):
         await connection.fetch(SQL["verify_by_index"])
         yield connection
-
-
-def _ids(rows: Sequence[asyncpg.Record]) -> list[UUID]:
-    return [row["id"] for row in rows]
 
 
 async def definitions_of(catalogue: Catalogue, runs: Sequence[asyncpg.Record]) -> Definitions:

@@ -86,6 +86,13 @@ class Findings:
         for row in rows:
             self.add(check, row["id"], row["facts"])
 
+    def take(self, others: "Findings") -> None:
+        """Add those of another."""
+        for each in others.violations():
+            self._counts[each.check] = self._counts.get(each.check, 0) + each.count
+            examples = self._examples.setdefault(each.check, [])
+            examples += each.examples[: _EXAMPLES - len(examples)]
+
     def violations(self) -> list[Violation]:
         """Return what was found, by invariant."""
         return [

@@ -11,13 +11,14 @@ and takes all that stands in them. The same seed on a table that has not changed
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal, get_args, get_type_hints
 from uuid import UUID
 
 import asyncpg
 
 from chimeway.store.pool import Database
 
+_NIL: Final = UUID(int=0)
 _ROWS_A_BLOCK: Final = 10
 """Rows that a block of a table has at least, as long as nobody has counted: rows of ours are short."""
 _BLOCK_BYTES: Final = 8192
@@ -40,15 +41,47 @@ class Scope:
     seed: int = 0
 
     @property
+    def of_some(self) -> bool:
+        """Whether it leaves out what no order of ids tells: a tenant's are few, a sample's anywhere."""
+        return self.tenant is not None or self.sample is not None
+
+    @property
     def floor(self) -> UUID:
         """Behind which id the walks begin."""
         if self.since is None:
-            return UUID(int=0)
+            return _NIL
         return UUID(int=max(int(self.since.timestamp() * 1000), 0) << 80)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a walk had come to: which of the three it was, and behind which id it goes on.
+
+    As text it is `runs:ID`; the walk's name alone is its beginning.
+    """
+
+    walk: Literal["runs", "events", "signals"]
+    behind: UUID = _NIL
+
+    def __str__(self) -> str:
+        return self.walk if self.behind == _NIL else f"{self.walk}:{self.behind}"
+
+
+def place_of(text: str) -> Place:
+    """Return the place that a text names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    for walk in get_args(get_type_hints(Place)["walk"]):
+        name, _, behind = text.partition(":")
+        if name == walk:
+            return Place(walk, UUID(behind) if behind else _NIL)
+    raise ValueError(f"no place: {text}")
+
+
 async def run_pages(
-    database: Database, scope: Scope, size: int, after: UUID | None = None
+    database: Database, scope: Scope, size: int, after: UUID = _NIL
 ) -> AsyncIterator[Sequence[asyncpg.Record]]:
     """Yield the runs of a scope that there are now, page by page: `id`, `workflow_key`, `workflow_version`.
 
@@ -68,14 +101,16 @@ async def run_pages(
         if scope.tenant is None
         else ("verify_last_run_of_tenant", "verify_runs_page_of_tenant")
     )
-    behind = max(scope.floor, after or UUID(int=0))
-    async for rows in _walked(database, newest, page, behind, size, *args):
+    async for rows in _walked(database, newest, page, max(scope.floor, after), size, *args):
         yield rows
 
 
-async def event_pages(database: Database, scope: Scope, size: int) -> AsyncIterator[Sequence[UUID]]:
+async def event_pages(
+    database: Database, scope: Scope, size: int, after: UUID = _NIL
+) -> AsyncIterator[Sequence[UUID]]:
     """Yield the ids of all events since an instant; for a tenant or a sample see `events_of`."""
-    async for rows in _walked(database, "verify_last_event", "verify_events_page", scope.floor, size):
+    behind = max(scope.floor, after)
+    async for rows in _walked(database, "verify_last_event", "verify_events_page", behind, size):
         yield [row["id"] for row in rows]
 
 
@@ -84,8 +119,10 @@ async def events_of(database: Database, runs: Sequence[UUID]) -> list[UUID]:
     return [row["id"] for row in await database.fetch("verify_events_of_page", runs)]
 
 
-async def signal_pages(database: Database, scope: Scope, size: int) -> AsyncIterator[Sequence[UUID]]:
-    """Yield the ids of a scope's signals, page by page."""
+async def signal_pages(
+    database: Database, scope: Scope, size: int, after: UUID = _NIL
+) -> AsyncIterator[Sequence[UUID]]:
+    """Yield the ids of a scope's signals, page by page; `after` is not of a tenant, nor of a sample."""
     if scope.sample is not None:
         async for page in _sampled(database, scope, "signals", "verify_signals_sampled", size):
             yield [row["id"] for row in page]
@@ -93,8 +130,8 @@ async def signal_pages(database: Database, scope: Scope, size: int) -> AsyncIter
         async for ids in _signals_of_tenant(database, scope.tenant, scope.floor, size):
             yield ids
     else:
-        walk = _walked(database, "verify_last_signal", "verify_signals_page", scope.floor, size)
-        async for page in walk:
+        behind = max(scope.floor, after)
+        async for page in _walked(database, "verify_last_signal", "verify_signals_page", behind, size):
             yield [row["id"] for row in page]
 
 
