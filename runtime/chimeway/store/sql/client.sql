@@ -277,6 +277,32 @@ select t.run_id, t.recipient_id
  where e.tenant_id = $1 and e.idempotency_key = $2 and e.shard = chimeway.shard_of($1, $2)
  order by t.place;
 
+-- name: listed_nodes
+-- All nodes on the list, and leases whose node is not: what each has, and when it was last seen.
+select coalesce(n.id, l.node) as node_id, n.name, n.version, n.channels, n.started_at, n.seen_at,
+       n.seen_at > clock_timestamp() - interval '30 seconds' as seen,
+       l.taken_at as lease_since, l.expires_at as lease_until, l.expires_at > clock_timestamp() as held, l.draining,
+       coalesce(s.shards, 0) as shards, coalesce(s.suspect, 0) as suspect
+  from chimeway.nodes n
+  full join chimeway.leases l on l.node = n.id
+  left join (select o.owner, count(*)::int as shards, (count(*) filter (where not o.clean))::int as suspect
+               from chimeway.shard_owners o group by o.owner) s on s.owner = l.owner
+ order by n.started_at, l.epoch, n.id;
+
+-- name: listed_nodes_3
+-- The same on schema version 3, where no lease names its node: nodes, then the lease.
+select q.* from (
+    select n.id as node_id, n.name, n.version, n.channels, n.started_at, n.seen_at,
+           n.seen_at > clock_timestamp() - interval '30 seconds' as seen,
+           null::timestamptz as lease_since, null::timestamptz as lease_until, false as held, false as draining,
+           0 as shards, 0 as suspect
+      from chimeway.nodes n
+    union all
+    select null, null, null, null, null, null, false, h.taken_at, h.expires_at, h.expires_at > clock_timestamp(),
+           false, h.last_shard - h.first_shard + 1, 0
+      from chimeway.shards h where h.owner is not null) q
+ order by q.started_at, q.node_id;
+
 -- name: lease_holders
 -- Who holds which shards: until when, and when that node was last seen. (On schema version 3 no lease names its node.)
 select array_agg(x.shard order by x.shard) as shards, n.name, n.seen_at, s.expires_at,

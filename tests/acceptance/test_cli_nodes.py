@@ -1,0 +1,87 @@
+"""`chimeway nodes`: who works, who stands by, who is about to be followed, and which shards are nobody's."""
+
+from datetime import timedelta
+from uuid import UUID
+
+from chimeway.store.pool import open_database
+from kit.bare import bare_database
+from kit.command import inside
+from kit.rows import Rows, rows_of
+
+BEGIN = "select chimeway.begin_lease($1::uuid, $1::uuid, $2, false)"
+ENROL = "insert into chimeway.nodes (id, name, version, channels) values ($1, $2, '4', '{email}')"
+OWN = "update chimeway.shard_owners set owner = $1, clean = $2 where shard between $3 and $4"
+
+
+async def _node(rows: Rows, number: int, name: str | None, lasts: timedelta | None) -> UUID:
+    """Put a node on the list, unless it has no name, and give it a lease of this length, if any."""
+    node = UUID(int=number)
+    if name is not None:
+        await rows.all(ENROL, node, name)
+    if lasts is not None:
+        await rows.value(BEGIN, node, lasts)
+    return node
+
+
+async def test_nobody_is_there(database_url: str) -> None:
+    """All shards are nobody's, which is not well."""
+    answer = await inside("nodes", url=database_url)
+    assert answer.code == 1
+    header, sentence = answer.out.splitlines()
+    assert header.split() == ["NODE", "STATE", "SHARDS", "SUSPECT", "LEASE", "STARTED", "SEEN", "VERSION"]
+    assert sentence.startswith("No node that lives has shards 0-255: ")
+    found = await inside("nodes", "--json", url=database_url)
+    assert (found.code, found.json) == (1, {"nodes": [], "ownerless_shards": "0-255"})
+
+
+async def test_every_state(database_url: str) -> None:
+    """Each node by its lease and its shards; two of one name are two; what is nobody's is told."""
+    hour = timedelta(hours=1)
+    async with rows_of(database_url) as rows:
+        works = await _node(rows, 1, "web-1", hour)
+        silent = await _node(rows, 2, "web-1", -hour)
+        drains = await _node(rows, 3, "drains", hour)
+        await _node(rows, 4, "stands by", hour)
+        await _node(rows, 5, "begins", None)
+        gone = await _node(rows, 6, "gone", None)
+        await _node(rows, 7, None, hour)
+        await rows.all(OWN, works, True, 0, 99)
+        await rows.all(OWN, works, False, 90, 99)
+        await rows.all(OWN, silent, True, 100, 199)
+        await rows.all("update chimeway.leases set draining = true where owner = $1", drains)
+        await rows.all(
+            "update chimeway.nodes set seen_at = seen_at - interval '1 minute' where id = $1", gone
+        )
+        found = await inside("nodes", "--json", url=database_url)
+        assert found.code == 1
+        assert found.json["ownerless_shards"] == "100-255"
+        told = [
+            (node["name"], node["state"], node["shards"], node["suspect"], node["channels"])
+            for node in found.json["nodes"]
+        ]
+        assert told == [
+            ("web-1", "working", 100, 10, ["email"]),
+            ("web-1", "silent", 100, 0, ["email"]),
+            ("drains", "draining", 0, 0, ["email"]),
+            ("stands by", "standing by", 0, 0, ["email"]),
+            ("begins", "no lease", 0, 0, ["email"]),
+            ("gone", "gone", 0, 0, ["email"]),
+            (None, "standing by", 0, 0, []),
+        ]
+        lines = (await inside("nodes", url=database_url)).out.splitlines()
+        assert lines[1].split()[:4] == ["web-1", "working", "100", "10"]
+        assert lines[-1].startswith("No node that lives has shards 100-255: ")
+        await rows.all(OWN, works, True, 0, 255)
+        well = await inside("nodes", "--json", url=database_url)
+        assert (well.code, well.json["ownerless_shards"]) == (0, None)
+
+
+async def test_on_schema_3(server_url: str) -> None:
+    """Where one node has all shards, and its lease does not name it, both are listed."""
+    async with bare_database(server_url, version=3) as url, open_database(url) as database:
+        async with database.acquire() as connection:
+            await connection.execute(ENROL, UUID(int=1), "old")
+            await connection.execute("select chimeway.acquire_lease(gen_random_uuid(), interval '1 h', null)")
+        found = await inside("nodes", "--json", url=url)
+        told = [(node["name"], node["state"], node["shards"]) for node in found.json["nodes"]]
+        assert (found.code, told) == (0, [("old", "no lease", 0), (None, "working", 256)])
