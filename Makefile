@@ -39,8 +39,8 @@ fault-tests: $(STAMP)  ## the big fault tests alone, with their figures: ARGS="-
 mutants: $(STAMP)  ## takes out what keeps each promise, and sees whether a test misses it: ARGS="signals" for some
 	PYTHONPATH=tests $(BIN)/python -m mutants $(ARGS)
 
-simulate: $(STAMP)  ## seeded scenarios of the real engine on a real PostgreSQL: ARGS="--first 1 --count 5000"
-	$(BIN)/python -m tests.simulation.real $(ARGS)
+simulate: $(STAMP)  ## seeded scenarios of the real engine on a real PostgreSQL: ARGS="--count 5000"
+	$(BIN)/python -m chimeway.testing.simulation real $(ARGS)
 
 bench: $(STAMP)  ## measurements, as ratios in one run
 	$(BIN)/python -m tests.bench $(ARGS)

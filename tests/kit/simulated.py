@@ -1,15 +1,12 @@
-"""The seeded simulation of the real engine, ready to play; and with one of its guards taken out."""
+"""The seeded simulation of the real engine, with one of its guards taken out."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from chimeway.store.simulating import Lines
-from chimeway.testing.databases import lent
+from chimeway.testing.simulation.real import Simulation, simulation
 from chimeway.testing.simulation.real_history import Played
-from chimeway.testing.simulation.real_scenario import Scenario
-from chimeway.testing.simulation.real_stories import everybody, journeys
 
 COMMIT: Final = "commit_decisions/59"
 BEGIN: Final = "begin_attempts/16"
@@ -77,17 +74,14 @@ MUTATIONS: Final = {
 """What is no longer so → how that is done."""
 
 
-class Simulation:
-    """Plays scenarios on one database."""
+class Guarded:
+    """A simulation from which guards can be taken out."""
 
-    def __init__(self, lines: Lines, url: str) -> None:
-        """Take a database that is prepared."""
-        self._lines = lines
-        self._url = url
-
-    def play(self, seed: int, theme: str | None = None) -> Played:
-        """Play one seed."""
-        return Scenario(self._lines, seed, self._url, theme).play()
+    def __init__(self, simulation: Simulation) -> None:
+        """Take one that is open."""
+        self.lines = simulation.lines
+        self.scenario = simulation.scenario
+        self.play = simulation.play
 
     def first_found(self, seeds: Sequence[int], theme: str | None = None) -> Played | None:
         """Play seeds until one shows a problem."""
@@ -96,26 +90,16 @@ class Simulation:
     @contextmanager
     def without(self, mutation: Mutation) -> Iterator[None]:
         """Take a guard out while the block lasts."""
-        source = self._lines.source(mutation.function)
-        self._lines.alter(mutation.of(source))
+        source = self.lines.source(mutation.function)
+        self.lines.alter(mutation.of(source))
         try:
             yield
         finally:
-            self._lines.alter(source)
+            self.lines.alter(source)
 
 
 @contextmanager
-def simulation() -> Iterator[Simulation]:
+def guarded() -> Iterator[Guarded]:
     """Open a simulation on a database of its own."""
-    with lent(test_clock=True) as url:
-        lines = Lines(url)
-        try:
-            lines.prepare(journeys(), everybody())
-            yield Simulation(lines, url)
-        finally:
-            lines.close()
-
-
-def told(played: Played) -> str:
-    """Tell a scenario that went wrong: its seed, what was wrong, and how it came to it."""
-    return "\n".join([f"seed {played.seed}:", *played.problems, *played.history[-60:]])
+    with simulation() as opened:
+        yield Guarded(opened)

@@ -180,13 +180,23 @@ class Lines:
 
     def clean(self, seed: int, at: datetime) -> None:
         """Empty the database, whatever the last history left in it."""
-        for line in [line for line in self._all if line is not self._monitor and line not in self._free]:
-            self._all.remove(line)  # it was left in the middle of something
+        left = [line for line in self._all if line is not self._monitor and line not in self._free]
+        for line in left:  # in the middle of something: what it does must end before all is emptied
+            self._all.remove(line)
+            ended = self._monitor.connection.fetchval(SQL["simulation_end"], line.pid)
+            assert self._loop.run_until_complete(ended), f"session {line.pid} does not end"
             line.connection.terminate()
         self._cleaned += 1
         if self._cleaned % _SWEEP_EVERY == 0:
             self.alter("vacuum")
         self._loop.run_until_complete(self._monitor.connection.fetchval(SQL["simulation_clean"], seed, at))
+
+    def filled(self) -> list[str]:
+        """Name the tables in which there is something."""
+        fetch = self._monitor.connection.fetch
+        questions = self._loop.run_until_complete(fetch(SQL["simulation_tables"]))
+        asked = fetch(" union all ".join(row["question"] for row in questions))
+        return [row["name"] for row in self._loop.run_until_complete(asked)]
 
     def sight(self) -> str:
         """Return all rows as a text of JSON."""
@@ -211,7 +221,8 @@ class Lines:
         task = flight._task  # noqa: SLF001  (of this file)
         self._loop.run_until_complete(asyncio.wait({task}, timeout=_LOOK_S))
         while not task.done():
-            blocked = self._monitor.connection.fetchval(SQL["simulation_blocked"], flight.line.pid)
+            others = [line.pid for line in self._all]
+            blocked = self._monitor.connection.fetchval(SQL["simulation_blocked"], flight.line.pid, others)
             if self._loop.run_until_complete(blocked):
                 return
             self._loop.run_until_complete(asyncio.wait({task}, timeout=_LOOK_S))

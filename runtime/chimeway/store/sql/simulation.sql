@@ -3,8 +3,12 @@
 select chimeway.simulation_clean($1, $2);
 
 -- name: simulation_blocked
--- Whether a session waits for others.
-select pg_blocking_pids($1) <> '{}';
+-- Whether a session waits for one of others: not for a vacuum, which passes.
+select pg_blocking_pids($1) && $2::int[];
+
+-- name: simulation_end
+-- Ends a session, and waits until it has ended.
+select pg_terminate_backend($1, 10000);
 
 -- name: simulation_sight
 -- All rows that a history leaves, as one text of JSON; without what chance and the server's counters made of them.
@@ -37,6 +41,11 @@ select jsonb_build_object(
                                            order by f.delivery_id, f.event_id), '[]')
                    from chimeway.delivery_feedback f)
 )::text;
+
+-- name: simulation_tables
+-- For each table, what tells its name when there is a row in it.
+select format('select %L as name where exists (select from chimeway.%I)', c.relname, c.relname) as question
+  from pg_class c where c.relnamespace = 'chimeway'::regnamespace and c.relkind in ('r','p') and not c.relispartition;
 
 -- name: simulation_shards
 -- Leaves the shards of these people, and no other; returns them.

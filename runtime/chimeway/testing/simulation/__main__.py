@@ -1,4 +1,4 @@
-"""`python -m chimeway.testing.simulation pure`: scenarios by the thousand, or the one that failed."""
+"""`python -m chimeway.testing.simulation pure|real`: scenarios by the thousand, or the one that failed."""
 
 import argparse
 import hashlib
@@ -12,6 +12,7 @@ from typing import Final
 from chimeway.testing.simulation.exhaustive import MOST, explore
 from chimeway.testing.simulation.journeys import data_for, drawn, utterances
 from chimeway.testing.simulation.pure import SimulationFailed, play
+from chimeway.testing.simulation.real_command import real
 from chimeway.testing.simulation.world import START, Plan
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.text import TextFormat, read_definitions
@@ -67,7 +68,7 @@ def _say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-WAYS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType({"pure": pure})
+WAYS: Final[Mapping[str, Callable[[Sequence[str]], int]]] = MappingProxyType({"pure": pure, "real": real})
 
 
 def main() -> int:

@@ -44,6 +44,10 @@ def _written(context: RenderContext) -> Content:
     return Content("for you", context.recipient.id)
 
 
+_RENDERERS: Final = Renderers(fallback=_written)
+"""Of all nodes: pure, and dear to make."""
+
+
 @dataclass(slots=True)
 class Stage:
     """What all players of a scenario share."""
@@ -134,7 +138,7 @@ class PlayedNode:
             database=database,
             clock=stage.clock,
             catalogue=Catalogue(database),
-            renderers=Renderers(fallback=_written),
+            renderers=_RENDERERS,
             channels=self._routes(),
             max_lateness_s=5.0,
             schema_version=VERSION,
@@ -159,7 +163,7 @@ async def _progress(stage: Stage, owner: str) -> None:
     async def commit(entry: Entry, _tenant: str | None) -> Answer:
         return (await commit_decisions(database, None, [entry]))[0]
 
-    seam = Seam(load, commit, Renderers(fallback=_written), ())
+    seam = Seam(load, commit, _RENDERERS, ())
     for _ in range(_LOOKS):
         for run_id in await oldest_due(database, stage.clock.now(), 10):
             await seam.evaluate(run_id, stage.clock.now)

@@ -27,6 +27,8 @@ from chimeway.testing.simulation.scheduler import Draw, Gate, Gates, Lost
 _MOST_STEPS: Final = 1_500
 _WILD_STEPS: Final = 250
 _MOST_LEAPS: Final = 60
+_Blocked: TypeAlias = tuple[Gate, Flight, bool]
+"""A statement that waits for a lock, and whether its answer is going to be lost."""
 _Weighed: TypeAlias = tuple[float, Callable[[], None]]
 """What may happen next, and how likely it is beside others."""
 
@@ -52,10 +54,11 @@ class Scenario:
         self._crashes = self._story.crashes
         self._leases = Leases(self._draw)
         self._hints: list[PlayedNode] = []
-        self._blocked: list[tuple[Gate, Flight]] = []
+        self._blocked: list[_Blocked] = []
         self._transactions: dict[str, Line] = {}
         self._begun: dict[tuple[str, str], int] = {}
         self._calm = False
+        self._calm_since = START
         self._leaps = 0
 
     def play(self) -> Played:
@@ -127,7 +130,7 @@ class Scenario:
         return bool(self._witness.live()) or any(row["terminal_at"] is None for row in deliveries)
 
     def _ready_steps(self) -> list[_Weighed]:
-        blocked = {gate for gate, _ in self._blocked}
+        blocked = {gate for gate, _, _ in self._blocked}
         open_to = [gate for gate in self._gates.waiting if gate not in blocked]
         steps: list[_Weighed] = [(self._weight(gate), partial(self._pass, gate)) for gate in open_to]
         steps += [(10.0, partial(self._fire, timer)) for timer in self._loop.due()]
@@ -208,8 +211,10 @@ class Scenario:
         flight = self._lines.start(line, gate.act, alone=not self._transactions)
         if not flight.done:
             self._note(f"{gate.owner} {gate.label}: waits for a lock")
-            self._blocked.append((gate, flight))
+            self._blocked.append((gate, flight, lost))
             return
+        if gate.kind == "end":  # who waited for it has his lock now, and must have done what he does with it
+            self._watch_blocked()
         self._landed(gate, flight, lost=lost)
 
     def _landed(self, gate: Gate, flight: Flight, *, lost: bool) -> None:
@@ -247,11 +252,16 @@ class Scenario:
 
     def _go_on(self) -> None:
         """See which of those who waited for a lock have it now."""
-        for gate, flight in list(self._blocked):
-            self._lines.watch(flight)
+        for each in list(self._blocked):
+            gate, flight, lost = each
             if flight.done:
-                self._blocked.remove((gate, flight))
-                self._landed(gate, flight, lost=False)
+                self._blocked.remove(each)
+                self._landed(gate, flight, lost=lost)
+
+    def _watch_blocked(self) -> None:
+        """Wait until each of those who waited for a lock is done, or waits for another."""
+        for _, flight, _ in self._blocked:
+            self._lines.watch(flight)
 
     def _fire(self, timer: Timer) -> None:
         self._note(f"{timer.owner} wakes")
@@ -266,7 +276,11 @@ class Scenario:
     def _crash(self, node: PlayedNode) -> None:
         """Kill a node: between two statements, or after one whose answer it does not see."""
         self._crashes -= 1
-        mine = [gate for gate in self._gates.waiting if gate.owner == node.owner and gate.kind == "store"]
+        under_way = {gate for gate, _, _ in self._blocked}  # these go on in the server, and nobody hears
+        mine = [
+            gate for gate in self._gates.waiting
+            if gate.owner == node.owner and gate.kind == "store" and gate not in under_way
+        ]  # fmt: skip
         seen = mine and self._draw.happens(0.5)
         self._note(f"{node.owner} dies")
         self._leases.died(node)
@@ -301,6 +315,7 @@ class Scenario:
     def _calm_down(self) -> None:
         self._note("calm")
         self._calm = True
+        self._calm_since = self._clock.now()
         self._leases.calm_down(self._nodes)
         for node in self._nodes:
             if node.tenure is not None:
@@ -320,6 +335,7 @@ class Scenario:
         now, timer, due = self._loop.time(), self._loop.next_timer(), dues(self._witness.rows)
         if self._calm:
             self._leaps += 1
+            self._witness.overdue(self._clock.now(), self._calm_since)
             self._move_to(calm_leap(now, due, timer))
         else:
             coming = [deed.when() for deed in self._deeds_to_come()]

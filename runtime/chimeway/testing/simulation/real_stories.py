@@ -6,6 +6,7 @@ waits are of one length, so that timers, signals and retries often meet at one i
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from chimeway.testing.simulation.scheduler import Draw
@@ -75,9 +76,10 @@ def everybody() -> list[tuple[str, str]]:
     return list(dict.fromkeys(person for people in _PEOPLE for person in people))
 
 
-def journeys() -> list[Definition]:
+@cache
+def journeys() -> tuple[Definition, ...]:
     """Return all journeys."""
-    return [parse({"version": 1, **each}) for each in _JOURNEYS]
+    return tuple(parse({"version": 1, **each}) for each in _JOURNEYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """What became durable, step by step, told to the reference model; and what no history may show.
 
 After each step that may have written, all rows are read, and compared with those before. What is new is told
-as facts to the model of each run, which answers what the rows must say; so whatever was written wrongly is
-found in the step that wrote it. Beside that, what is append-only must be as it was, and what has ended must
-stay ended.
+as facts to the model of each run, which answers what the rows must say, of every run: so whatever was written
+wrongly is found in the step that wrote it, also where nobody should have written. Beside that, what is
+append-only must be as it was, what has ended must stay ended, and the invariants must hold.
 
 Since a step is at most one transaction (but for one that others were waiting for), "could be seen" is not
 read from snapshots here: what was committed in an earlier step could be seen.
@@ -29,6 +29,7 @@ from chimeway.testing.simulation.facts import (
     Told,
 )  # fmt: skip
 from chimeway.testing.simulation.model import Contradiction, Reference
+from chimeway.testing.simulation.real_invariants import breaches, overdue
 from chimeway.workflow.definition import Definition
 
 _Row = Mapping[str, Any]
@@ -37,6 +38,11 @@ _ENDED: Final = ("completed", "stopped", "failed")
 _COMMANDS: Final = {"cancelled_by_request": "cancel", "run_held": "hold", "run_resumed": "resume"}
 _AFTER_BIRTH: Final = ("run_stopped", "superseded", "stopped_before_send", "recipient_forgotten")
 _WEIGHED: Final = ("delivered", "failed", "bounced")
+_KEPT: Final[Mapping[str, Sequence[str]]] = {
+    "events": (), "transitions": (), "signals": ("routed_at",), "mailbox": ("consumed_by",), "feedback": (),
+    "attempts": ("outcome", "error_class", "finished_at"),
+}  # fmt: skip
+"""What is only ever added to; and which of its fields may be filled in later, once."""
 NOTHING: Final[Rows] = {
     name: []
     for name in ("paused", "events", "runs", "transitions", "deliveries", "attempts", "signals", "mailbox",
@@ -61,13 +67,14 @@ class Witness:
         rows: Rows = json.loads(text)
         before, self.rows = self.rows, rows
         self._check_kept(before, rows)
-        touched: dict[str, None] = {}
         for run, fact in self._facts(before, rows):
-            touched[run] = None
             self._tell(run, fact)
-        for run in touched:
+        if all(before[name] == rows[name] for name in NOTHING):
+            return False
+        for run in self._models:
             self._compare(run)
-        return any(before.get(name) != rows[name] for name in rows if name != "now")
+        self.problems.extend(breaches(before, rows, self._definitions))
+        return True
 
     def called(self, delivery: str, number: int | None) -> None:
         """Note that a provider was called for an attempt of a delivery."""
@@ -83,6 +90,10 @@ class Witness:
             if model.moves(now):
                 yield f"{run} should move, and nobody moves it: {model.picture}"
 
+    def overdue(self, now: datetime, since: datetime) -> None:
+        """Note the runs that nobody has evaluated though it was time, and nothing else was to do since."""
+        self.problems.extend(overdue(self.rows, now, since))
+
     def live(self) -> list[_Row]:
         """Return the runs that have not ended."""
         return [run for run in self.rows["runs"] if run["state"] not in _ENDED]
@@ -94,17 +105,17 @@ class Witness:
             self.problems.append(str(error))
 
     def _compare(self, run: str) -> None:
-        if run in self._models:
-            theirs = _picture(run, self.rows)
-            self.problems.extend(f"{run}: {each}" for each in self._models[run].picture.differences(theirs))
+        theirs = _picture(run, self.rows)
+        self.problems.extend(f"{run}: {each}" for each in self._models[run].picture.differences(theirs))
 
     def _check_kept(self, before: Rows, rows: Rows) -> None:
-        for name in ("transitions", "signals", "feedback"):
+        for name, once in _KEPT.items():
             kept = {_key(name, row): row for row in rows[name]}
             for row in before[name]:
                 now = kept.get(_key(name, row))
-                if now is None or any(now[field] != row[field] for field in row if field != "routed_at"):
-                    self.problems.append(f"{name}: what had been written was changed: {row}")
+                fields = [field for field in row if field not in once or row[field] is not None]
+                if now is None or any(now[field] != row[field] for field in fields):
+                    self.problems.append(f"{name}: what had been written was changed: {row}, now {now}")
         after = {row["id"]: row for row in rows["runs"]}
         for run in before["runs"]:
             if run["state"] in _ENDED and {**after.get(run["id"], {}), "strikes": run["strikes"]} != run:
