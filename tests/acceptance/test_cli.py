@@ -13,11 +13,12 @@ import pytest
 
 from chimeway.cli.main import COMMANDS
 from chimeway.store.pool import Database
-from kit.command import Answer, inside
+from kit.command import Answer, chimeway, inside
 from kit.daemon import running_daemon
 from kit.home import GUIDE, home
 from kit.rows import rows_of
 from kit.saboteur import FAULTS, sabotage
+from kit.waiting import DEADLINE_S
 from store.verify_world import played
 
 NOWHERE = "postgresql://nobody@127.0.0.1:1/nothing"
@@ -133,6 +134,13 @@ async def test_an_error_says_what_is_wrong_and_what_would_be_right(
     answer = await inside(*args, cwd=tmp_path)
     assert (answer.code, answer.out) == (code, "")
     assert told in " ".join(answer.err.split())
+
+
+async def test_serve_refuses_a_clock_that_stands_still(clock_database_url: str) -> None:
+    """A schema that was installed for tests is none for a node."""
+    async with asyncio.timeout(DEADLINE_S):
+        answer = await chimeway("serve", url=clock_database_url)
+    assert (answer.code, "time stands still in this database" in answer.err) == (3, True), answer
 
 
 async def test_refusals_bear_their_stable_code(database_url: str, tmp_path: Path) -> None:

@@ -46,7 +46,11 @@ async def chimeway(*args: str, url: str | None = None, cwd: Path | None = None, 
         sys.executable, "-m", "chimeway", *args, env=clean | ours, cwd=cwd,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    out, err = await process.communicate(stdin.encode())
+    try:
+        out, err = await process.communicate(stdin.encode())
+    finally:
+        if process.returncode is None:  # whoever waited for it has given up
+            process.kill()
     assert "Traceback" not in err.decode()
     return Answer(process.returncode or 0, out.decode(), err.decode())
 

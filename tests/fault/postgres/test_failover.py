@@ -7,18 +7,34 @@ that the standby does not have: so an answer to what was done before waits for t
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from fault.postgres.story import make_home, node, telling
 from kit.clusters import Cluster, either, own_cluster
 from kit.waiting import wait_for
+from store.plain_sql import plain, register
 
 CUT = """
 select application_name, pg_terminate_backend(pid) from pg_stat_activity
  where wait_event = 'SyncRep' and backend_type = 'client backend'"""
 OFTEN = 3
+WAITS = """
+select exists (select from pg_stat_activity where wait_event = 'SyncRep' and pid = $1)"""
+CALLS = {
+    "trigger": (
+        "select chimeway.trigger('mention_escalation', recipient_id => 'ada', idempotency_key => 'once')",
+        "select id from chimeway.workflow_runs",
+    ),
+    "signal": (
+        "select chimeway.signal('read', actor_id => 'ada', dedupe_key => 'once')",
+        "select id from chimeway.signals",
+    ),
+}
+"""What a producer says under a key, and what is there then."""
 
 
 async def _cut_in_mid_commit(primary: Cluster) -> None:
@@ -57,3 +73,24 @@ async def test_a_synchronous_standby_takes_over(times: int, tmp_path: Path) -> N
                 primary, standby = standby, primary
             print(f"\nfailed over {times} times: {await story.ends_as_written()}")
             assert len(one.said("database.lost")) >= times
+
+
+@pytest.mark.parametrize(("call", "there"), CALLS.values(), ids=CALLS)
+async def test_what_is_on_one_disk_alone_is_no_answer(call: str, there: str) -> None:
+    """Who was cut off in his commit, and asks again, is answered when the standby has it, and not before."""
+    async with own_cluster() as primary, primary.standby() as standby:
+        async with plain(primary.url) as connection:
+            await register(connection)
+        await standby.stop("immediate")
+        asked = asyncio.ensure_future(primary.value(call))
+        await wait_for(lambda: primary.sql(CUT), "the commit waits for the standby, and is cut off")
+        with suppress(OSError, asyncpg.PostgresError):
+            pytest.fail(f"answered from one disk: {await asked}")
+        again = await asyncpg.connect(primary.url)
+        asked = asyncio.ensure_future(again.fetchval(call))
+        waiting = again.get_server_pid()
+        await wait_for(lambda: asked.done() or primary.value(WAITS, waiting), "it is answered, or waits")
+        assert not asked.done(), "answered from one disk"
+        await standby.start()
+        assert str(await asked) == str(await primary.value(there))
+        await again.close()
