@@ -88,7 +88,7 @@ async def test_two_mentions_of_which_one_is_read(database_url: str, tmp_path: Pa
         "signal_type": "notification_read",
         "match": {"document_id": {"data": "document_id"}},
     }
-    journey = workflow(in_app(), wait("step_wait", read_it, duration="PT2S"), email())
+    journey = workflow(in_app(), wait("step_wait", read_it, duration="PT4S"), email())
     async with stage(database_url, tmp_path, journey) as on:
         (read,) = await psql(database_url, TRIGGER)
         (unread,) = await psql(database_url, TRIGGER.replace('"a"', '"b"'))
@@ -120,7 +120,7 @@ async def test_a_cancel_signal_before_the_due_time(database_url: str, tmp_path: 
     rule = {
         "kind": "wait_until",
         "anchor": "prior_delivery_terminal_at",
-        "delay": "PT2S",
+        "delay": "PT4S",
         "to_step": "step_email_escalation",
         "cancel_signals": [{"type": "signal_received", "signal_type": "mention_withdrawn"}],
     }
@@ -132,7 +132,7 @@ async def test_a_cancel_signal_before_the_due_time(database_url: str, tmp_path: 
         (in_app_delivery,) = await on.rows.deliveries(withdrawn)
         assert waiting["status_context"]["anchor_delivery_id"] == str(in_app_delivery["id"])
         due_s = (waiting["wake_at"] - in_app_delivery["terminal_at"]).total_seconds()
-        assert due_s == pytest.approx(2, abs=0.001)
+        assert due_s == pytest.approx(4, abs=0.001)
         await psql(database_url, "select chimeway.signal('mention_withdrawn', actor_id => 'ada')")
         await on.rows.until(withdrawn, "stopped")
         before = await on.rows.reasons(withdrawn)

@@ -144,8 +144,9 @@ async def test_a_connection_given_back_is_no_lost_database(database_url: str) ->
 def test_a_transaction_that_the_server_ended_is_a_lost_connection(database_url: str) -> None:
     """Who sat idle in a transaction for longer than the server allows is told database_unavailable."""
     with chimeway.sync.Chimeway.connect(database_url) as client, psycopg.connect(database_url) as own:
-        own.execute("set idle_in_transaction_session_timeout = '20ms'")
-        own.commit()
+        own.autocommit = True
+        own.execute("set idle_in_transaction_session_timeout = '300ms'")
+        own.autocommit = False
         own.execute("select 1")
         with psycopg.connect(database_url, autocommit=True) as admin:
             pid = own.info.backend_pid

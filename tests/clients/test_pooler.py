@@ -16,7 +16,7 @@ from chimeway import Chimeway, Notify, UnknownWorkflow, Workflow
 from chimeway.client import watching
 from chimeway.store.pool import open_database
 from kit.pooler import needs_pgbouncer, pooler_to
-from kit.waiting import DEADLINE_S
+from kit.waiting import DEADLINE_S, wait_for
 from store.inboxes import place_on
 from store.plain_sql import plain
 
@@ -109,8 +109,9 @@ async def test_live_changes_come_through_a_pooler_and_faster_past_it(
                         break
                     await getattr(inbox, mark)(item)
     async with plain(database_url) as sql:
-        sql_text = "select count(*) from pg_stat_activity where query ilike 'listen%' and state = 'idle'"
-        assert await sql.fetchval(sql_text) == 0
+        sql_text = """select count(*) = 0 from pg_stat_activity
+                       where datname = current_database() and query ilike 'listen%' and state = 'idle'"""
+        await wait_for(lambda: sql.fetchval(sql_text), "no session listens")
 
 
 async def _item(url: str) -> UUID:

@@ -35,7 +35,7 @@ class Push(PlainChannel):
     needs_address = False
 
     def __init__(self, url: str, **limits: Any) -> None:
-        super().__init__(url)
+        super().__init__(url, timeout_s=30)
         self.limits = ChannelLimits(**limits)
         self.called_at: list[float] = []
 
@@ -106,13 +106,15 @@ async def test_a_failing_provider_is_left_alone_until_it_works(database_url: str
 async def test_a_signal_calls_back_what_waits_at_a_shut_gate(database_url: str) -> None:
     """A run that stops meanwhile takes its delivery with it: no provider is called when the gate opens."""
     push = Provider()
-    push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=0.7)
+    push.limits = ChannelLimits(breaker_failures=1, breaker_pause_s=600)
     async with running_machine(database_url, push, definitions=(_one(**STOPPABLE),)) as on:
         _gate(on).record("transient")
         stopped, sent = await on.start("ada", "push"), await on.start("bob", "push")
         await _waiting_in_lane(on, 2)
         await on.rows.value("select chimeway.signal('notification_read', actor_id => 'ada')")
         await on.rows.until(stopped, "stopped")
+        _gate(on).record(None)
+        on.machine._dispatcher._lanes["push"]._bell.set()  # it is open sooner than was said
         await on.rows.until(sent, "completed")
         assert [message.recipient_id for message in push.messages] == ["bob"]
         assert await on.rows.value(ATTEMPTS) == 1

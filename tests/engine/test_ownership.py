@@ -48,14 +48,14 @@ class Candidate:
 
     async def granted(self) -> Tenure:
         """Wait until it has a lease."""
-        await wait_for(lambda: self.tenure is not None or self.task.done(), "the lease", deadline_s=10)
+        await wait_for(lambda: self.tenure is not None or self.task.done(), "the lease")
         assert self.tenure is not None, self.task
         return self.tenure
 
     async def has(self, many: int) -> Tenure:
         """Wait until it has so many shards."""
         tenure = await self.granted()
-        await wait_for(lambda: len(tenure.shards) == many, f"{many} shards", deadline_s=10)
+        await wait_for(lambda: len(tenure.shards) == many, f"{many} shards")
         return tenure
 
     async def leave(self) -> None:
@@ -372,7 +372,7 @@ async def test_on_schema_3_one_works_and_the_others_wait(before_url: str) -> Non
             for other in (second, third):
                 await asyncio.wait_for(other.stands_by.wait(), 10)
             await first.leave()
-            await wait_for(lambda: second.tenure or third.tenure, "one of them has it", deadline_s=10)
+            await wait_for(lambda: second.tenure or third.tenure, "one of them has it")
             winner, last = (second, third) if second.tenure else (third, second)
             assert (await winner.has(256)).clean
             assert last.tenure is None
@@ -383,7 +383,7 @@ async def test_on_schema_3_one_works_and_the_others_wait(before_url: str) -> Non
 async def test_migrated_while_it_works_a_node_shares(before_url: str) -> None:
     """Who had the one lease goes on with it, gives of its shards, and nothing is under suspicion."""
     async with candidates(before_url, before_url) as (first, second):
-        await wait_for(lambda: first.tenure or second.tenure, "one has the lease", deadline_s=10)
+        await wait_for(lambda: first.tenure or second.tenure, "one has the lease")
         winner = first if first.tenure else second
         tenure = await winner.has(256)
         await migrating.migrate(before_url)

@@ -18,7 +18,7 @@ select chimeway.identify('default', id, jsonb_build_object('email', id || '@exam
 UNREADABLE = "jsonb_build_object('number', '1e5000'::jsonb)"
 """JSON that PostgreSQL takes: an integer of 5,001 digits, and Python reads none of more than 4,300."""
 AT_ONCE_S = 0.2
-SOON_S = 2.0
+SOON_S = 4.0
 """Long enough to write a row between the beginning of the waits and their end."""
 BAD = "select * from chimeway.workflow_runs where held_reason is not null"
 ENDED = "select count(*) from chimeway.workflow_runs where state = 'completed'"

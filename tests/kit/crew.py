@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from kit.daemon import Daemon, running_daemon
 from kit.home import Home
 from kit.rows import Rows
-from kit.waiting import wait_for
+from kit.waiting import DEADLINE_S, wait_for
 
 SHARES = """
 select n.name, array_agg(s.shard order by s.shard) as shards
@@ -22,7 +22,7 @@ async def shares(rows: Rows) -> dict[str, list[int]]:
     return {row["name"]: list(row["shards"]) for row in await rows.all(SHARES)}
 
 
-async def shared_by(rows: Rows, *names: str, deadline_s: float = 15.0) -> dict[str, list[int]]:
+async def shared_by(rows: Rows, *names: str, deadline_s: float = DEADLINE_S) -> dict[str, list[int]]:
     """Wait until these nodes share all shards fairly; return who has which."""
 
     async def fairly() -> dict[str, list[int]] | None:

@@ -36,7 +36,7 @@ insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, 
 select d.id, d.shard, 1, d.run_id, d.run_id, pg_current_snapshot(), d.created_at from d
 """
 _ASKED = """select exists (select from pg_stat_activity
-                            where query ~ 'record_feedback' and pid <> pg_backend_pid())"""
+    where datname = current_database() and query ~ 'record_feedback' and pid <> pg_backend_pid())"""
 
 
 async def sent(database: Database, reference: str | None = None) -> tuple[Door, UUID]:
@@ -190,9 +190,8 @@ async def test_the_nodes_connections_are_its_own(database: Database) -> None:
         await world.trigger(f"user_{number}")
     await world.sql(_SENT)
     deliveries = [row["id"] for row in await world.all("select id from chimeway.deliveries")]
-    waiting = (
-        "select count(*) from pg_stat_activity where query ~ 'record_feedback' and wait_event_type = 'Lock'"
-    )
+    waiting = """select count(*) from pg_stat_activity where datname = current_database()
+                    and query ~ 'record_feedback' and wait_event_type = 'Lock'"""
     async with door(database) as provider:
         async with database.acquire() as other, other.transaction():
             await other.execute("select from chimeway.deliveries for update")
@@ -219,7 +218,7 @@ async def test_without_the_database_it_is_put_off(database: Database) -> None:
 
 async def test_a_slow_head_is_cut_off(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who never ends a request's head loses the connection; at its first request and at a later one."""
-    monkeypatch.setattr(server_module, "_HEAD_S", 0.1)
+    monkeypatch.setattr(server_module, "_HEAD_S", 0.5)
     async with door(database) as provider:
         port = provider.client.base_url.port
         for before in (b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"):

@@ -53,14 +53,18 @@ async def test_what_its_work_has_met_is_said(database: Database) -> None:
 async def test_a_node_that_has_nothing_to_do_asks(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It has met no trouble yet: so the database is asked, not too often, and not for long."""
     monkeypatch.setattr(readiness_module, "_REMEMBERED_S", 0.0)
-    monkeypatch.setattr(readiness_module, "_ANSWER_S", 0.2)
+    monkeypatch.setattr(readiness_module, "_ANSWER_S", 20.0)
+    state = Readiness("standing_by")
     async with (
         open_database(database_url, size=1) as database,
-        asking(Readiness("standing_by"), database) as client,
+        asking(state, database) as client,
     ):
         assert (await client.get("/readyz")).status_code == 200
         async with database.acquire() as held:
-            assert (await client.get("/readyz")).json()["type"] == "urn:chimeway:database_slow"
+            with monkeypatch.context() as patch:
+                patch.setattr(state._question, "_waits_s", 0.2)
+                slow = await client.get("/readyz")
+            assert slow.json()["type"] == "urn:chimeway:database_slow"
             pid = await held.fetchval("select pg_backend_pid()")
         killer = await asyncpg.connect(database_url)
         await killer.execute("select pg_terminate_backend($1, 5000)", pid)

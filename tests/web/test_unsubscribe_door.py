@@ -145,10 +145,10 @@ async def test_what_is_no_link_of_ours_says_no_more_than_that(database: Database
 
 async def test_bodies_end_somewhere(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is far too long is no request to unsubscribe, nor what never comes."""
-    monkeypatch.setattr(bodies, "BODY_S", 0.1)
     world, path = await sent(database)
     async with unsubscribe_door(database, KEY) as client:
         assert (await client.post(path, content=b"x" * 20_000)).status_code == 413
+        monkeypatch.setattr(bodies, "BODY_S", 0.1)
         reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
         writer.write(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n".encode())
         async with asyncio.timeout(20):
@@ -161,12 +161,13 @@ async def test_without_the_database_it_is_put_off(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody has it locked, the schema is older, nobody answers: come again; nothing is lost by that."""
-    monkeypatch.setattr(door_module, "_WRITE_S", 0.3)
     world, path = await sent(database)
     async with unsubscribe_door(database, KEY) as client:
         async with database.acquire() as other, other.transaction():
             await other.execute("select from chimeway.deliveries for update")
-            busy = await client.post(path)
+            with monkeypatch.context() as patch:
+                patch.setattr(door_module, "_WRITE_S", 0.3)
+                busy = await client.post(path)
         await world.sql("alter function chimeway.unsubscribe rename to was_not_there_before")
         older = await client.post(path)
         await world.sql("alter function chimeway.was_not_there_before rename to unsubscribe")
@@ -183,7 +184,8 @@ async def test_the_nodes_connections_are_its_own(database: Database, monkeypatch
     """However many unsubscribe at once, most connections stay the engine's; all are answered in the end."""
     monkeypatch.setattr(door_module, "_WRITE_S", 20)
     world, path = await sent(database)
-    waiting = "select count(*) from pg_stat_activity where query ~ 'unsubscribe' and wait_event_type = 'Lock'"
+    waiting = """select count(*) from pg_stat_activity where datname = current_database()
+                    and query ~ 'unsubscribe' and wait_event_type = 'Lock'"""
     async with unsubscribe_door(database, KEY) as client:
         async with database.acquire() as other, other.transaction():
             await other.execute("select from chimeway.deliveries for update")
