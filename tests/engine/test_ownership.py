@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -12,7 +13,9 @@ from structlog.testing import capture_logs
 from chimeway.engine.ownership import Ownership, Tenure
 from chimeway.store import migrating
 from chimeway.store.ids import SHARDS
+from chimeway.store.leases import open_line
 from kit.bare import bare_database
+from kit.pooler import needs_pgbouncer, pooler_to
 from kit.proxy import proxy_to
 from kit.rows import Rows, rows_of
 from kit.waiting import wait_for
@@ -378,6 +381,23 @@ async def test_on_schema_3_one_works_and_the_others_wait(before_url: str) -> Non
             assert last.tenure is None
             await winner.end()
             assert (await last.has(256)).suspect == SHARDS
+
+
+@needs_pgbouncer
+async def test_on_schema_3_nobody_is_orphaned_behind_a_pooler(before_url: str, tmp_path: Path) -> None:
+    """There a session is anybody's: its lock says nothing of who lives; the lease stays where it is."""
+    hour, ignored = timedelta(hours=1), lambda: None
+    with pooler_to(before_url, tmp_path, sessions=1) as pooler:
+        one = await open_line(pooler.url, "one", ignored)
+        two = await open_line(pooler.url, "two", ignored)
+        begun = await one.begin(uuid4(), uuid4(), hour)
+        assert begun is not None
+        assert await two.begin(uuid4(), uuid4(), hour) is None
+        beat = await one.beat(begun[0], hour, judges=True, dead=())
+        assert beat is not None
+        assert beat.shown, "nothing more to show"
+        await one.close()
+        await two.close()
 
 
 async def test_migrated_while_it_works_a_node_shares(before_url: str) -> None:

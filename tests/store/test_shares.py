@@ -183,8 +183,8 @@ async def test_a_repeated_begin_shows_life_only_where_it_can(shares: Shares, dat
     """The session of a call whose answer was lost has the lock: the next beat takes it when it has gone."""
     lost, lasting = await connect(database_url, "lost"), await connect(database_url, "lasting")
     owner, node = uuid4(), uuid4()
-    await SharedLine(lost).begin(owner, node, TTL)
-    line = SharedLine(lasting)
+    await SharedLine(lost, may_show=True).begin(owner, node, TTL)
+    line = SharedLine(lasting, may_show=True)
     fence, _ = await line.begin(owner, node, TTL)
     await lost.close()
     await shares.beat(await shares.join())
@@ -251,6 +251,32 @@ async def test_an_old_program_has_all_or_none(shares: Shares) -> None:
     assert (len(beat["shards"]), beat["suspect"]) == (256, [])
 
 
+CALL_UNDER_WAY = """
+set session_replication_role = replica;
+insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel,
+        render_key, status, attempt_count, created_at)
+    select chimeway.new_id(7::smallint), 7, gen_random_uuid(), 1, 's', 't', 'r', 'email',
+           'k', 'dispatched', 1, now();
+insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at)
+    select d.id, 7, 1, d.run_id, '{}', pg_current_snapshot(), now() from chimeway.deliveries d;
+set session_replication_role = origin"""
+
+
+async def test_an_old_program_waits_for_the_calls_of_who_drains(shares: Shares) -> None:
+    """It takes all calls that are not its own for abandoned ones, and would make them once more meanwhile."""
+    acquire, old, new = "select * from chimeway.acquire_lease($1, $2, null)", uuid4(), await shares.join()
+    await shares.beat(new)
+    await shares.connection.execute(CALL_UNDER_WAY.format(new.owner))
+    await shares.hand_over(new, list(range(256)), leaving=True)
+    assert await shares.connection.fetchrow(acquire, old, TTL) is None
+    await shares.connection.execute(
+        "update chimeway.deliveries set status = 'succeeded', terminal_at = now()"
+    )
+    got = await shares.connection.fetchrow(acquire, old, TTL)
+    assert got is not None
+    assert got["clean"]
+
+
 async def test_a_sole_lease_becomes_one_of_many(shares: Shares) -> None:
     """A program that learns to share goes on under its lease, and gives of its shards."""
     owner = "00000000-0000-0000-0000-000000000001"
@@ -260,3 +286,4 @@ async def test_a_sole_lease_becomes_one_of_many(shares: Shares) -> None:
     assert (await shares.beat(other))["shards"] == []
     beat = "select * from chimeway.beat($1, $2, $3, false, true, '{}')"
     assert (await shares.connection.fetchrow(beat, owner, epoch, TTL))["surplus"] == 128
+    assert await shares.connection.fetch(SILENT) == [], "it has not shown its life as one of many"

@@ -86,7 +86,8 @@ Failure cases
 Programs of schema version 3
 ----------------------------
 They know one lease for all shards. On schema version 4 theirs is a lease that has all shards or none:
-they get it when nobody works, and give nothing of it; nodes of this version wait until it ends. On schema
+they get it when nobody works and no call of one that drains is under way (they would take it for abandoned),
+and give nothing of it; nodes of this version wait until it ends. On schema
 version 3 itself this program does likewise (`store.leases.SoleLine`), until the schema is migrated under
 it: then it goes on with the lease that it has, and shares.
 """

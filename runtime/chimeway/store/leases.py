@@ -120,6 +120,7 @@ class SoleLine:
     def __init__(self, connection: Connection) -> None:
         """Take an open connection of its own; use `open_line`."""
         self._connection = connection
+        self._may_show = not is_pooled(connection)
         self._locked = False
         self._clean = True
         self.outdated = False
@@ -152,7 +153,8 @@ class SoleLine:
         row: Any = await self._connection.fetchrow(SQL["renew_lease"], fence.owner, fence.epoch, ttl)
         self.outdated = row["shared"]
         suspect = frozenset() if self._clean else SHARDS
-        return Beat(SHARDS, suspect, 0, 1, frozenset(), self._locked) if row["kept"] else None
+        shown = self._locked or not self._may_show
+        return Beat(SHARDS, suspect, 0, 1, frozenset(), shown) if row["kept"] else None
 
     async def hand_over(self, _fence: Fence, _shards: Collection[int], *, leaving: bool) -> int:  # noqa: ARG002
         """Give nothing: the lease is whole, and given by its end."""
@@ -178,7 +180,8 @@ class SoleLine:
         return int(row["epoch"]) if self._locked else None
 
     async def _lock(self) -> bool:
-        return bool(await self._connection.fetchval(SQL["lock_lease"]))
+        """Try to take the session lock. (A pooler's session is anybody's, and its lock shows nothing.)"""
+        return self._may_show and bool(await self._connection.fetchval(SQL["lock_lease"]))
 
     async def _unlock(self) -> None:
         if self._locked:

@@ -616,7 +616,8 @@ declare
                                                                and chimeway.server_started() + p_ttl;
 begin
     update chimeway.leases l
-       set expires_at = clock_timestamp() + p_ttl, alone = false, shown = case when p_show then v_shown else l.shown end
+       set expires_at = clock_timestamp() + p_ttl, alone = false,
+           shown = case when p_show then v_shown else l.shown and not l.alone end
      where l.owner = p_owner and l.epoch = p_epoch;
     if not found then return; end if;
     if v_judges and (p_dead <> '{}' or exists (select from chimeway.leases l where l.expires_at < clock_timestamp()))
@@ -688,10 +689,11 @@ begin
 end $$;
 
 -- What programs of schema version 3 call: one of them has all shards or none. It gets them when nobody works, or the
--- one of its kind that does, by this epoch, is believed to be gone.
+-- one of its kind that does, by this epoch, is believed to be gone. Who drains is waited for while a call of his is under
+-- way: such a program would take it for abandoned.
 create or replace function chimeway.acquire_lease(p_owner uuid, p_ttl interval, p_orphaned bigint)
 returns table (epoch bigint, clean boolean)
-language plpgsql as $$
+language plpgsql set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
     v_epoch bigint;
@@ -709,7 +711,11 @@ begin
     )
     update chimeway.shard_owners s set owner = null, clean = false from buried b where s.owner = b.owner;
     if exists (select from chimeway.leases l
-                where not l.draining or exists (select from chimeway.shard_owners s where s.owner = l.owner)) then
+                where not l.draining or exists (select from chimeway.shard_owners s where s.owner = l.owner)
+                   or exists (select from chimeway.deliveries d
+                                join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard
+                                                                 and a.attempt_no = d.attempt_count
+                               where d.status = 'dispatched' and a.node = l.owner)) then
         return;
     end if;
     insert into chimeway.leases as l (owner, alone, shown, expires_at)
