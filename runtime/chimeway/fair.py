@@ -39,7 +39,8 @@ class FairQueue(Generic[Item]):
     def __init__(self, bound: int) -> None:
         """Take how many items may wait in all: at least one."""
         assert bound >= 1, "a queue without room"
-        self._bound = bound
+        self.bound = bound
+        """May be set anew; what waits beyond it stays."""
         self._lines: OrderedDict[Hashable, deque[Item]] = OrderedDict()
         self._many = 0
 
@@ -70,7 +71,7 @@ class FairQueue(Generic[Item]):
 
     def would_take(self, owner: Hashable) -> bool:
         """Say whether an item of this owner would stay, should it be put in now."""
-        return self._many < self._bound or self.waiting(owner) + 1 < self._longest()[1]
+        return self._many < self.bound or self.waiting(owner) + 1 < self._longest()[1]
 
     def put(self, owner: Hashable, item: Item) -> Item | None:
         """Put an item at the end of its owner's line.
@@ -79,7 +80,7 @@ class FairQueue(Generic[Item]):
             None when there was room; else what was pushed out: the newest of the longest line, which is
             this very item when its owner's line would be as long as any other then.
         """
-        if self._many >= self._bound:
+        if self._many >= self.bound:
             longest, length = self._longest()
             if length <= self.waiting(owner) + 1:
                 return item

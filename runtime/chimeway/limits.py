@@ -95,8 +95,14 @@ COMPANY_S: Final = 5.0
 LIVE_ACTORS: Final = 2_000
 """Actors with something to do at once: bounds memory; what waits longer waits in the database."""
 
+LIVE_LEAST: Final = 200
+"""So many are let in however slow the node is: they fill the batches of both lanes."""
+
+LIVE_S: Final = 2.0
+"""How long who is at work should be: no more are let in than came to rest in so long, of late (`Pace`)."""
+
 WAITING_RUNS: Final = 1_000
-"""Runs that wait in memory for a place among the live actors, all tenants together."""
+"""Runs that wait in memory for a place, all tenants together; never more than there are places."""
 
 WHEEL_KEYS: Final = 50_000
 """Entries armed in the wheel: 150 bytes each; beyond it the next page waits in the database."""

@@ -235,6 +235,55 @@ async def test_what_finds_no_room_falls_out(monkeypatch: pytest.MonkeyPatch) -> 
     assert stage.played == Counter([*runs[:5], runs[7]])
 
 
+async def test_who_must_make_room_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a full line the newest of the longest falls out for who has less: it may have mail alone."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster.WAITING_RUNS", 3)
+    stage, fell_out = Stage(), list[UUID]()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, SystemClock(), fell_out=fell_out.append)
+        flood, held, other = stage.held(6), stage.held(1), stage.held(1)
+        for run in flood:
+            roster.offer(run, "a")
+        roster.offer(held[0], "b")  # the last place
+        assert (len(roster), roster.crowded(), fell_out) == (4, ["a"], [])
+        roster.offer(other[0], "c")
+        assert fell_out == [flood[5]]
+        assert [run in roster for run in (*flood, *held, *other)] == [True] * 5 + [False] + [True] * 2
+        for run in (*flood, *held, *other):
+            stage.gates[run].release()
+        await roster.emptied()
+    assert stage.played == Counter([*flood[:5], *held, *other])
+
+
+async def test_places_follow_from_how_many_leave(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
+    """Who is slow lets in the least number; when more come to rest in a second, more are let in."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 1_000)
+    monkeypatch.setattr("chimeway.engine.roster._LINE", 0)
+    stage = Stage()
+    async with asyncio.TaskGroup() as group:
+        roster = Roster(stage.play, group, clock)
+        clock.advance(10)
+        runs = stage.held(1_000)
+        for run in runs:
+            roster.offer(run, str(run))
+        assert len(roster) == 200
+        for run in (uuid4() for _ in range(500)):
+            roster.nudge(run, "quick")
+        await wait_for(lambda: len(roster) == 200, "these have come and gone")
+        for run in runs:
+            roster.offer(run, str(run))
+        assert len(roster) == 500, "as many as came to rest in two seconds"
+        clock.advance(10)
+        for run in runs:
+            roster.offer(run, str(run))
+        assert len(roster) == 500
+        for run in runs:
+            stage.gates[run].release()
+        await roster.emptied()
+
+
 async def test_what_falls_due_while_all_ends_is_left_to_others() -> None:
     """Parts of parts hear a little later that a lease was lost: what they bring then begins nothing."""
     stage = Stage()

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from chimeway.clock import ManualClock, SystemClock
 from chimeway.engine.sweeper import Sweeper
+from chimeway.limits import SWEEP_EVERY_S
 from chimeway.store import mailbox
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database
@@ -109,4 +110,7 @@ async def test_who_is_asked_to_looks_at_once(clock_database: Database) -> None:
         await _say(world, "ada", "read", 8)
         sweeper.look()
         await wait_for(lambda: shown == [world.runs["ada"]], "her mail is shown")
-    assert clock.monotonic() == 0
+        await wait_for(lambda: len(clock._sleepers) == 3, "whoever was asked rests")
+        sweeper.show_again(world.runs["ada"])
+        await _pass_until(clock, lambda: len(shown) == 2, "and again, where that went for nothing")
+    assert clock.monotonic() <= SWEEP_EVERY_S

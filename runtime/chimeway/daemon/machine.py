@@ -108,7 +108,7 @@ class Machine:
             doubt=self._follower.doubt,
         )  # fmt: skip
         actor = Actor(seam, database, clock, out)
-        self._roster = Roster(actor.play, group, clock, self._feed.ours)
+        self._roster = Roster(actor.play, group, clock, self._feed.ours, self._show_again)
         self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
             Parts(
@@ -276,6 +276,10 @@ class Machine:
             await self._neighbours.wait()
             self._neighbours.clear()
             await persistently(nodes.hint, self._node.database)
+
+    def _show_again(self, run_id: UUID) -> None:
+        """See that a run which fell out of the roster's line is found: it may have mail, and not be due."""
+        self._sweeper.show_again(run_id)
 
     def _arm_run(self, run_id: UUID, at: datetime | None, tenant: Tenant) -> None:
         self._run_keeper.arm(run_id, at, tenant)

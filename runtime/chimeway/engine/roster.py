@@ -5,9 +5,12 @@ when the run waits: ten million waiting runs cost rows, not tasks. A wake for a 
 marks it, and it looks once more before it rests.
 
 Places are fair between tenants (`chimeway.fair`): none may hold more than three times what is left free,
-so a flood leaves room for whoever comes. Who finds no place waits in a short line of his tenant's; what
-finds no room there either falls out, and is found again, for it stands in the database and is due. Only who
-reads a backlog in order (`admit`) waits, for the line of the tenant whose run he holds: so a storm raises
+so a flood leaves room for whoever comes. How many places there are follows from how fast the node is
+(`pace`): who has been taken up is to wait for some seconds, on a slow machine, too.
+
+Who finds no place waits in a short line of his tenant's; what finds no room there either falls out, and is
+found again, for it stands in the database: it is due, or it has mail, and who looks for mail is told. Only
+who reads a backlog in order (`admit`) waits, for the line of the tenant whose run he holds: so a storm raises
 the queue, which stands in the database, and not the memory.
 """
 
@@ -19,15 +22,17 @@ from uuid import UUID
 
 from chimeway.clock import Clock, set_within
 from chimeway.engine.lately import Lately
+from chimeway.engine.pace import Pace
 from chimeway.fair import FairQueue, burden_of
 from chimeway.groups import begin
-from chimeway.limits import LIVE_ACTORS, WAITING_RUNS
+from chimeway.limits import LIVE_ACTORS, LIVE_LEAST, LIVE_S, WAITING_RUNS
 
 Tenant: TypeAlias = str | None
 """Whose a run is; None where it is not known: these share as one."""
 
 _FIRST_ACTORS: Final = 100
 _DOUBLING_S: Final = 0.25
+_FULL: Final = 0.75
 _LINE: Final = 50
 """Of one tenant's runs that wait for places: more, and who brings them waits."""
 
@@ -41,16 +46,20 @@ class Roster:
         group: asyncio.TaskGroup,
         clock: Clock,
         ours: Callable[[UUID], bool] = lambda _: True,
+        fell_out: Callable[[UUID], None] = lambda _: None,
     ) -> None:
         """Take what an actor does; it must not raise but for what ends the engine.
 
-        `ours` says whether a run is ours to play, now: shards come and go.
+        `ours` says whether a run is ours to play, now: shards come and go. `fell_out` is told of one that had
+        been taken into the line, and had to make room: it may not be due.
         """
+        self._fell_out = fell_out
         self._play = play
         self._ours = ours
         self._group = group
         self._clock = clock
         self._started = clock.monotonic()
+        self._pace = Pace(self._started, wait_s=LIVE_S, least=LIVE_LEAST, most=LIVE_ACTORS)
         self._dirty: dict[UUID, bool] = {}
         self._since: dict[UUID, float] = {}  # of who is at work: when he was taken up
         self._held: Counter[Tenant] = Counter()
@@ -75,9 +84,14 @@ class Roster:
         return now - min(min(each.values(), default=now) for each in (self._since, self._in_line))
 
     def crowded(self) -> list[Tenant]:
-        """Return the tenants that have runs enough waiting here: no more need be brought now."""
-        owners = cast("list[Tenant]", self._line.owners())
-        return [tenant for tenant in owners if self._line.waiting(tenant) >= _LINE // 2]
+        """Return the tenants that have runs enough waiting here: no more need be brought now.
+
+        In a line that is full, or nearly, those have enough whose own is no shorter than the others'.
+        """
+        owners, enough = cast("list[Tenant]", self._line.owners()), _LINE // 2
+        if len(self._line) >= self._line.bound * _FULL:
+            enough = min(enough, self._line.longest() - 1)
+        return [tenant for tenant in owners if self._line.waiting(tenant) >= enough]
 
     def offer(self, run_id: UUID, tenant: Tenant) -> None:
         """See that this run is evaluated after this call; without room it, or another, falls out."""
@@ -90,6 +104,7 @@ class Roster:
             out = self._line.put(tenant, run_id)
             if out is not None:
                 self._in_line.pop(out, None)
+                self._fell_out(out)
 
     async def admit(self, run_id: UUID, tenant: Tenant) -> None:
         """As `offer`, as soon as there is room."""
@@ -142,7 +157,9 @@ class Roster:
                 await self._play(run_id, tenant)
         finally:
             del self._dirty[run_id]
-            self.lately.add(self._clock.monotonic() - self._since.pop(run_id))
+            now = self._clock.monotonic()
+            self.lately.add(now - self._since.pop(run_id))
+            self._pace.note(now)
             self._held[tenant] -= 1
             if not self._held[tenant]:
                 del self._held[tenant]
@@ -165,9 +182,12 @@ class Roster:
         return self._room() - len(self._dirty)
 
     def _room_in_line(self, tenant: Tenant) -> bool:
-        return self._line.waiting(tenant) < min(_LINE, self._room()) and self._line.would_take(tenant)
+        room = self._room()
+        self._line.bound = min(WAITING_RUNS, max(_LINE, room, 1))
+        return self._line.waiting(tenant) < min(_LINE, room) and self._line.would_take(tenant)
 
     def _room(self) -> int:
         """A slow start: after an outage what is overdue must not all stand at the door at once."""
-        doublings = min(16, int((self._clock.monotonic() - self._started) / _DOUBLING_S))
-        return min(LIVE_ACTORS, _FIRST_ACTORS << doublings)
+        now = self._clock.monotonic()
+        doublings = min(16, int((now - self._started) / _DOUBLING_S))
+        return min(self._pace.places(now), _FIRST_ACTORS << doublings)

@@ -2,7 +2,8 @@
 
 Each thing it looks for is also found by its own wake when all goes well:
 - mail that no decision has seen: its router died between routing and waking, or was not told whom it had
-  routed to (then it asks for a look at once), or its run's shard has changed hands in between;
+  routed to (then it asks for a look at once), or its run's shard has changed hands in between, or it had to
+  make room for others in the line for places;
 - runs that waited for a node that understands them: this one may, and plays them whatever their shard, for
   whoever has that may not;
 - runs that fell due while their workflow was paused.
@@ -59,6 +60,11 @@ class Sweeper:
     def look(self) -> None:
         """Have it look for mail that no decision has seen, as soon as the database answers."""
         self._asked.set()
+
+    def show_again(self, run_id: UUID) -> None:
+        """Have this run be shown its mail, also what it was shown before: it was taken up, and fell out."""
+        self._shown.pop(run_id, None)
+        self.look()
 
     def forget(self, gone: Callable[[UUID], bool]) -> None:
         """Forget to have shown what is another's now: if it comes back, it is shown again."""
