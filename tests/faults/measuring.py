@@ -1,4 +1,7 @@
-"""How long things took: the only part that reads the engine's rows, and nothing is judged by it.
+"""How long things took, and whether all has ended: the only part that reads the engine's rows.
+
+No verdict of a journey comes from here. What is asked beside them, once nothing comes any more: whether a
+journey is still open, which nobody outside can see, and whether `chimeway verify` finds anything.
 
 Take-over is from the moment at which a node is killed, stopped or asked to end to the next decision, or
 attempt, that somebody makes for a shard that it had. It includes the pause until there was anything to
@@ -6,6 +9,10 @@ decide: with few journeys under way it says more about them than about nodes.
 """
 
 import asyncio
+import json
+import os
+import sys
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
@@ -31,6 +38,9 @@ select extract(epoch from at)::float8, shard from chimeway.workflow_transitions
  where reason not in ('workflow_started', 'cancelled_by_request')
  union all
 select extract(epoch from started_at)::float8, shard from chimeway.delivery_attempts order by 1"""
+_OPEN: Final = "select count(*) from chimeway.workflow_runs where ended_at is null"
+_LATE: Final = "PT1M"
+_LOOK_S: Final = 0.5
 _LONGEST_S: Final = 60.0
 _MOST_ITEMS: Final = 500
 _AFTER_S: Final = 10.0
@@ -138,6 +148,28 @@ async def _inbox(client: Chimeway, tenant: str, recipient: str) -> list[Item]:
         cursor = page.cursor
         if cursor is None:
             return found
+
+
+async def still_open(postgres: Postgres, patience_s: float) -> int:
+    """Return how many journeys have not ended after so long."""
+    ends = time.monotonic() + patience_s
+    while (found := int(await postgres.primary.value(_OPEN))) and time.monotonic() < ends:  # noqa: ASYNC110  (rows are no events)
+        await asyncio.sleep(_LOOK_S)
+    return found
+
+
+async def verified(url: str) -> list[str]:
+    """Return what `chimeway verify` finds, in its own process: ours, also where nodes run a mutant."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CHIMEWAY_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "chimeway", "verify", "--max-lateness", _LATE, "--json", cwd="/",
+        env=clean | {"CHIMEWAY_DATABASE_URL": url}, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    told, error = await process.communicate()
+    assert process.returncode in {0, 1}, error.decode()
+    found = json.loads(told)["violations"]
+    return [f"{v['invariant']} {v['check']}: {v['count']} violate: {v['sentence']}" for v in found]
 
 
 async def words_about(url: str, runs: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

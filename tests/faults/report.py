@@ -35,6 +35,8 @@ class Report:
     unknown_by: dict[str, int]
     seen_clearly: int
     taken: int
+    still_open: int
+    violations: list[str]
     calls: int
     faults: dict[str, dict[str, Any]]
     taken_over_s: dict[str, dict[str, float]]
@@ -45,8 +47,8 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Whether nothing was lost, duplicated or wrong."""
-        return not any(self.verdicts.values())
+        """Whether nothing was lost, duplicated or wrong, all has ended, and every invariant holds."""
+        return not (any(self.verdicts.values()) or self.still_open or self.violations)
 
 
 def faults_table(faults: Sequence[Happened], figures: Figures) -> dict[str, dict[str, Any]]:
@@ -104,7 +106,9 @@ def markdown(report: Report) -> str:
             f"**{report.journeys:,} journeys, {report.calls:,} calls of the provider: "
             f"lost {found['lost']}, duplicated {found['duplicated']}, wrong {found['wrong']}.** "
             f"Repeats of a key that a fault explains (`unknown`): {hidden}. Of {report.taken:,} messages "
-            f"{report.seen_clearly:,} were taken so far from any fault that a repeat could not be explained."
+            f"{report.seen_clearly:,} were taken so far from any fault that a repeat could not be explained. "
+            f"Journeys still open in the end: {report.still_open}. `chimeway verify`: "
+            f"{'; '.join(report.violations) or 'all 10 invariants hold'}."
         ),
         "",
         (

@@ -20,6 +20,8 @@ from faults.world import Size, World, world
 
 _LOOK_S: Final = 0.5
 _EXPLAINED: Final = 10
+_ENDS_S: Final = 30.0
+"""How long after its last message a journey may take to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ async def _report(
     figures = await measuring.figures(made.postgres, faults, judgement, stories)
     findings = judgement.findings
     clear, taken = await asyncio.to_thread(checker.seen_clearly, found, happened(made.folder))
+    still_open = await measuring.still_open(made.postgres, _ENDS_S)
+    violations = await measuring.verified(made.postgres.url)
     ids = list(dict.fromkeys(each.journey for each in findings if each.journey in found.stories))[:_EXPLAINED]
     runs = {j: next(iter(found.stories[j].runs), None) for j in ids}
     words = await measuring.words_about(
@@ -107,6 +111,7 @@ async def _report(
         versions=report.versions(settings), settings=settings | {"cores": os.cpu_count()},
         journeys=judgement.journeys, verdicts=report.verdicts(judgement), counts=dict(judgement.counts),
         unknown_by=dict(judgement.unknown_by), seen_clearly=clear, taken=taken,
+        still_open=still_open, violations=violations,
         calls=sum(len(story.calls) for story in stories),
         faults=report.faults_table(faults, figures),
         taken_over_s={kind: measuring.percentiles(took) for kind, took in figures.taken_over_s.items()},

@@ -37,6 +37,7 @@ async def test_a_short_run(tmp_path: Path) -> None:
     )  # fmt: skip
     assert (code, report["verdicts"]) == (0, {"lost": 0, "duplicated": 0, "wrong": 0}), said
     assert report["journeys"] > 30, said
+    assert (report["still_open"], report["violations"]) == (0, []), said
     assert len(report["faults"].keys() & set(QUICK.split(","))) >= 5, said  # one or another may meet nobody
 
 
