@@ -148,7 +148,7 @@ async def test_what_is_killed_comes_back(folder: Path, killed: str) -> None:
         async def back() -> bool:
             try:
                 return await _value(server.url, f"select n from kept_{killed}") == 42
-            except (OSError, asyncpg.PostgresError):
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
                 return False
 
         await wait_for(lambda: not first.is_running(), "the first one's end")

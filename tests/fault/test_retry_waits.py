@@ -59,7 +59,7 @@ async def test_a_node_killed_while_a_retry_waits(
             )
         there = await rows.value("select clock_timestamp()")
         made_at = await _second_attempt(rows, run_id)
-        assert at <= made_at < max(at, there) + timedelta(seconds=3), "neither at once nor never"
+        assert at <= made_at < max(at, there) + timedelta(seconds=15), "neither at once nor never"
 
 
 async def test_by_hand_while_the_gate_is_closed(database_url: str, tmp_path: Path) -> None:
@@ -75,4 +75,4 @@ async def test_by_hand_while_the_gate_is_closed(database_url: str, tmp_path: Pat
             delivery = await wait_for(lambda: rows.value(FAILED), "the first attempt failed")
             assert await rows.value(retry, delivery)
             waited = await _second_attempt(rows, run_id) - datetime.fromisoformat(opened["timestamp"])
-            assert 0.9 < waited.total_seconds() < 5
+            assert 0.9 < waited.total_seconds() < 20

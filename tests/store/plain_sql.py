@@ -42,7 +42,7 @@ async def plain(url: str) -> AsyncIterator["asyncpg.Connection[Any]"]:
     try:
         yield connection
     finally:
-        await connection.close(timeout=5)
+        await connection.close(timeout=30)
 
 
 async def register(connection: "asyncpg.Connection[Any]", definition: dict[str, Any] = MENTION) -> bool:
@@ -116,7 +116,7 @@ async def run_row(connection: "asyncpg.Connection[Any]", run_id: UUID) -> asyncp
 
 async def blocked(observer: "asyncpg.Connection[Any]", waiter: "asyncpg.Connection[Any]") -> None:
     """Wait until the waiter's statement waits for a lock of somebody else."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     pid = waiter.get_server_pid()
     while not await observer.fetchval("select cardinality(pg_blocking_pids($1)) > 0", pid):
         assert time.monotonic() < deadline, "the statement was never blocked"

@@ -109,7 +109,7 @@ async def test_an_engine_works_on_a_strict_database(strict_url: str) -> None:
             run = await on.rows.run(run_id)
             return run if run["held_reason"] or run["ended_at"] else None
 
-        run = await wait_for(settled, "the run has ended or is held", deadline_s=10)
+        run = await wait_for(settled, "the run has ended or is held")
         assert (run["state"], run["held_reason"]) == ("completed", None)
 
 

@@ -120,7 +120,7 @@ async def test_a_locked_run_is_busy_and_holds_up_nobody(clock_database: Database
     await world.start("bob")
     await world.pass_time(2)
     entries = [await world.entry(person) for person in ("ada", "bob")]
-    async with locked(clock_database, world.runs["ada"]), asyncio.timeout(5.0):
+    async with locked(clock_database, world.runs["ada"]), asyncio.timeout(20.0):
         before = await world.row("ada")
         assert await world.commit(*entries) == ["busy", "applied"]
         assert await world.row("ada") == before

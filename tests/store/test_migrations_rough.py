@@ -46,7 +46,7 @@ BUILDER = WAITER + " and query like 'create index concurrently%'"
 
 async def _some(eye: "asyncpg.Connection[Any]", which: str) -> int:
     """Return the server process that does this, as soon as there is one."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while (pid := await eye.fetchval(which)) is None:  # noqa: ASYNC110  (a row is no event)
             await asyncio.sleep(0.01)
     return int(pid)
@@ -209,7 +209,7 @@ async def test_a_deadlock_while_an_index_is_built_is_survived(
         await stranger.execute("set deadlock_timeout = '1h'")
         migration = asyncio.ensure_future(migrating.migrate(owned, told=heard.append))
         await _some(eye, BUILDER)
-        await stranger.execute("lock table chimeway.workflow_runs in share update exclusive mode", timeout=10)
+        await stranger.execute("lock table chimeway.workflow_runs in share update exclusive mode", timeout=30)
         await stranger.execute("rollback")
         assert await migration == ALL
     assert any("another session holds a lock" in each for each in heard)

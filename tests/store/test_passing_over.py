@@ -12,7 +12,7 @@ from chimeway.store.pool import Database
 from kit.waiting import wait_for
 from store.door import Door, locked, opened
 
-SOON_S = 5.0
+SOON_S = 20.0
 """Much longer than any statement takes: who waits for a lock does not come back within it."""
 BLOCKED = """select exists (select from pg_stat_activity
     where datname = current_database() and wait_event_type = 'Lock')"""

@@ -121,10 +121,10 @@ async def test_producers_notify_only_when_a_node_sleeps(
         await sql.fetchval(SIGNAL, "ada", "{}", None)
         await sql.execute("update chimeway.nodes set asleep = true")
         await trigger(sql, "ada")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await heard.get() == ""
         await sql.fetchval(SIGNAL, "ada", "{}", None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             assert await heard.get() == ""
     assert heard.empty()
 

@@ -109,7 +109,7 @@ async def test_a_channel_may_signal_from_a_task_of_its_own() -> None:
     async def told() -> None:
         await asyncio.gather(journey.signal("read"), journey.settle())
 
-    async with asyncio.timeout(10), Harness(MAIL, channels=[Email(told)]) as journey:
+    async with asyncio.timeout(60), Harness(MAIL, channels=[Email(told)]) as journey:
         await journey.trigger()
         assert len(journey.sent) == 1
 

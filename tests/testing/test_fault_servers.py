@@ -19,7 +19,7 @@ async def post(server: FaultyHttp, text: str = "{}", **headers: str) -> int:
 
     def ask() -> int:
         try:
-            with urlopen(request, timeout=5) as answer:  # noqa: S310  (likewise)
+            with urlopen(request, timeout=30) as answer:  # noqa: S310  (likewise)
                 return int(answer.status)
         except HTTPError as error:
             with error:
@@ -120,7 +120,7 @@ async def test_smtp_keeps_mails_and_answers_as_told() -> None:
     mail.set_content("Hello\n.\nthere \u6f22")
 
     def send(port: int) -> int:
-        with smtplib.SMTP("127.0.0.1", port, timeout=5) as client:
+        with smtplib.SMTP("127.0.0.1", port, timeout=30) as client:
             try:
                 client.sendmail("me@example.org", ["ada@example.org", "ben@example.org"], mail.as_bytes())
             except smtplib.SMTPDataError as error:
