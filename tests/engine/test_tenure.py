@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import pytest
 
 from chimeway.daemon.machine import work
 from chimeway.delivery.channel import Message, Sent
@@ -10,6 +12,7 @@ from chimeway.engine.ownership import Tenure
 from chimeway.store.pool import Database, open_database
 from kit.home import workflow
 from kit.machine import START, Provider, install, lease, node_on
+from kit.proxy import proxy_to
 from kit.rows import Rows, rows_of
 from kit.waiting import Gate, wait_for
 
@@ -100,6 +103,22 @@ async def test_an_answer_at_the_very_end_is_no_fault(database: Database) -> None
     gate = Gate()
     outcomes = await _taken_over_at(gate, Stubborn("push", gate), Provider(), database)
     assert outcomes == ["unknown", "succeeded"]
+
+
+@pytest.mark.parametrize("told", ["to end", "that its lease was lost"])
+async def test_who_is_told_while_it_starts_ends(database_url: str, database: Database, told: str) -> None:
+    """A node whose pool finds no server yet, though its lease's connection does, is not deaf meanwhile."""
+    tenure, stop, ready = await lease(database), asyncio.Event(), asyncio.Event()
+    async with AsyncExitStack() as stack:
+        async with proxy_to(database_url) as proxy:
+            own = await stack.enter_async_context(open_database(proxy.url, size=12))
+            node = await node_on(own, Provider())
+        task = asyncio.ensure_future(work(node, tenure, stop, ready.set))
+        (stop if told == "to end" else tenure.lost).set()
+        done, _ = await asyncio.wait({task}, timeout=5)
+        task.cancel()
+        assert (bool(done), ready.is_set()) == (True, False)
+        await task
 
 
 async def test_who_is_asked_to_end_finishes_what_is_under_way(database_url: str, database: Database) -> None:

@@ -367,9 +367,9 @@ async def work(
     try:
         async with asyncio.TaskGroup() as group:
             machine = build(node, tenure, group)
-            await machine.start()
-            ready()
+            starting = group.create_task(_start(machine, ready), name="start")
             await _either(stop, tenure.lost)
+            starting.cancel()  # it may wait for a database that the lease's own connection still reaches
             if not tenure.lost.is_set():
                 await machine.drain()
             raise _Ended
@@ -377,6 +377,11 @@ async def work(
         pass
     finally:
         node.readiness.gauge = None
+
+
+async def _start(machine: Machine, ready: Callable[[], None]) -> None:
+    await machine.start()
+    ready()
 
 
 async def _either(first: asyncio.Event, second: asyncio.Event) -> None:
