@@ -150,6 +150,7 @@ async def test_nothing_of_a_rich_life_is_left(database_url: str, tmp_path: Path)
         running_daemon(database_url, made, "--app", "hers:app", SMTP_URL=sink.url) as daemon,
     ):
         life = Life(client, rows, sink, database_url)
+        await rows.put_retries_off()
         await life.is_known()
         waiting = await life.reads_and_says()
         sent = await life.gets_mail()
@@ -222,6 +223,7 @@ async def test_a_node_that_dies_while_it_sends_to_who_was_forgotten(
         Chimeway.connect(database_url) as client,
     ):
         life = Life(client, rows, sink, database_url)
+        await rows.put_retries_off()
         await client.identify(ADA, email=VALUES["email"])
         settings = {"SMTP_URL": sink.url, "LEASE_TTL": "PT2S"}
         async with running_daemon(database_url, made, name="first", **settings) as first:

@@ -139,6 +139,7 @@ async def test_each_outcome_drives_its_rules(database_url: str, tmp_path: Path) 
             "email": {"breaker_failures": 0, "providers": smtp},
             "once": {"breaker_failures": 0, "max_attempts": 1, "providers": smtp},
         }
+        await rows.put_retries_off()
         async with running_daemon(database_url, made, CHANNELS=json.dumps(channels)) as daemon:
             runs = await _begin(rows)
             for key, run_id in runs.items():

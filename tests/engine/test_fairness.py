@@ -69,7 +69,7 @@ async def test_a_due_wait_stands_behind_nobodys_backlog(database_url: str) -> No
                status_context = status_context || jsonb_build_object('due_at',
                  to_char(now() at time zone 'UTC' - interval '1 min', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))"""
         )
-        await on.rows.until(run_id, "completed", deadline_s=30)
+        await on.rows.until(run_id, "completed")
         assert await _before(on, run_id, "reactivated_from_wait") < BEFORE_B
         await _all_ended(on)
 
@@ -82,7 +82,7 @@ async def test_a_signal_stands_behind_nobodys_backlog(database_url: str) -> None
                    from generate_series(1, $2::int) n"""
         await on.rows.value(say, "a", MANY)
         await on.rows.value("select chimeway.signal('notification_read', 'b', 'bob')")
-        await on.rows.until(run_id, "stopped", deadline_s=30)
+        await on.rows.until(run_id, "stopped")
         assert await _before(on, run_id, "workflow_stopped") < BEFORE_B
         await _all_ended(on)
 
@@ -119,4 +119,4 @@ async def _all_ended(on: Running) -> None:
 
 async def _count(on: Running, condition: str, many: int) -> Any:
     sql = f"select count(*) = {many} from chimeway.workflow_runs where {condition}"
-    await wait_for(lambda: on.rows.value(sql), condition, deadline_s=40)
+    await wait_for(lambda: on.rows.value(sql), condition, deadline_s=80)

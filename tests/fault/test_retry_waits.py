@@ -44,6 +44,7 @@ async def test_a_node_killed_while_a_retry_waits(
     """The next node makes it at its time (here drawn by hand, so that it is long enough to see)."""
     made = home(tmp_path, workflow(email()))
     async with FaultySmtp() as server, rows_of(database_url) as rows, AsyncExitStack() as stack:
+        await rows.put_retries_off()
         server.fail_next("error_500")
         async with running_daemon(database_url, made, SMTP_URL=server.url) as daemon:
             if standby:

@@ -18,6 +18,13 @@ select r.id, r.state, r.step, r.wake_at, r.held_reason, r.waiting_for_node, r.ma
   from chimeway.workflow_runs r left join chimeway.deliveries d on d.run_id = r.id and d.visit = r.visit
  where r.ended_at is null limit 20"""
 
+_PUT_OFF = """
+create function public.put_off() returns trigger language plpgsql as $$
+begin new.next_attempt_at := chimeway.clock() + interval '1 hour'; return new; end $$;
+create trigger put_off before update on chimeway.deliveries for each row
+  when (new.status = 'failed' and old.status <> 'failed' and new.failed_count >= {0})
+  execute function public.put_off()"""
+
 
 class Rows:
     """Reads of the tables, and SQL of the test's own."""
@@ -83,6 +90,13 @@ class Rows:
             return attempts if all(row["outcome"] for row in attempts) else []
 
         return await wait_for(recorded, f"every attempt of run {run_id} has its result")
+
+    async def put_retries_off(self, failures: int = 1) -> None:
+        """From now on let what has failed so often wait for an hour, until the test says otherwise.
+
+        Waits are drawn from nothing up: one of some milliseconds is over before anybody has looked.
+        """
+        await self.connection.execute(_PUT_OFF.format(failures))
 
     async def until_none_live(self, deadline_s: float = DEADLINE_S) -> None:
         """Wait until every run has ended; show those that have not when it takes too long."""
