@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -28,6 +28,11 @@ _TICK_S: Final = 0.1
 _STALL_S: Final = 0.5
 _COMMITS_EVERY_S: Final = 0.5
 _SLOW_COMMIT_S: Final = 1.0
+_HUNGER_LOOK_S: Final = 0.5
+_HUNGRY: Final = 0.8
+"""The part of a time that a thread waited for a processor, from which on its node counts as stopped."""
+_HUNGRY_S: Final = 1.0
+"""How long so: a node means to renew its lease once a second."""
 _COMMIT: Final = "select pg_logical_emit_message(true, 'faults', 'a commit like any other')"
 _ANYBODY: Final = 0.1
 """How often a fault of a node meets whoever's turn it is, be he only just beginning."""
@@ -103,6 +108,7 @@ class Conductor:
             group.create_task(self._watch_nodes())
             group.create_task(self._watch_for_stalls())
             group.create_task(self._watch_for_slow_commits())
+            group.create_task(self._watch_for_hunger())
 
     async def _watch_nodes(self) -> None:
         while True:
@@ -141,8 +147,25 @@ class Conductor:
             if took_s > _SLOW_COMMIT_S and not postgres.busy.locked():
                 self._stalled(began, took_s)
 
-    def _stalled(self, began: float, late_s: float) -> None:
-        stall = Happened(0, "stall", "*", began, time.time(), self._world.live(), {"late_s": late_s})
+    async def _watch_for_hunger(self) -> None:
+        """Write down when a node was ready to run and got no processor: then, too, it renews no lease."""
+        before: dict[str, dict[str, float]] = {}
+        since: dict[str, float] = {}
+        while True:
+            began = time.time()
+            await asyncio.sleep(_HUNGER_LOOK_S)
+            for node in self._world.nodes:
+                last, now = before.get(node.name, {}), node.hungry_s()
+                before[node.name] = now
+                if most_hungry_s(last, now) > _HUNGRY * (time.time() - began):
+                    since.setdefault(node.name, began)
+                elif node.name in since:
+                    first = since.pop(node.name)
+                    if began - first >= _HUNGRY_S:
+                        self._stalled(first, began - first, node.name)
+
+    def _stalled(self, began: float, late_s: float, whom: str = "*") -> None:
+        stall = Happened(0, "stall", whom, began, time.time(), self._world.live(), {"late_s": late_s})
         self._journal.write({"w": "was", **asdict(stall)})
 
     async def _chosen(self, fault: Fault) -> Coroutine[Any, Any, None]:
@@ -227,6 +250,11 @@ class Conductor:
             detail["not_done"] = 1
         happened = Happened(fault.number, fault.kind, whom, began, time.time(), live, detail, tuple(held))
         self._journal.write({"w": "was", **asdict(happened)})
+
+
+def most_hungry_s(before: Mapping[str, float], now: Mapping[str, float]) -> float:
+    """Return the longest wait for a processor of a thread that was there before."""
+    return max((waited - before[thread] for thread, waited in now.items() if thread in before), default=0.0)
 
 
 def met_nobody(detail: Detail) -> bool:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -158,6 +159,10 @@ class Node:
             return
         self.most_mib = max(self.most_mib, used)
 
+    def hungry_s(self) -> dict[str, float]:
+        """Return how long each of its threads, since it began, was ready to run and no processor took it."""
+        return hungry_s(self.process.pid)
+
     def says(self, *events: str) -> bool:
         """Say whether its present life has logged one of these events."""
         text = self.log.read_text(errors="replace")
@@ -182,6 +187,15 @@ class Node:
         if self.runs():
             self.process.kill()
             self.process.wait()
+
+
+def hungry_s(pid: int) -> dict[str, float]:
+    """Return, by its id, how long each thread of a process was ready to run and no processor took it."""
+    found = {}
+    for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with suppress(OSError, ValueError, IndexError):
+            found[path.parent.name] = int(path.read_text().split()[1]) / 1e9
+    return found
 
 
 def ended_by_itself(nodes: list[Node]) -> list[str]:

@@ -65,7 +65,7 @@ SORTS: Final[dict[str, Sort]] = {
         (0.0, 0.0),
         True,
         True,
-        "not ours: for half a second nothing ran, or for a second no commit came to the disk",
+        "not ours: for half a second nothing ran, or for one a node got no processor, or the disk no commit",
     ),
 }
 """Every kind there is."""
