@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -150,6 +151,21 @@ async def test_a_server_that_has_just_started_ends_nobody(shares: Shares) -> Non
     await shares.connection.execute(STARTED.format(1))
     assert len((await shares.beat(two))["shards"]) == 128
     await shares.connection.execute(STARTED.format(60))
+    assert len((await shares.beat(two))["shards"]) == 256
+
+
+async def test_a_clock_set_back_makes_no_lease_longer(shares: Shares) -> None:
+    """Who does not beat any more, though his lease lasts for hours by the clock as it is now, is followed."""
+    one, two = await shares.join(), await shares.join()
+    await _settled(shares)
+    later = "update chimeway.leases set expires_at = expires_at + interval '2 h' where owner = $1"
+    await shares.connection.execute(later, one.owner)
+    assert len((await shares.beat(two, judges=False))["shards"]) == 128
+    left = "select expires_at - clock_timestamp() from chimeway.leases where owner = $1"
+    assert await shares.connection.fetchval(left, one.owner) > TTL
+    assert len((await shares.beat(two))["shards"]) == 128, "he may live"
+    assert timedelta(0) < await shares.connection.fetchval(left, one.owner) <= TTL
+    await shares.die(one)
     assert len((await shares.beat(two))["shards"]) == 256
 
 

@@ -79,7 +79,14 @@ Failure cases
 - All leave at once: the last gives to nobody; whoever comes next finds free shards, as clean as they were.
 - A clock that jumps: expiry and its test are of one clock, the database's; trust is of another, the
   monotonic one, and ends before by a tenth of the lease. A database clock that jumps forward ends leases
-  early: needless changes, no harm.
+  early: needless changes, no harm. One that is set back makes leases longer: one with more than twice its
+  length to go is cut to its length by whoever beats next, so that who was frozen at that very moment has no
+  shards for longer. And a server whose clock stands before its own start is none that has just started.
+- A machine that sleeps (its monotonic clock stands still meanwhile): its nodes wake up and trust leases that
+  others have ended. What they begin is refused, and they learn it with their next beat.
+- A node whose pool finds no server, while the connection of its lease does (a pooler of its own is down),
+  lives and keeps its shards; so does one whose event loop hangs for good. `/readyz` says it, or says
+  nothing, and whoever watches that restarts it.
 - A pooler in front of the lease's connection: a session is anybody's there, so no lock is held and
   nothing heard: deaths are noticed by expiry alone, and changes at the next beat.
 

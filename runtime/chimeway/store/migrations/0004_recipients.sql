@@ -484,6 +484,7 @@ create table chimeway.leases (
     shown      boolean     not null,                 -- whether it holds a session lock while it lives
     draining   boolean     not null default false,   -- it ends what is under way, and is given nothing any more
     taken_at   timestamptz not null default clock_timestamp(),
+    lasts      interval    not null default '3 s',   -- from each beat
     expires_at timestamptz not null
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
 
@@ -559,10 +560,13 @@ language sql volatile as $$
            and k.objid::bigint = case when l.alone then 0 else l.epoch & 2147483647 end)
 $$;
 
--- Ends the leases that have expired, and of p_dead those that no session lock shows to be alive. Whoever is just
+-- Ends the leases that have expired, and of p_dead those that no session lock shows to be alive. A lease with far longer
+-- to go than it lasts was renewed before the clock was set back: it ends when it has lasted from now on. Whoever is just
 -- renewing his is alive: he has his row locked, and is passed over.
 create or replace function chimeway.bury_nodes(p_dead bigint[]) returns void
 language sql as $$
+    update chimeway.leases l set expires_at = clock_timestamp() + l.lasts where l.owner in (
+        select d.owner from chimeway.leases d where d.expires_at > clock_timestamp() + 2 * d.lasts for update skip locked);
     with buried as (
         delete from chimeway.leases l where l.owner in (
             select d.owner from chimeway.leases d
@@ -584,8 +588,8 @@ create or replace function chimeway.begin_lease(p_owner uuid, p_node uuid, p_ttl
 language plpgsql as $$
 declare v_epoch bigint;
 begin
-    insert into chimeway.leases as l (owner, node, shown, expires_at)
-    values (p_owner, p_node, p_shown, clock_timestamp() + p_ttl)
+    insert into chimeway.leases as l (owner, node, shown, lasts, expires_at)
+    values (p_owner, p_node, p_shown, p_ttl, clock_timestamp() + p_ttl)
         on conflict (owner) do update set expires_at = excluded.expires_at
     returning l.epoch into v_epoch;
     if p_shown and not chimeway.show_life(v_epoch) then  -- the session of a call whose answer was lost has the lock still
@@ -616,11 +620,13 @@ declare
                                                                and chimeway.server_started() + p_ttl;
 begin
     update chimeway.leases l
-       set expires_at = clock_timestamp() + p_ttl, alone = false,
+       set lasts = p_ttl, expires_at = clock_timestamp() + p_ttl, alone = false,
            shown = case when p_show then v_shown else l.shown and not l.alone end
      where l.owner = p_owner and l.epoch = p_epoch;
     if not found then return; end if;
-    if v_judges and (p_dead <> '{}' or exists (select from chimeway.leases l where l.expires_at < clock_timestamp()))
+    if v_judges and (p_dead <> '{}' or exists (
+            select from chimeway.leases l
+             where l.expires_at not between clock_timestamp() and clock_timestamp() + 2 * l.lasts))
        or exists (select from chimeway.shard_owners s
                    where not exists (select from chimeway.leases l where l.owner = s.owner))
           and exists (select from chimeway.receivers()) then
@@ -718,8 +724,8 @@ begin
                                where d.status = 'dispatched' and a.node = l.owner)) then
         return;
     end if;
-    insert into chimeway.leases as l (owner, alone, shown, expires_at)
-    values (p_owner, true, true, clock_timestamp() + p_ttl) returning l.epoch into v_epoch;
+    insert into chimeway.leases as l (owner, alone, shown, lasts, expires_at)
+    values (p_owner, true, true, p_ttl, clock_timestamp() + p_ttl) returning l.epoch into v_epoch;
     select bool_and(s.clean) into v_clean from chimeway.shard_owners s;
     update chimeway.shard_owners s set owner = p_owner, clean = true, taken_at = clock_timestamp();
     return query select v_epoch, v_clean;
@@ -728,7 +734,7 @@ end $$;
 create or replace function chimeway.renew_lease(p_owner uuid, p_epoch bigint, p_ttl interval) returns boolean
 language plpgsql as $$
 begin
-    update chimeway.leases l set expires_at = clock_timestamp() + p_ttl
+    update chimeway.leases l set lasts = p_ttl, expires_at = clock_timestamp() + p_ttl
      where l.owner = p_owner and l.epoch = p_epoch;
     return found;
 end $$;
