@@ -1,4 +1,4 @@
-"""A connection whose opening is cut short is ended: nobody has it who would."""
+"""A connection whose opening, or use, is cut short is ended: nobody has it who would."""
 
 import asyncio
 import gc
@@ -6,6 +6,7 @@ import gc
 import pytest
 
 from chimeway.store import pool
+from kit.network import line_to, place_of
 from kit.rows import Rows, rows_of
 from kit.waiting import wait_for
 
@@ -39,3 +40,28 @@ async def test_a_cancelled_opening_leaves_no_connection(
         monkeypatch.setattr(pool, "_FOR_NODE", LONG)
         await _cut_short(rows, asyncio.ensure_future(of_a_node()), "of a node")
     gc.collect()
+
+
+async def test_a_call_that_is_cut_off_is_given_up_where_nobody_answers(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver waits a minute for a connection by which to call it off; whoever ends need not."""
+    monkeypatch.setattr(pool, "_GIVE_BACK_S", 0.1)
+
+    async def ask(database: pool.Database) -> None:
+        async with database.acquire() as connection:
+            await connection.execute(LONG)
+
+    async with (
+        rows_of(database_url) as rows,
+        line_to(place_of(database_url)) as line,
+        pool.open_database(line.url(database_url), name="far away") as database,
+    ):
+        asking = asyncio.ensure_future(ask(database))
+        await wait_for(lambda: rows.value(AT_WORK, "far away", LONG), "it is under way")
+        line.black_hole()
+        asking.cancel()
+        done, _ = await asyncio.wait({asking}, timeout=30)
+        assert done, "it is still waited for"
+        assert asking.cancelled()
+        line.cut()

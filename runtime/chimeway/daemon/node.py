@@ -40,6 +40,7 @@ from chimeway.store.pool import Database, open_database, persistently
 _log = Events()
 _POOL: Final = 16
 _MEASURES: Final = 5
+_LEAVE_S: Final = 2.5
 
 
 async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> None:
@@ -223,7 +224,8 @@ async def _beat(node: Node) -> None:
 async def _leave(node: Node) -> None:
     """Take the node off the list; a database that is gone forgets it by itself."""
     try:
-        await nodes.leave(node.database, node.id)
+        async with asyncio.timeout(_LEAVE_S):
+            await nodes.leave(node.database, node.id)
     except Exception as error:
         if fault_of(error) is None:
             raise

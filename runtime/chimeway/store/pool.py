@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeAlias, TypeVar
 
@@ -27,6 +27,8 @@ Connection: TypeAlias = "asyncpg.Connection[Any]"
 Pool: TypeAlias = "asyncpg.Pool[Any]"
 _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
+_GIVE_BACK_S = 5.0
+"""A call that is cut off is called off by another connection: where nobody answers that takes a minute."""
 _FOR_NODE: Final = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan"
 _NEXT_HOST: Final = (
     OSError,
@@ -153,8 +155,12 @@ class Database:
             RuntimeError: it was opened on another event loop.
         """
         self.check_usable()
-        async with self._pool.acquire() as connection:
+        connection = await self._pool.acquire()
+        try:
             yield connection  # type: ignore[misc]  # a proxy of the pool, with the same verbs
+        finally:
+            with suppress(TimeoutError):  # the driver has ended it then
+                await self._pool.release(connection, timeout=_GIVE_BACK_S)
 
     @asynccontextmanager
     async def _lent(self) -> AsyncIterator[Connection]:

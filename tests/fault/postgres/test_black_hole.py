@@ -12,6 +12,9 @@ from kit.clusters import own_cluster
 from kit.network import line_to, place_of
 from kit.waiting import wait_for
 
+SUPERVISOR_S = 60
+"""systemd kills after ninety seconds; twenty are the drain's."""
+
 
 @pytest.mark.big  # the listener calls itself every ten seconds, and waits for five
 async def test_the_connection_that_listens_leads_nowhere(tmp_path: Path) -> None:
@@ -34,6 +37,26 @@ async def test_the_connection_that_listens_leads_nowhere(tmp_path: Path) -> None
         print(f"\nsilent after {silent['seconds']} s; {await story.ends_as_written()}")
         assert not one.said("database.lost")
         assert not one.said("lease.lost")
+
+
+@pytest.mark.big  # a drain takes twenty seconds
+@pytest.mark.timeout(200)
+async def test_a_node_ends_although_nobody_answers(tmp_path: Path) -> None:
+    """Told to end while all connections lead nowhere it drains, and is gone before a supervisor kills it."""
+    made = make_home(tmp_path)
+    async with (
+        own_cluster() as cluster,
+        telling(cluster.url) as story,
+        line_to(place_of(cluster.socket_url)) as line,
+    ):
+        async with node(line.url(cluster.url), made, story) as one:
+            await story.tell("before", 20)
+            await story.some_are_due()
+            line.black_hole()
+            await one.until_ready(503, "database slow")
+            assert await one.daemon.stopped(deadline_s=SUPERVISOR_S) == 0
+        async with node(cluster.url, made, story):
+            print(f"\n{await story.ends_as_written()}")
 
 
 @pytest.mark.big  # a call is slow after five seconds

@@ -22,6 +22,8 @@ CUT = """
 select application_name, pg_terminate_backend(pid) from pg_stat_activity
  where wait_event = 'SyncRep' and backend_type = 'client backend'"""
 OFTEN = 3
+QUIET_S = 2.0
+"""Long enough for a call that is not waiting for its attempt."""
 WAITS = """
 select exists (select from pg_stat_activity where wait_event = 'SyncRep' and pid = $1)"""
 CALLS = {
@@ -73,6 +75,33 @@ async def test_a_synchronous_standby_takes_over(times: int, tmp_path: Path) -> N
                 primary, standby = standby, primary
             print(f"\nfailed over {times} times: {await story.ends_as_written()}")
             assert len(one.said("database.lost")) >= times
+
+
+@pytest.mark.big
+async def test_a_primary_that_goes_on_beside_its_successor_answers_nobody(tmp_path: Path) -> None:
+    """Two primaries at once: whoever is still at the old one waits there, and calls no provider for it."""
+    async with own_cluster() as first, first.standby() as second:
+        url = either(first, second)
+        async with telling(url) as story, node(url, make_home(tmp_path), story) as one:
+            await story.tell("before", 40)
+            await story.some_are_due()
+            await second.promote()  # and nobody has ended the first
+            async with asyncio.TaskGroup() as group:
+                telling_on = group.create_task(story.tell("meanwhile", 4))
+                assert await one.until_ready(503) == "database slow"
+                begun, sent = await _begun(second), len(story.sink.mails)
+                await asyncio.sleep(QUIET_S)
+                assert (len(story.sink.mails), telling_on.done()) == (sent, False)
+                assert sent <= begun, "a provider was called for what the successor does not know"
+                await first.crash()
+                await one.until_ready(200, "working")
+            await story.tell("after", 4)
+            print(f"\n{await story.ends_as_written()}")
+
+
+async def _begun(cluster: Cluster) -> int:
+    found: int = await cluster.value("select count(*) from chimeway.delivery_attempts")
+    return found
 
 
 @pytest.mark.parametrize(("call", "there"), CALLS.values(), ids=CALLS)
