@@ -17,6 +17,8 @@ from kit.psql import psql
 from kit.rows import Rows, rows_of
 from kit.smtp import Sink, smtp_sink
 
+ALONE = "127.0.0.3"
+"""Where no other test may take a port meanwhile."""
 BOUNCED = {
     "type": "signal_received",
     "signal_type": "chimeway.delivery.bounced",
@@ -97,8 +99,8 @@ async def test_a_bounce_posted_to_a_node_leads_its_run_on(database_url: str, tmp
 
 async def test_inside_an_application_it_is_the_same(database_url: str) -> None:
     """`app.running` hears, too, in the host's loop, and its port is free when the block has ended."""
-    with bound("127.0.0.1", 0) as free:
-        place = f"127.0.0.1:{free.getsockname()[1]}"
+    with bound(ALONE, 0) as free:
+        place = f"{ALONE}:{free.getsockname()[1]}"
     for _ in range(2):
         async with (
             App().running(database_url, feedback=SOURCES, http_bind=place),
@@ -108,5 +110,5 @@ async def test_inside_an_application_it_is_the_same(database_url: str) -> None:
             told = await Provider(client).postmark(bounce(str(uuid4())))
             assert told.json()["events"] == [{"id": "Bounce:7", "answer": "unknown"}]
     async with App().running(database_url, feedback=SOURCES, http_bind=""):
-        with bound("127.0.0.1", int(place.rpartition(":")[2])):
+        with bound(ALONE, int(place.rpartition(":")[2])):
             pass

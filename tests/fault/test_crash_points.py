@@ -167,7 +167,7 @@ async def test_a_result_written_whose_answer_was_lost(database_url: str, tmp_pat
         assert len(on.sink.mails) == 1
 
 
-QUICKLY = """{"caps": [{"channel": "email", "limit": 1, "per": "PT1S", "then": "delay"}]}"""
+QUICKLY = """{"caps": [{"channel": "email", "limit": 1, "per": "PT3S", "then": "delay"}]}"""
 PREFER = f"select chimeway.identify('default', 'ada', '{{\"preferences\": {QUICKLY}}}')"
 FULL = """insert into chimeway.send_budgets (tenant_id, recipient_id, channel, shard, sent_at)
           values ('default', 'ada', 'email', chimeway.shard_of('default', 'ada'), array[chimeway.clock()])"""

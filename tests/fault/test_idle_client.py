@@ -51,7 +51,7 @@ class Lateness:
 
 async def _hundred(rows: Rows, prefix: str) -> tuple[list[UUID], datetime]:
     """Start a hundred runs that are due at one instant; return them once they wait."""
-    due = datetime.now(UTC) + timedelta(seconds=3)
+    due = datetime.now(UTC) + timedelta(seconds=5)
     runs = [row["run_id"] for row in await rows.all(START, prefix, due)]
     sql = "select count(*) = 100 from chimeway.workflow_runs where id = any($1::uuid[]) and state = 'waiting'"
     await wait_for(lambda: rows.value(sql, runs), "all hundred wait")

@@ -88,8 +88,7 @@ async def test_a_black_hole_tells_nobody_of_anything() -> None:
         await asyncio.sleep(SHORT_S)
         assert (echo.got, echo.ended, echo.lost) == ([b"one\n"], 0, 0)
         line.heal()
-        await wait_for(lambda: echo.ended + echo.lost >= 1, "the end arrives")
-        assert echo.got[:2] == [b"one\n", b"two\n"]
+        await wait_for(lambda: echo.ended + echo.lost >= 1 and b"two\n" in echo.got, "the end arrives")
 
 
 async def test_one_direction_alone_can_be_held() -> None:
@@ -161,7 +160,7 @@ async def test_it_stands_before_postgresql(database_url: str) -> None:
     async with line_to(place_of(database_url)) as line:
         through = await asyncpg.connect(line.url(database_url))
         await through.execute("create table public.told (said text)")
-        cutting = asyncio.create_task(line.cut_in_answer(SHORT_S))
+        cutting = asyncio.create_task(line.cut_in_answer(1.0))
         await asyncio.sleep(0)
         with pytest.raises((OSError, asyncpg.PostgresError, asyncpg.InterfaceError)):
             await through.execute("insert into public.told values ('yes')")
