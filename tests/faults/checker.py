@@ -54,6 +54,9 @@ _RECORDED_S: Final = 2.0
 """How long after an answer its record may be still on its way, with nothing in its way."""
 _SETTLES_S: Final = 3.0
 """How long after the end of a fault what it has broken may still be broken: a lease's length."""
+_BREAKS_NO_LEASE: Final = frozenset({"unanswered", "provider_down", "provider_hangs"})
+_AT_ONCE_S: Final = 0.5
+"""The same of faults on the way to the provider: a call that begins when they are over is answered."""
 _LONGEST_S: Final = 60.0
 _PATIENCE_S: Final = REPLY_TIMEOUT_S * 0.75
 """How long a node waits for an answer at least, by the log of a provider that may be slow to write it."""
@@ -388,17 +391,21 @@ def hiding(faults: Iterable[Happened], node: str, begins: float, ends: float) ->
 
     A fault that can delay the record of an answer moves the end to its own, and so on.
     """
-    met = [each for each in faults if each.whom in {"*", node} and each.ended + _SETTLES_S >= begins]
+    met = [each for each in faults if each.whom in {"*", node} and _settled(each) >= begins]
     latest = ends + _LONGEST_S
     moved = True
     while moved:
         moved = False
         for each in met:
-            until = min(latest, each.ended + _SETTLES_S)
+            until = min(latest, _settled(each))
             if SORTS[each.kind].delays and each.began <= ends < until:
                 ends, moved = until, True
     hides = [each for each in met if SORTS[each.kind].hides and each.began <= ends]
     return max(hides, key=lambda each: each.began).kind if hides else None
+
+
+def _settled(fault: Happened) -> float:
+    return fault.ended + (_AT_ONCE_S if fault.kind in _BREAKS_NO_LEASE else _SETTLES_S)
 
 
 def overtaken(faults: Iterable[Happened], again: Call) -> str | None:

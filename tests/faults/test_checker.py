@@ -181,6 +181,10 @@ RIGHT: dict[str, Case] = {
     .fault("failover", DUE - 1, DUE + 5, "*"),
     "recorded late behind a lock, then killed": Case(plan()).call(DUE).call(DUE + 9, node="node2")
     .fault("lock", DUE - 1, DUE + 4, "*").fault("kill", DUE + 5, DUE + 7),
+    "taken twice around the provider's end": Case(plan()).call(DUE).call(DUE + 3)
+    .fault("provider_down", DUE, DUE + 2, "*"),
+    "taken twice, the first while no answer was let through": Case(plan()).call(DUE).call(DUE + 3)
+    .fault("unanswered", DUE - 1, DUE + 2),
     "called late by a node that was frozen": Case(plan()).call(DUE, node="node2").call(DUE + 5)
     .fault("freeze", DUE - 1, DUE + 4.9),
 }  # fmt: skip
@@ -203,6 +207,10 @@ WRONG: dict[str, tuple[str, Case]] = {
         "duplicated", Case(plan()).call(DUE).call(DUE + 9).fault("kill", DUE, DUE + 2, "node3")),
     "taken twice, a kill long after": (
         "duplicated", Case(plan()).call(DUE).call(DUE + 9).fault("kill", DUE + 6, DUE + 8)),
+    "taken twice, the provider long back": (
+        "duplicated", Case(plan()).call(DUE).call(DUE + 9).fault("provider_down", DUE - 3, DUE - 1, "*")),
+    "taken twice, answers long let through": (
+        "duplicated", Case(plan()).call(DUE).call(DUE + 9).fault("unanswered", DUE - 3, DUE - 1)),
     "taken twice around a clean hand-over": (
         "duplicated", Case(plan()).call(DUE).call(DUE + 2).fault("hand_over", DUE, DUE + 1)),
     "too early": ("wrong", Case(plan()).call(DUE - 0.2)),
