@@ -63,10 +63,10 @@ async def test_every_state(database_url: str) -> None:
             ("web-1", "working", 100, 10, ["email"]),
             ("web-1", "silent", 100, 0, ["email"]),
             ("drains", "draining", 0, 0, ["email"]),
-            ("stands by", "standing by", 0, 0, ["email"]),
-            ("begins", "no lease", 0, 0, ["email"]),
+            ("stands by", "standing_by", 0, 0, ["email"]),
+            ("begins", "no_lease", 0, 0, ["email"]),
             ("gone", "gone", 0, 0, ["email"]),
-            (None, "standing by", 0, 0, []),
+            (None, "standing_by", 0, 0, []),
         ]
         lines = (await inside("nodes", url=database_url)).out.splitlines()
         assert lines[1].split()[:4] == ["web-1", "working", "100", "10"]
@@ -84,4 +84,4 @@ async def test_on_schema_3(server_url: str) -> None:
             await connection.execute("select chimeway.acquire_lease(gen_random_uuid(), interval '1 h', null)")
         found = await inside("nodes", "--json", url=url)
         told = [(node["name"], node["state"], node["shards"]) for node in found.json["nodes"]]
-        assert (found.code, told) == (0, [("old", "no lease", 0), (None, "working", 256)])
+        assert (found.code, told) == (0, [("old", "no_lease", 0), (None, "working", 256)])

@@ -28,8 +28,8 @@ class Holder:
     held: bool
 
 
-NodeState: TypeAlias = Literal["working", "standing by", "draining", "silent", "no lease", "gone"]
-"""silent: its lease has run out, and others are about to end it. no lease: it begins, or stands by on schema
+NodeState: TypeAlias = Literal["working", "standing_by", "draining", "silent", "no_lease", "gone"]
+"""silent: its lease has run out, and others are about to end it. no_lease: it begins, or stands by on schema
 version 3, where there is one lease. gone: without a lease, and not seen for half a minute."""
 
 
@@ -91,12 +91,12 @@ async def listed_nodes(database: Database) -> list[ListedNode]:
 
 def _state(row: Any) -> NodeState:
     if row["lease_until"] is None:
-        return "no lease" if row["seen"] else "gone"
+        return "no_lease" if row["seen"] else "gone"
     if not row["held"]:
         return "silent"
     if row["draining"]:
         return "draining"
-    return "working" if row["shards"] else "standing by"
+    return "working" if row["shards"] else "standing_by"
 
 
 async def ownerless(database: Database) -> str:
