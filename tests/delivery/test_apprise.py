@@ -318,7 +318,7 @@ async def test_nothing_at_all_is_refused_for_good() -> None:
 
 async def test_a_call_that_hangs_gives_its_thread_back() -> None:
     """When its time is over its connection is cut; until then others are told that nothing was sent."""
-    async with FaultyHttp() as service, ready(threads=2, timeout_s=0.4) as channel:
+    async with FaultyHttp() as service, ready(threads=2, timeout_s=1.2) as channel:
         url = message(f"json://127.0.0.1:{service.port}/")
         async with service.failing("hang"):
             answers = await asyncio.gather(*(channel.send(url) for _ in range(3)), return_exceptions=True)

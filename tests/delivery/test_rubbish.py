@@ -2,6 +2,8 @@
 
 import asyncio
 
+import pytest
+
 from chimeway.delivery.channel import PermanentFailure, Sent
 from kit.home import workflow
 from kit.machine import Provider, Running, running_machine
@@ -11,13 +13,17 @@ from kit.waiting import wait_for
 ONE = workflow(
     {"id": "push", "action": {"type": "notify", "channel": "push", "render_key": "mention"}}, key="push"
 )
-SOON_S = 2.0
-"""Less than a sweep for abandoned attempts, which would hide what went wrong."""
+
+
+@pytest.fixture(autouse=True)
+def _no_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no sweep for abandoned attempts hide what went wrong."""
+    monkeypatch.setattr("chimeway.delivery.abandoned.SWEEP_EVERY_S", 3600.0)
 
 
 async def _ends(on: Running, recipient: str) -> Row:
     run_id = await on.start(recipient, "push")
-    await on.rows.until(run_id, "completed", deadline_s=SOON_S)
+    await on.rows.until(run_id, "completed")
     return (await on.rows.deliveries(run_id))[0]
 
 
@@ -45,7 +51,7 @@ async def test_a_cancellation_inside_a_channel_is_an_answer_too(database_url: st
     async with running_machine(database_url, push, definitions=(ONE,)) as on:
         assert (await _ends(on, "ada"))["status"] == "succeeded"
         assert len(push.messages) == 2
-        assert not on.machine._dispatcher._at_work
+        await wait_for(lambda: not on.machine._dispatcher._at_work, "it has heard that all is written")
 
 
 async def test_a_bad_answer_harms_no_neighbour(database_url: str) -> None:

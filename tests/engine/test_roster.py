@@ -88,7 +88,7 @@ async def test_who_brings_wakes_waits_for_room(monkeypatch: pytest.MonkeyPatch) 
         one, two, three, four = stage.held(4)
         for run in (one, two):
             await roster.admit(run, "a")
-        await asyncio.wait_for(roster.admit(one, "a"), 1)
+        await asyncio.wait_for(roster.admit(one, "a"), 5)
         waiting = asyncio.ensure_future(roster.admit(three, "a"))
         roster.nudge(four, "a")
         await stage.gates[four].reached.wait()

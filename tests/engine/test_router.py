@@ -110,5 +110,5 @@ async def test_locked_runs_keep_their_signal_from_no_other(
                 router.look()
                 return len(woken) >= 3
 
-            await wait_for(others_heard, "the others have mail", deadline_s=3)
+            await wait_for(others_heard, "the others have mail")
             assert set(woken) == set(adas[2:])

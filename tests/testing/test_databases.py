@@ -1,13 +1,26 @@
 """Databases for tests: cloned, never met by another, and gone, also on a server that outlives the run."""
 
 import secrets
+from collections.abc import Iterator
 
 import asyncpg
+import psycopg
 import pytest
 
 from chimeway.errors import DatabaseUnavailable
 from chimeway.store.clones import Clones, name_of, on_database
 from chimeway.testing.databases import databases
+
+_TURN = 7_206_420
+"""The advisory lock of these tests."""
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(server_url: str) -> Iterator[None]:
+    """Hold off the others of these tests that another worker runs: each of them tidies the whole server."""
+    with psycopg.connect(server_url, autocommit=True) as turn:
+        turn.execute("select pg_advisory_lock(%s::bigint)", (_TURN,))
+        yield
 
 
 async def _names(url: str) -> set[str]:
