@@ -49,6 +49,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "lease.released": "shards: given to others on purpose",
         "lease.lost": "shards, reason: others ended our lease, and took these",
         "lease.late": "late_s, ttl_s: a renewal took long, but was in time",
+        "lease.unreachable": "error: the server does not answer where leases are, for longer than one lasts",
         "lease.standby": "nodes: all shards are held by others, for now",
         "run.struck": "run_id, strikes: taken over from a node that died on it, tried alone",
         # What wakes runs

@@ -158,6 +158,7 @@ async def _tenures(
     node: Node, settings: Settings, stop: asyncio.Event, began: float, settled: Callable[[], None]
 ) -> None:
     ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl, node.id)
+    node.readiness.lease_lost_by = ownership.unreachable
 
     def standing_by() -> None:
         node.readiness.stage = "standing_by"

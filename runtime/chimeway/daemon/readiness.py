@@ -1,9 +1,10 @@
 """Whether a node can do its work now: what `/readyz` answers.
 
-Three things are asked, the cheapest first: where the node is in its life, what its work has met (`Health`),
-and whether the database answers now: a node that stands by, or waits for an answer, has met nothing yet.
-A node that works is not asked to ask: the renewal of its lease, on a connection of its own, shows as much,
-and in a storm all the others may be busy for longer than whoever asks will wait.
+Four things are asked, the cheapest first: where the node is in its life, what its work has met (`Health`),
+whether its lease can be renewed, without which nothing is sent, and whether the database answers now: a node
+that stands by, or waits for an answer, has met nothing yet. A node that works is not asked to ask: the
+renewal of its lease, on a connection of its own, shows as much, and in a storm all the others may be busy for
+longer than whoever asks will wait.
 
 **Why an overloaded node is ready.** Whoever asks may send traffic elsewhere, or replace the node. But its
 work comes from the database, not from whoever asks, and its door takes what providers tell whether it keeps
@@ -40,6 +41,8 @@ class Readiness:
     listener: Listener | None = None
     gauge: Gauge | None = None
     """While it works: whether it keeps up."""
+    lease_lost_by: Callable[[], str | None] = lambda: None
+    """Why no lease can be had or renewed, for long; it has a connection of its own, maybe by another way."""
     shards: Callable[[], Collection[int]] = frozenset
     """Which are its own; none yet, or none left for it: it stands by."""
     health: Health = field(default_factory=Health)
@@ -54,6 +57,8 @@ class Readiness:
         trouble = self.health.worst()
         if trouble is not None:
             return NotReady(f"database_{trouble.kind}", f"{trouble.operation}: {trouble.error}")
+        if (error := self.lease_lost_by()) is not None:
+            return NotReady("database_lost", f"lease: {error}")
         gauge = self.gauge
         why = None if gauge is not None and gauge.trusted() else await self._unanswered(database)
         if why is not None:

@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from chimeway.clock import set_within
 from chimeway.engine.tenure import Tenure
 from chimeway.log import Events
-from chimeway.store.faults import behind, fault_of, passes
+from chimeway.store.faults import behind, fault_of, lost_by, passes
 from chimeway.store.ids import SHARDS, shard_ranges
 from chimeway.store.leases import TWICE_APART_S, Beat, SharedLine, SoleLine, open_line
 from chimeway.store.ledger import Fence
@@ -61,6 +61,8 @@ class Keeper:
         self._held: frozenset[int] = frozenset()
         self._shown = True
         self._gives_from = 0.0
+        self._outage: tuple[float, str] | None = None  # since when, and why, nothing was answered
+        self._outage_told = False
         self.in_order = True
         """Whether the lease may be ended at the end; else it is left to be taken over, as from the dead."""
 
@@ -71,6 +73,11 @@ class Keeper:
                 runner.run(self._work())
         except Exception as error:  # noqa: BLE001  (a thread's error must reach the daemon)
             self._tell(self._fail, error)
+
+    def unreachable(self) -> str | None:
+        """Return why the lease cannot be renewed, if that is so for longer than it lasts (any thread)."""
+        outage = self._outage
+        return outage[1] if outage is not None and time.monotonic() - outage[0] > self._ttl_s else None
 
     def end(self) -> None:
         """End the lease, or stop waiting for it (any thread)."""
@@ -124,6 +131,7 @@ class Keeper:
         line = await self._connected()
         asked_at = time.monotonic()
         begun = await line.begin(owner, self._node, self._ttl)
+        self._outage, self._outage_told = None, False
         self._fence = begun[0] if begun else None
         if begun is None:
             if line.outdated:
@@ -172,6 +180,7 @@ class Keeper:
         judges, dead = self._deaths.verdict(asked_at)
         async with asyncio.timeout(self._ttl_s):
             beat = await line.beat(tenure.fence, self._ttl, judges=judges, dead=dead)
+        self._outage, self._outage_told = None, False
         took_s = time.monotonic() - asked_at
         if took_s > self._ttl_s / _BEATS_A_LEASE:
             _log.warning("lease.late", late_s=round(took_s, 3), ttl_s=self._ttl_s)
@@ -244,6 +253,10 @@ class Keeper:
         """Connect anew after a fault of the connection; anything else is raised."""
         if not passes(behind(error)):
             raise error
+        self._outage = (self._outage[0] if self._outage else time.monotonic(), lost_by(behind(error)))
+        if self.unreachable() and not self._outage_told:
+            self._outage_told = True
+            _log.warning("lease.unreachable", error=self._outage[1])
         self._deaths.judge_nobody()
         await self._close_line()
 

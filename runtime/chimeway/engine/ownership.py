@@ -124,6 +124,11 @@ class Ownership:
         self._name = name
         self._ttl = ttl
         self._node = node
+        self._keeper: Keeper | None = None
+
+    def unreachable(self) -> str | None:
+        """Return why no lease can be had or renewed, if nothing was answered for longer than one lasts."""
+        return None if self._keeper is None else self._keeper.unreachable()
 
     @asynccontextmanager
     async def hold(self, standing_by: Callable[[], None] = lambda: None) -> AsyncIterator[Tenure]:
@@ -134,7 +139,9 @@ class Ownership:
         """
         home = asyncio.get_running_loop()
         granted: asyncio.Future[Tenure] = home.create_future()
-        keeper = Keeper((self._url, self._name), self._ttl, self._node, home, granted, standing_by)
+        self._keeper = keeper = Keeper(
+            (self._url, self._name), self._ttl, self._node, home, granted, standing_by
+        )
         thread = threading.Thread(target=keeper.main, name="lease", daemon=True)
         thread.start()
         try:

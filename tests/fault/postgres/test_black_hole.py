@@ -59,6 +59,28 @@ async def test_a_node_ends_although_nobody_answers(tmp_path: Path) -> None:
             print(f"\n{await story.ends_as_written()}")
 
 
+@pytest.mark.big  # a lease must have run out
+async def test_the_way_to_the_lease_alone_leads_nowhere(tmp_path: Path) -> None:
+    """Statements get through, but nothing is sent without a lease: the node is not ready, and says why."""
+    made = make_home(tmp_path)
+    async with (
+        own_cluster() as cluster,
+        telling(cluster.url) as story,
+        line_to(place_of(cluster.socket_url)) as line,
+        node(cluster.url, made, story, DIRECT_DATABASE_URL=line.url(cluster.url)) as one,
+    ):
+        await one.until_ready(200, "working")
+        line.refuse()
+        line.cut()
+        await one.until_ready(503, "database lost")
+        await one.daemon.event("lease.unreachable")
+        assert not one.said("database.lost"), "all else got through"
+        line.heal()
+        await one.until_ready(200, "working")
+        await story.tell("after", 4)
+        print(f"\n{await story.ends_as_written()}")
+
+
 @pytest.mark.big  # a call is slow after five seconds
 async def test_all_connections_lead_nowhere(tmp_path: Path) -> None:
     """The node is not ready within seconds, and says so; then all goes on, on new connections."""
