@@ -94,10 +94,12 @@ class OneConnection:
         """Take it."""
         self._connection = connection
 
-    @asynccontextmanager
-    async def acquire(self) -> AsyncIterator["asyncpg.Connection[Any]"]:
+    async def acquire(self) -> "asyncpg.Connection[Any]":
         """Lend it."""
-        yield self._connection
+        return self._connection
+
+    async def release(self, connection: "asyncpg.Connection[Any]", *, timeout: float) -> None:  # noqa: ASYNC109
+        """Have it back."""
 
 
 @asynccontextmanager
