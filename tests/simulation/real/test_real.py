@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from chimeway.delivery.unsubscribing import NOWHERE
 from chimeway.store.simulating import do_deed
 from chimeway.testing.server import VARIABLE, server_url
 from chimeway.testing.simulation.real import told
+from chimeway.testing.simulation.real_aims import Aim, aimed
 from chimeway.testing.simulation.real_command import real
 from chimeway.testing.simulation.real_history import Played
 from chimeway.testing.simulation.real_stories import Deed
@@ -51,7 +53,35 @@ def test_no_seed_shows_a_problem(playing: Guarded, first: int) -> None:
     assert found is None, told(found)
 
 
-@pytest.mark.parametrize(("seed", "theme"), [(148, None), (103, "feedback"), (20310, None)])
+ONCE_FAILED = ((148, None), (103, "feedback"), (20310, None))
+
+
+def test_seeds_that_are_kept_aim_at_nothing() -> None:
+    """They are histories of before there were aims, and these have not changed them."""
+    assert {aimed(seed) for seed, _ in ONCE_FAILED} == {Aim()}
+
+
+@pytest.mark.big
+def test_what_faults_aim_at_they_meet(playing: Guarded) -> None:
+    """Nodes die at each statement that matters, before it and after it; and while a provider is at work."""
+    met: set[str] = set()
+    for seed in range(1, 250):
+        if aimed(seed).deadly:
+            played = playing.play(seed)
+            assert not played.problems, told(played)
+            for line, following in pairwise([*played.history, ""]):
+                if " dies at " in line:
+                    statement, node = line.split(" dies at ")[1], line.split(" ")[2]
+                    unheard = following.split(" ", 2)[-1].startswith(f"{node} {statement}: ")
+                    met.add(
+                        f"{statement.split(' of ')[0]}, unheard" if unheard else statement.split(" of ")[0]
+                    )
+    for statement in ("commit_decisions", "begin_attempts", "record_results", "beat", "begin a lease"):
+        assert met >= {statement, f"{statement}, unheard"}
+    assert "answer" in met
+
+
+@pytest.mark.parametrize(("seed", "theme"), ONCE_FAILED)
 def test_seeds_that_once_failed_fail_no_more(playing: Guarded, seed: int, theme: str | None) -> None:
     """A node that ends without its database, a channel that its owner lacks, a call to beat that was lost."""
     played = playing.play(seed, theme)

@@ -1,6 +1,7 @@
 """The loop that stands still, its gates and the death of those who wait there: no database here."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -114,6 +115,24 @@ def test_the_dead_do_nothing_any_more(loop: SteppedLoop) -> None:
     assert not living.done()
     gates.kill("bob")
     assert not told
+
+
+def test_an_answer_that_the_dead_would_have_got_is_nobodys(loop: SteppedLoop) -> None:
+    """What a statement says whose node has died is no fault that nobody caught, also where it is an error."""
+    gates = Gates(loop)
+
+    async def asking() -> None:
+        await gates.ask("ada", "store", "work", _nothing)
+
+    loop.begin("ada", asking())
+    loop.settle()
+    gate = gates.waiting[0]
+    gates.mute(gate)
+    gates.open(gate, ConnectionError("no longer yours"))
+    gates.kill("ada")
+    del gate
+    gc.collect()
+    assert loop.faults == []
 
 
 def test_a_task_that_is_cancelled_leaves_its_gate(loop: SteppedLoop) -> None:

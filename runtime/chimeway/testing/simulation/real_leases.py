@@ -33,6 +33,11 @@ class Leases:
         if node.tenure is not None:
             self.left.append(node.tenure.fence)
 
+    def answered(self, gate: Gate, answer: object) -> None:
+        """Note a lease of which its node does not hear: it died, and nobody else will end it."""
+        if gate.muted and isinstance(answer, Fence):
+            self.left.append(answer)
+
     def may_expire(self, node: PlayedNode) -> bool:
         """Say whether a living node's lease may run out; unless another ends it first, a beat renews it."""
         return node.tenure is not None and self._expired < _MOST_EXPIRED

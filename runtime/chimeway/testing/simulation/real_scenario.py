@@ -15,12 +15,21 @@ from chimeway.errors import ChimewayError
 from chimeway.store.ledger import Fence
 from chimeway.store.simulating import Flight, Line, Lines, do_deed, expire_lease, move
 from chimeway.testing.simulation.loop import SteppedLoop, Timer
+from chimeway.testing.simulation.real_aims import DYING, LOSING, aimed
 from chimeway.testing.simulation.real_history import History, Played, chance_of
 from chimeway.testing.simulation.real_leases import Leases
 from chimeway.testing.simulation.real_players import PlayedNode, Stage, do
 from chimeway.testing.simulation.real_statements import FAILURES, READS, SILENT, Retry, told_of
 from chimeway.testing.simulation.real_stories import Story, drawn, journeys
-from chimeway.testing.simulation.real_time import START, SteppedClock, calm_leap, drawn_leap, dues, instant_of
+from chimeway.testing.simulation.real_time import (
+    START,
+    SteppedClock,
+    calm_leap,
+    deeds_to_come,
+    drawn_leap,
+    dues,
+    instant_of,
+)
 from chimeway.testing.simulation.real_witness import Witness
 from chimeway.testing.simulation.scheduler import Draw, Gate, Gates, Lost
 
@@ -51,7 +60,8 @@ class Scenario:
         self._nodes: list[PlayedNode] = []
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._incarnations = 0
-        self._crashes = self._story.crashes
+        self._aim = aimed(seed)
+        self._crashes = max(self._story.crashes, self._aim.deadly)
         self._leases = Leases(self._draw)
         self._hints: list[PlayedNode] = []
         self._blocked: list[_Blocked] = []
@@ -137,7 +147,7 @@ class Scenario:
         steps += [(3.0, partial(self._hint, node)) for node in self._hints]
         steps += [(0.5, partial(self._expire, fence)) for fence in self._leases.left]
         if any(gate.label == self._story.victim for gate in open_to):
-            steps += [(self._story.spite, partial(self._fire, timer)) for timer in self._deeds_to_come()]
+            steps += [(self._story.spite, partial(self._fire, timer)) for timer in deeds_to_come(self._loop)]
         return [step for step in steps if step[0] > 0.0]
 
     def _weight(self, gate: Gate) -> float:
@@ -154,8 +164,11 @@ class Scenario:
 
     def _rare_steps(self) -> list[_Weighed]:
         steps: list[_Weighed] = []
+        if self._crashes and self._aim.deadly:
+            aimed_at = self._aim.of(self._gates.waiting, [gate for gate, _, _ in self._blocked])
+            steps += [(DYING, partial(self._crash_at, gate)) for gate in aimed_at]
         for node in self._nodes:
-            if self._crashes:
+            if self._crashes and not self._aim.deadly:
                 steps.append((0.15, partial(self._crash, node)))
                 if node.tenure is not None:
                     steps.append((0.03, partial(self._end, node)))
@@ -197,11 +210,14 @@ class Scenario:
         self._gates.open(gate, answer)
 
     def _store(self, gate: Gate) -> None:
-        losing = 0.0 if self._calm or gate.owner.startswith("deed") else self._story.losing
+        faulty = not self._calm and gate.owner.startswith("node")
+        losing = self._story.losing if faulty else 0.0
         if self._draw.happens(losing / 2):
             self._note(f"{gate.owner} {gate.label}: refused")
             self._gates.open(gate, Lost("refused") if self._draw.happens(0.7) else Retry("deadlock"))
             return
+        if faulty and not self._aim.deadly and gate.label == self._aim.at:
+            losing = LOSING
         lost = self._draw.happens(losing)
         self._execute(gate, lost=lost)
 
@@ -214,7 +230,8 @@ class Scenario:
             self._blocked.append((gate, flight, lost))
             return
         if gate.kind == "end":  # who waited for it has his lock now, and must have done what he does with it
-            self._watch_blocked()
+            for _, each, _ in self._blocked:
+                self._lines.watch(each)
         self._landed(gate, flight, lost=lost)
 
     def _landed(self, gate: Gate, flight: Flight, *, lost: bool) -> None:
@@ -224,6 +241,7 @@ class Scenario:
             answer = flight.result()
         except Exception as error:  # noqa: BLE001  (whatever the database says is for who asked)
             answer = error
+        self._leases.answered(gate, answer)
         told = told_of(gate.label, answer)
         self._note(f"{gate.owner} {gate.label}: {told}{', and the answer is lost' if lost else ''}")
         if gate.label not in READS and (answer or gate.label not in SILENT):
@@ -258,11 +276,6 @@ class Scenario:
                 self._blocked.remove(each)
                 self._landed(gate, flight, lost=lost)
 
-    def _watch_blocked(self) -> None:
-        """Wait until each of those who waited for a lock is done, or waits for another."""
-        for _, flight, _ in self._blocked:
-            self._lines.watch(flight)
-
     def _fire(self, timer: Timer) -> None:
         self._note(f"{timer.owner} wakes")
         self._loop.fire(timer)
@@ -285,9 +298,22 @@ class Scenario:
         self._note(f"{node.owner} dies")
         self._leases.died(node)
         if seen:
-            gate = self._draw.one(mine)
-            self._gates.mute(gate)
-            self._execute(gate)
+            self._execute(self._gates.mute(self._draw.one(mine)))
+        self._bury(node)
+
+    def _crash_at(self, gate: Gate) -> None:
+        """Kill a node right before or right after what the seed aims at: a statement, or before an answer."""
+        self._crashes -= 1
+        node = self._node(gate.owner)
+        self._note(f"{node.owner} dies at {gate.label}")
+        self._leases.died(node)
+        if gate.kind != "answer" and self._draw.happens(0.7):
+            if gate.kind != "store":
+                self._leases.passed(gate, self._nodes)
+            self._execute(self._gates.mute(gate))
+        self._bury(node)
+
+    def _bury(self, node: PlayedNode) -> None:
         self._remove(node)
         self._start_node(int(node.owner[4]))
 
@@ -338,7 +364,7 @@ class Scenario:
             self._witness.overdue(self._clock.now(), self._calm_since)
             self._move_to(calm_leap(now, due, timer))
         else:
-            coming = [deed.when() for deed in self._deeds_to_come()]
+            coming = [deed.when() for deed in deeds_to_come(self._loop)]
             self._move_to(drawn_leap(self._draw, now, [*due, *coming], timer))
 
     def _move_to(self, then: float) -> None:
@@ -348,13 +374,6 @@ class Scenario:
         self._lines.give_back(line)
         self._loop.move_to(then)
         self._note("time passes")
-
-    def _deeds_to_come(self) -> list[Timer]:
-        now = self._loop.time()
-        return [
-            timer for timer in self._loop.timers
-            if timer.owner.startswith("deed") and not timer.cancelled() and timer.when() > now
-        ]  # fmt: skip
 
     # ── what is seen ──
 

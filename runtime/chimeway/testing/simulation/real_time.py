@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from chimeway.testing.simulation.loop import SteppedLoop
+from chimeway.testing.simulation.loop import SteppedLoop, Timer
 from chimeway.testing.simulation.scheduler import Draw
 
 START: Final = datetime(2026, 1, 5, 9, tzinfo=UTC)
@@ -65,3 +65,12 @@ def calm_leap(now: float, due: Sequence[float], timer: float | None) -> float:
     """Return where time goes when nothing but time is wanted: to what is due next, or on for a while."""
     coming = [at for at in due if at > now]
     return min(coming) if coming else max(timer or 0.0, now + 5.0)
+
+
+def deeds_to_come(loop: SteppedLoop) -> list[Timer]:
+    """Return what people are going to do later."""
+    now = loop.time()
+    return [
+        timer for timer in loop.timers
+        if timer.owner.startswith("deed") and not timer.cancelled() and timer.when() > now
+    ]  # fmt: skip

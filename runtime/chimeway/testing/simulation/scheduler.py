@@ -60,6 +60,8 @@ class Gate:
     label: str
     act: Callable[[Any], Any]
     future: "asyncio.Future[Any]"
+    muted: bool = False
+    """Whether who asked will not hear the answer."""
 
 
 class Gates:
@@ -95,17 +97,18 @@ class Gates:
         """Let a task go on with an answer, or with an error; and settle."""
         if gate in self.waiting:
             self.waiting.remove(gate)
-        if not gate.future.done():
+        if not gate.muted and not gate.future.done():
             if isinstance(answer, BaseException):
                 gate.future.set_exception(answer)
             else:
                 gate.future.set_result(answer)
         self._loop.settle()
 
-    def mute(self, gate: Gate) -> None:
+    def mute(self, gate: Gate) -> Gate:
         """Have a gate's answer reach nobody."""
         self.waiting.remove(gate)
-        gate.future = self._loop.create_future()
+        gate.muted = True
+        return gate
 
     def kill(self, owner: str) -> None:
         """Take an owner's tasks away, as if his process had been killed."""
