@@ -31,7 +31,11 @@ from kit.simulated import MUTATIONS, Guarded, guarded
 
 FEW = 6
 MANY = 1_500
-AT_ONCE = ("a decision may have overlooked mail", "a decision may be of an older run")
+AT_ONCE = (
+    "a decision may have overlooked mail",
+    "a decision may be of an older run",
+    "an attempt may be of an older message",
+)
 """Mutations that are found within a few seeds."""
 
 

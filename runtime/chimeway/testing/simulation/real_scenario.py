@@ -241,6 +241,7 @@ class Scenario:
             answer = flight.result()
         except Exception as error:  # noqa: BLE001  (whatever the database says is for who asked)
             answer = error
+            self._witness.refused(f"{gate.owner} {gate.label}", error)
         self._leases.answered(gate, answer)
         told = told_of(gate.label, answer)
         self._note(f"{gate.owner} {gate.label}: {told}{', and the answer is lost' if lost else ''}")

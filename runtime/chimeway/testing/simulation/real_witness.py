@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+from chimeway.errors import ChimewayError
 from chimeway.testing.simulation.facts import (
     Answered,
     Attempted,
@@ -83,6 +84,11 @@ class Witness:
             self.problems.append(f"a provider was called without an attempt row: {delivery}")
         else:
             self._tell(row["run_id"], Called(row["visit"], number))
+
+    def refused(self, what: str, error: Exception) -> None:
+        """Note that a statement failed by itself: the server found what a guard should have refused."""
+        if not isinstance(error, ChimewayError):
+            self.problems.append(f"{what} failed: {error!r}")
 
     def unmoved(self, now: datetime) -> Iterator[str]:
         """Name the runs that should have moved, after all that could happen has happened."""
