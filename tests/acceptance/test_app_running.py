@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
@@ -182,6 +183,28 @@ async def test_cancelled_while_it_begins_it_ends_at_once(journeys: Journeys) -> 
         assert beginning.cancelled()
         assert loop.time() - began < 10
     assert asyncio.all_tasks() == before
+
+
+async def test_cancelled_while_it_waits_for_its_lease_it_begins_none(
+    database_url: str, journeys: Journeys
+) -> None:
+    """What would keep a lease ends as well: a node that is no more owns nothing, whatever its host does."""
+    before, loop = asyncio.all_tasks(), asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        direct = f"postgresql://ada@127.0.0.1:{silent.getsockname()[1]}/db?sslmode=disable"
+        running = journeys.app.running(database_url, direct_database_url=direct)
+        beginning = asyncio.create_task(AsyncExitStack().enter_async_context(running))
+        accepted, _ = await loop.run_in_executor(None, silent.accept)
+        with accepted:
+            beginning.cancel()
+            await asyncio.wait({beginning})
+        assert beginning.cancelled()
+        assert asyncio.all_tasks() == before
+
+        def lease() -> bool:
+            return not [one for one in threading.enumerate() if one.name == "lease"]
+
+        await wait_for(lease, "its keeper has ended")
 
 
 async def test_a_node_that_dies_ends_the_block(database_url: str, journeys: Journeys) -> None:

@@ -4,9 +4,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from chimeway.client.chimeway import Chimeway
+from chimeway.limits import CLOCK_AHEAD_MS
 from chimeway.testing.faulty_smtp import FaultySmtp
 from kit.daemon import Daemon, running_daemon
 from kit.home import email, home, workflow
@@ -73,7 +75,8 @@ async def _a_round_that_failed_is_followed_by_a_pause(on: Stage) -> None:
     at = await wait_for(lambda: on.rows.value(waits), "the round is over, and a pause follows")
     await on.rows.until(run_id, "completed")
     assert await on.said(run_id) == ["primary transient", "backup transient", "primary succeeded"]
-    assert (await on.rows.attempts(run_id))[-1]["started_at"] >= at
+    clocks = timedelta(milliseconds=CLOCK_AHEAD_MS)  # what the node had drawn itself may come so near
+    assert (await on.rows.attempts(run_id))[-1]["started_at"] >= at - clocks
 
 
 async def test_failover(database_url: str, tmp_path: Path) -> None:

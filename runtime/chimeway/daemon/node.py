@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 from chimeway import log
@@ -24,7 +24,7 @@ from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.daemon.readiness import Readiness
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
-from chimeway.engine.ownership import Ownership
+from chimeway.engine.ownership import Ownership, Tenure
 from chimeway.errors import ChimewayError, SchemaMismatch
 from chimeway.limits import BEAT_S
 from chimeway.log import Events
@@ -170,18 +170,33 @@ async def _tenures(
         settled()
 
     while not stop.is_set():
-        waiting = asyncio.ensure_future(stop.wait())
         async with AsyncExitStack() as stack:
             holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold(standing_by)))
-            await asyncio.wait({waiting, holding}, return_when=asyncio.FIRST_COMPLETED)
-            waiting.cancel()
-            if not holding.done():
-                holding.cancel()
-                await asyncio.wait({holding})
+            if not await _begun(holding, stop):
                 break
             await work(node, holding.result(), stop, ready)
             node.readiness.stage = "standing_by"
     node.readiness.stage = "draining"
+
+
+async def _begun(holding: "asyncio.Future[Tenure]", stop: asyncio.Event) -> bool:
+    """Wait until a lease has begun (True), or the node is to end; then nothing goes on that would keep one.
+
+    Also where the node is cut off, or a part of it has failed: whoever hosts it lives on, and a lease that
+    a thread keeps for nobody would have shards on which nobody works.
+    """
+    waiting = asyncio.ensure_future(stop.wait())
+    try:
+        either: set[asyncio.Future[Any]] = {waiting, holding}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        return holding.done()
+    finally:
+        waiting.cancel()
+        if not holding.done():
+            holding.cancel()
+            await asyncio.wait({holding})
+            if not holding.cancelled():
+                holding.exception()  # nobody asks any more
 
 
 def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:
