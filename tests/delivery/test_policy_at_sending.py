@@ -205,7 +205,7 @@ async def test_what_is_deferred_survives_its_node(database_url: str, database: D
     """A node dies while a message is deferred; the next one sends it when it is time."""
     push = Provider()
     async with rows_of(database_url) as rows:
-        await rows.value(IDENTIFY, "ada", cap(1, "PT1.5S", "delay"))
+        await rows.value(IDENTIFY, "ada", cap(1, "PT4S", "delay"))
         await planned(database_url, rows, database, 2)
         async with running_machine(database_url, push, clean=False) as on:
             await wait_for(lambda: on.rows.value(ONE_DEFERRED), "one is sent and one deferred")

@@ -20,7 +20,8 @@ from kit.proxy import proxy_to
 from kit.rows import Rows, rows_of
 from kit.waiting import wait_for
 
-TTL = timedelta(seconds=1.2)
+TTL = timedelta(seconds=2)
+"""Longer than a loaded machine may let nothing run: who is late with his beats loses what he has."""
 LEASE = "select l.*, l.expires_at > clock_timestamp() as valid from chimeway.leases l where l.owner = $1"
 BEGIN = "select chimeway.begin_lease($1, $2, $3, $4)"
 LOCKED_BY = """

@@ -75,7 +75,7 @@ async def _wave(
 ) -> dict[str, tuple[datetime, datetime]]:
     """Run some pairs; return (due, when the signal's commit was known) of each."""
     last = first + race.wave - 1
-    begin = datetime.now(UTC) + timedelta(seconds=2 + race.wave / 150)
+    begin = datetime.now(UTC) + timedelta(seconds=2 + race.wave / 75)
     started = await rows.all(START, begin, first, last, race.gap)
     due = {row["id"]: row["due"] for row in started}
     plan = sorted((at + race.offset(), who) for who, at in due.items())
