@@ -181,5 +181,7 @@ def test_time_goes_to_what_is_due(loop: SteppedLoop) -> None:
     assert min(leaps) >= 10.0
     assert leaps.count(3600.0) > 100
     assert 11.0 in leaps
-    assert calm_leap(10.0, [3.0, 3600.0, 4000.0], 11.0) == 3600.0
+    assert calm_leap(10.0, [3600.0, 4000.0], 11.0) == 3600.0
+    assert calm_leap(10.0, [3.0, 3600.0, 4000.0], 11.0) == 15.0
+    assert calm_leap(10.0, [3.0, 12.0], 11.0) == 12.0
     assert calm_leap(10.0, [3.0], 11.0) == 15.0

@@ -62,9 +62,16 @@ def drawn_leap(draw: Draw, now: float, due: Iterable[float], timer: float | None
 
 
 def calm_leap(now: float, due: Sequence[float], timer: float | None) -> float:
-    """Return where time goes when nothing but time is wanted: to what is due next, or on for a while."""
+    """Return where time goes when nothing but time is wanted: to what is due next, or on for a while.
+
+    While something is due already only for a while: who is to find it looks once in a second, and has not
+    had that second if time goes on by an hour (a run that one node unparks is found by the other so).
+    """
     coming = [at for at in due if at > now]
-    return min(coming) if coming else max(timer or 0.0, now + 5.0)
+    awhile = max(timer or 0.0, now + 5.0)
+    if not coming:
+        return awhile
+    return min(*coming, awhile) if len(coming) < len(due) else min(coming)
 
 
 def deeds_to_come(loop: SteppedLoop) -> list[Timer]:
