@@ -2880,7 +2880,7 @@ begin
      where t.run = any(v_passed);
 
     update chimeway.workflow_runs r
-       set revision = r.revision + 1,
+       set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
            transition_count = r.transition_count + coalesce(n.many, 0),
            mailbox_seen = p.mailbox,
            state = case when p.state = 'stopped' then coalesce(n.last_state, r.state) else p.state end,  -- stop_run ends it

@@ -248,3 +248,12 @@ async def test_only_the_signal_that_fitted_is_consumed(clock_database: Database)
     marks = await world.all("select number, consumed_by from chimeway.run_mailbox order by number")
     assert [tuple(row) for row in marks] == [(1, None), (2, entry.id)]
     assert (await world.row("ada"))["mailbox_seen"] == 2
+
+
+async def test_whoever_is_decided_about_is_parked_no_more(clock_database: Database) -> None:
+    """A run goes on by its mail before anybody has put it back behind a pause: later it may have ended."""
+    world = await opened(clock_database)
+    await world.trigger("ada")
+    assert await world.sql("update chimeway.workflow_runs set parked = true returning 1") == 1
+    assert await world.commit(await world.entry("ada")) == ["applied"]
+    assert not (await world.row("ada"))["parked"]
