@@ -131,7 +131,7 @@ class Keeper:
         line = await self._connected()
         asked_at = time.monotonic()
         begun = await line.begin(owner, self._node, self._ttl)
-        self._outage, self._outage_told = None, False
+        self._answered()
         self._fence = begun[0] if begun else None
         if begun is None:
             if line.outdated:
@@ -180,7 +180,7 @@ class Keeper:
         judges, dead = self._deaths.verdict(asked_at)
         async with asyncio.timeout(self._ttl_s):
             beat = await line.beat(tenure.fence, self._ttl, judges=judges, dead=dead)
-        self._outage, self._outage_told = None, False
+        self._answered()
         took_s = time.monotonic() - asked_at
         if took_s > self._ttl_s / _BEATS_A_LEASE:
             _log.warning("lease.late", late_s=round(took_s, 3), ttl_s=self._ttl_s)
@@ -248,6 +248,10 @@ class Keeper:
         if self._line is None:
             self._line = await open_line(*self._where, self._called.set)
         return self._line
+
+    def _answered(self) -> None:
+        """An outage is over, if there was one."""
+        self._outage, self._outage_told = None, False
 
     async def _drop_line(self, error: Exception) -> None:
         """Connect anew after a fault of the connection; anything else is raised."""
