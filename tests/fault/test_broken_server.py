@@ -26,19 +26,15 @@ START: Final = "select chimeway.trigger('mention_escalation', recipient_id => $1
 BREAK: Final = """
 create function public.breaks() returns trigger language plpgsql as $$
 begin
-    raise exception 'invalid page in block 7' using errcode = '{}';
+    raise exception 'the server fails here' using errcode = '{}';
 end $$;
-create trigger breaks before update on chimeway.workflow_runs for each row
-    when (old.id = '{}') execute function public.breaks();"""
-BREAK_RESULTS: Final = """
-create function public.breaks() returns trigger language plpgsql as $$
-begin
-    raise exception 'could not write to file' using errcode = '58030';
-end $$;
-create trigger breaks before insert on chimeway.delivery_attempt_results for each row
-    execute function public.breaks();"""
+create trigger breaks before {} execute function public.breaks();"""
 MEND: Final = "drop function public.breaks() cascade"
 HELD: Final = "select count(*) from chimeway.workflow_runs where held_reason is not null"
+
+
+def _break_run(code: str, run_id: UUID) -> str:
+    return BREAK.format(code, f"update on chimeway.workflow_runs for each row when (old.id = '{run_id}')")
 
 
 async def _starts_broken(on: Running, code: str) -> UUID:
@@ -46,7 +42,7 @@ async def _starts_broken(on: Running, code: str) -> UUID:
     async with on.rows.connection.transaction():
         run_id = await on.start("ada")
         others = [await on.start(person) for person in ("bob", "cyn")]
-        await on.rows.connection.execute(BREAK.format(code, run_id))
+        await on.rows.connection.execute(_break_run(code, run_id))
     for other in others:
         await on.rows.until(other, "waiting")
     return run_id
@@ -94,7 +90,7 @@ async def test_who_takes_over_is_not_stopped_by_such_a_run(
     async with rows_of(database_url) as rows:
         people: list[UUID] = [await rows.value(START, person) for person in ("ada", "bob", "cyn")]
         await _strike(rows, database, people[1], strikes)
-        await rows.connection.execute(BREAK.format(code, people[1]))
+        await rows.connection.execute(_break_run(code, people[1]))
         await try_out(database, await find_suspects(database, SystemClock()), play)
     assert sorted(played) == sorted([people[0], people[2]])
 
@@ -104,7 +100,8 @@ async def test_a_result_at_which_the_server_fails_is_written_later(database_url:
     push = Provider("push")
     with capture_logs() as lines:
         async with running_machine(database_url, push, definitions=(SENT,)) as on:
-            await on.rows.connection.execute(BREAK_RESULTS)
+            results = "insert on chimeway.delivery_attempt_results for each row"
+            await on.rows.connection.execute(BREAK.format("58030", results))
             run_id = await on.start("ada")
             failed = lambda: any(one["event"] == "delivery.failed" for one in lines)  # noqa: E731
             await wait_for(failed, "it is told")
