@@ -29,7 +29,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (4, 3);
+insert into chimeway.schema_version (version, serves_from) values (5, 4);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -319,7 +319,7 @@ create table chimeway.run_mailbox (
     primary key (run_id, number, shard),
     foreign key (run_id, shard) references chimeway.workflow_runs (id, shard),
     foreign key (signal_id, shard) references chimeway.signals (id, shard)
-);
+) with (fillfactor = 85);
 create unique index run_mailbox_of_signal on chimeway.run_mailbox (signal_id, run_id, shard);
 
 create table chimeway.inbox_items (

@@ -158,6 +158,6 @@ async def test_nodes_of_two_versions_share_a_database(server_url: str, tmp_path:
 
 
 def test_the_stored_schema_is_that_programs() -> None:
-    """`schema_3.sql`, on which much is tested, is what the program in the history has."""
+    """`schema_4.sql`, on which much is tested, is what the program in the history has."""
     there = schema_in_history(OLD)
     assert there is None or there == schema_of(OLD)

@@ -16,7 +16,6 @@ from chimeway import (
     working_days,
 )
 from chimeway.store import migrating
-from chimeway.store.migrations import VERSION
 from kit.bare import bare_database
 from kit.home import workflow
 from kit.machine import Provider, running_machine
@@ -63,7 +62,7 @@ async def test_the_schema_before_takes_what_it_can(server_url: str) -> None:
         key="rounds", version=1, steps=[Wait("w", duration="P1D", next=repeat("w", times=2, then="end"))]
     )
     async with (
-        bare_database(server_url, version=VERSION - 1) as url,
+        bare_database(server_url, version=3) as url,
         Chimeway.connect(url) as client,
         Engine.connect(url) as engine,
     ):
