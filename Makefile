@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all faults fault-tests mutants simulate bench format serve docs lock clean
+.PHONY: demo check test test-all faults fault-tests mutants simulate bench bench-full format serve docs lock clean
 # Tests start hundreds of processes: compiled once, each begins a third sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -22,6 +22,7 @@ check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing
+	$(BIN)/mypy --explicit-package-bases tests/bench/frame
 	$(BIN)/lint-imports --no-cache
 
 test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
@@ -42,8 +43,11 @@ mutants: $(STAMP)  ## takes out what keeps each promise, and sees whether a test
 simulate: $(STAMP)  ## seeded scenarios of the real engine on a real PostgreSQL: ARGS="--count 5000"
 	$(BIN)/python -m chimeway.testing.simulation real $(ARGS)
 
-bench: $(STAMP)  ## measurements, as ratios in one run
+bench: $(STAMP)  ## measures, in pairs on a PostgreSQL of its own, into docs/benchmarks: ARGS="B2 B4 --quick"
 	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-full: $(STAMP)  ## the same, with ten million parked runs too: takes hours and tens of GiB
+	$(BIN)/python -m tests.bench --full $(ARGS)
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only .

@@ -1,35 +1,102 @@
-"""`make bench`: what Chimeway costs, as ratios within one run. Nothing here passes or fails.
+"""`make bench`: the suite, and its report in docs/benchmarks. Nothing here passes or fails.
 
-    python -m tests.bench [hints] [inboxes] [journeys] [isolation] [fairness] [harness] [overload]
-        [--seconds S]
+    python -m tests.bench [B2 B4 ... | fairness hints ...] [--quick] [--full] [--pairs N] [--seconds S]
+        [--into FOLDER] [--report] [--list]
 
-Each bench starts a PostgreSQL of its own and states the settings that its figures depend on.
+Benches B1 to B9 lie in modules of that name and play in interleaved pairs (`frame`); their results go to
+docs/benchmarks, unless they are quick ones. The older benches print what they find. With no names: B1 to B9.
 """
 
 import argparse
 import asyncio
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
 
-from tests.bench import fairness, harness, hints, inboxes, isolation, journeys, overload
+from tests.bench.frame import Asked, Bench, report, tables
+from tests.bench.frame.pairs import play
 
-_BENCHES = {
-    "hints": hints.bench,
-    "inboxes": inboxes.bench,
-    "journeys": journeys.bench,
-    "isolation": isolation.bench,
-    "fairness": fairness.bench,
-    "harness": harness.bench,
-    "overload": overload.bench,
-}
+_HERE = Path(__file__).parent
+_DOCS = _HERE.parents[1] / "docs" / "benchmarks"
+_OLDER = ("fairness", "harness", "hints", "inboxes", "isolation", "journeys", "overload")
+_SUITE = {path.name.partition("_")[0].upper(): path.stem for path in sorted(_HERE.glob("b[0-9]*_*.py"))}
 
 
 def main() -> None:
-    """Run the benches that were named, or all."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("which", nargs="*", choices=[*_BENCHES, []], default=[])
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of each measurement")
+    """Run the benches that were named, or the suite."""
+    given = _arguments()
+    asked = Asked(quick=given.quick, full=given.full, pairs=given.pairs, seconds=given.seconds)
+    into = given.into or (None if given.quick else _DOCS)
+    suite = {code: _benches(code, asked) for code in _SUITE}
+    if given.list:
+        _print_list(suite)
+    elif given.report:
+        report.write(into or _DOCS)
+    else:
+        for name in given.which or suite:
+            asyncio.run(_run(name, suite, asked, into))
+
+
+async def _run(name: str, suite: dict[str, Sequence[Bench]], asked: Asked, into: Path | None) -> None:
+    if name in _OLDER:
+        await import_module(f"tests.bench.{name}").bench(asked.seconds)
+        return
+    for bench in _named(name, suite):
+        result = await play(bench, asked, _say)
+        print("\n" + "\n".join(tables.told(result)) + "\n", flush=True)
+        if into:
+            report.keep(result, into)
+            report.write(into)
+
+
+def _named(name: str, suite: dict[str, Sequence[Bench]]) -> list[Bench]:
+    """Return all benches of a module, or the one that bears the name."""
+    whole = next((found for code, found in suite.items() if code == name.upper()), None)
+    every = [bench for found in suite.values() for bench in found]
+    return list(whole) if whole is not None else [each for each in every if each.code.upper() == name.upper()]
+
+
+def _benches(code: str, asked: Asked) -> Sequence[Bench]:
+    found: Sequence[Bench] = import_module(f"tests.bench.{_SUITE[code]}").benches(asked)
+    return found
+
+
+def _arguments() -> argparse.Namespace:
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=about)
+    parser.add_argument(
+        "which", nargs="*", metavar="NAME", help="B1 to B9, a part such as B5a, or an older bench"
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="see that it works: few, short rounds; no report"
+    )
+    parser.add_argument("--full", action="store_true", help="with ten million parked runs, too")
+    parser.add_argument("--pairs", type=int, help="rounds of each side (else 7, quick 2)")
+    parser.add_argument(
+        "--seconds", type=float, default=4.0, help="length of a measurement, where it has one"
+    )
+    parser.add_argument("--into", type=Path, help="where the report goes (else docs/benchmarks)")
+    parser.add_argument("--report", action="store_true", help="measure nothing: write the report anew")
+    parser.add_argument("--list", action="store_true", help="name all benches")
     given = parser.parse_args()
-    for name in given.which or _BENCHES:
-        asyncio.run(_BENCHES[name](given.seconds))
+    codes = {each.code.upper() for code in _SUITE for each in _benches(code, Asked())}
+    known = {*_OLDER, *_SUITE, *codes}
+    if unknown := [name for name in given.which if name not in known and name.upper() not in known]:
+        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return given
 
 
-main()
+def _print_list(suite: dict[str, Sequence[Bench]]) -> None:
+    for found in suite.values():
+        for bench in found:
+            print(f"{bench.code:5} {bench.title}")
+    for name in _OLDER:
+        print(f"{name:9} {(import_module(f'tests.bench.{name}').__doc__ or '').splitlines()[0]}")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
