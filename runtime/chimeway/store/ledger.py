@@ -66,20 +66,25 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
         asyncpg.PostgresError: the batch as a whole failed, and nothing of it was written.
     """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
+    policy = await has_policy(database)
+    statement = "commit_decisions" if policy else "commit_decisions_3"
+    rows = await database.fetch(statement, owner, epoch, *arrays_of(entries, policy=policy))
+    answers = {row["run_id"]: row["answer"] for row in rows}
+    return [answers[entry.run_id] for entry in entries]
+
+
+def arrays_of(entries: Sequence[Entry], *, policy: bool) -> list[list[Any]]:
+    """Return the arguments of the door: one array for each column; `policy`: also what it said."""
     columns = [
         *_columns((_run_row(e) for e in entries), _RUN_COLUMNS),
         *_columns((row for e in entries for row in _transition_rows(e)), _TRANSITION_COLUMNS),
         *_columns((row for e in entries for row in _delivery_rows(e)), _DELIVERY_COLUMNS),
         *_columns((row for e in entries for row in _cancelled_rows(e)), _CANCELLED_COLUMNS),
     ]
-    statement = "commit_decisions_3"
-    if await has_policy(database):
-        statement = "commit_decisions"
+    if policy:
         columns += _columns((_judged_by(e) for e in entries), 2)
         columns += _columns((row for e in entries for row in _verdict_rows(e)), _VERDICT_COLUMNS)
-    rows = await database.fetch(statement, owner, epoch, *columns)
-    answers = {row["run_id"]: row["answer"] for row in rows}
-    return [answers[entry.run_id] for entry in entries]
+    return columns
 
 
 async def commit_again(

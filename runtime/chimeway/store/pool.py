@@ -41,7 +41,7 @@ _NEXT_HOST: Final = (
 async def _prepare(connection: Connection) -> None:
     """Teach a connection our JSON; text is kept as it is."""
     for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, schema="pg_catalog", encoder=_dumps, decoder=json.loads)
+        await connection.set_type_codec(name, schema="pg_catalog", encoder=text_of, decoder=json_of)
 
 
 async def _restore(connection: Connection) -> None:
@@ -53,8 +53,14 @@ async def _restore(connection: Connection) -> None:
         await connection.execute("rollback")
 
 
-def _dumps(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Return JSON as the database takes it."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def json_of(text: str) -> Any:
+    """Return JSON as the database gives it."""
+    return json.loads(text)
 
 
 async def connect(url: str, name: str) -> Connection:

@@ -57,9 +57,13 @@ async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID
             found.append(None)
             continue
         definition = await catalogue.get(row["workflow_key"], row["workflow_version"])
-        policy = policy_of(row) if statement == "load_runs" else None
-        found.append(_loaded(row, definition, policy))
+        found.append(loaded_of(row, definition, policy=statement == "load_runs"))
     return found
+
+
+def loaded_of(row: Any, definition: Definition | None, *, policy: bool) -> Loaded:
+    """Return a run of its row; `policy`: the row has what policy looks at."""
+    return _loaded(row, definition, policy_of(row) if policy else None)
 
 
 def _loaded(row: Any, definition: Definition | None, policy: Policy | None) -> Loaded:
