@@ -4,7 +4,6 @@ The only place that enters steps, so the only one that counts them. Rows 4, 17 a
 §5 end here, and every other row that moves the run on.
 """
 
-from dataclasses import replace
 from typing import assert_never
 
 from chimeway.limits import MAX_STEPS_PER_DECISION, MAX_VISITS
@@ -12,7 +11,7 @@ from chimeway.progression.decision import Births
 from chimeway.progression.notify import enter_notify
 from chimeway.progression.wait import enter_wait
 from chimeway.progression.working import Leave, Rest, Working
-from chimeway.workflow.definition import END, NotifyAction, Step, WaitAction
+from chimeway.workflow.definition import END, NotifyAction, WaitAction
 
 
 def arrive(before: Working, leave: Leave, births: Births) -> Working | Rest:
@@ -28,29 +27,25 @@ def arrive(before: Working, leave: Leave, births: Births) -> Working | Rest:
         the state after arrival, held where the run has entered its last step; or a rest:
         `unknown_to_step` (row 18), `limit`.
     """
-    working = leave.working
     context = {**leave.context, "from_step": before.step_id, "to_step": leave.to}
     if leave.to == END:
         reason = leave.completion
-        return working.write("workflow_completed", "completed", context, status_reason=reason)
+        return leave.working.write("workflow_completed", "completed", context, status_reason=reason)
     step = before.snapshot.definition.step(leave.to)
     if step is None:
         return Rest(before, "unknown_to_step")
     if before.visit >= MAX_VISITS:
-        return before.hold("too_many_steps")
+        return before.draft().hold("too_many_steps")
     if before.entered >= MAX_STEPS_PER_DECISION:
         return Rest(before, "limit")
-    return _enter(before, replace(leave, context=context), step, births)
-
-
-def _enter(before: Working, leave: Leave, step: Step, births: Births) -> Working:
-    entered = leave.working.activate(step.id, leave.context)
+    left = leave.working.delivery
+    entered = leave.working.activate(step.id, context)
     match step.action:
         case NotifyAction() as action:
             if leave.armed:
-                entered = replace(entered, armed_step=before.step_id, armed_entered_at=before.entered_at)
+                entered.armed_step, entered.armed_entered_at = before.step_id, before.entered_at
             return enter_notify(entered, step, action, births)
         case WaitAction() as action:
-            return enter_wait(entered, step, action, leave.working.delivery)
+            return enter_wait(entered, step, action, left)
         case _:
             assert_never(step.action)

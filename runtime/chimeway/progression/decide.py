@@ -24,9 +24,9 @@ enter the 26th is not taken; the run wakes itself at once instead. Rows that end
 nothing, so no limit delays a stop. Every step entered is a visit, at most 1,000 a life, so each
 chain ends; a run that would enter one more is held.
 
-**Whole rows.** What a row writes is written whole or not at all. Where it cannot arrive (an unknown
-step, a limit) the state before it stands, its signal unconsumed. The first row resting is a noop,
-and a noop writes nothing (ESC-03); otherwise all moves so far are one decision.
+**Whole rows.** What a row writes is written whole or not at all, so it writes on a draft. Where it cannot
+arrive (an unknown step, a limit) the state before it stands, its signal unconsumed. The first row resting
+is a noop, and a noop writes nothing (ESC-03); otherwise all moves so far are one decision.
 
 **Nothing else.** No clock, no chance, no I/O: `now` is an argument, how a delivery is born is asked
 of `births`. What the answer depended on besides definition and former transitions stands in
@@ -42,8 +42,8 @@ from chimeway.progression.decision import Births, Decision, Noop, RunAfter, Seen
 from chimeway.progression.inputs import inputs_of
 from chimeway.progression.instants import read
 from chimeway.progression.notify import corrected, progress
-from chimeway.progression.signals import Fits, ears, hear, obey
-from chimeway.progression.snapshot import ENDED, LIVE, RunState, Snapshot
+from chimeway.progression.signals import Fits, hear, listening, obey
+from chimeway.progression.snapshot import ENDED, LIVE, Mail, RunState, Snapshot
 from chimeway.progression.wait import elapse, enter_wait
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working, repeats_in
 from chimeway.workflow.definition import NotifyAction, WaitAction
@@ -68,7 +68,7 @@ def decide(snapshot: Snapshot, now: datetime, births: Births, fits: Fits | None 
     """
     if now.utcoffset() != timedelta(0):
         raise AssertionError(f"now must be in UTC: {now!r}")
-    if not known_zone(snapshot.zone):
+    if snapshot.zone != "UTC" and not known_zone(snapshot.zone):
         snapshot = replace(snapshot, zone="UTC")  # the database may know names that this machine lacks
     rest = _evaluate(_begin(snapshot, now), births, fits)
     if rest.working.transitions:
@@ -82,8 +82,7 @@ def _evaluate(working: Working, births: Births, fits: Fits | None) -> Rest:
     while True:
         move = _row(working, fits)
         if isinstance(move, Leave):
-            looked = replace(working, examined=move.working.examined)
-            move = arrive(looked, move, births)
+            move = arrive(working, move, births)
         if isinstance(move, Rest):
             return move
         working = move
@@ -99,13 +98,13 @@ def _row(working: Working, fits: Fits | None) -> Move:
         return Rest(working, "workflow_paused")  # row 2
     if working.state not in LIVE:
         raise AssertionError(f"no row of the table has the state {working.state!r}")
-    working, heard = hear(working, fits)
+    heard = hear(working, fits)
     if heard is not None:
         return obey(working, heard)  # rows 3, 5, 5a, 6
     if working.state == "active" and working.step_id is None:
         if _begins_later(working):
             return Rest(working, "wait_not_due")
-        return Leave(working, working.snapshot.definition.steps[0].id, {})  # row 4
+        return Leave(working.draft(), working.snapshot.definition.steps[0].id, {})  # row 4
     step = working.step
     if step is None:
         return Rest(working, "unknown_step")  # the pinned definition is not the one it began with
@@ -118,7 +117,7 @@ def _row(working: Working, fits: Fits | None) -> Move:
         case WaitAction() as action:
             if working.state == "waiting":
                 return elapse(working)  # rows 8, 9, 10
-            return enter_wait(working, step, action, None)  # row 17
+            return enter_wait(working.draft(), step, action, None)  # row 17
         case _:
             assert_never(step.action)
 
@@ -149,9 +148,13 @@ def _begin(snapshot: Snapshot, now: datetime) -> Working:
         held_reason=run.held_reason,
         delivery=None if delivery is None else CurrentDelivery.stored(delivery),
         delivery_ids=snapshot.delivery_ids or {},
-        mail=tuple(sorted(snapshot.mail, key=lambda mail: mail.number)),
+        mail=_by_number(snapshot.mail),
         repeats=repeats_in(run.status_context),
     )
+
+
+def _by_number(mail: tuple[Mail, ...]) -> tuple[Mail, ...]:
+    return tuple(sorted(mail, key=lambda one: one.number)) if len(mail) > 1 else mail
 
 
 def _decision(rest: Rest, now: datetime) -> Decision:
@@ -170,7 +173,7 @@ def _decision(rest: Rest, now: datetime) -> Decision:
         planned=working.planned,
         cancelled=working.cancelled,
         consumed=working.consumed,
-        elapsed=any(t.reason == "reactivated_from_wait" for t in working.transitions),
+        elapsed="reactivated_from_wait" in [t.reason for t in working.transitions],
         inputs=inputs_of(working),
     )
 
@@ -189,7 +192,7 @@ def _after(rest: Rest) -> RunAfter:
         visit=working.visit,
         status_reason=working.status_reason,
         status_context=working.context,
-        pending_signals=tuple(sorted({ear.condition.signal_type for ear in ears(working)})),
+        pending_signals=listening(working).types,
         wake_at=_wake_at(rest),
         entered_at=working.entered_at,
         armed_step=working.armed_step,

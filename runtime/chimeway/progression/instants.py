@@ -6,7 +6,8 @@ from typing import Any
 
 def written(at: datetime) -> str:
     """Return `at` as RFC 3339 text in UTC, with microseconds and `Z`: one instant, one text."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"  # in place of +00:00
 
 
 def read(text: Any) -> datetime | None:
@@ -18,6 +19,8 @@ def read(text: Any) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
+        if at.tzinfo is UTC:
+            return at
         return None if at.utcoffset() is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

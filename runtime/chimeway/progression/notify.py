@@ -11,7 +11,7 @@ from typing import Any, assert_never
 from chimeway.progression.decision import Births, CancelledDelivery, NoopReason, PlannedDelivery
 from chimeway.progression.instants import written
 from chimeway.progression.outcome import is_terminal
-from chimeway.progression.repeats import onward
+from chimeway.progression.repeats import counted, onward
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
 from chimeway.workflow.definition import (
     END,
@@ -25,44 +25,42 @@ from chimeway.workflow.definition import (
 from chimeway.workflow.durations import parse_duration, seconds_after
 
 
-def enter_notify(working: Working, step: Step, action: NotifyAction, births: Births) -> Working:
+def enter_notify(draft: Working, step: Step, action: NotifyAction, births: Births) -> Working:
     """Plan the delivery of the visit that has just begun: one a visit, whatever comes of it (I2).
 
     The step's latest delivery is now one whose id nobody outside can know yet, so a condition that
     names it matches nothing in the rest of this decision.
     """
-    birth = births(step, working.visit)
-    delivery = CurrentDelivery.born(working.visit, birth, working.now)
+    birth = births(step, draft.visit)
+    delivery = CurrentDelivery.born(draft.visit, birth, draft.now)
     planned = PlannedDelivery(
-        visit=working.visit,
+        visit=draft.visit,
         step_id=step.id,
         channel=action.channel,
         render_key=action.render_key,
         birth=birth,
         terminal_at=delivery.terminal_at,
     )
-    return replace(
-        working,
-        delivery=delivery,
-        delivery_ids={k: v for k, v in working.delivery_ids.items() if k != step.id},
-        planned=(*working.planned, planned),
-        births={**working.births, working.visit: birth},
-    )
+    draft.delivery = delivery
+    draft.delivery_ids = {k: v for k, v in draft.delivery_ids.items() if k != step.id}
+    draft.planned = (*draft.planned, planned)
+    draft.births = {**draft.births, draft.visit: birth}
+    return draft
 
 
 def progress(working: Working, step: Step) -> Move:
     """Rows 11 to 16: the run is active on a notify step."""
     delivery = working.delivery
-    rule = matching_rule(step, delivery.outcome if delivery else None)
-    if delivery is not None and rule is not None:
-        return _follow(working, delivery, rule)  # row 11
+    fitting = matching_rule(step, delivery.outcome if delivery else None)
+    if delivery is not None and fitting is not None:
+        return _follow(working, delivery, fitting)  # row 11
     if delivery is None:
         return Rest(working, "no_active_step_delivery")  # row 12
     if not is_terminal(delivery.status):
         return Rest(working, _why_nothing_follows(step))  # row 13
-    wait_until = next((rule for rule in step.progress if isinstance(rule, WaitUntil)), None)
-    if wait_until is not None:
-        return _wait_after(working, delivery, wait_until)  # row 14
+    for rule in step.progress:
+        if isinstance(rule, WaitUntil):
+            return _wait_after(working, delivery, rule)  # row 14
     return _go_on(working, delivery, step)  # rows 15 and 16
 
 
@@ -87,10 +85,10 @@ def corrected(working: Working, step: Step) -> Move | None:
 
 def matching_rule(step: Step, outcome: Outcome | None) -> OnOutcome | StopOn | None:
     """Return the first on_outcome or stop rule, as declared, for this outcome; None if none."""
-    return next(
-        (rule for rule in step.progress if isinstance(rule, OnOutcome | StopOn) and rule.outcome == outcome),
-        None,
-    )
+    for rule in step.progress:
+        if isinstance(rule, OnOutcome | StopOn) and rule.outcome == outcome:
+            return rule
+    return None
 
 
 def _follow(
@@ -99,30 +97,27 @@ def _follow(
     match rule:
         case StopOn():
             context = _reason_to_leave(working, delivery, "stop", END)
-            left = working.write("progressed_on_delivery_outcome", "active", context)
+            left = working.draft().write("progressed_on_delivery_outcome", "active", context)
             return left.write("workflow_stopped", "stopped", context)
         case OnOutcome(to_step=to, keep_retrying=keep_retrying):
             context = _reason_to_leave(working, delivery, "on_outcome", to)
-            left = working.write("progressed_on_delivery_outcome", "active", context)
+            left = working.draft().write("progressed_on_delivery_outcome", "active", context)
             if not is_terminal(delivery.status) and not keep_retrying:
-                left = _supersede(left, delivery)
+                _supersede(left, delivery)
             return Leave(left, to, context, armed=armed)
         case _:
             assert_never(rule)
 
 
-def _supersede(working: Working, delivery: CurrentDelivery) -> Working:
+def _supersede(draft: Working, delivery: CurrentDelivery) -> None:
     """One message is the point of escalation: what is left behind unsent is not sent (§4)."""
-    return replace(
-        working,
-        delivery=replace(
-            delivery,
-            status="cancelled",
-            suppression_reason="superseded",
-            terminal_at=working.now,
-        ),
-        cancelled=(*working.cancelled, CancelledDelivery(delivery.visit, "superseded")),
+    draft.delivery = replace(
+        delivery,
+        status="cancelled",
+        suppression_reason="superseded",
+        terminal_at=draft.now,
     )
+    draft.cancelled = (*draft.cancelled, CancelledDelivery(delivery.visit, "superseded"))
 
 
 def _why_nothing_follows(step: Step) -> NoopReason:
@@ -153,7 +148,7 @@ def _wait_after(working: Working, delivery: CurrentDelivery, rule: WaitUntil) ->
         "entered_at": None if working.entered_at is None else written(working.entered_at),
         "workflow_outcome": delivery.outcome,
     }
-    return working.write("waiting_for_step_progression", "waiting", context)
+    return working.draft().write("waiting_for_step_progression", "waiting", context)
 
 
 def _terminal_moment(delivery: CurrentDelivery) -> datetime:
@@ -163,14 +158,14 @@ def _terminal_moment(delivery: CurrentDelivery) -> datetime:
 
 
 def _go_on(working: Working, delivery: CurrentDelivery, step: Step) -> Leave:
-    to = onward(working, step).to
+    to, left = onward(working, step), working.draft()
     context = _reason_to_leave(working, delivery, "next", to)
-    left = working if to == END else working.write("progressed_on_delivery_outcome", "active", context)
-    counted = onward(left, step)
-    context = {**context, **counted.note}
+    if to != END:
+        left.write("progressed_on_delivery_outcome", "active", context)
+    context = {**context, **counted(left, step)}
     if to == END and step.progress:
-        return Leave(counted.working, to, context, "implicit_completion")
-    return Leave(counted.working, to, context)
+        return Leave(left, to, context, "implicit_completion")
+    return Leave(left, to, context)
 
 
 def _reason_to_leave(

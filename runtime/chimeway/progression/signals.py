@@ -8,18 +8,19 @@ mailbox row is consumed.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, TypeAlias, assert_never
+from typing import Any, Final, TypeAlias, assert_never
 
 from chimeway.limits import MAX_SIGNALS_PER_DECISION
 from chimeway.progression.decision import Birth, CancelledDelivery
 from chimeway.progression.outcome import is_terminal
-from chimeway.progression.repeats import onward
+from chimeway.progression.repeats import counted, onward
 from chimeway.progression.snapshot import LIVE, Mail
 from chimeway.progression.working import Leave, Move, Rest, Working
 from chimeway.workflow.conditions import matches
 from chimeway.workflow.definition import (
     END,
     Condition,
+    Definition,
     Goto,
     NotifyAction,
     Step,
@@ -34,17 +35,31 @@ from the decision's inputs, since payloads are not kept."""
 
 @dataclass(frozen=True, slots=True)
 class Ear:
-    """One condition that the run listens with now.
+    """One condition that the run listens with.
 
     `step_id` is the step that declares it, None for the workflow's own; `armed` marks those of the
-    wait just left (row 5a); `since` is the moment that `since: entered` compares with.
+    wait just left (row 5a).
     """
 
     condition: Condition
     path: str
     step_id: str | None
-    since: datetime | None
     armed: bool = False
+
+    def since(self, working: Working) -> datetime | None:
+        """Return the moment that `since: entered` compares with."""
+        return working.armed_entered_at if self.armed else working.entered_at
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """With what a run listens, in the order in which one mailbox row is tried; `types`: for which signals."""
+
+    ears: tuple[Ear, ...]
+    types: tuple[str, ...]
+
+
+_DEAF: Final = Listening((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,59 +86,59 @@ def conditions_of(step: Step) -> tuple[tuple[str, Condition], ...]:
             assert_never(step.action)
 
 
-def ears(working: Working) -> tuple[Ear, ...]:
-    """Return what the run listens with, in the order in which one mailbox row is tried."""
+def listening(working: Working) -> Listening:
+    """Return with what the run listens now; worked out once for each place of a definition."""
     if working.state not in LIVE:
-        return ()
-    return (*_of_step(working), *_of_armed(working), *_of_workflow(working))
+        return _DEAF
+    waits_on = working.step_id if working.state == "waiting" else None
+    armed = working.armed_step if _is_armed(working) else None
+    definition = working.snapshot.definition
+    found: Listening | None = definition.kept.get((waits_on, armed))
+    if found is None:
+        ears = (*_of_step(definition, waits_on), *_of_armed(definition, armed), *_of_workflow(definition))
+        found = Listening(ears, tuple(sorted({ear.condition.signal_type for ear in ears})))
+        definition.kept[waits_on, armed] = found
+    return found
 
 
-def _of_step(working: Working) -> Iterator[Ear]:
-    if working.state == "waiting" and working.step is not None:
-        for path, condition in conditions_of(working.step):
-            yield Ear(
-                condition,
-                _full_path(working, working.step, path),
-                working.step.id,
-                working.entered_at,
-            )
-
-
-def _of_armed(working: Working) -> Iterator[Ear]:
-    """Row 5a: the `stop` conditions of the wait just left, until the first attempt row exists."""
-    armed = working.snapshot.definition.step(working.armed_step)
+def _is_armed(working: Working) -> bool:
+    """Row 5a: the `stop` conditions of the wait just left hold until the first attempt row exists."""
     delivery = working.delivery
-    if working.state != "active" or armed is None or delivery is None:
-        return
-    if is_terminal(delivery.status) or delivery.attempts > 0:
-        return
-    for path, condition in conditions_of(armed):
-        if condition.then == "stop":
-            full = _full_path(working, armed, path)
-            yield Ear(condition, full, armed.id, working.armed_entered_at, armed=True)
+    if working.state != "active" or working.armed_step is None or delivery is None:
+        return False
+    return not is_terminal(delivery.status) and delivery.attempts == 0
 
 
-def _of_workflow(working: Working) -> Iterator[Ear]:
-    for i, condition in enumerate(working.snapshot.definition.stop_conditions):
-        yield Ear(condition, f"stop_conditions[{i}]", None, working.entered_at)
+def _of_step(definition: Definition, waits_on: str | None) -> Iterator[Ear]:
+    step = definition.step(waits_on)
+    if step is not None:
+        for path, condition in conditions_of(step):
+            yield Ear(condition, f"steps[{definition.place(step)}].{path}", step.id)
 
 
-def _full_path(working: Working, step: Step, path: str) -> str:
-    return f"steps[{working.snapshot.definition.steps.index(step)}].{path}"
+def _of_armed(definition: Definition, armed: str | None) -> Iterator[Ear]:
+    for ear in _of_step(definition, armed):
+        if ear.condition.then == "stop":
+            yield replace(ear, armed=True)
 
 
-def hear(working: Working, fits: Fits | None) -> tuple[Working, Heard | None]:
-    """Return the state with what was looked at noted, and the first pair that fits."""
-    listening = ears(working)
-    examined: dict[int, str | None] = {}
-    heard = None
-    for mail in working.mail if listening else ():
-        ear = next((ear for ear in listening if _fits(working, mail, ear, fits)), None)
-        examined[mail.number] = ear.path if ear else None
-        if ear is not None:
-            heard = Heard(mail, ear)
-            break
-    return replace(working, examined={**working.examined, **examined}), heard
+def _of_workflow(definition: Definition) -> Iterator[Ear]:
+    for i, condition in enumerate(definition.stop_conditions):
+        yield Ear(condition, f"stop_conditions[{i}]", None)
+
+
+def hear(working: Working, fits: Fits | None) -> Heard | None:
+    """Return the first pair that fits; what was looked at is noted."""
+    if not working.mail:
+        return None
+    ears = listening(working).ears
+    for mail in working.mail if ears else ():
+        for ear in ears:
+            if _fits(working, mail, ear, fits):
+                working.examined[mail.number] = ear.path
+                return Heard(mail, ear)
+        working.examined[mail.number] = None
+    return None
 
 
 def _fits(working: Working, mail: Mail, ear: Ear, fits: Fits | None) -> bool:
@@ -132,8 +147,10 @@ def _fits(working: Working, mail: Mail, ear: Ear, fits: Fits | None) -> bool:
         return fits(mail, condition, ear.path)
     if mail.type != condition.signal_type:
         return False
-    if condition.since == "entered" and (ear.since is None or mail.created_at <= ear.since):
-        return False
+    if condition.since == "entered":
+        since = ear.since(working)
+        if since is None or mail.created_at <= since:
+            return False
     return matches(
         condition,
         payload=mail.payload,
@@ -160,33 +177,28 @@ def obey(working: Working, heard: Heard) -> Move:
         "condition": ear.path,
         "then": "stop" if stops else "goto" if isinstance(condition.then, Goto) else "continue",
     }
-    consumed = replace(
-        working.write("signal_received", "active", context, mail=heard.mail),
-        mail=tuple(mail for mail in working.mail if mail.number != heard.mail.number),
-        consumed=(*working.consumed, heard.mail.number),
-    )
+    consumed = working.draft().write("signal_received", "active", context, mail=heard.mail)
+    consumed.mail = tuple([mail for mail in working.mail if mail.number != heard.mail.number])
+    consumed.consumed = (*working.consumed, heard.mail.number)
     if condition.then == "continue" and not stops and working.step is not None:
-        counted = onward(consumed, working.step)
-        return Leave(counted.working, to, {**context, **counted.note}, armed=True)
+        return Leave(consumed, to, {**context, **counted(consumed, working.step)}, armed=True)
     if not stops:
         return Leave(consumed, to, context, armed=True)
     if ear.armed:
-        consumed = _unsent(consumed)
+        _unsent(consumed)
     return consumed.write("workflow_stopped", "stopped", context)
 
 
-def _unsent(working: Working) -> Working:
+def _unsent(draft: Working) -> None:
     """Row 5a: the current delivery ends unsent; one planned in this very decision is born ended."""
-    if all(plan.visit != working.visit for plan in working.planned):
-        cancelled = CancelledDelivery(working.visit, "stopped_before_send")
-        return replace(working, cancelled=(*working.cancelled, cancelled))
+    if all(plan.visit != draft.visit for plan in draft.planned):
+        cancelled = CancelledDelivery(draft.visit, "stopped_before_send")
+        draft.cancelled = (*draft.cancelled, cancelled)
+        return
     stillborn = Birth("cancelled", "stopped_before_send")
-    return replace(
-        working,
-        planned=tuple(
-            replace(plan, birth=stillborn, terminal_at=working.now) if plan.visit == working.visit else plan
-            for plan in working.planned
-        ),
+    draft.planned = tuple(
+        replace(plan, birth=stillborn, terminal_at=draft.now) if plan.visit == draft.visit else plan
+        for plan in draft.planned
     )
 
 
@@ -199,6 +211,6 @@ def _target(working: Working, condition: Condition) -> str:
             step = working.step
             if step is None:
                 raise AssertionError("a condition of a step fitted, and there is no step")
-            return onward(working, step).to
+            return onward(working, step)
         case _:
             assert_never(condition.then)

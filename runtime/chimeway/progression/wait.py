@@ -10,7 +10,7 @@ from typing import Any, Final, assert_never
 
 from chimeway.progression.instants import read, written
 from chimeway.progression.outcome import is_terminal
-from chimeway.progression.repeats import onward
+from chimeway.progression.repeats import counted, onward
 from chimeway.progression.working import CurrentDelivery, Leave, Move, Rest, Working
 from chimeway.workflow.calendar import WorkingCalendar
 from chimeway.workflow.definition import AtLocalTime, DataRef, Step, WaitAction, Within
@@ -25,7 +25,7 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
     """Row 17: the wait begins.
 
     Args:
-        working: the state in which the wait step has just been entered.
+        working: the draft on which the wait step has just been entered.
         step: that step.
         action: its action.
         left: the delivery of the step the run came from, when that was a notify. The wait counts
@@ -45,7 +45,7 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
     anchor = (ended.terminal_at if ended else None) or entered_at
     if by_clock:
         anchor = max(anchor, entered_at)
-    working, due_at = _due_at(working, action, anchor)
+    due_at = _due_at(working, action, anchor)
     context = {
         "rule_kind": "wait",
         "anchor": "prior_delivery_terminal_at" if anchored else "step_entered_at",
@@ -55,47 +55,46 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
         "anchor_timestamp": written(anchor),
         "due_at": None if due_at is None else written(due_at),
         "from_step": step.id,
-        "to_step": onward(working, step).to,
+        "to_step": onward(working, step),
         "zone": working.snapshot.zone,
         "entered_at": written(entered_at),
     }
     return working.write("waiting_for_step_progression", "waiting", context)
 
 
-def _due_at(working: Working, action: WaitAction, anchor: datetime) -> tuple[Working, datetime | None]:
+def _due_at(draft: Working, action: WaitAction, anchor: datetime) -> datetime | None:
+    """Return when the wait is over; note what of data and calendar that depends on."""
     if action.duration is not None:
-        return working, parse_duration(action.duration).after(anchor, working.snapshot.zone)
+        return parse_duration(action.duration).after(anchor, draft.snapshot.zone)
     match action.until:
         case DataRef(name=name):
-            at = _instant(working.snapshot.data.get(name))
-            used = {**working.instants, name: None if at is None else written(at)}
-            return replace(working, instants=used), at
+            at = _instant(draft.snapshot.data.get(name))
+            draft.instants = {**draft.instants, name: None if at is None else written(at)}
+            return at
         case datetime() as at:
-            return working, at
+            return at
         case AtLocalTime() | Within() as until:
-            return _by_clock(working, until, anchor)
+            return _by_clock(draft, until, anchor)
         case None:
             raise AssertionError("a wait has neither duration nor until")
         case _:
             assert_never(action.until)
 
 
-def _by_clock(
-    working: Working, until: AtLocalTime | Within, entered: datetime
-) -> tuple[Working, datetime | None]:
-    calendar = working.snapshot.working
+def _by_clock(draft: Working, until: AtLocalTime | Within, entered: datetime) -> datetime | None:
+    calendar = draft.snapshot.working
     try:
-        due_at = next_moment(until, entered, working.snapshot.zone, calendar)
+        due_at = next_moment(until, entered, draft.snapshot.zone, calendar)
     except BeyondCalendar:
         raise
     except ValueError:
         due_at = None
     if needs_calendar(until):
         used = _looked_at(calendar, entered, due_at)
-        if (before := working.calendar) is not None:
+        if (before := draft.calendar) is not None:
             used = replace(used, holidays=used.holidays | before.holidays)
-        working = replace(working, calendar=used)
-    return working, due_at
+        draft.calendar = used
+    return due_at
 
 
 def _looked_at(calendar: WorkingCalendar, entered: datetime, due_at: datetime | None) -> WorkingCalendar:
@@ -135,8 +134,7 @@ def elapse(working: Working) -> Move:
         "anchor_delivery_id": context.get("anchor_delivery_id"),
         "anchor_delivery_visit": context.get("anchor_delivery_visit"),
     }
-    reactivated = working.write("reactivated_from_wait", "active", elapsed)
+    reactivated = working.draft().write("reactivated_from_wait", "active", elapsed)
     if kind == "wait" and working.step is not None:
-        counted = onward(reactivated, working.step)
-        return Leave(counted.working, to, {**reason_to_leave, **counted.note}, armed=True)  # row 9
+        reason_to_leave.update(counted(reactivated, working.step))
     return Leave(reactivated, to, reason_to_leave, armed=True)  # row 9

@@ -1,12 +1,16 @@
-"""The state that one evaluation advances, row by row. Frozen: each move returns the next one.
+"""The state that one evaluation advances, row by row.
 
-It knows how to write a transition and nothing about when: that is the table's (`decide`). Because
+A row writes on a draft of the state, which is the next state where the row is whole, and dropped where it
+is not; the state itself stays as it was. Only what was `examined` is kept of a dropped row, for the answer
+depended on it.
+
+A state knows how to write a transition and nothing about when: that is the table's (`decide`). Because
 state and audit change only together, in `write` and `activate`, folding the transitions gives the
 run's row (I1) by construction.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 
@@ -81,14 +85,15 @@ class CurrentDelivery:
         return evidence(self.status, self.suppression_reason, self.last_outcome, self.last_error_class)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Working:
     """Where the evaluation stands, and all it has written so far.
 
     `mail` is what is still unconsumed; `examined` maps the number of each mailbox row looked at to
-    the path of the condition that it met, or None; `instants` are the data's instants used, `calendar`
-    the days on which the tenant works, as far as they were asked for; `repeats` says how often each step
-    that may lead back has done so.
+    the path of the condition that it met, or None, and is the same in all drafts; `instants` are the data's
+    instants used, `calendar` the days on which the tenant works, as far as they were asked for; `repeats`
+    says how often each step that may lead back has done so. Values are never changed where they stand,
+    only replaced, but for `examined`.
     """
 
     snapshot: Snapshot
@@ -110,7 +115,7 @@ class Working:
     cancelled: tuple[CancelledDelivery, ...] = ()
     consumed: tuple[int, ...] = ()
     entered: int = 0
-    examined: Mapping[int, str | None] = field(default_factory=dict)
+    examined: dict[int, str | None] = field(default_factory=dict)
     births: Mapping[int, Birth] = field(default_factory=dict)
     instants: Mapping[str, str | None] = field(default_factory=dict)
     calendar: WorkingCalendar | None = None
@@ -121,6 +126,12 @@ class Working:
         """The current step; None before the first and where the definition does not have it."""
         return self.snapshot.definition.step(self.step_id)
 
+    def draft(self) -> "Working":
+        """Return a state to write a row on: this one until then."""
+        draft = object.__new__(Working)
+        draft.__dict__.update(self.__dict__)
+        return draft
+
     def write(
         self,
         reason: TransitionReason,
@@ -130,58 +141,55 @@ class Working:
         status_reason: str | None = None,
         mail: Mail | None = None,
     ) -> "Working":
-        """Return the state after one transition that stays on this step."""
-        transition = Transition(
-            reason=reason,
-            from_state=self.state,
-            to_state=to_state,
-            from_step=self.step_id,
-            to_step=self.step_id,
-            visit=self.visit,
-            status_reason=status_reason or reason,
-            context=context,
-            signal_id=mail.signal_id if mail else None,
-            signal_type=mail.type if mail else None,
+        """Write a transition that stays on this step; return the state after it, which is this draft."""
+        return self._after(
+            Transition(
+                reason=reason,
+                from_state=self.state,
+                to_state=to_state,
+                from_step=self.step_id,
+                to_step=self.step_id,
+                visit=self.visit,
+                status_reason=status_reason or reason,
+                context=_with_repeats(context, self.repeats),
+                signal_id=mail.signal_id if mail else None,
+                signal_type=mail.type if mail else None,
+            )
         )
-        return self._after(transition)
 
     def activate(self, step_id: str, context: Mapping[str, Any]) -> "Working":
-        """Return the state after entering a step: a new visit, without delivery, nothing armed."""
-        transition = Transition(
-            reason="step_activated",
-            from_state=self.state,
-            to_state="active",
-            from_step=self.step_id,
-            to_step=step_id,
-            visit=self.visit + 1,
-            status_reason="step_activated",
-            context=context,
+        """Write that a step is entered: a new visit, without delivery, nothing armed."""
+        self._after(
+            Transition(
+                reason="step_activated",
+                from_state=self.state,
+                to_state="active",
+                from_step=self.step_id,
+                to_step=step_id,
+                visit=self.visit + 1,
+                status_reason="step_activated",
+                context=_with_repeats(context, self.repeats),
+            )
         )
-        return replace(
-            self._after(transition),
-            entered=self.entered + 1,
-            entered_at=self.now,
-            armed_step=None,
-            armed_entered_at=None,
-            delivery=None,
-        )
+        self.entered += 1
+        self.entered_at = self.now
+        self.armed_step = self.armed_entered_at = self.delivery = None
+        return self
 
     def hold(self, reason: str) -> "Working":
-        """Return the state after `run_held`, which carries everything else on unchanged."""
-        held = self.write("run_held", self.state, self.context, status_reason=self.status_reason)
-        return replace(held, held_reason=reason)
+        """Write `run_held`, which carries everything else on unchanged."""
+        self.write("run_held", self.state, self.context, status_reason=self.status_reason)
+        self.held_reason = reason
+        return self
 
     def _after(self, transition: Transition) -> "Working":
-        transition = replace(transition, context=_with_repeats(transition.context, self.repeats))
-        return replace(
-            self,
-            state=transition.to_state,
-            step_id=transition.to_step,
-            visit=transition.visit,
-            status_reason=transition.status_reason,
-            context=transition.context,
-            transitions=(*self.transitions, transition),
-        )
+        self.state = transition.to_state
+        self.step_id = transition.to_step
+        self.visit = transition.visit
+        self.status_reason = transition.status_reason
+        self.context = transition.context
+        self.transitions = (*self.transitions, transition)
+        return self
 
 
 def repeats_in(context: Mapping[str, Any]) -> Mapping[str, int]:
@@ -196,6 +204,8 @@ def _with_repeats(context: Mapping[str, Any], repeats: Mapping[str, int]) -> Map
     """Return what a transition bears: its own context, and the counts, which all of them carry on."""
     if repeats:
         return {**context, "repeats": dict(repeats)}
+    if "repeats" not in context:
+        return context
     return {key: value for key, value in context.items() if key != "repeats"}
 
 
@@ -203,7 +213,7 @@ def _with_repeats(context: Mapping[str, Any], repeats: Mapping[str, int]) -> Map
 class Leave:
     """The current step ends and the run goes to `to`: a step id, or `end`.
 
-    `working` has all that is written before the run arrives there; `context` says why, and is
+    `working` is the draft with all that is written before the run arrives there; `context` says why, and is
     carried on; `completion` is the status reason where nothing follows; `armed` says that a wait
     was left, so that its stop conditions stay armed (§5 row 5a).
     """

@@ -7,6 +7,7 @@ those of the definition format, so that a reader who knows the one knows the oth
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Final, Literal, TypeAlias
 
 from chimeway.workflow.calendar import EVERY_DAY, LocalTime, WeeklyWindow, WorkingCalendar
@@ -194,9 +195,12 @@ class Step:
     next: str | Repeat | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Definition:
-    """An immutable, versioned, valid definition."""
+    """An immutable, versioned, valid definition.
+
+    It is asked the same questions at each decision of each of its runs, so what is found once is kept.
+    """
 
     key: str
     version: int
@@ -208,7 +212,7 @@ class Definition:
 
     def step(self, step_id: str | None) -> Step | None:
         """Return the step of this id, or None."""
-        return next((step for step in self.steps if step.id == step_id), None)
+        return self._by_id.get(step_id)
 
     def after(self, step: Step, repeated: int = 0) -> str:
         """Return where a run goes when `step` ends and no rule applies: a step id or `end`.
@@ -219,7 +223,28 @@ class Definition:
             return step.next.step_id if repeated < step.next.times else step.next.then
         if step.next is not None:
             return step.next
-        return default_next(self.steps, self.steps.index(step))
+        return self._following[step.id]
+
+    def place(self, step: Step) -> int:
+        """Return the place of a step among all."""
+        return self._places[step.id]
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """What others have worked out of it, once for all."""
+        return {}
+
+    @cached_property
+    def _by_id(self) -> Mapping[str | None, Step]:
+        return {step.id: step for step in self.steps}
+
+    @cached_property
+    def _places(self) -> Mapping[str, int]:
+        return {step.id: place for place, step in enumerate(self.steps)}
+
+    @cached_property
+    def _following(self) -> Mapping[str, str]:
+        return {step.id: default_next(self.steps, place) for place, step in enumerate(self.steps)}
 
 
 def default_next(steps: Sequence[Step], place: int) -> str:

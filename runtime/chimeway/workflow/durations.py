@@ -76,6 +76,7 @@ def seconds_after(anchor: datetime, seconds: float) -> datetime:
         raise BeyondCalendar from None
 
 
+@lru_cache(maxsize=1024)
 def parse_duration(text: str) -> Duration:
     """Read an ISO 8601 duration: more than zero, at most ten years, fractions in seconds only.
 
