@@ -71,7 +71,7 @@ _EXPRESSIONS: Final[Mapping[str, Mapping[str, str]]] = {
         "signal_id": "{id:signal_id}",
     },
 }  # fmt: skip
-"""Table → what its columns are in a copy; the others are as they were. {id:…} and {json:…} are renamed."""
+"""Table → what its columns are in a copy; others are as they were. {id:…} and {json:…} are renamed."""
 _SOURCES: Final[Mapping[str, str]] = {
     "events": "id = (select event_id from chimeway.workflow_runs where id = '{run}')",
     "workflow_runs": "id = '{run}'",
@@ -170,7 +170,7 @@ class _Plan:
 
     lay_aside: str
     names: str
-    """Selects what the rows of copies $1 to $2 are called; ids count from $3, in microseconds, arrival from $4."""
+    """Selects what copies $1 to $2 are called; ids count from $3, in microseconds, arrival from $4."""
     inserts: Sequence[str]
 
 
@@ -240,7 +240,8 @@ def _names(ids: int) -> str:
                (overlay(h placing 'fe' from 27 for 2) || hex)::uuid as run,
                (overlay(h placing 'ff' from 27 for 2) || event_hex)::uuid as event {new}
           from (
-            select s.*, lpad(to_hex(shard::int), 2, '0') as hex, lpad(to_hex(event_shard::int), 2, '0') as event_hex,
+            select s.*, lpad(to_hex(shard::int), 2, '0') as hex,
+                   lpad(to_hex(event_shard::int), 2, '0') as event_hex,
                    lpad(to_hex(micros / 1000), 12, '0')
                        || '7' || lpad(to_hex(micros % 1000 * 4096 / 1000), 3, '0')
                        || '8' || left(md5(micros || old::text), 13) as h
