@@ -9,6 +9,7 @@ docs/benchmarks, unless they are quick ones. The older benches print what they f
 
 import argparse
 import asyncio
+import re
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -27,21 +28,20 @@ def main() -> None:
     given = _arguments()
     asked = Asked(quick=given.quick, full=given.full, pairs=given.pairs, seconds=given.seconds)
     into = given.into or (None if given.quick else _DOCS)
-    suite = {code: _benches(code, asked) for code in _SUITE}
     if given.list:
-        _print_list(suite)
+        _print_list(asked)
     elif given.report:
         report.write(into or _DOCS)
     else:
-        for name in given.which or suite:
-            asyncio.run(_run(name, suite, asked, into))
+        for name in given.which or _SUITE:
+            asyncio.run(_run(name, asked, into))
 
 
-async def _run(name: str, suite: dict[str, Sequence[Bench]], asked: Asked, into: Path | None) -> None:
+async def _run(name: str, asked: Asked, into: Path | None) -> None:
     if name in _OLDER:
         await import_module(f"tests.bench.{name}").bench(asked.seconds)
         return
-    for bench in _named(name, suite):
+    for bench in _named(name, asked):
         result = await play(bench, asked, _say)
         print("\n" + "\n".join(tables.told(result)) + "\n", flush=True)
         if into:
@@ -49,24 +49,19 @@ async def _run(name: str, suite: dict[str, Sequence[Bench]], asked: Asked, into:
             report.write(into)
 
 
-def _named(name: str, suite: dict[str, Sequence[Bench]]) -> list[Bench]:
-    """Return all benches of a module, or the one that bears the name."""
-    whole = next((found for code, found in suite.items() if code == name.upper()), None)
-    every = [bench for found in suite.values() for bench in found]
-    return list(whole) if whole is not None else [each for each in every if each.code.upper() == name.upper()]
-
-
-def _benches(code: str, asked: Asked) -> Sequence[Bench]:
-    found: Sequence[Bench] = import_module(f"tests.bench.{_SUITE[code]}").benches(asked)
-    return found
+def _named(name: str, asked: Asked) -> list[Bench]:
+    """Return all benches of a module by its code (B5), or the one that bears the name; none: unknown."""
+    code = re.match(r"B\d+", name.upper())
+    if code is None or code[0] not in _SUITE:
+        return []
+    benches: Sequence[Bench] = import_module(f"tests.bench.{_SUITE[code[0]]}").benches(asked)
+    return [each for each in benches if name.upper() in {code[0], each.code.upper()}]
 
 
 def _arguments() -> argparse.Namespace:
     about = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__, formatter_class=about)
-    parser.add_argument(
-        "which", nargs="*", metavar="NAME", help="B1 to B9, a part such as B5a, or an older bench"
-    )
+    parser.add_argument("which", nargs="*", metavar="NAME", help="B1 to B9, a part (B5a), an older one")
     parser.add_argument(
         "--quick", action="store_true", help="see that it works: few, short rounds; no report"
     )
@@ -79,17 +74,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--report", action="store_true", help="measure nothing: write the report anew")
     parser.add_argument("--list", action="store_true", help="name all benches")
     given = parser.parse_args()
-    codes = {each.code.upper() for code in _SUITE for each in _benches(code, Asked())}
-    known = {*_OLDER, *_SUITE, *codes}
-    if unknown := [name for name in given.which if name not in known and name.upper() not in known]:
-        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    if unknown := [name for name in given.which if name not in _OLDER and not _named(name, Asked())]:
+        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join((*_SUITE, *_OLDER))}")
     return given
 
 
-def _print_list(suite: dict[str, Sequence[Bench]]) -> None:
-    for found in suite.values():
-        for bench in found:
-            print(f"{bench.code:5} {bench.title}")
+def _print_list(asked: Asked) -> None:
+    for code in _SUITE:
+        for bench in _named(code, asked):
+            print(f"{bench.code:9} {bench.title}")
     for name in _OLDER:
         print(f"{name:9} {(import_module(f'tests.bench.{name}').__doc__ or '').splitlines()[0]}")
 

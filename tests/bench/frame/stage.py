@@ -102,7 +102,7 @@ class Stage:
         with _folder(workflow, app) as folder:
             env = os.environ | {
                 "CHIMEWAY_DATABASE_URL": url, "CHIMEWAY_WORKFLOWS_DIR": str(folder), "CHIMEWAY_HTTP_BIND": "",
-                "CHIMEWAY_TEMPLATES_DIR": str(folder), "CHIMEWAY_LOG_LEVEL": "warning",
+                "CHIMEWAY_TEMPLATES_DIR": str(folder), "CHIMEWAY_LOG_LEVEL": "error",
                 "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
             } | {f"CHIMEWAY_{name}": value for name, value in settings.items()}  # fmt: skip
             words = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
