@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo check test test-all faults fault-tests mutants simulate bench bench-full format serve docs lock clean
+.PHONY: demo check test test-all faults fault-tests mutants simulate bench bench-full bench-peers format serve docs lock lock-peers clean
 # Tests start hundreds of processes: compiled once, each begins a third sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -49,6 +49,9 @@ bench: $(STAMP)  ## measures, in pairs on a PostgreSQL of its own, into docs/ben
 bench-full: $(STAMP)  ## the same, with ten million parked runs too: takes hours and tens of GiB
 	$(BIN)/python -m tests.bench --full $(ARGS)
 
+bench-peers: $(STAMP)  ## beside DBOS, Oban and others, in an environment of their own that this makes (Python 3.12 or newer)
+	$(BIN)/python -m tests.bench B8 $(ARGS)
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
@@ -62,6 +65,9 @@ docs: $(STAMP)  ## draws the plan of the house into its page
 lock: $(STAMP)  ## versions and hashes only: no address of any registry, and not this package itself
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --output-file requirements/dev.txt pyproject.toml requirements/build.in
 	sed -i '/^# WARNING: pip install will require/{N;N;N;d;}' requirements/dev.txt
+
+lock-peers: $(STAMP)  ## likewise what bench B8 compares with, by the Python of its own environment
+	python="$$($(BIN)/python -m tests.bench.peers.environment | tail -1)" && "$$python" -m pip install --quiet pip-tools && "$$python" -m piptools compile --quiet --upgrade --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --output-file requirements/peers.txt requirements/peers.in
 
 clean:
 	rm -rf $(VENV) dist build
