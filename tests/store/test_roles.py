@@ -27,14 +27,15 @@ MAY_CALL: Mapping[str, set[str]] = {
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
     | {"configure_tenant", "forget_recipient", "export_recipient"}
+    | {"prune_runs", "prune_bodies", "prune_events", "prune_signals"}
     | UNSUBSCRIBING,
     "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"}
     | LISTS
     | UNSUBSCRIBING,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
-DEFINERS = set().union(*MAY_CALL.values()) - READ | {"being_changed"}
-"""Functions that run with the rights of the schema's owner: by the last of them a node locks profiles."""
+DEFINERS = set().union(*MAY_CALL.values()) - READ | {"being_changed", "prune_next"}
+"""Functions that run with the rights of the schema's owner: by the last two a node locks profiles, and prunes."""
 APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results", "delivery_feedback",
                "delivery_verdicts")  # fmt: skip
 
