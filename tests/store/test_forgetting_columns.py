@@ -43,6 +43,7 @@ STAYS = {
 NOBODYS = {
     "inbox_watched": "digest",
     "nodes": "name version channels",
+    "pruning": "part",
     "schema_version": "program",
     "tenants": "tenant_id timezone locale working_days holidays preferences",
     "workflow_definitions": "key digest definition signal_types required_data match_fields data_schema",

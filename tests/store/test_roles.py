@@ -35,7 +35,7 @@ MAY_CALL: Mapping[str, set[str]] = {
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
 DEFINERS = set().union(*MAY_CALL.values()) - READ | {"being_changed", "prune_next"}
-"""Functions that run with the rights of the schema's owner: by the last two a node locks profiles, and prunes."""
+"""Functions that run with the rights of the schema's owner: by the last two nodes lock people, and prune."""
 APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results", "delivery_feedback",
                "delivery_verdicts")  # fmt: skip
 

@@ -54,6 +54,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "List messages that failed or wait; try failed ones again now.",
         ),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
+        "prune": ("pruning", "Remove what has ended long ago, in small batches."),
         "replay": ("replaying", "Make decisions again from their inputs; exit 1 if one differs."),
     }
 )

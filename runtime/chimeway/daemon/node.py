@@ -25,6 +25,7 @@ from chimeway.daemon.machine import Node, work
 from chimeway.daemon.readiness import Readiness
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership, Tenure
+from chimeway.engine.pruner import Pruner
 from chimeway.errors import ChimewayError, SchemaMismatch
 from chimeway.limits import BEAT_S
 from chimeway.log import Events
@@ -36,6 +37,7 @@ from chimeway.store.faults import fault_of
 from chimeway.store.health import own_health
 from chimeway.store.meant import database_meant
 from chimeway.store.pool import Database, open_database, persistently
+from chimeway.store.pruning import retention_of
 
 _log = Events()
 _POOL: Final = 16
@@ -97,11 +99,13 @@ async def live(
                 check = group.create_task(
                     persistently(check_templates, node.database, node.renderers), name="check-templates"
                 )
+                prune = group.create_task(_prune(node, settings), name="prune")
                 if http is not None:
                     group.create_task(http.serve(), name="http")
                 await _tenures(node, settings, stop, began, lambda: settled(node))
                 beat.cancel()
                 check.cancel()
+                prune.cancel()
                 if http is not None:
                     http.close()
         except BaseExceptionGroup as group:
@@ -235,6 +239,17 @@ async def _beat(node: Node) -> None:
     while True:
         await asyncio.sleep(BEAT_S)
         await persistently(_enrol, node)
+
+
+async def _prune(node: Node, settings: Settings) -> None:
+    """Remove what has ended long ago, unless that is left to `chimeway prune`."""
+    if settings.prune == "on":
+        readiness = node.readiness
+        pruner = Pruner(
+            node.database, node.clock, retention_of(settings),
+            overloaded=lambda: readiness.gauge is not None and readiness.gauge.overloaded(),
+        )  # fmt: skip
+        await pruner.serve()
 
 
 async def _leave(node: Node) -> None:

@@ -73,6 +73,10 @@ class Gauge:
         """Say whether the database was heard of late, on a connection that no storm keeps busy."""
         return self._sources.trusted()
 
+    def overloaded(self) -> bool:
+        """Say whether it was told that work is late, and not that it is in time again."""
+        return self._strain.since is not None
+
     async def serve(self) -> None:
         """Work until cancelled."""
         while True:

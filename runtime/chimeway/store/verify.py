@@ -23,6 +23,7 @@ from chimeway.progression.fold import fold
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.policies import has_policy
 from chimeway.store.pool import Connection, Database
+from chimeway.store.pruning import can_prune
 from chimeway.store.queries import SQL
 from chimeway.store.replaying import Definitions
 from chimeway.store.verify_findings import Findings, Violation
@@ -119,7 +120,8 @@ async def examine(
         database: where; nothing is written there.
         scope: what is looked at. Of a tenant, and in a sample, events go with the first of their runs.
         max_lateness: how far past its wake a run may be (I6).
-        retention: for how long ended runs are kept: an event older than that may have none (I8).
+        retention: for how long ended runs are kept: an event older than that may have none (I8), where the
+            schema is older than pruning, which counts what it takes.
         page: rows read at once; one page is one snapshot.
         progress: told, after each page, how many rows were looked at.
         come: where an earlier one had come to, behind whose place this one goes on; it is counted up.
@@ -204,8 +206,13 @@ class _Walks:
 
     async def _check_events(self, ids: Sequence[UUID], found: Findings) -> None:
         if ids:
+            counted = await can_prune(self.database)
             async with snapshot(self.database) as connection:
-                await _check(connection, "verify_runs_of_events", found, ids, self.retention)
+                if counted:
+                    await _check(connection, "verify_runs_of_events", found, ids)
+                else:
+                    rows = await connection.fetch(SQL["verify_young_events"], ids, self.retention)
+                    found.add_rows("runs_of_events", rows)
                 await _check(connection, "verify_events_once", found, ids)
 
     def _note(

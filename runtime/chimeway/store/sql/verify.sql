@@ -342,7 +342,16 @@ select s.id, format('of tenant %s, actor %s, for run %s', s.tenant_id, s.actor_i
  where s.id = any($1::uuid[]) and (s.tenant_id, s.actor_id) <> (r.tenant_id, r.recipient_id);
 
 -- name: verify_runs_of_events
--- I8: a committed trigger has its runs. Takes events; of those older than $2 runs may have been pruned.
+-- I8: a committed trigger has its runs, those aside that were pruned, and counted. Takes events.
+select e.id, format('%s of its runs are missing, run %s too, and %s were pruned', m.many, m.first, e.pruned) as facts
+  from chimeway.events e
+ cross join lateral (
+        select count(*) as many, min(n.id::text) as first from unnest(e.run_ids) n(id)
+         where not exists (select from chimeway.workflow_runs r where r.id = n.id)) m
+ where e.id = any($1::uuid[]) and m.many <> e.pruned;
+
+-- name: verify_young_events
+-- The same where the schema is older than pruning: of events older than $2 runs may have gone.
 select e.id, format('run %s of recipient %s is missing', n.run_id, n.recipient_id) as facts
   from chimeway.events e
  cross join lateral unnest(e.run_ids, e.recipient_ids) n(run_id, recipient_id)
