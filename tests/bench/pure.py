@@ -24,8 +24,9 @@ from chimeway.render.templates import Templates
 from chimeway.store import runs, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.definitions import register
+from chimeway.store.json_texts import json_of, text_of
 from chimeway.store.ledger import Entry, arrays_of, commit_decisions, entry_for
-from chimeway.store.pool import Database, json_of, open_database, text_of
+from chimeway.store.pool import Database, open_database
 from chimeway.store.queries import SQL
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.parse import parse

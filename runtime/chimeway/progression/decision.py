@@ -1,13 +1,14 @@
 """What a decision is: closed sets of frozen values, ready to be written by the ledger."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.progression.policy import Verdict
 from chimeway.progression.snapshot import RunState
+from chimeway.values import value
 from chimeway.workflow.definition import Step
 
 TransitionReason: TypeAlias = Literal[
@@ -55,7 +56,7 @@ STUCK_NOOPS: frozenset[NoopReason] = frozenset(
 """Noops after which the run cannot move by itself: it is listed as stuck."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Birth:
     """How a delivery is born: what the courier answers when a step's message is planned.
 
@@ -83,7 +84,7 @@ Births: TypeAlias = Callable[[Step, int], Birth]
 """Asked for (step, visit) when a notify step is entered. Must be pure: it is asked once a visit."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Transition:
     """One row of the audit. It bears the run's whole state after it: a fold takes the last.
 
@@ -104,7 +105,7 @@ class Transition:
     signal_type: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class PlannedDelivery:
     """A delivery to be inserted; the ledger gives it its id."""
 
@@ -116,7 +117,7 @@ class PlannedDelivery:
     terminal_at: datetime | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CancelledDelivery:
     """A delivery that the decision ends without stopping the run's others."""
 
@@ -124,7 +125,7 @@ class CancelledDelivery:
     reason: Literal["superseded", "stopped_before_send"]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Seen:
     """What the decision saw; if one of these is no longer so, it is refused (`stale`)."""
 
@@ -134,7 +135,7 @@ class Seen:
     delivery_revision: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunAfter:
     """The run's row after the decision. `held_reason` is set when it holds itself."""
 
@@ -151,7 +152,7 @@ class RunAfter:
     held_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decision:
     """What follows, to be written in one transaction; never empty.
 
@@ -171,7 +172,7 @@ class Decision:
     inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Noop:
     """Nothing follows, and nothing is written."""
 

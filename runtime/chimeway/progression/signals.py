@@ -16,6 +16,7 @@ from chimeway.progression.outcome import is_terminal
 from chimeway.progression.repeats import counted, onward
 from chimeway.progression.snapshot import LIVE, Mail
 from chimeway.progression.working import Leave, Move, Rest, Working
+from chimeway.values import value
 from chimeway.workflow.conditions import matches
 from chimeway.workflow.definition import (
     END,
@@ -62,7 +63,7 @@ class Listening:
 _DEAF: Final = Listening((), ())
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Heard:
     """The first pair that fits."""
 

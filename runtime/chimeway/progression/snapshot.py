@@ -1,11 +1,11 @@
 """What a decision looks at: one run's rows, as read in one statement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
+from chimeway.values import value
 from chimeway.workflow.calendar import USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Definition
 
@@ -26,7 +26,7 @@ DeliveryStatus: TypeAlias = Literal[
 TERMINAL: tuple[DeliveryStatus, ...] = ("succeeded", "suppressed", "cancelled")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Run:
     """The run's row.
 
@@ -55,7 +55,7 @@ class Run:
     held_reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mail:
     """One unconsumed mailbox row and its signal."""
 
@@ -66,7 +66,7 @@ class Mail:
     created_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """The delivery of a visit, with its latest attempt."""
 
@@ -83,7 +83,7 @@ class Delivery:
     last_error_class: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Snapshot:
     """Everything a decision may depend on, besides `now`.
 

@@ -24,11 +24,12 @@ from chimeway.progression.decision import (
 )
 from chimeway.progression.outcome import evidence, is_terminal, outcome_of
 from chimeway.progression.snapshot import Delivery, DeliveryStatus, Mail, RunState, Snapshot
+from chimeway.values import value
 from chimeway.workflow.calendar import WorkingCalendar
 from chimeway.workflow.definition import Json, Outcome, Step
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class CurrentDelivery:
     """The delivery of the current visit, whether it has a row already or is born in this decision.
 
@@ -209,7 +210,7 @@ def _with_repeats(context: Mapping[str, Any], repeats: Mapping[str, int]) -> Map
     return {key: value for key, value in context.items() if key != "repeats"}
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Leave:
     """The current step ends and the run goes to `to`: a step id, or `end`.
 
@@ -225,7 +226,7 @@ class Leave:
     armed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rest:
     """The evaluation ends here: the world must move first, or a limit is reached (`limit`)."""
 

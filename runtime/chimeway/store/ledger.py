@@ -9,6 +9,7 @@ that has grown old meanwhile is made again (`commit_again`).
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, TypeAlias
 from uuid import UUID, uuid4
 
@@ -18,6 +19,7 @@ from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, shard_of_id
 from chimeway.store.policies import Policy, has_policy, room_for
 from chimeway.store.pool import Database
+from chimeway.values import value
 
 Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
 _VISIT_MARK = "visit:"
@@ -31,7 +33,7 @@ class Fence:
     epoch: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """One decision on its way into the ledger, with the ids and messages that are not the core's."""
 
@@ -76,14 +78,14 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
 def arrays_of(entries: Sequence[Entry], *, policy: bool) -> list[list[Any]]:
     """Return the arguments of the door: one array for each column; `policy`: also what it said."""
     columns = [
-        *_columns((_run_row(e) for e in entries), _RUN_COLUMNS),
-        *_columns((row for e in entries for row in _transition_rows(e)), _TRANSITION_COLUMNS),
-        *_columns((row for e in entries for row in _delivery_rows(e)), _DELIVERY_COLUMNS),
-        *_columns((row for e in entries for row in _cancelled_rows(e)), _CANCELLED_COLUMNS),
+        *_columns([_run_row(e) for e in entries], _RUN_COLUMNS),
+        *_columns([row for e in entries for row in _transition_rows(e)], _TRANSITION_COLUMNS),
+        *_columns([row for e in entries for row in _delivery_rows(e)], _DELIVERY_COLUMNS),
+        *_columns([row for e in entries for row in _cancelled_rows(e)], _CANCELLED_COLUMNS),
     ]
     if policy:
-        columns += _columns((_judged_by(e) for e in entries), 2)
-        columns += _columns((row for e in entries for row in _verdict_rows(e)), _VERDICT_COLUMNS)
+        columns += _columns([_judged_by(e) for e in entries], 2)
+        columns += _columns([row for e in entries for row in _verdict_rows(e)], _VERDICT_COLUMNS)
     return columns
 
 
@@ -107,16 +109,15 @@ _RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 1
 _VERDICT_COLUMNS = 7
 
 
-def _columns(rows: Iterable[tuple[Any, ...]], width: int) -> list[list[Any]]:
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
     """Turn rows into one array for each column."""
-    columns: list[list[Any]] = [[] for _ in range(width)]
-    for row in rows:
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-    return columns
+    if not rows:
+        return [[] for _ in range(width)]
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _array(values: Iterable[object]) -> str:
+@lru_cache(1_000)
+def _array(values: tuple[object, ...]) -> str:
     """Write a one-dimensional array as PostgreSQL reads it (arrays of arrays must be rectangles)."""
     quoted = (str(v).replace("\\", "\\\\").replace('"', '\\"') for v in values)
     return "{" + ",".join(f'"{v}"' for v in quoted) + "}"
@@ -143,7 +144,7 @@ def _run_row(entry: Entry) -> tuple[Any, ...]:
         after.armed_step,
         after.armed_entered_at,
         after.held_reason,
-        dict(decision.inputs),
+        decision.inputs,
         _array(decision.consumed),
     )
 
@@ -203,10 +204,9 @@ def _cancelled_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
         yield entry.run_id, cancelled.visit, cancelled.reason
 
 
-def _named(entry: Entry, context: Mapping[str, Any]) -> dict[str, Any]:
+def _named(entry: Entry, context: Mapping[str, Any]) -> Mapping[str, Any]:
     """Put the id of a delivery that is born in this decision where the core could only name its visit."""
-    named = dict(context)
-    anchor = named.get("anchor_delivery_id")
-    if isinstance(anchor, str) and anchor.startswith(_VISIT_MARK):
-        named["anchor_delivery_id"] = str(entry.delivery_ids[int(anchor[len(_VISIT_MARK) :])])
-    return named
+    anchor = context.get("anchor_delivery_id")
+    if not isinstance(anchor, str) or not anchor.startswith(_VISIT_MARK):
+        return context
+    return {**context, "anchor_delivery_id": str(entry.delivery_ids[int(anchor[len(_VISIT_MARK) :])])}

@@ -20,6 +20,7 @@ from chimeway.progression.policy import (
     read_preferences,
 )
 from chimeway.store.pool import Database
+from chimeway.values import value
 from chimeway.workflow.calendar import MONDAY_TO_FRIDAY, USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Definition, NotifyAction, Step
 
@@ -36,7 +37,7 @@ NOTHING_SENT: Final = Budget()
 _NO_CAP: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Policy:
     """What a recipient and his tenant want, and what he was sent.
 

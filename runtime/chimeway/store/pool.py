@@ -1,7 +1,6 @@
 """Connections: a pool with our codecs, named statements in, rows out."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from chimeway.errors import DatabaseUnavailable
 from chimeway.store.dead_peers import find_out
 from chimeway.store.faults import PASSING, READ_ONLY, Fault, fault_of, sqlstate_of, translate
 from chimeway.store.health import health
+from chimeway.store.json_texts import json_of, text_of
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
@@ -51,16 +51,6 @@ async def _restore(connection: Connection) -> None:
     """
     if connection.is_in_transaction():
         await connection.execute("rollback")
-
-
-def text_of(value: Any) -> str:
-    """Return JSON as the database takes it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def json_of(text: str) -> Any:
-    """Return JSON as the database gives it."""
-    return json.loads(text)
 
 
 async def connect(url: str, name: str) -> Connection:

@@ -1,7 +1,6 @@
 """Runs as rows and as snapshots: what deciding looks at, and what must be looked at next."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,13 +10,14 @@ from chimeway.store.catalogue import Catalogue
 from chimeway.store.ids import SHARDS
 from chimeway.store.policies import Policy, has_policy, policy_of
 from chimeway.store.pool import Database
+from chimeway.values import value
 from chimeway.workflow.calendar import USUAL_DAYS
 from chimeway.workflow.definition import Definition
 
 NO_ID = UUID(int=0)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Recipient:
     """The profile as rendering and addressing need it; zone and locale are his own, else his tenant's."""
 
@@ -29,7 +29,7 @@ class Recipient:
     data: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Loaded:
     """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here.
 
