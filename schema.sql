@@ -38,9 +38,10 @@ language sql volatile as $$ select clock_timestamp() $$;
 -- Numbers runs and signals when they are written: a signal reaches runs with a smaller number.
 create sequence chimeway.arrival cache 1;
 
--- The shard of a recipient; the only place where it is computed (vectors are in the tests).
+-- The shard of a recipient; the only place where it is computed (vectors are in the tests). Always the same, and yet
+-- only `stable`, as convert_to is: else it would not be inlined.
 create function chimeway.shard_of(tenant_id text, recipient_id text) returns smallint
-language sql immutable strict parallel safe as $$
+language sql stable strict parallel safe as $$
     select get_byte(sha256(convert_to($1 || chr(31) || $2, 'UTF8')), 0)::smallint
 $$;
 
@@ -49,17 +50,14 @@ create function chimeway.shard_of_id(id uuid) returns smallint
 language sql immutable strict parallel safe as $$ select get_byte(uuid_send($1), 15)::smallint $$;
 
 -- A UUIDv7-shaped id: milliseconds and their fraction first (index locality; those of one session come
--- in order), then chance, and the shard in the last byte.
+-- in order), then chance, and the shard in the last byte. One expression that uses its argument once, so it is inlined
+-- where it is called. (4096ths of a millisecond in hexadecimal are eleven digits, and three behind the version; no id
+-- is a secret, so 52 bits of the session's own generator do.)
 create function chimeway.new_id(shard smallint) returns uuid
 language sql volatile strict as $$
-    select encode(
-        set_byte(
-            overlay(overlay(uuid_send(gen_random_uuid())
-                    placing substring(int8send(t.micros / 1000) from 3) from 1 for 6)
-                placing substring(int8send(28672 + (t.micros % 1000) * 4096 / 1000) from 7) from 7 for 2),
-            15, $1::int),
-        'hex')::uuid
-      from (select (extract(epoch from clock_timestamp()) * 1000000)::bigint as micros) t
+    select ('0' || overlay(to_hex((date_part('epoch', clock_timestamp()) * 1000000)::bigint * 512 / 125)
+                           placing '7' from 12 for 0)
+            || to_hex('-9223372036854775808'::bigint + (random() * 4503599627370496)::bigint * 256 + $1))::uuid
 $$;
 
 -- ── 2 tables ─────────────────────────────────────────────────────────────────────────────────────
@@ -728,15 +726,16 @@ begin
             format('recipient_ids names %s recipients', cardinality(people)),
             'at most 1000 in one call; call once for each thousand');
     end if;
-    foreach person in array people loop perform chimeway.check_id('recipient_id', person); end loop;
+    if exists (select from unnest(people) p(id) where not chimeway.is_id(p.id)) then  -- the first is named
+        foreach person in array people loop perform chimeway.check_id('recipient_id', person); end loop;
+    end if;
     d := chimeway.current_definition(workflow, workflow_version);
     perform chimeway.check_data(d, data);
 
     event := chimeway.new_id(0::smallint);
     e_shard := chimeway.shard_of(tenant_id, coalesce(idempotency_key, event::text));
     event := encode(set_byte(uuid_send(event), 15, e_shard::int), 'hex')::uuid;
-    select array_agg(chimeway.new_id(chimeway.shard_of(trigger_many.tenant_id, p.id)) order by p.place) into ids
-      from unnest(people) with ordinality p(id, place);
+    ids := array(select chimeway.new_id(chimeway.shard_of(trigger_many.tenant_id, p.id)) from unnest(people) p(id));
 
     insert into chimeway.events (id, shard, tenant_id, workflow_key, workflow_version, idempotency_key,
             recipient_ids, run_ids, data, data_digest, created_at)
@@ -766,17 +765,16 @@ begin
 
     insert into chimeway.workflow_runs (id, shard, tenant_id, recipient_id, workflow_key, workflow_version,
             event_id, cancellation_key, state, transition_count, status_reason, wake_at, created_at)
-    select i.id, chimeway.shard_of_id(i.id), trigger_many.tenant_id, r.id, d.key, d.version,
+    select r.run, chimeway.shard_of_id(r.run), trigger_many.tenant_id, r.id, d.key, d.version,
            event, trigger_many.cancellation_key, 'active', 1, 'workflow_started',
            greatest(now_, coalesce(trigger_many.at, now_)), now_
-      from unnest(people) with ordinality r(id, n) join unnest(ids) with ordinality i(id, n) using (n);
+      from unnest(people, ids) r(id, run);
     insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, to_state, visit,
             status_reason, at)
     select i, chimeway.shard_of_id(i), 1, event, 'workflow_started', 'active', 0, 'workflow_started', now_
       from unnest(ids) i;
     perform chimeway.hint();
-    return query select r.id, i.id, false from unnest(people) with ordinality r(id, n)
-        join unnest(ids) with ordinality i(id, n) using (n) order by n;
+    return query select r.id, r.run, false from unnest(people, ids) r(id, run);
 end $$;
 
 create function chimeway.trigger(
@@ -793,6 +791,10 @@ language sql volatile security definer set search_path = chimeway, pg_temp as $$
     select t.run_id from chimeway.trigger_many($1, $2, array[$3], $4, $5, $6, $7, $8) t
 $$;
 
+-- Whether a text may be a name, as check_id says of one that may not.
+create function chimeway.is_id(value text) returns boolean
+language sql immutable parallel safe as $$ select coalesce(length($1) between 1 and 255, false) $$;
+
 -- Records that something happened. The same dedupe key again returns the first signal.
 create function chimeway.signal(
     type       text,
@@ -807,18 +809,27 @@ declare
     s_shard smallint;
     s_id    uuid;
 begin
-    perform chimeway.check_id('type', type);
-    perform chimeway.check_id('tenant_id', tenant_id);
-    perform chimeway.check_id('actor_id', actor_id);
-    perform chimeway.check_object('payload', payload);
-    if dedupe_key is not null then perform chimeway.check_id('dedupe_key', dedupe_key); end if;
+    if not (chimeway.is_id(type) and chimeway.is_id(tenant_id) and chimeway.is_id(actor_id)) then
+        perform chimeway.check_id('type', type);
+        perform chimeway.check_id('tenant_id', tenant_id);
+        perform chimeway.check_id('actor_id', actor_id);
+    end if;
+    if payload is distinct from '{}' then perform chimeway.check_object('payload', payload); end if;
+    s_shard := chimeway.shard_of(tenant_id, actor_id);
+    if dedupe_key is null then
+        s_id := chimeway.new_id(s_shard);
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, created_at)
+        values (s_id, s_shard, signal.tenant_id, signal.actor_id, signal.type, signal.payload, chimeway.clock());
+        if exists (select from chimeway.nodes where asleep) then perform pg_notify('chimeway', ''); end if;
+        return s_id;
+    end if;
+    perform chimeway.check_id('dedupe_key', dedupe_key);
     -- No index takes more; three texts of 255 characters may be longer.
     if octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key) > 2600 then
         perform chimeway.refuse('invalid_input', 'CW001', format('tenant_id, actor_id and dedupe_key are %s bytes long',
             octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key)),
             'together they may be 2600 bytes long: make dedupe_key shorter, such as a digest');
     end if;
-    s_shard := chimeway.shard_of(tenant_id, actor_id);
     loop
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
         values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
@@ -2135,12 +2146,15 @@ end $$;
 
 -- Ends runs whose locks the caller holds; the one place where a stop is written. Deliveries that no
 -- provider has yet been asked for are cancelled; one under way stays and is marked.
--- Arrays are parallel; returns for each run what became of its deliveries.
-create function chimeway.stop_run(
+-- Arrays are parallel; returns for each run what became of its deliveries. The last seven are the ledger's: where a
+-- run stood when its decision came to the stop, and how many transitions of that decision are written already
+-- (null: it stands where its row says).
+create function chimeway.stop_runs(
     p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
-    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text
+    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
+    p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
 ) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
@@ -2148,37 +2162,60 @@ begin
         select d.id from chimeway.deliveries d
          where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
          order by d.id for no key update) l;
-    return query
-    with ended as (
-        update chimeway.deliveries d
-           set status = case when d.status = 'dispatched' then d.status else 'cancelled' end,
-               suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_delivery_reason end,
-               terminal_at = case when d.status = 'dispatched' then null else now_ end,
-               stop_requested = d.status = 'dispatched',
-               next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
-         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
-         returning d.run_id, d.id, d.status
-    )
-    select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
-           coalesce(array_agg(e.id) filter (where e.status = 'dispatched'), '{}')
-      from unnest(p_run) r(id) left join ended e on e.run_id = r.id group by r.id;
+    if found then
+        return query
+        with ended as (
+            update chimeway.deliveries d
+               set status = case when d.status = 'dispatched' then d.status else 'cancelled' end,
+                   suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_delivery_reason end,
+                   terminal_at = case when d.status = 'dispatched' then null else now_ end,
+                   stop_requested = d.status = 'dispatched',
+                   next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
+             where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+             returning d.run_id, d.id, d.status
+        )
+        select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
+               coalesce(array_agg(e.id) filter (where e.status = 'dispatched'), '{}')
+          from unnest(p_run) r(id) left join ended e on e.run_id = r.id group by r.id;
+    else
+        return query select r.id, '{}'::uuid[], '{}'::uuid[] from unnest(p_run) r(id);
+    end if;
 
     insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
             from_step, to_step, visit, status_reason, context, note, inputs, at)
-    select r.id, r.shard, r.transition_count + 1, s.decision, s.reason, r.state, s.to_state,
-           r.step, r.step, r.visit, s.status_reason, coalesce(s.context, '{}'), s.note, s.inputs, now_
-      from unnest(p_run, p_decision, p_to_state, p_reason, p_status_reason, p_context, p_note, p_inputs)
-           s(id, decision, to_state, reason, status_reason, context, note, inputs)
-      join chimeway.workflow_runs r on r.id = s.id;
+    select r.id, r.shard, r.transition_count + coalesce(s.written, 0) + 1, s.decision, s.reason,
+           coalesce(s.from_state, r.state), s.to_state, coalesce(s.step, r.step), coalesce(s.step, r.step),
+           coalesce(s.visit, r.visit), s.status_reason, coalesce(s.context, '{}'), s.note, s.inputs, now_
+      from unnest(p_run, p_decision, p_to_state, p_reason, p_status_reason, p_context, p_note, p_inputs,
+                  p_from_state, p_step, p_visit, p_written)
+           s(id, decision, to_state, reason, status_reason, context, note, inputs, from_state, step, visit, written)
+     cross join lateral (
+        select r.id, r.shard, r.transition_count, r.state, r.step, r.visit from chimeway.workflow_runs r
+         where r.id = s.id offset 0) r;
 
     update chimeway.workflow_runs r
-       set state = s.to_state, status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
+       set state = s.to_state, step = coalesce(s.step, r.step), visit = coalesce(s.visit, r.visit),
+           entered_at = coalesce(s.entered_at, r.entered_at), mailbox_seen = coalesce(s.mailbox, r.mailbox_seen),
+           status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
            pending_signals = '{}', wake_at = null, armed_step = null, armed_entered_at = null,
            held_reason = null, held_at = null, waiting_for_node = null, parked = false,
-           transition_count = r.transition_count + 1, revision = r.revision + 1, ended_at = now_
-      from unnest(p_run, p_to_state, p_status_reason, p_context) s(id, to_state, status_reason, context)
-     where r.id = s.id;
+           transition_count = r.transition_count + coalesce(s.written, 0) + 1, revision = r.revision + 1,
+           ended_at = now_
+      from unnest(p_run, p_to_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox, p_written)
+           s(id, to_state, status_reason, context, step, visit, entered_at, mailbox, written)
+     where r.id = s.id and r.shard = chimeway.shard_of_id(s.id);
 end $$;
+
+-- The same of runs that stand where their rows say.
+create function chimeway.stop_run(
+    p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
+    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text
+) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
+language sql as $$
+    select s.run_id, s.cancelled, s.on_their_way from chimeway.stop_runs(
+        p_run, p_decision, p_to_state, p_reason, p_status_reason, p_context, p_note, p_inputs, p_delivery_reason,
+        null::text[], null::text[], null::int[], null::timestamptz[], null::int[], null::int[]) s
+$$;
 
 -- Stops a run by id, or all live runs that bear a cancellation key. Exact: each row says what became of
 -- one run: `stopped`, or `already_ended`; which deliveries were cancelled, which were on their way.
@@ -2643,7 +2680,7 @@ $$;
 -- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
 -- then is not there, or is, where the key could only fail.)
 create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare seen pg_snapshot;
 begin
@@ -2662,8 +2699,8 @@ begin
             select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
              where s.routed_at is null and s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
                and s.shard = m.shard and s.arrival > m.arrival offset 0) s
-         where s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
-        union
+         where m.visit > 0 and s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
+        union all
         select m.id, m.shard, m.mailbox_count, s.id, s.arrival
           from mine m cross join lateral (
             select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
@@ -2682,11 +2719,11 @@ begin
         select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
                h.signal_id, chimeway.clock()
           from held h
-        returning run_id, number
+        returning run_id, shard, number
     ), counted as (
         update chimeway.workflow_runs r set mailbox_count = t.top
-          from (select run_id, max(number) as top from put group by run_id) t
-         where r.id = t.run_id
+          from (select run_id, shard, max(number) as top from put group by run_id, shard) t
+         where r.id = t.run_id and r.shard = t.shard
     )
     select pg_current_snapshot() into seen;
     return seen;
@@ -2801,33 +2838,38 @@ create function chimeway.commit_decisions(
     p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
     d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
 ) returns table (run_id uuid, answer text)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
 declare
-    v_locked  uuid[];
-    v_current uuid[];
-    v_passed  uuid[];
-    v_stopped uuid[];
+    v_locked   uuid[];
+    v_stopped  uuid[];
     v_changing uuid[] := '{}';
-    v_seen    pg_snapshot;
-    v_clock   timestamptz;
-    v_key     record;
+    v_budgets  boolean := array_remove(d_budget, null) <> '{}';
+    v_seen     pg_snapshot;
+    v_clock    timestamptz;
+    v_key      record;
+    -- Of the decisions that passed, in parallel: what the guard found in their runs' rows, which nobody else changes.
+    v_passed    uuid[];
+    v_shard     smallint[];
+    v_tenant    text[];
+    v_recipient text[];
+    v_count     int[];
+    v_state     text[];
+    v_decision  uuid[];
+    v_inputs    jsonb[];
 begin
     perform chimeway.check_ledger(p_owner, p_epoch);
 
-    -- (1) lock the runs, in id order, then their current deliveries
+    -- (1) lock the runs, in id order, then the deliveries that were looked at (one that is no longer its run's current
+    -- one is told by the run's revision; where there was none, only who holds the run's lock can have made one)
     select coalesce(array_agg(l.id), '{}') into v_locked from (
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
-    v_current := array(
-        select d.id from unnest(v_locked) l(id)
-         cross join lateral (select r.visit, r.shard from chimeway.workflow_runs r where r.id = l.id offset 0) r
-         cross join lateral (select d.id from chimeway.deliveries d
-                              where d.run_id = l.id and d.visit = r.visit and d.shard = r.shard offset 0) d);
-    if v_current <> '{}' then
+    if array_remove(p_delivery, null) <> '{}' then
         perform 1 from (
-            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for no key update) l;
+            select d.id from chimeway.deliveries d
+             where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
     end if;
-    if array_remove(d_budget, null) <> '{}' then
+    if v_budgets then
         perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
             select distinct r.tenant_id, r.recipient_id, n.channel, r.shard
               from unnest(d_run, d_channel, d_budget) n(run, channel, budget)
@@ -2848,17 +2890,21 @@ begin
 
     -- (3) guard
     v_clock := chimeway.clock();
-    select coalesce(array_agg(r.id), '{}') into v_passed
-      from unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant)
-           p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant)
+    select coalesce(array_agg(r.id), '{}'), array_agg(r.shard), array_agg(r.tenant_id), array_agg(r.recipient_id),
+           array_agg(r.transition_count), array_agg(r.state), array_agg(p.decision), array_agg(p.inputs)
+      into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
+      from unnest(v_locked) l(id)
+      join unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant,
+                  p_decision, p_inputs)
+           p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant, decision, inputs) on p.id = l.id
      cross join lateral (
         select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.mailbox_count, r.workflow_key,
-               r.workflow_version, r.tenant_id, r.recipient_id
+               r.workflow_version, r.tenant_id, r.recipient_id, r.transition_count
           from chimeway.workflow_runs r where r.id = p.id offset 0) r
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
       left join lateral (
         select d.id, d.revision from chimeway.deliveries d
-         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
+         where r.visit > 0 and d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
       left join lateral (
         select c.xmin::text::bigint as version from chimeway.recipients c
          where p.profile is not null and c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id
@@ -2866,15 +2912,20 @@ begin
       left join lateral (
         select t.xmin::text::bigint as version from chimeway.tenants t
          where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
-     where p.id = any(v_locked) and not p.id = any(v_changing) and r.state in ('active','waiting')
+     where not p.id = any(v_changing) and r.state in ('active','waiting')
        and r.held_reason is null and w.paused_at is null
        and r.revision = p.revision and r.mailbox_count = p.mailbox
        and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
        and p.now <= v_clock + interval '50 milliseconds'
        and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)));
 
-    if array_remove(d_budget, null) <> '{}' then  -- of runs that counted by one revision, as many as there is room for
-        v_passed := array(
+    if v_budgets then  -- of runs that counted by one revision, as many as there is room for
+        select coalesce(array_agg(g.id), '{}'), array_agg(g.shard), array_agg(g.tenant_id), array_agg(g.recipient_id),
+               array_agg(g.many), array_agg(g.state), array_agg(g.decision), array_agg(g.inputs)
+          into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
+          from unnest(v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs)
+               g(id, shard, tenant_id, recipient_id, many, state, decision, inputs)
+         where g.id = any(array(
             select p.id from unnest(v_passed) p(id)
             except
             select n.run from unnest(d_run, d_budget) n(run, budget) where n.budget is not null
@@ -2895,120 +2946,140 @@ begin
                      where b.tenant_id = r.tenant_id and b.recipient_id = r.recipient_id and b.channel = n.channel
                        and b.shard = r.shard offset 0) b
                  where b.revision = n.budget) k
-             where k.before < k.room);
+             where k.before < k.room));
     end if;
 
     -- (4) write what passed
-    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
-            from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
-    select r.id, r.shard, r.transition_count + t.pos, p.decision, t.reason, t.from_state, t.to_state,
-           t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
-           case when t.pos = 1 then p.inputs end,
-           case when t.reason = 'reactivated_from_wait' then v_seen end, v_clock
-      from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
-                  t_status_reason, t_context, t_signal_id, t_signal_type)
-           t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
-             signal_id, signal_type)
-     cross join lateral (
-        select r.id, r.shard, r.transition_count from chimeway.workflow_runs r where r.id = t.run offset 0) r
-      join unnest(p_run, p_decision, p_inputs) p(id, decision, inputs) on p.id = t.run
-     where t.run = any(v_passed);
+    if v_passed <> '{}' then
+        insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+                from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
+        select g.id, g.shard, g.many + t.pos, g.decision, t.reason, t.from_state, t.to_state,
+               t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
+               case when t.pos = 1 then g.inputs end,
+               case when t.reason = 'reactivated_from_wait' then v_seen end, v_clock
+          from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
+                      t_status_reason, t_context, t_signal_id, t_signal_type)
+               t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
+                 signal_id, signal_type)
+          join unnest(v_passed, v_shard, v_count, v_decision, v_inputs) g(id, shard, many, decision, inputs)
+            on g.id = t.run;
 
-    update chimeway.workflow_runs r
-       set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
-           transition_count = r.transition_count + coalesce(n.many, 0),
-           mailbox_seen = p.mailbox,
-           state = case when p.state = 'stopped' then coalesce(n.last_state, r.state) else p.state end,  -- stop_run ends it
-           step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
-           pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
-           armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
-           held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
-           ended_at = case when p.state = 'completed' then v_clock end
-      from unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
-                  p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
-           p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
-             armed_entered_at, held_reason)
-      left join (select t.run, count(*)::int as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
-                   from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = p.id
-     where r.id = p.id and r.id = any(v_passed);
+        update chimeway.workflow_runs r
+           set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
+               transition_count = r.transition_count + coalesce(n.many, 0),
+               mailbox_seen = p.mailbox, state = p.state,
+               step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
+               pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
+               armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
+               held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
+               ended_at = case when p.state = 'completed' then v_clock end
+          from unnest(v_passed, v_shard) g(id, shard)
+          join unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
+                      p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
+               p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
+                 armed_entered_at, held_reason) on p.id = g.id
+          left join (select t.run, max(t.pos) as many from unnest(t_run, t_pos) t(run, pos) group by t.run) n
+            on n.run = g.id
+         where r.id = g.id and r.shard = g.shard and p.state <> 'stopped';  -- those stop_runs ends
 
-    update chimeway.run_mailbox b set consumed_by = p.decision
-      from unnest(p_run, p_decision, p_consumed) p(id, decision, consumed)
-     where p.consumed <> '{}' and p.id = any(v_passed)
-       and b.run_id = p.id and b.number = any(p.consumed::int[]) and b.consumed_by is null;
+        if array_remove(p_consumed, '{}') <> '{}' then
+            update chimeway.run_mailbox b set consumed_by = p.decision
+              from unnest(v_passed, v_shard) g(id, shard)
+              join unnest(p_run, p_decision, p_consumed) p(id, decision, consumed) on p.id = g.id
+             where p.consumed <> '{}' and b.run_id = g.id and b.number = any(p.consumed::int[]) and b.shard = g.shard
+               and b.consumed_by is null;
+        end if;
 
-    update chimeway.deliveries d
-       set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
-           deferred_reason = null, revision = d.revision + 1
-      from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
-     where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
-       and d.status not in ('succeeded','suppressed','cancelled');
-
-    insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
-            status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at,
-            deferred_reason)
-    select n.id, r.shard, r.id, n.visit, n.step, r.tenant_id, r.recipient_id, n.channel, n.render_key, n.status,
-           case when n.status <> 'deferred' then n.reason end,
-           case n.status when 'pending' then v_clock when 'deferred' then n.until end, n.error_class, n.note, v_clock,
-           n.terminal_at, case when n.status = 'deferred' then n.reason end
-      from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
-                  d_terminal_at, d_until)
-           n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at, until)
-     cross join lateral (
-        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
-     where n.run = any(v_passed);
-    insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
-    select n.id, r.shard, 1, 'planned', n.verdict, n.reason, n.until, n.inputs, v_clock
-      from unnest(d_id, d_run, d_verdict, d_verdict_reason, d_until, d_verdict_inputs)
-           n(id, run, verdict, reason, until, inputs)
-     cross join lateral (select r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
-     where n.run = any(v_passed) and n.verdict is not null;
-    for v_key in
-        select r.tenant_id, r.recipient_id, n.channel, r.shard, array_agg(v_clock) as sent, max(n.keep) as keep
-          from unnest(d_run, d_channel, d_budget, d_keep) n(run, channel, budget, keep)
-         cross join lateral (
-            select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
-         where n.budget is not null and n.run = any(v_passed)
-         group by r.tenant_id, r.recipient_id, n.channel, r.shard
-    loop
-        perform chimeway.count_sends(
-            v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, v_key.sent, v_key.keep);
-    end loop;
-    insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body, created_at)
-    select n.id, r.shard, r.tenant_id, r.recipient_id, r.id, n.render_key, n.subject, n.body, v_clock
-      from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
-           n(id, run, render_key, subject, body, place)
-     cross join lateral (
-        select r.id, r.shard, r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
-     where n.run = any(v_passed) and n.body is not null
-     order by n.place;  -- arrival numbers follow the order in which they were planned
-    if found and exists (select from chimeway.inbox_watched) then
-        perform chimeway.tell_inboxes(array_agg(r.tenant_id), array_agg(r.recipient_id))
-           from unnest(d_run, d_body) n(run, body)
-          cross join lateral (
-             select r.tenant_id, r.recipient_id from chimeway.workflow_runs r where r.id = n.run offset 0) r
-          where n.run = any(v_passed) and n.body is not null;
+        if c_run <> '{}' then
+            update chimeway.deliveries d
+               set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
+                   deferred_reason = null, revision = d.revision + 1
+              from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
+             where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
+               and d.status not in ('succeeded','suppressed','cancelled');
+        end if;
     end if;
 
-    select coalesce(array_agg(p.id), '{}') into v_stopped
-      from unnest(p_run, p_state) p(id, state) where p.state = 'stopped' and p.id = any(v_passed);
-    if v_stopped <> '{}' then
+    if v_passed <> '{}' and d_id <> '{}' then
+        insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
+                status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at,
+                deferred_reason)
+        select n.id, g.shard, g.id, n.visit, n.step, g.tenant_id, g.recipient_id, n.channel, n.render_key, n.status,
+               case when n.status <> 'deferred' then n.reason end,
+               case n.status when 'pending' then v_clock when 'deferred' then n.until end, n.error_class, n.note, v_clock,
+               n.terminal_at, case when n.status = 'deferred' then n.reason end
+          from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
+                      d_terminal_at, d_until)
+               n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at, until)
+          join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run;
+        if array_remove(d_verdict, null) <> '{}' then
+            insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
+            select n.id, g.shard, 1, 'planned', n.verdict, n.reason, n.until, n.inputs, v_clock
+              from unnest(d_id, d_run, d_verdict, d_verdict_reason, d_until, d_verdict_inputs)
+                   n(id, run, verdict, reason, until, inputs)
+              join unnest(v_passed, v_shard) g(id, shard) on g.id = n.run
+             where n.verdict is not null;
+        end if;
+        if v_budgets then
+            for v_key in
+                select g.tenant_id, g.recipient_id, n.channel, g.shard, array_agg(v_clock) as sent, max(n.keep) as keep
+                  from unnest(d_run, d_channel, d_budget, d_keep) n(run, channel, budget, keep)
+                  join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id)
+                    on g.id = n.run
+                 where n.budget is not null
+                 group by g.tenant_id, g.recipient_id, n.channel, g.shard
+            loop
+                perform chimeway.count_sends(
+                    v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, v_key.sent, v_key.keep);
+            end loop;
+        end if;
+        if array_remove(d_body, null) <> '{}' then
+            insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body,
+                    created_at)
+            select n.id, g.shard, g.tenant_id, g.recipient_id, g.id, n.render_key, n.subject, n.body, v_clock
+              from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
+                   n(id, run, render_key, subject, body, place)
+              join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run
+             where n.body is not null
+             order by n.place;  -- arrival numbers follow the order in which they were planned
+            if found and exists (select from chimeway.inbox_watched) then
+                perform chimeway.tell_inboxes(array_agg(g.tenant_id), array_agg(g.recipient_id))
+                   from unnest(d_run, d_body) n(run, body)
+                   join unnest(v_passed, v_tenant, v_recipient) g(id, tenant_id, recipient_id) on g.id = n.run
+                  where n.body is not null;
+            end if;
+        end if;
+    end if;
+
+    if 'stopped' = any(p_state) then
         perform 1 from (
-            select array_agg(p.id order by p.id) as ids, array_agg(p.decision order by p.id) as decisions,
+            select array_agg(g.id order by g.id) as ids, array_agg(g.decision order by g.id) as decisions,
                    array_agg('stopped'::text) as states, array_agg('workflow_stopped'::text) as reasons,
-                   array_agg(p.status_reason order by p.id) as status_reasons,
-                   array_agg(p.context order by p.id) as contexts, array_agg(null::text) as notes,
-                   array_agg(case when p.id = any(t_run) then null else p.inputs end order by p.id) as inputs
-              from unnest(p_run, p_decision, p_status_reason, p_context, p_inputs)
-                   p(id, decision, status_reason, context, inputs)
-             where p.id = any(v_stopped)) s,
-            chimeway.stop_run(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
-                s.inputs, 'run_stopped');
+                   array_agg(p.status_reason order by g.id) as status_reasons,
+                   array_agg(p.context order by g.id) as contexts, array_agg(null::text) as notes,
+                   array_agg(case when n.many is null then g.inputs end order by g.id) as inputs,
+                   array_agg(coalesce(n.last_state, g.state) order by g.id) as from_states,
+                   array_agg(p.step order by g.id) as steps, array_agg(p.visit order by g.id) as visits,
+                   array_agg(p.entered_at order by g.id) as entered, array_agg(p.mailbox order by g.id) as mailboxes,
+                   array_agg(n.many order by g.id) as written
+              from unnest(v_passed, v_state, v_decision, v_inputs) g(id, state, decision, inputs)
+              join unnest(p_run, p_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox)
+                   p(id, state, status_reason, context, step, visit, entered_at, mailbox) on p.id = g.id
+              left join (select t.run, max(t.pos) as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
+                           from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = g.id
+             where p.state = 'stopped') s,
+            chimeway.stop_runs(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
+                s.inputs, 'run_stopped', s.from_states, s.steps, s.visits, s.entered, s.mailboxes, s.written)
+         where s.ids is not null;
     end if;
 
     -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
     if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
 
+    if cardinality(v_passed) = cardinality(p_run) then
+        return query select p.id, 'applied' from unnest(p_run) p(id);
+        return;
+    end if;
     return query
     select p.id, case
             when p.id = any(v_passed) then 'applied'

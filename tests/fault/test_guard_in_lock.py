@@ -88,12 +88,13 @@ LATER = {
 """A run that waits has a message here: a lock beside its own, for which the ledger would wait."""
 _ROUTES: Final = "    v_seen := chimeway.route_for_runs(v_locked);\n"
 _LOCKS: Final = """        perform 1 from (
-            select d.id from chimeway.deliveries d where d.id = any(v_current) order by d.id for no key update) l;
-"""  # noqa: E501  (a line of the schema)
+            select d.id from chimeway.deliveries d
+             where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
+"""
 _IN_ONE: Final = """        v_seen := pg_current_snapshot();
         select coalesce(array_agg(l.run_id), '{}') into v_locked from (
             select d.run_id from chimeway.deliveries d
-             where d.id = any(v_current) and not exists (
+             where d.id = any(p_delivery) and d.run_id = any(v_locked) and not exists (
                 select from chimeway.signals s
                  where s.routed_at is null and s.tenant_id = d.tenant_id and s.actor_id = d.recipient_id)
              order by d.id for update of d) l;
