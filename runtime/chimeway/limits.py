@@ -298,8 +298,8 @@ MAX_PAGE: Final = 1_000
 EXPORTED_AT_ONCE: Final = 50
 """Runs, or signals, of one page of an export: a run may bear messages of hundreds of kilobytes."""
 
-PRUNE_BATCH: Final = 200
-"""Runs, messages, events or signals that one transaction of pruning looks at: some ten milliseconds."""
+PRUNE_BATCH: Final = 100
+"""Runs, messages, events or signals that one transaction of pruning looks at: some fifty milliseconds."""
 
 PRUNE_EVERY_S: Final = 60.0
 """Between a node's looks at what may leave; four statements each."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chimeway.store.pool import _FOR_NODE, Database, open_database
+from chimeway.store.pruning import PARTS, Retention, batches, turn
 from chimeway.store.turns import Turns
 from chimeway.testing.databases import lent
 from kit.copies import copy_of
@@ -16,6 +17,7 @@ from store.plain_sql import plain
 from store.plans import CALLS, CALLS_OF, NOW, affordable, cancel, explained, journey
 
 MANY = 20_000
+LONG_AGO = Retention(*[timedelta(microseconds=1)] * 4)
 FILL = f"""
 set session_replication_role = replica;
 create temporary table person as
@@ -110,6 +112,28 @@ async def test_forgetting_and_exporting_read_one_life(full: Door) -> None:
     """What they read does not grow with the tables, whether a run is live or has ended."""
     async with explained(full.database.url) as (world, plans):
         await affordable(world, plans, _forget)
+
+
+async def _prune(world: Door) -> None:
+    """Batches of each part, of nodes and of people; a quarter of the runs may leave, and the others stay."""
+    for part in PARTS:
+        await turn(world.database, part, LONG_AGO, 100)
+    assert (await anext(batches(world.database, "runs", LONG_AGO, dry=True, at_most=100))).removed
+    assert (await anext(batches(world.database, "runs", LONG_AGO, at_most=100))).removed
+
+
+async def test_pruning_reads_what_it_removes(full: Door) -> None:
+    """A batch reads by an index what may leave, and nothing of what stays."""
+    async with plain(full.database.url) as connection:
+        await connection.execute(
+            """update chimeway.deliveries set status = 'succeeded', terminal_at = created_at,
+                      next_attempt_at = null, message = '{}'
+                where status <> 'dispatched' and shard % 2 = 0 or status = 'failed';
+               analyze chimeway.deliveries"""
+        )
+    async with explained(full.database.url) as (world, plans):
+        await affordable(world, plans, _prune)
+        assert not plans.costly(most=1_300), plans.costly(most=1_300)[0]
 
 
 BACKLOG = f"""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -13,9 +14,11 @@ import pytest
 from chimeway import Chimeway
 from chimeway.errors import ChimewayError
 from chimeway.store.deliveries import Outcome, record_results
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, open_database
 from chimeway.store.pruning import batches, turn
 from chimeway.store.verify import verify
+from chimeway.testing.databases import lent
+from kit.copies import copy_of
 from store.plain_sql import contents, plain, refused, register
 from store.pruning import DAY, KEPT, OF_RUNS, prune, rows_of_run
 from store.verify_world import World, played
@@ -23,10 +26,23 @@ from store.verify_world import World, played
 ALL = ("workflow_runs", "events", "signals", *OF_RUNS, "delivery_attempt_results", "delivery_verdicts")
 
 
+@pytest.fixture(scope="module")
+def lives() -> Iterator[World]:
+    """Ten journeys, each of which went its own way through the tables; nobody is connected any more."""
+
+    async def live(url: str) -> World:
+        async with open_database(url) as database:
+            return await played(database)
+
+    with lent(test_clock=True) as url:
+        yield asyncio.run(live(url))
+
+
 @pytest.fixture
-async def world(clock_database: Database) -> World:
-    """Ten journeys, each of which went its own way through the tables."""
-    return await played(clock_database)
+async def world(lives: World) -> AsyncIterator[World]:
+    """The same in a database of this test alone."""
+    async with copy_of(lives.database.url) as database:
+        yield World(database, dict(lives.runs))
 
 
 async def _settled(world: World) -> set[str]:
@@ -138,11 +154,11 @@ async def test_who_stops_between_batches_has_lost_nothing(world: World) -> None:
     assert first.removed + await prune(world.database) == counted
 
 
-async def test_a_pruned_run_is_not_found(world: World, clock_database_url: str) -> None:
+async def test_a_pruned_run_is_not_found(world: World) -> None:
     """Asked for, it is like any run that never was."""
     await world.pass_time(24 * 91)
     await prune(world.database)
-    async with Chimeway.connect(clock_database_url) as client:
+    async with Chimeway.connect(world.database.url) as client:
         for ask in (client.explain, client.get_run):
             with pytest.raises(ChimewayError) as refusal:
                 await ask(world.runs["reader"])

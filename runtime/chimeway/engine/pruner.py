@@ -1,7 +1,7 @@
 """Prunes by itself, so that nobody who never heard of `chimeway prune` finds a full disk.
 
 A node looks once a minute, in four statements that find nothing when all is well; one node at a time (a row's
-lock says who). A batch is a few hundred rows, a transaction of some ten milliseconds, and waits for nobody.
+lock says who). A batch is some thousand rows, a transaction of some fifty milliseconds, and waits for nobody.
 Behind each the pruner rests for a multiple of what the batch took, longer while the node is overloaded: work
 goes first, and a day has enough hours that are not its busiest. Only where what should have left long ago
 piles up does it rest for as long as it works, and no longer: a full disk stops all work.
@@ -20,7 +20,7 @@ from chimeway.store.pruning import PARTS, Part, Retention, Turn, can_prune, turn
 
 _log = Events()
 _RESTS: Final = 4.0
-"""For one of work: a fifth of one connection's time, in which some thousand rows a second leave."""
+"""For one of work: a fifth of one connection's time, in which some five hundred runs a second leave."""
 _RESTS_BEHIND: Final = 1.0
 _RESTS_OVERLOADED: Final = 20.0
 _BEHIND: Final = timedelta(hours=1)
