@@ -55,11 +55,12 @@ Connection: TypeAlias = "asyncpg.Connection[Any]"
 class Crowd:
     """So many parked runs in one database. A stage of its own makes them, and sides draw from them."""
 
-    def __init__(self, many: int) -> None:
-        """Take how many wait."""
+    def __init__(self, many: int, *, people: bool = True) -> None:
+        """Take how many wait, and whether their recipients have profiles."""
         assert not many % _PLAYED, "copies are shared out evenly"
         assert many % _SCATTER, "they are drawn without repetition"
         self.many = many
+        self._people = people
         self._played: list[asyncpg.Record] = []
         self._made = self._drawn = 0
         self.bytes_a_run = self.wal_a_run = 0.0
@@ -84,7 +85,8 @@ class Crowd:
         async with connected(stage.url) as one, connected(stage.url) as other:
             before = await one.fetchrow(f"select pg_current_wal_lsn() as wal, ({_SIZE}) as size")
             share = self.many // _PLAYED
-            await multitude.multiply(one, {run["id"]: share for run in self._played}, beside=[other])
+            copies = {run["id"]: share for run in self._played}
+            await multitude.multiply(one, copies, beside=[other], people=self._people)
             after = await one.fetchrow(
                 f"select pg_wal_lsn_diff(pg_current_wal_lsn(), $1) as wal, ({_SIZE}) - $2 as size", *before
             )
@@ -97,9 +99,8 @@ class Crowd:
         """Choose who gets a signal, each as tenant and recipient; as many are parked anew."""
         chosen = [self._person(place) for place in range(self._drawn, self._drawn + many)]
         async with connected(url) as connection:
-            await multitude.multiply(
-                connection, {self._played[0]["id"]: many}, first=self._made + 1, live=True
-            )
+            copies = {self._played[0]["id"]: many}
+            await multitude.multiply(connection, copies, first=self._made + 1, live=True, people=self._people)
             await connection.execute("checkpoint")
         self._made += many
         self._drawn += many
@@ -125,13 +126,19 @@ async def parked(connection: Connection, workflow: str, many: int) -> list[async
             await asyncio.sleep(0.05)
 
 
-async def ended(connection: Connection, runs: Sequence[object], within_s: float) -> None:
-    """Wait until none of these runs is live."""
+async def ended(
+    connection: Connection,
+    runs: Sequence[object],
+    within_s: float,
+    states: Sequence[str] = ("active", "waiting"),
+) -> None:
+    """Wait until none of these runs is in one of some states: until none is live."""
     async with asyncio.timeout(within_s):
         while await connection.fetchval(  # noqa: ASYNC110  (a row is no event)
             """select exists (select from chimeway.workflow_runs
-                               where id = any($1::uuid[]) and state in ('active', 'waiting'))""",
+                               where id = any($1::uuid[]) and state = any($2::text[]))""",
             runs,
+            states,
         ):
             await asyncio.sleep(0.2)
 
