@@ -95,6 +95,20 @@ class FairQueue(Generic[Item]):
         """Give the next item in turn, or None when nothing waits."""
         return self._oldest_of(next(iter(self._lines))) if self._lines else None
 
+    def take_many(self, most: int) -> list[Item]:
+        """Give the next items in turn, at most so many; at once where there is but one owner."""
+        if len(self._lines) == 1 and most > 0:
+            ((owner, line),) = self._lines.items()
+            taken = [line.popleft() for _ in range(min(most, len(line)))]
+            self._many -= len(taken)
+            if not line:
+                del self._lines[owner]
+            return taken
+        taken = []
+        while len(taken) < most and self._lines:
+            taken.append(self._oldest_of(next(iter(self._lines))))
+        return taken
+
     def take_least(self, burden: Callable[[Hashable], int | None]) -> tuple[Hashable, Item] | None:
         """Give an item of the owner with the least burden; in turn where several have as little.
 

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from chimeway.engine.actor import Actor
 from kit.home import READ, workflow
 from kit.machine import Provider, Running, running_machine
 from kit.waiting import wait_for
@@ -28,13 +29,13 @@ async def test_a_signal_wakes_and_does_not_begin(database_url: str) -> None:
     async with running_machine(database_url, push, definitions=(JOURNEY,)) as on:
         stays, stopped = [await _start(on, person, "1 hour") for person in ("ada", "bob")]
         evaluated: list[UUID] = []
-        play = on.machine._roster._play
+        follow = on.machine._acting.follow
 
-        async def noted(run_id: UUID, tenant: str | None) -> Any:
-            await play(run_id, tenant)
-            evaluated.append(run_id)
+        def noted(actor: Actor, found: Any) -> Any:
+            evaluated.append(actor.run_id)
+            return follow(actor, found)
 
-        on.machine._roster._play = noted
+        on.machine._acting.follow = noted
         await on.rows.value(SIGNAL, "notification_read", "ada")
         await wait_for(lambda: stays in evaluated, "its mail was looked at")
         await on.rows.value(SIGNAL, "halt", "bob")

@@ -7,6 +7,7 @@ from uuid import UUID
 import pytest
 
 from chimeway.clock import SystemClock
+from chimeway.engine.actor import Actor
 from chimeway.store import nodes
 from kit.home import READ, workflow
 from kit.machine import Provider, Running, running_machine
@@ -111,13 +112,13 @@ async def test_a_signal_in_a_pause_wins_after_it(database_url: str) -> None:
 def _note_evaluations(on: Running) -> list[UUID]:
     """Return a list of the runs that are evaluated from now on."""
     evaluated: list[UUID] = []
-    play = on.machine._roster._play
+    follow = on.machine._acting.follow
 
-    async def noted(run_id: UUID, tenant: str | None) -> Any:
-        evaluated.append(run_id)
-        await play(run_id, tenant)
+    def noted(actor: Actor, found: Any) -> Any:
+        evaluated.append(actor.run_id)
+        return follow(actor, found)
 
-    on.machine._roster._play = noted
+    on.machine._acting.follow = noted
     return evaluated
 
 

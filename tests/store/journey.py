@@ -1,6 +1,6 @@
 """One journey on a real database whose clock tests move: the seam for decisions, by hand for attempts."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -149,11 +149,11 @@ async def journey(
     receipt = await client.trigger(workflow, data, recipients="ada", at=at)
     catalogue = Catalogue(database)
 
-    async def load(run_id: UUID, _tenant: str | None) -> runs.Loaded | None:
-        return (await runs.load_runs(database, catalogue, [run_id]))[0]
+    async def load(ids: Sequence[UUID]) -> Sequence[runs.Loaded | None]:
+        return await runs.load_runs(database, catalogue, ids)
 
-    async def commit(entry: ledger.Entry, _tenant: str | None) -> ledger.Answer:
-        return (await ledger.commit_decisions(database, None, [entry]))[0]
+    async def commit(entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
+        return await ledger.commit_decisions(database, None, entries)
 
     played = Journey(
         client, database, receipt.run_ids[0], Seam(load, commit, Renderers(templates=TEMPLATES), ())

@@ -315,7 +315,7 @@ async def test_who_is_alone_does_not_rest() -> None:
 
 async def test_a_lane_rests_no_longer_than_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database that hung for long had no work of ours."""
-    monkeypatch.setattr("chimeway.store.batching.LANE_REST_MAX_S", 0.0)
+    monkeypatch.setattr("chimeway.store.lanes.LANE_REST_MAX_S", 0.0)
     call = _Slow(0.2)
     async with batching(call, limit=1, share=1) as batcher:
         await batcher(0, "b")

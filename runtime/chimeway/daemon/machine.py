@@ -28,7 +28,7 @@ from chimeway.delivery.results import Results
 from chimeway.delivery.route import Route
 from chimeway.delivery.sending import Parts, Sender
 from chimeway.delivery.unsubscribing import NOWHERE, Unsubscribing
-from chimeway.engine.actor import Actor
+from chimeway.engine.actor import Acting, Actor, Tenant
 from chimeway.engine.actor import Wires as ActorWires
 from chimeway.engine.follower import Follower
 from chimeway.engine.gauge import AtWork, Gauge, Sources
@@ -36,7 +36,8 @@ from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
 from chimeway.engine.recovery import find_suspects, try_out
-from chimeway.engine.roster import Roster, Tenant
+from chimeway.engine.roster import Roster
+from chimeway.engine.rounds import Rounds
 from chimeway.engine.router import Router
 from chimeway.engine.seam import Seam
 from chimeway.engine.strain import Late
@@ -51,7 +52,6 @@ from chimeway.limits import (
     DUE_PAGE_PER_SHARD,
     LAST_TRIAL_S,
     LEDGER_BATCH,
-    LOAD_BATCH,
     SHARED_BATCH,
 )
 from chimeway.log import Events
@@ -61,6 +61,7 @@ from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
+from chimeway.store.halves import each_in_call
 from chimeway.store.pool import Database, persistently
 from chimeway.store.turns import Kind as KindInTurn
 from chimeway.store.turns import Turns
@@ -107,8 +108,9 @@ class Machine:
             arm=self._arm_run, put_off=self._put_off_run, offer=self._offer, defer=self._arm_delivery,
             doubt=self._follower.doubt,
         )  # fmt: skip
-        actor = Actor(seam, database, clock, out)
-        self._roster = Roster(actor.play, group, clock, self._feed.ours, self._show_again)
+        self._acting = Acting(database, clock, out)
+        self._rounds = Rounds(seam, self._acting, clock, group, self._ledger.company, self._rests)
+        self._roster = Roster(self._rounds.play, clock, self._feed.ours, self._show_again)
         self._results = Results(self._ledger.record, clock, node.channels)
         sender = Sender(
             Parts(
@@ -154,6 +156,7 @@ class Machine:
         """Start what works, deal with what a dead node left behind, then let in what is new."""
         for name, serve in self._ledger.parts():
             self._group.create_task(serve, name=name)
+        self._group.create_task(self._rounds.serve(), name="rounds")
         self._group.create_task(self._dispatcher.serve(), name="dispatcher")
         self._group.create_task(self._tell_neighbours(), name="tell-neighbours")
         await self._follower.measure()  # who has stood by for days has a clock that has gone by itself
@@ -277,6 +280,9 @@ class Machine:
             self._neighbours.clear()
             await persistently(nodes.hint, self._node.database)
 
+    def _rests(self, actor: Actor) -> bool:
+        return self._roster.rest(actor)
+
     def _show_again(self, run_id: UUID) -> None:
         """See that a run which fell out of the roster's line is found: it may have mail, and not be due."""
         self._sweeper.show_again(run_id)
@@ -313,16 +319,8 @@ class Ledger:
     def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, clock: Clock) -> None:
         """Take the tenure under whose fence decisions and attempts are written, and what tells their age."""
         fence = tenure.fence
+        self._database, self._catalogue, self._fence, self._clock = database, catalogue, fence, clock
         self.company = Company()
-        self.load: Batcher[UUID, runs.Loaded | None] = Batcher(
-            lambda ids: runs.load_runs(database, catalogue, ids),
-            told="load_runs", limit=LOAD_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
-        )  # fmt: skip
-        self.commit: Batcher[ledger.Entry, ledger.Answer] = Batcher(
-            lambda entries: ledger.commit_decisions(database, fence, entries),
-            told="commit_decisions", limit=LEDGER_BATCH, lanes=2, share=SHARED_BATCH, company=self.company,
-            again=lambda entries: ledger.commit_again(database, fence, entries, clock.now()),
-        )  # fmt: skip
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
             lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
             told="begin_attempts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
@@ -337,11 +335,28 @@ class Ledger:
             told="record_results", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
         )  # fmt: skip
 
+    async def load(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | Exception | None]:
+        """Load runs."""
+        return await each_in_call(self._load_runs, ids, told="load_runs")
+
+    async def commit(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer | Exception]:
+        """Write decisions under the fence."""
+        return await each_in_call(
+            self._commit_decisions, entries, told="commit_decisions", again=self._commit_again
+        )
+
+    async def _load_runs(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | None]:
+        return await runs.load_runs(self._database, self._catalogue, ids)
+
+    async def _commit_decisions(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
+        return await ledger.commit_decisions(self._database, self._fence, entries)
+
+    async def _commit_again(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
+        return await ledger.commit_again(self._database, self._fence, entries, self._clock.now())
+
     def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what must run for the doors to open."""
         return [
-            ("load", self.load.serve()),
-            ("commit", self.commit.serve()),
             ("begin", self.begin.serve()),
             ("hold-back", self.hold_back.serve()),
             ("record", self.record.serve()),

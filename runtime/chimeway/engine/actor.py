@@ -1,28 +1,30 @@
-"""What a run's actor does when it is woken: evaluate until nothing follows, then rest.
+"""What a run's actor is, and what it does when it has been evaluated: once more, or rest.
 
-Save, then do: `Seam.evaluate` returns a decision only when it is durable, and only then is the wheel
+Save, then do: an evaluation is a decision only when it is durable, and only then is the wheel
 armed and the dispatcher nudged. A crash between the two loses nothing: `wake_at` and
 `next_attempt_at` stand in the rows, and the next sweep finds them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 from chimeway.clock import Clock, jittered
-from chimeway.engine.roster import Tenant
-from chimeway.engine.seam import Committed, NotUnderstood, Refused, Rested, Seam
+from chimeway.engine.seam import Committed, Evaluation, NotUnderstood, Refused, Rested
 from chimeway.log import Events
 from chimeway.progression.decision import STUCK_NOOPS
 from chimeway.store import runs
-from chimeway.store.faults import LeaseLost, fault_of, passes
+from chimeway.store.faults import fault_of, passes
 from chimeway.store.pool import Database, unless_broken
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
 from chimeway.workflow.durations import known_zone
+
+Tenant: TypeAlias = str | None
+"""Whose a run is; None where it is not known: these share as one."""
 
 _log = Events()
 _STALE_ROUNDS: Final = 50
@@ -33,6 +35,20 @@ _DUE_AGAIN_S: Final = 5.0
 _FAULT_AGAIN_S: Final = 10.0
 _NOTE_CHARS: Final = 900
 _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever resumes sees to the wake
+
+
+@dataclass(slots=True, eq=False)
+class Actor:
+    """A run that has something to do: it is evaluated until it rests."""
+
+    run_id: UUID
+    owner: Tenant
+    since: float
+    """When it was taken up, on the monotonic clock."""
+    woken: bool = True
+    """Whether somebody has woken it after its last look at the rows began."""
+    rounds: int = 0
+    """How often it has been evaluated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,63 +67,62 @@ class Wires:
     doubt: Callable[[], None]
 
 
-class Actor:
-    """Plays runs."""
+Slowly: TypeAlias = Coroutine[Any, Any, None]
+"""What still is to be done before an actor may rest."""
 
-    def __init__(self, seam: Seam, database: Database, clock: Clock, wires: Wires) -> None:
-        """Take the seam and the wires out."""
-        self._seam = seam
+
+class Acting:
+    """Does what follows from evaluations."""
+
+    def __init__(self, database: Database, clock: Clock, wires: Wires) -> None:
+        """Take the wires out."""
         self._database = database
         self._clock = clock
         self._wires = wires
         self._busy: dict[UUID, float] = {}
 
-    async def play(self, run_id: UUID, tenant: Tenant) -> None:
-        """Evaluate a run until it rests; `tenant`: whose it is, as far as is known.
+    def follow(self, actor: Actor, found: Evaluation | Exception) -> bool | Slowly:
+        """Do what follows from an evaluation.
 
-        Raises:
-            LeaseLost: another node has taken over; the engine ends.
+        Returns:
+            whether the run is to be evaluated again at once; or what must be done before it rests.
         """
+        actor.rounds += 1
         try:
-            for _ in range(_STALE_ROUNDS):
-                if not await self._once(run_id, tenant):
-                    return
-            self._later(run_id, _BUSY_MOST_S, tenant)
-        except LeaseLost:
-            raise
+            again = self._followed(actor, found)
         except Exception as error:  # noqa: BLE001  (a run's own fault must not end its neighbours)
-            await self._hold(run_id, error, tenant)
+            return self._hold(actor, error)
+        if again is True and actor.rounds >= _STALE_ROUNDS:
+            self._later(actor, _BUSY_MOST_S)
+            return False
+        return again
 
-    async def _once(self, run_id: UUID, tenant: Tenant) -> bool:
-        """Evaluate once; say whether to do so again at once."""
-        match await self._seam.evaluate(run_id, self._clock.now, tenant):
+    def _followed(self, actor: Actor, found: Evaluation | Exception) -> bool | Slowly:
+        match found:
             case Committed() as done:
-                self._busy.pop(run_id, None)
-                return self._act(run_id, done)
+                self._busy.pop(actor.run_id, None)
+                return self._act(actor, done)
             case Rested() as rest:
-                self._busy.pop(run_id, None)
-                self._rest(run_id, rest)
+                self._busy.pop(actor.run_id, None)
+                self._rest(actor, rest)
                 return False
             case Refused("stale"):
-                _log.debug("decision.stale", run_id=str(run_id))
+                _log.debug("decision.stale", run_id=str(actor.run_id))
                 return True
             case Refused("busy" | "refused" as answer):
-                _log.debug("decision.put_off", run_id=str(run_id), answer=answer)
-                if answer == "refused":
-                    self._wires.doubt()
-                pause = self._busy[run_id] = min(_BUSY_MOST_S, 2 * self._busy.get(run_id, _BUSY_FIRST_S / 2))
-                self._later(run_id, pause, tenant)
+                self._refused(actor, answer)
                 return False
             case Refused():
-                self._busy.pop(run_id, None)
+                self._busy.pop(actor.run_id, None)
                 return False
             case NotUnderstood(loaded):
-                await self._not_understood(loaded)
-                return False
+                return self._not_understood(actor, loaded)
+            case error:
+                return self._hold(actor, error)
 
-    def _act(self, run_id: UUID, done: Committed) -> bool:
+    def _act(self, actor: Actor, done: Committed) -> bool:
         """Do what the committed decision wants; say whether the run goes on at once."""
-        decision, after = done.entry.decision, done.entry.decision.after
+        run_id, decision, after = actor.run_id, done.entry.decision, done.entry.decision.after
         _tell_of_zone(done.loaded.recipient.timezone or "UTC")
         _log.info(
             "decision.committed", run_id=str(run_id), workflow=done.loaded.workflow[0],
@@ -128,56 +143,69 @@ class Actor:
         self._wires.arm(run_id, after.wake_at, tenant)
         return False
 
-    def _rest(self, run_id: UUID, rest: Rested) -> None:
+    def _refused(self, actor: Actor, answer: str) -> None:
+        _log.debug("decision.put_off", run_id=str(actor.run_id), answer=answer)
+        if answer == "refused":
+            self._wires.doubt()
+        pause = min(_BUSY_MOST_S, 2 * self._busy.get(actor.run_id, _BUSY_FIRST_S / 2))
+        self._busy[actor.run_id] = pause
+        self._later(actor, pause)
+
+    def _rest(self, actor: Actor, rest: Rested) -> None:
         """A noop writes nothing; what is due all the same must not be looked at in a circle."""
-        wake_at, reason, tenant = rest.loaded.wake_at, rest.noop.reason, rest.loaded.recipient.tenant_id
+        wake_at, reason = rest.loaded.wake_at, rest.noop.reason
         if reason in STUCK_NOOPS:
-            _log.warning("run.stuck", run_id=str(run_id), reason=reason)
+            _log.warning("run.stuck", run_id=str(actor.run_id), reason=reason)
         if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():
-            self._wires.arm(run_id, wake_at, tenant)
+            self._wires.arm(actor.run_id, wake_at, rest.loaded.recipient.tenant_id)
         else:
-            self._later(run_id, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S, tenant)
+            self._later(actor, _STUCK_AGAIN_S if reason in STUCK_NOOPS else _DUE_AGAIN_S)
 
-    async def _not_understood(self, loaded: Loaded) -> None:
+    async def _not_understood(self, actor: Actor, loaded: Loaded) -> None:
         """Leave the run to a node that can read its definition."""
-        run_id, workflow = loaded.id, loaded.workflow[0]
-        if not await runs.mark_incapable(self._database, run_id, "definition_format"):
-            self._later(run_id, _BUSY_MOST_S, loaded.recipient.tenant_id)
+        try:
+            marked = await runs.mark_incapable(self._database, actor.run_id, "definition_format")
+        except Exception as error:  # noqa: BLE001  (a run's own fault must not end its neighbours)
+            await self._hold(actor, error)
+            return
+        if not marked:
+            self._later(actor, _BUSY_MOST_S)
             return
         _log.warning(
-            "run.waiting_for_capable_node", run_id=str(run_id), workflow=workflow, needs="definition_format"
-        )
+            "run.waiting_for_capable_node", run_id=str(actor.run_id), workflow=loaded.workflow[0],
+            needs="definition_format",
+        )  # fmt: skip
 
-    def _later(self, run_id: UUID, pause_s: float, tenant: Tenant) -> None:
-        self._wires.put_off(run_id, jittered(pause_s), tenant)
+    def _later(self, actor: Actor, pause_s: float) -> None:
+        self._wires.put_off(actor.run_id, jittered(pause_s), actor.owner)
 
-    async def _hold(self, run_id: UUID, error: Exception, tenant: Tenant) -> None:
+    async def _hold(self, actor: Actor, error: Exception) -> None:
         """A decision that cannot be made or written is poison: hold its run, alone.
 
         Where the server fails by itself no run is to blame. And what cannot even be held is tried again.
         """
         note = fault_note(error)
         if passes(error):
-            self._pass_over(run_id, note if fault_of(error) == "broken" else None, tenant)
+            self._pass_over(actor, note if fault_of(error) == "broken" else None)
             return
         try:
             held = await unless_broken(
-                runs.hold, self._database, run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
+                runs.hold, self._database, actor.run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
             )
         except Exception as worse:  # noqa: BLE001  (one run's row must not end the node)
-            self._pass_over(run_id, f"{note}; not held: {fault_note(worse)}", tenant)
+            self._pass_over(actor, f"{note}; not held: {fault_note(worse)}")
             return
         if held:
-            _log.error("run.held", run_id=str(run_id), reason="poison_decision", error=note)
+            _log.error("run.held", run_id=str(actor.run_id), reason="poison_decision", error=note)
         else:
-            self._later(run_id, _BUSY_MOST_S, tenant)
+            self._later(actor, _BUSY_MOST_S)
 
-    def _pass_over(self, run_id: UUID, note: str | None, tenant: Tenant) -> None:
+    def _pass_over(self, actor: Actor, note: str | None) -> None:
         if note is not None:
-            _log.error("run.put_off", run_id=str(run_id), error=note)
-        self._later(run_id, _BUSY_MOST_S if note is None else _FAULT_AGAIN_S, tenant)
+            _log.error("run.put_off", run_id=str(actor.run_id), error=note)
+        self._later(actor, _BUSY_MOST_S if note is None else _FAULT_AGAIN_S)
 
 
 @lru_cache(maxsize=1_000)

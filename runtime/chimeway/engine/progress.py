@@ -5,7 +5,7 @@ plans is sent by whichever daemon holds the lease; it is told by a hint.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -223,11 +223,11 @@ class Engine:
         planned = await callers.ask(self._database, reads.find_deliveries(run.id, ids)) if ids else ()
         return _KINDS[done.entry.decision.kind](run, planned)
 
-    async def _load(self, run_id: UUID, _tenant: str | None) -> Loaded | None:
-        return (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
+    async def _load(self, ids: Sequence[UUID]) -> Sequence[Loaded | None]:
+        return await runs.load_runs(self._database, self._catalogue, ids)
 
-    async def _commit(self, entry: Entry, _tenant: str | None) -> Answer:
-        return (await ledger.commit_decisions(self._database, None, [entry]))[0]
+    async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
+        return await ledger.commit_decisions(self._database, None, entries)
 
 
 def _in_future(now: datetime) -> NowInFuture:

@@ -1,7 +1,7 @@
 """Who is at work: one actor for each run that has something to do, and a bound on how many.
 
-An actor is a plain task under one supervising group; it lives while its run has work and passivates
-when the run waits: ten million waiting runs cost rows, not tasks. A wake for a run that is at work
+An actor is a small object, played in company (`rounds`); it lives while its run has work and passivates
+when the run waits: ten million waiting runs cost rows, not actors. A wake for a run that is at work
 marks it, and it looks once more before it rests.
 
 Places are fair between tenants (`chimeway.fair`): none may hold more than three times what is left free,
@@ -16,19 +16,16 @@ the queue, which stands in the database, and not the memory.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeAlias, cast
+from collections.abc import Callable
+from typing import Final, cast
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
+from chimeway.engine.actor import Actor, Tenant
 from chimeway.engine.lately import Lately
 from chimeway.engine.pace import Pace
 from chimeway.fair import FairQueue, burden_of
-from chimeway.groups import begin
 from chimeway.limits import LIVE_ACTORS, LIVE_LEAST, LIVE_S, WAITING_RUNS
-
-Tenant: TypeAlias = str | None
-"""Whose a run is; None where it is not known: these share as one."""
 
 _FIRST_ACTORS: Final = 100
 _DOUBLING_S: Final = 0.25
@@ -42,13 +39,12 @@ class Roster:
 
     def __init__(
         self,
-        play: Callable[[UUID, Tenant], Awaitable[None]],
-        group: asyncio.TaskGroup,
+        play: Callable[[Actor], bool],
         clock: Clock,
         ours: Callable[[UUID], bool] = lambda _: True,
         fell_out: Callable[[UUID], None] = lambda _: None,
     ) -> None:
-        """Take what an actor does; it must not raise but for what ends the engine.
+        """Take who plays an actor until it rests, and then calls `rest`; False: all is ending, nobody will.
 
         `ours` says whether a run is ours to play, now: shards come and go. `fell_out` is told of one that had
         been taken into the line, and had to make room: it may not be due.
@@ -56,12 +52,10 @@ class Roster:
         self._fell_out = fell_out
         self._play = play
         self._ours = ours
-        self._group = group
         self._clock = clock
         self._started = clock.monotonic()
         self._pace = Pace(self._started, wait_s=LIVE_S, least=LIVE_LEAST, most=LIVE_ACTORS)
-        self._dirty: dict[UUID, bool] = {}
-        self._since: dict[UUID, float] = {}  # of who is at work: when he was taken up
+        self._actors: dict[UUID, Actor] = {}
         self._held: Counter[Tenant] = Counter()
         self._line: FairQueue[UUID] = FairQueue(WAITING_RUNS)
         self._in_line: dict[UUID, float] = {}  # and since when
@@ -72,16 +66,17 @@ class Roster:
 
     def __len__(self) -> int:
         """Return how many runs are at work."""
-        return len(self._dirty)
+        return len(self._actors)
 
     def __contains__(self, run_id: object) -> bool:
         """Say whether this run is at work, or waits in line."""
-        return run_id in self._dirty or run_id in self._in_line
+        return run_id in self._actors or run_id in self._in_line
 
     def oldest_s(self) -> float:
         """Return how long ago he was taken up, in line or at work, who has been here for longest."""
         now = self._clock.monotonic()
-        return now - min(min(each.values(), default=now) for each in (self._since, self._in_line))
+        at_work = min((actor.since for actor in self._actors.values()), default=now)
+        return now - min(at_work, min(self._in_line.values(), default=now))
 
     def crowded(self) -> list[Tenant]:
         """Return the tenants that have runs enough waiting here: no more need be brought now.
@@ -97,7 +92,7 @@ class Roster:
         """See that this run is evaluated after this call; without room it, or another, falls out."""
         if not self._ours(run_id):
             return
-        if self._closed or run_id in self._dirty or self._burden(tenant) is not None:
+        if self._closed or run_id in self._actors or self._burden(tenant) is not None:
             self.nudge(run_id, tenant)
         elif run_id not in self._in_line and self._room_in_line(tenant):
             self._in_line[run_id] = self._clock.monotonic()
@@ -120,20 +115,21 @@ class Roster:
         """See that this run is evaluated after this call, room or not: for one's own follow-ups."""
         if self._closed or not self._ours(run_id):
             return
-        if run_id in self._dirty:
-            self._dirty[run_id] = True
+        actor = self._actors.get(run_id)
+        if actor is not None:
+            actor.woken = True
             return
-        if not begin(self._group, self._live(run_id, tenant), f"run-{run_id}"):
+        actor = Actor(run_id, tenant, self._in_line.get(run_id) or self._clock.monotonic())
+        if not self._play(actor):
             self.close()  # who brings this has not heard of the end: it stays due
             return
-        self._dirty[run_id] = True
-        self._since[run_id] = self._in_line.get(run_id, self._clock.monotonic())
+        self._actors[run_id] = actor
         self._held[tenant] += 1
 
     async def settle(self, run_id: UUID, tenant: Tenant = None) -> None:
         """See that this run is evaluated, and wait until it rests."""
         self.nudge(run_id, tenant)
-        while run_id in self._dirty:
+        while run_id in self._actors:
             self._left.clear()
             await self._left.wait()
 
@@ -145,26 +141,26 @@ class Roster:
 
     async def emptied(self, of: Callable[[UUID], bool] = lambda _: True) -> None:
         """Wait until nobody is at work on such runs."""
-        while any(of(run_id) for run_id in self._dirty):
+        while any(of(run_id) for run_id in self._actors):
             self._left.clear()
             await self._left.wait()
 
-    async def _live(self, run_id: UUID, tenant: Tenant) -> None:
-        first = True
-        try:
-            while self._dirty[run_id] and (first or self._ours(run_id)):
-                self._dirty[run_id] = first = False
-                await self._play(run_id, tenant)
-        finally:
-            del self._dirty[run_id]
-            now = self._clock.monotonic()
-            self.lately.add(now - self._since.pop(run_id))
-            self._pace.note(now)
-            self._held[tenant] -= 1
-            if not self._held[tenant]:
-                del self._held[tenant]
-            self._fill()
-            self._left.set()
+    def rest(self, actor: Actor) -> bool:
+        """Let an actor rest; True: somebody has woken it meanwhile, and it is to be played again."""
+        if actor.woken and self._ours(actor.run_id):
+            actor.rounds = 0
+            return True
+        del self._actors[actor.run_id]
+        now = self._clock.monotonic()
+        self.lately.add(now - actor.since)
+        self._pace.note(now)
+        tenant = actor.owner
+        self._held[tenant] -= 1
+        if not self._held[tenant]:
+            del self._held[tenant]
+        self._fill()
+        self._left.set()
+        return False
 
     def _fill(self) -> None:
         """Give free places to those in line, first to whose tenant holds least."""
@@ -179,7 +175,7 @@ class Roster:
         return burden_of(self._held[tenant], self._free())  # type: ignore[index]  # owners are our tenants
 
     def _free(self) -> int:
-        return self._room() - len(self._dirty)
+        return self._room() - len(self._actors)
 
     def _room_in_line(self, tenant: Tenant) -> bool:
         room = self._room()

@@ -10,7 +10,7 @@ Writes go without a lease, as `progress_run`'s do: the guards make a decision ri
 import asyncio
 import random
 from collections import Counter, deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -231,16 +231,18 @@ class Player:
         if after.entered_at == self._clock.now():
             self._just_entered |= any(one.since == "entered" for one in conditions_of(definition))
 
-    async def _load(self, run_id: UUID, _tenant: str | None) -> Loaded | None:
-        loaded = (await runs.load_runs(self._database, self._catalogue, [run_id]))[0]
-        return loaded if loaded is None or not self._addresses else _reachable(loaded, self._addressless)
+    async def _load(self, ids: Sequence[UUID]) -> list[Loaded | None]:
+        loaded = await runs.load_runs(self._database, self._catalogue, ids)
+        if not self._addresses:
+            return loaded
+        return [None if each is None else _reachable(each, self._addressless) for each in loaded]
 
-    async def _commit(self, entry: ledger.Entry, _tenant: str | None) -> ledger.Answer:
-        return (await ledger.commit_decisions(self._database, None, [entry]))[0]
+    async def _commit(self, entries: Sequence[ledger.Entry]) -> list[ledger.Answer]:
+        return await ledger.commit_decisions(self._database, None, entries)
 
     async def _sending(self, delivery_id: UUID) -> Sending | None:
         delivery = (await deliveries.load_sendables(self._database, [delivery_id])).get(delivery_id)
-        run = None if delivery is None else await self._load(delivery.run_id, delivery.tenant_id)
+        run = None if delivery is None else (await self._load([delivery.run_id]))[0]
         return None if delivery is None or run is None else Sending(delivery, run)
 
     async def _begin(self, beginning: Beginning) -> Begun:

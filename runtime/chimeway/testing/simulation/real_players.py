@@ -1,7 +1,7 @@
 """Who plays: nodes, each as its tasks would live in a process, and those who do one thing each."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -157,11 +157,11 @@ async def _progress(stage: Stage, owner: str) -> None:
     database = GatedDatabase(stage.gates, owner, stage.url)
     catalogue = Catalogue(database)
 
-    async def load(run_id: UUID, _tenant: str | None) -> Loaded | None:
-        return (await load_runs(database, catalogue, [run_id]))[0]
+    async def load(ids: Sequence[UUID]) -> Sequence[Loaded | None]:
+        return await load_runs(database, catalogue, ids)
 
-    async def commit(entry: Entry, _tenant: str | None) -> Answer:
-        return (await commit_decisions(database, None, [entry]))[0]
+    async def commit(entries: Sequence[Entry]) -> Sequence[Answer]:
+        return await commit_decisions(database, None, entries)
 
     seam = Seam(load, commit, _RENDERERS, ())
     for _ in range(_LOOKS):

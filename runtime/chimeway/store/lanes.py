@@ -1,0 +1,185 @@
+"""Lanes: what comes singly is carried in batches. No timer, and no added latency when idle.
+
+While one batch is under way the next gathers.
+
+Fair between owners (tenants): whoever has thousands waiting shares each batch with all others who wait,
+turn by turn. And nobody new waits for a place in a batch: an owner of whom nothing is under way goes into
+a line of its own kind, which all lanes serve before the others' second items, and one lane nothing else.
+So a single item waits for no batch of somebody else's.
+
+It shares the machine with it, though. So while anybody else has been there of late (`Company`) batches
+are small and go one at a time, and after each its lane rests for as long as it worked. Who is alone is
+carried in big batches, by all lanes, without rest; and so are so many owners that they fill the batches:
+none of them is anybody's burden.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Final, Generic, Protocol, TypeVar
+
+from chimeway.fair import Company, FairQueue
+from chimeway.groups import begin
+from chimeway.limits import LANE_REST_MAX_S
+
+_UNBOUND: Final = 1 << 40  # who brings something is bounded himself
+
+
+class Owned(Protocol):
+    """What can be carried: it says whose it is, between whom batches are shared."""
+
+    @property
+    def owner(self) -> Hashable:
+        """Whose it is."""
+
+
+Item = TypeVar("Item", bound=Owned)
+
+
+class Lanes(Generic[Item]):
+    """Carry items in batches of at most `limit`.
+
+    At most `lanes` are under way. Where there is `company` it is one, with `share` items for each owner that
+    waits; and one more of owners of whom nothing else is under way.
+    """
+
+    def __init__(
+        self,
+        carry: Callable[[Sequence[Item]], Awaitable[None]],
+        drop: Callable[[Sequence[Item]], None],
+        *,
+        told: str,
+        limit: int,
+        lanes: int = 1,
+        share: int | None = None,
+        company: Company | None = None,
+    ) -> None:
+        """Take what carries a batch, and what is done with items that nobody will carry any more.
+
+        What `carry` raises ends all lanes, and whoever serves them. `told` is how their tasks are called.
+        """
+        self._carry_batch = carry
+        self._drop = drop
+        self._told = told
+        self._limit = limit
+        self._lanes = lanes
+        self._share = limit if share is None else share
+        self._company = Company() if company is None else company
+        self._waiting: FairQueue[Item] = FairQueue(_UNBOUND)
+        self._new: deque[Item] = deque()
+        self._of_owner: Counter[Hashable] = Counter()  # what is new or under way
+        self._busy = 0  # lanes with a batch under way
+        self._busy_with_new = False
+        self._group: asyncio.TaskGroup | None = None
+        self._rung = False
+
+    def put(self, item: Item) -> None:
+        """Have an item carried with the next batch that has room for its owner."""
+        owner = item.owner
+        if owner is not None:
+            self._company.meet(owner, asyncio.get_running_loop().time())
+        if owner in self._of_owner or self._waiting.waiting(owner) or self._has_lane():
+            self._waiting.put(owner, item)
+        else:
+            self._of_owner[owner] = 1
+            self._new.append(item)
+            self._begin_new()
+        self._ring()
+
+    async def serve(self) -> None:
+        """Work until cancelled; what is left then is dropped."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._ring()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    self._group = None  # a lane that ends while all are cancelled begins nothing more
+        finally:
+            self._drop([*self._waiting, *self._new])
+
+    def alone(self) -> bool:
+        """Say whether nobody but one owner has been here of late."""
+        return self._company.alone(asyncio.get_running_loop().time())
+
+    def _unburdened(self) -> bool:
+        """Whether nobody need be considerate: one is alone, or so many wait that they fill a batch."""
+        return self.alone() or self._shared() >= self._limit
+
+    def _has_lane(self) -> bool:
+        return self._busy < (self._lanes if self._unburdened() else 1)
+
+    def _shared(self) -> int:
+        return self._share * (len(self._new) + self._waiting.many_owners())
+
+    def _ring(self) -> None:
+        """Begin in the next turn of the loop: what comes in this one goes together."""
+        if self._group is not None and not self._rung:
+            self._rung = True
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._rung = False
+        if self._group is None:
+            return
+        while (self._waiting or self._new) and self._has_lane():
+            batch = self._gathered()
+            if not begin(self._group, self._carry(batch), self._told):
+                self._drop(batch)
+                return
+            self._busy += 1
+        self._begin_new()
+
+    def _begin_new(self) -> None:
+        if self._new and not self._busy_with_new and self._group is not None:
+            batch = [self._new.popleft() for _ in range(min(self._limit, len(self._new)))]
+            if not begin(self._group, self._carry_new(batch), f"{self._told}-new"):
+                self._drop(batch)
+                return
+            self._busy_with_new = True
+
+    async def _carry(self, batch: list[Item]) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            await self._do(batch)
+            if not self._unburdened():
+                await asyncio.sleep(min(asyncio.get_running_loop().time() - began, LANE_REST_MAX_S))
+        finally:
+            self._busy -= 1
+            self._ring()
+
+    async def _carry_new(self, batch: list[Item]) -> None:
+        try:
+            await self._do(batch)
+        finally:
+            self._busy_with_new = False
+            self._ring()
+
+    def _gathered(self) -> list[Item]:
+        """Take a batch: turn by turn one that is new and one of those who had their turn before."""
+        most = self._limit
+        if not self.alone():
+            most = min(most, self._shared())
+        batch: list[Item] = []
+        while self._new and len(batch) < most:
+            batch.append(self._new.popleft())
+            if len(batch) < most and (item := self._waiting.take()) is not None:
+                self._of_owner[item.owner] += 1
+                batch.append(item)
+        for item in self._waiting.take_many(most - len(batch)):
+            self._of_owner[item.owner] += 1
+            batch.append(item)
+        return batch
+
+    async def _do(self, batch: list[Item]) -> None:
+        try:
+            await self._carry_batch(batch)
+        except asyncio.CancelledError:
+            self._drop(batch)
+            raise
+        finally:
+            for owner, many in Counter(item.owner for item in batch).items():
+                self._of_owner[owner] -= many
+                if not self._of_owner[owner]:
+                    del self._of_owner[owner]
