@@ -17,6 +17,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from chimeway.clock import Clock, set_within
+from chimeway.daemon.doors import Ledger
 from chimeway.daemon.feed import Feed
 from chimeway.daemon.feed import Wires as Following
 from chimeway.daemon.readiness import Readiness
@@ -44,24 +45,19 @@ from chimeway.engine.strain import Late
 from chimeway.engine.sweeper import Sweeper
 from chimeway.engine.taker import Taker
 from chimeway.engine.timekeeper import Sweeps, Timekeeper
-from chimeway.fair import Company
 from chimeway.limits import (
     AHEAD_PAGE_PER_SHARD,
     ALONE_S,
     DRAIN_S,
     DUE_PAGE_PER_SHARD,
     LAST_TRIAL_S,
-    LEDGER_BATCH,
-    SHARED_BATCH,
 )
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
-from chimeway.store import deliveries, leases, ledger, nodes, runs
-from chimeway.store.batching import Batcher
+from chimeway.store import leases, nodes
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
-from chimeway.store.halves import each_in_call
 from chimeway.store.pool import Database, persistently
 from chimeway.store.turns import Kind as KindInTurn
 from chimeway.store.turns import Turns
@@ -311,56 +307,6 @@ class Machine:
         return (
             (OpenWay(), ChannelLimits().concurrency) if route is None else (route, route.limits.concurrency)
         )
-
-
-class Ledger:
-    """The batched doors to the store. Between them they know who is here."""
-
-    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, clock: Clock) -> None:
-        """Take the tenure under whose fence decisions and attempts are written, and what tells their age."""
-        fence = tenure.fence
-        self._database, self._catalogue, self._fence, self._clock = database, catalogue, fence, clock
-        self.company = Company()
-        self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
-            lambda rows: deliveries.begin_attempts(database, fence, fence.owner, rows),
-            told="begin_attempts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
-            again=deliveries.begin_again,
-        )  # fmt: skip
-        self.hold_back: Batcher[deliveries.HeldBack, deliveries.Held] = Batcher(
-            lambda rows: deliveries.record_verdicts(database, fence, rows),
-            told="record_verdicts", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
-        )  # fmt: skip
-        self.record: Batcher[deliveries.Outcome, deliveries.Recorded] = Batcher(
-            lambda rows: deliveries.record_results(database, rows),
-            told="record_results", limit=LEDGER_BATCH, share=SHARED_BATCH, company=self.company,
-        )  # fmt: skip
-
-    async def load(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | Exception | None]:
-        """Load runs."""
-        return await each_in_call(self._load_runs, ids, told="load_runs")
-
-    async def commit(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer | Exception]:
-        """Write decisions under the fence."""
-        return await each_in_call(
-            self._commit_decisions, entries, told="commit_decisions", again=self._commit_again
-        )
-
-    async def _load_runs(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | None]:
-        return await runs.load_runs(self._database, self._catalogue, ids)
-
-    async def _commit_decisions(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
-        return await ledger.commit_decisions(self._database, self._fence, entries)
-
-    async def _commit_again(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
-        return await ledger.commit_again(self._database, self._fence, entries, self._clock.now())
-
-    def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
-        """Return what must run for the doors to open."""
-        return [
-            ("begin", self.begin.serve()),
-            ("hold-back", self.hold_back.serve()),
-            ("record", self.record.serve()),
-        ]
 
 
 class _Ended(Exception):  # noqa: N818  (no error: the way out of a task group)
