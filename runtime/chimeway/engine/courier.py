@@ -1,7 +1,6 @@
 """How a delivery is born: rendered into the inbox, waiting for its provider or its hour, or suppressed."""
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
@@ -54,7 +53,7 @@ class Courier:
         if verdict is not None and verdict.kind == "suppress":
             return Birth("suppressed", suppressed_as(verdict), verdict=verdict)
         if action.channel == IN_APP:
-            return replace(self._in_app(step, action, visit), verdict=verdict)
+            return self._in_app(step, action, visit, verdict)
         if not self._may_be_sent(action.channel):
             return Birth("suppressed", "no_address")
         if verdict is not None and verdict.kind == "defer":
@@ -74,11 +73,11 @@ class Courier:
             return True
         return self._known is not None and channel not in self._known
 
-    def _in_app(self, step: Step, action: NotifyAction, visit: int) -> Birth:
+    def _in_app(self, step: Step, action: NotifyAction, visit: int, verdict: Verdict | None) -> Birth:
         context = context_of(self._loaded, step)
         made = self._renderers.render(action.render_key, IN_APP, context)
         if isinstance(made, RenderFault):
-            return Birth("cancelled", "permanent_failure", "configuration", made.reason)
+            return Birth("cancelled", "permanent_failure", "configuration", made.reason, verdict=verdict)
         self.messages[visit] = made
         self._put.append(self._now)
-        return Birth("succeeded")
+        return Birth("succeeded", verdict=verdict)

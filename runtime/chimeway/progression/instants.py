@@ -1,13 +1,19 @@
 """How instants are written into contexts and inputs, and read back. No calendar: see durations."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 
 def written(at: datetime) -> str:
     """Return `at` as RFC 3339 text in UTC, with microseconds and `Z`: one instant, one text."""
-    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
-    return f"{utc.isoformat(timespec='microseconds')[:-6]}Z"  # in place of +00:00
+    return _written(at if at.tzinfo is UTC else at.astimezone(UTC))
+
+
+@lru_cache(1_000)
+def _written(utc: datetime) -> str:
+    """One instant stands in a decision four times. (In UTC no two that are equal are written differently.)"""
+    return f"{utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
 def read(text: Any) -> datetime | None:

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, TypeAlias
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from chimeway.limits import DECIDED_ANEW_S
 from chimeway.progression.decision import Decision
 from chimeway.render.message import Rendered
-from chimeway.store.ids import new_id, shard_of_id
+from chimeway.store.ids import new_id, random_id, shard_of_id
 from chimeway.store.policies import Policy, has_policy, room_for
 from chimeway.store.pool import Database
 from chimeway.values import value
@@ -40,7 +40,7 @@ class Entry:
     run_id: UUID
     decision: Decision
     messages: Mapping[int, Rendered]
-    id: UUID = field(default_factory=uuid4)
+    id: UUID = field(default_factory=random_id)
     delivery_ids: Mapping[int, UUID] = field(default_factory=dict)
     policy: Policy | None = None
     """By which rows it was judged what is planned; None: by none."""
