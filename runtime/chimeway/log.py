@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -129,11 +129,13 @@ class Events:
 
     def debug(self, event: str, /, **fields: Any) -> None:
         """Say what only a search for a fault wants to know."""
-        _way_out().debug(event, **masked(None, "", fields))
+        if not _is_below(logging.DEBUG):
+            _way_out().debug(event, **masked(None, "", fields))
 
     def info(self, event: str, /, **fields: Any) -> None:
         """Say what happened."""
-        _way_out().info(event, **masked(None, "", fields))
+        if not _is_below(logging.INFO):
+            _way_out().info(event, **masked(None, "", fields))
 
     def warning(self, event: str, /, **fields: Any) -> None:
         """Say what somebody should look at some day."""
@@ -146,6 +148,23 @@ class Events:
 
 def _way_out() -> Any:
     return _structured if structlog.is_configured() else _plain
+
+
+def _is_below(severity: int) -> bool:
+    """Say whether a line is known to go nowhere, before anything is made of it: most are of this kind."""
+    if structlog.is_configured():
+        return severity < _ours.severity and structlog.get_config()["wrapper_class"] is _ours.wrapper
+    return not _HOST.isEnabledFor(severity)
+
+
+class _Filter(NamedTuple):
+    """What `configure` has set up last: from which severity on lines are written, and by what."""
+
+    severity: int
+    wrapper: Any
+
+
+_ours = _Filter(logging.NOTSET, None)
 
 
 def configure(
@@ -163,9 +182,11 @@ def configure(
     ]
     ours: list[Processor] = [*shared, *([known_events_only] if strict else [])]
     ending = _ending(format)
+    global _ours  # noqa: PLW0603  (logging is the process's own, as structlog's settings are)
+    _ours = _Filter(severity, structlog.make_filtering_bound_logger(severity))
     structlog.configure(
         processors=[*ours, *ending],
-        wrapper_class=structlog.make_filtering_bound_logger(severity),
+        wrapper_class=_ours.wrapper,
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=not strict,
     )
@@ -196,9 +217,10 @@ def _as_record(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[
     return (text if trace is None else f"{text}\n{trace}",), {"extra": extra}
 
 
+_HOST: Final = logging.getLogger("chimeway")
 _structured: Final[Any] = structlog.get_logger()
 _plain: Final[Any] = structlog.wrap_logger(
-    logging.getLogger("chimeway"),
+    _HOST,
     processors=[structlog.stdlib.filter_by_level, structlog.processors.format_exc_info, masked, _as_record],
     wrapper_class=structlog.stdlib.BoundLogger,
     cache_logger_on_first_use=True,

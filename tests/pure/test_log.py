@@ -129,3 +129,25 @@ def test_a_host_with_structlog_hears_us_by_it(capsys: pytest.CaptureFixture[str]
     expected = {"event": "settings.warning", "text": "at smtp://ada:***@host/", "log_level": "warning"}
     assert seen.entries == [expected]
     assert capsys.readouterr() == ("", "")
+
+
+def test_what_goes_nowhere_is_known_before_anything_is_made_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """By the level that we set up, and by no level of ours where somebody else sets up structlog after us."""
+    configure("json", "warning", strict=True)
+    Events().info("daemon.ready", node="n1")
+    Events().warning("listener.mode", mode="polling")
+    assert [line["event"] for line in lines(capsys)] == ["listener.mode"]
+    heard: list[str] = []
+
+    def seen(_logger: object, _method: str, event: structlog.typing.EventDict) -> str:
+        heard.append(event["event"])
+        return ""
+
+    structlog.configure(
+        processors=[seen],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
+        logger_factory=structlog.ReturnLoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    Events().debug("decision.stale", run_id="r")
+    assert heard == ["decision.stale"]

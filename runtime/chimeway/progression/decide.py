@@ -34,7 +34,7 @@ of `births`. What the answer depended on besides definition and former transitio
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, assert_never
 
 from chimeway.progression.arrive import arrive
@@ -66,7 +66,7 @@ def decide(snapshot: Snapshot, now: datetime, births: Births, fits: Fits | None 
     Raises:
         AssertionError: `now` is not in UTC, or the rows contradict themselves. Our mistake.
     """
-    if now.utcoffset() != timedelta(0):
+    if now.tzinfo is not UTC and now.utcoffset() != timedelta(0):
         raise AssertionError(f"now must be in UTC: {now!r}")
     if snapshot.zone != "UTC" and not known_zone(snapshot.zone):
         snapshot = replace(snapshot, zone="UTC")  # the database may know names that this machine lacks

@@ -1,19 +1,16 @@
 """How instants are written into contexts and inputs, and read back. No calendar: see durations."""
 
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any
+from typing import Any, Final
+
+_FORM: Final = "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ"
+"""Half the time of `isoformat`, which would write the offset, to be cut off."""
 
 
 def written(at: datetime) -> str:
     """Return `at` as RFC 3339 text in UTC, with microseconds and `Z`: one instant, one text."""
-    return _written(at if at.tzinfo is UTC else at.astimezone(UTC))
-
-
-@lru_cache(1_000)
-def _written(utc: datetime) -> str:
-    """One instant stands in a decision four times. (In UTC no two that are equal are written differently.)"""
-    return f"{utc.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    utc = at if at.tzinfo is UTC else at.astimezone(UTC)
+    return _FORM % (utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.microsecond)
 
 
 def read(text: Any) -> datetime | None:

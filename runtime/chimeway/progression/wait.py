@@ -46,18 +46,19 @@ def enter_wait(working: Working, step: Step, action: WaitAction, left: CurrentDe
     if by_clock:
         anchor = max(anchor, entered_at)
     due_at = _due_at(working, action, anchor)
+    entered = written(entered_at)
     context = {
         "rule_kind": "wait",
         "anchor": "prior_delivery_terminal_at" if anchored else "step_entered_at",
         "anchor_delivery_id": anchored.id if anchored else None,
         "anchor_delivery_visit": anchored.visit if anchored else None,
         "anchor_delivery_status": anchored.status if anchored else None,
-        "anchor_timestamp": written(anchor),
+        "anchor_timestamp": entered if anchor is entered_at else written(anchor),
         "due_at": None if due_at is None else written(due_at),
         "from_step": step.id,
         "to_step": onward(working, step),
         "zone": working.snapshot.zone,
-        "entered_at": written(entered_at),
+        "entered_at": entered,
     }
     return working.write("waiting_for_step_progression", "waiting", context)
 

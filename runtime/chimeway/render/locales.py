@@ -72,7 +72,9 @@ class Variants:
         A variant that asks for its own plain name (`{% extends "mention.email.j2" %}` in
         `mention.email.de.j2`) gets the next less particular one, and never itself.
         """
-        variants = self._of.get(name, {})
+        variants = self._of.get(name)
+        if variants is None:
+            return name if name in self.names else None
         found = [variants[tag] for tag in tags if tag in variants]
         if asker in variants.values():
             found = found[found.index(asker) + 1 :] if asker in found else []

@@ -127,10 +127,8 @@ class Templates:
         body, there = _part(marked_up, name, "body", context, tags)
         if body is None:
             return RenderFault(f"{name} has no block body")
-        subject, text = (
-            _part(self.plain, name, block, context, tags)[0] if block in there else None
-            for block in ("subject", "text")
-        )
+        subject = _part(self.plain, name, "subject", context, tags)[0] if "subject" in there else None
+        text = _part(self.plain, name, "text", context, tags)[0] if "text" in there else None
         if subject is None and channel in WITH_SUBJECT:
             return RenderFault(f"{name} has no block subject")
         return finished(name, channel, subject, body, text)

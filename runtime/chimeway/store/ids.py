@@ -4,7 +4,7 @@ They are UUIDs of the driver's own kind, as those of rows are: equal to Python's
 several times as quickly.
 """
 
-import secrets
+import os
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Final
@@ -15,7 +15,23 @@ from asyncpg.pgproto import pgproto
 SHARDS: Final = frozenset(range(256))
 """All there are."""
 
-chance: Callable[[int], bytes] = secrets.token_bytes
+_AT_ONCE: Final = 256
+"""Ids whose chance is asked of the system together: a question costs more than an id."""
+_drawn: Final[list[bytes]] = []
+os.register_at_fork(after_in_child=_drawn.clear)  # parent and child must not draw the same
+
+
+def _draw(size: int) -> bytes:
+    """Return at most 16 bytes of chance that nobody else gets."""
+    while True:
+        try:
+            return _drawn.pop()[:size]  # `pop` is one step, also between threads
+        except IndexError:
+            many = os.urandom(16 * _AT_ONCE)
+            _drawn.extend(many[place : place + 16] for place in range(0, len(many), 16))
+
+
+chance: Callable[[int], bytes] = _draw
 """Where the bytes of an id come from that are no time: a simulation draws them by its seed."""
 
 
@@ -44,7 +60,7 @@ def new_id(shard: int, at: datetime) -> UUID:
 
 def random_id() -> UUID:
     """Return an id that says nothing, as `uuid4` gives them."""
-    raw = bytearray(secrets.token_bytes(16))
+    raw = bytearray(_draw(16))
     raw[6] = raw[6] & 0x0F | 0x40
     raw[8] = raw[8] & 0x3F | 0x80
     return pgproto.UUID(bytes(raw))
