@@ -33,6 +33,7 @@ from chimeway.engine.actor import Acting, Actor, Tenant
 from chimeway.engine.actor import Wires as ActorWires
 from chimeway.engine.follower import Follower
 from chimeway.engine.gauge import AtWork, Gauge, Sources
+from chimeway.engine.glance import Glance
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
@@ -136,6 +137,9 @@ class Machine:
             [Turns(database, "delivery", dispatcher.full_lines, self._feed.shards)],
         )
         self._sweeper = Sweeper(database, node.catalogue, clock, roster.admit, roster.offer, self._feed.share)
+        self._glance = Glance(
+            database, clock, self._follower, self._feed.shards, self._look, self._sweeper.unpark
+        )
         self._router = Router(database, runs_to, roster.crowded, self._sweeper.look, self._feed.shards)
         self._foundling = Foundling(
             database, clock, tenure.fence.owner, self._dispatcher, self._results, self._nudge,
@@ -182,16 +186,18 @@ class Machine:
     def _feeding(self) -> dict[str, Coroutine[Any, Any, None]]:
         node, listener = self._node, self._listening()
         node.readiness.listener = listener
-        lookout = Lookout(listener, node.database, node.id, look=self._look, found=self._found)
+        looks, glances = self._look, self._glance.look
+        lookout = Lookout(listener, node.database, node.id, look=looks, found=self._found, glance=glances)
         return {
             "feed": self._feed.serve(),
             "listener": listener.serve(),
             "lookout": lookout.serve(),
+            "glance": self._glance.serve(),
             "router": self._router.serve(),
             "run-keeper": self._run_keeper.serve(),
             "delivery-keeper": self._delivery_keeper.serve(),
-            "sweeper": self._sweeper.serve(),
-            "foundling": self._foundling.serve(sorted(node.channels)),
+            "sweeper": self._sweeper.serve(self._glance.watches),
+            "foundling": self._foundling.serve(sorted(node.channels), self._glance.no_calls),
             "gauge": self._gauge.serve(),
         }
 

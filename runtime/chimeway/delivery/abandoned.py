@@ -51,15 +51,20 @@ class Foundling:
         self._nudge = nudge
         self._share = share
 
-    async def serve(self, channels: list[str]) -> None:
-        """Work until cancelled."""
+    async def serve(self, channels: list[str], none_seen: Callable[[], bool] = lambda: False) -> None:
+        """Work until cancelled; `none_seen` says that there was nothing to find just now."""
         while True:
-            await self.sweep()
-            given_back = await persistently(deliveries.reclaim_capable, self._database, channels)
-            for delivery_id in given_back:
-                self._share.borrow(delivery_id)  # whoever has its shard may lack the channel
-                await self._dispatcher.admit(delivery_id)
+            if not none_seen():
+                await self.sweep()
+                await self._give_back(channels)
             await self._clock.sleep(jittered(SWEEP_EVERY_S))
+
+    async def _give_back(self, channels: list[str]) -> None:
+        """Take up deliveries that waited for a channel that is here."""
+        given_back = await persistently(deliveries.reclaim_capable, self._database, channels)
+        for delivery_id in given_back:
+            self._share.borrow(delivery_id)  # whoever has its shard may lack the channel
+            await self._dispatcher.admit(delivery_id)
 
     async def sweep(self, shards: Collection[int] | None = None) -> None:
         """Record all abandoned attempts as unknown, also those of deliveries that a provider ended.

@@ -7,6 +7,7 @@ that every timer of the next minutes would be tried in vain for seconds.
 """
 
 import asyncio
+from datetime import datetime
 from typing import Final
 
 from chimeway.clock import Clock, SystemClock, set_within
@@ -29,6 +30,7 @@ class Follower:
         self._database = database
         self._clock = clock
         self._doubted = asyncio.Event()
+        self._measured_at = float("-inf")
 
     def doubt(self) -> None:
         """Have it measured at once: the database has refused our time."""
@@ -41,15 +43,31 @@ class Follower:
             return
         was, asked_at = clock.now(), clock.monotonic()
         await persistently(nodes.synchronise, self._database, clock)
-        took_s = clock.monotonic() - asked_at
-        by_s = (clock.now() - was).total_seconds() - took_s
-        if abs(by_s) > _STEP_S + took_s:
-            _log.warning("clock.stepped", by_s=round(by_s, 3))
+        self._note(clock, was, clock.monotonic() - asked_at)
+
+    def told(self, database_now: datetime, sent_at: float) -> None:
+        """Take a measure that came with the answer to something else, asked then (monotonic)."""
+        clock = self._clock
+        if isinstance(clock, SystemClock):
+            was = clock.now()
+            clock.synchronise(database_now, sent_at, clock.monotonic())
+            self._note(clock, was, 0.0)
 
     async def serve(self) -> None:
         """Work until cancelled."""
         while isinstance(self._clock, SystemClock):
-            self._doubted.clear()
-            await self.measure()
+            if self._doubted.is_set() or self._fresh_s() <= 0:
+                self._doubted.clear()
+                await self.measure()
             await asyncio.sleep(_AT_MOST_EVERY_S)
-            await set_within(self._doubted, CLOCK_EVERY_S)
+            await set_within(self._doubted, max(0.0, self._fresh_s()))
+
+    def _fresh_s(self) -> float:
+        """Return for how long the newest measure is good."""
+        return self._measured_at + CLOCK_EVERY_S - self._clock.monotonic()
+
+    def _note(self, clock: SystemClock, was: datetime, took_s: float) -> None:
+        self._measured_at = clock.monotonic()
+        by_s = (clock.now() - was).total_seconds() - took_s
+        if abs(by_s) > _STEP_S + took_s:
+            _log.warning("clock.stepped", by_s=round(by_s, 3))

@@ -88,4 +88,4 @@ class Listener:
         if mode != self.mode:
             self.mode = mode
             _log.info("listener.mode", mode=mode, reason=reason)
-        self.heard.set()
+            self.heard.set()

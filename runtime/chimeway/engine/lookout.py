@@ -11,6 +11,8 @@ What can slip: a producer reads "awake", the node sets the flag and looks its la
 commits. Nobody tells the node. It is found by the idle look, one second later at most; likewise
 whatever a lost notification should have told. A node that hears nothing (`polling`) never asks.
 
+The idle look is a glance (`glance`): one statement that asks whether there is anything to look for.
+
 Who is silent for long is marked awake by others, or taken off their list: a node that was frozen, or whose
 database's clock was put forward. So a node that sleeps says again and again that it does.
 """
@@ -47,13 +49,15 @@ class Lookout:
         *,
         look: Callable[[], None],
         found: Callable[[], int],
+        glance: Callable[[], None] | None = None,
     ) -> None:
-        """Take what to do, and how to see whether it was worth it."""
+        """Take what to do, how to see whether it was worth it, and what is done unasked (else the same)."""
         self._listener = listener
         self._database = database
         self._node = node
         self._look = look
         self._found = found
+        self._glance = glance or look
         self._asked_at = 0.0
 
     async def serve(self) -> None:
@@ -71,8 +75,10 @@ class Lookout:
         await self._ask_for_hints(asleep=True)
         self._look()
         while self._listener.mode == "hinted" and self._listener.rate() <= AWAKE_ABOVE_HINTS:
-            await self._heard(IDLE_LOOK_S)
-            self._look()
+            if await self._heard(IDLE_LOOK_S):
+                self._look()
+            else:
+                self._glance()
             if asyncio.get_running_loop().time() - self._asked_at > ASK_AGAIN_S:
                 await self._ask_for_hints(asleep=True)
 
@@ -98,9 +104,11 @@ class Lookout:
             if self._found() != found:
                 found, last = self._found(), loop.time()
 
-    async def _heard(self, at_most_s: float) -> None:
-        if await set_within(self._listener.heard, at_most_s):
-            self._listener.heard.clear()
+    async def _heard(self, at_most_s: float) -> bool:
+        if not await set_within(self._listener.heard, at_most_s):
+            return False
+        self._listener.heard.clear()
+        return True
 
     async def _ask_for_hints(self, *, asleep: bool) -> None:
         await persistently(nodes.set_asleep, self._database, self._node, asleep=asleep)

@@ -50,11 +50,11 @@ class Sweeper:
         self._shown: dict[UUID, int] = {}
         self._remember_until = 0.0
 
-    async def serve(self) -> None:
-        """Work until cancelled."""
+    async def serve(self, told: Callable[[], bool] = lambda: False) -> None:
+        """Work until cancelled; `told` says that somebody else looks whether a pause is over (`unpark`)."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep(), name="sweep")
-            group.create_task(self._unpark(), name="unpark")
+            group.create_task(self._unpark(told), name="unpark")
             group.create_task(self._when_asked(), name="sweep-when-asked")
 
     def look(self) -> None:
@@ -111,13 +111,17 @@ class Sweeper:
             after = page[-1][0]
         return found
 
-    async def _unpark(self) -> None:
+    async def unpark(self) -> None:
         """Put runs back whose workflow was paused when they fell due, and is no longer.
 
         Back in the index they are found there, too: nobody's many keep another's few parked.
         """
+        while page := await persistently(runs.unpark, self._database, SWEEP_PAGE):
+            for run_id, tenant in page:
+                self._offer(run_id, tenant)
+
+    async def _unpark(self, told: Callable[[], bool]) -> None:
         while True:
-            while page := await persistently(runs.unpark, self._database, SWEEP_PAGE):
-                for run_id, tenant in page:
-                    self._offer(run_id, tenant)
+            if not told():
+                await self.unpark()
             await self._clock.sleep(IDLE_LOOK_S)

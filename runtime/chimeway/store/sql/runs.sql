@@ -144,6 +144,50 @@ update chimeway.workflow_runs r set parked = false
          where w.paused_at is null order by p.id limit $1 for update of p skip locked)
 returning r.id, r.tenant_id;
 
+-- name: glance
+-- Whether there is anything to look for: signals, what is due in some shards, runs whose pause is over; and, of all shards,
+-- calls to providers that are under way or unanswered, or wait for a node that can make them. Each is read by the index
+-- by which whoever looks for it finds it, and one entry of it is enough.
+select chimeway.clock() as now,
+       exists (select from (select from chimeway.signals g where g.routed_at is null order by g.arrival limit 1) g)
+       or exists (
+        select from unnest($1::smallint[]) s(shard)
+         cross join lateral (
+                select from chimeway.workflow_runs r
+                 where r.shard = s.shard and r.wake_at is not null and r.held_reason is null
+                   and r.waiting_for_node is null and not r.parked and r.wake_at <= $2
+                 order by r.wake_at, r.id limit 1) q)
+       or exists (
+        select from unnest($1::smallint[]) s(shard)
+         cross join lateral (
+                select from chimeway.deliveries d
+                 where d.shard = s.shard and d.next_attempt_at is not null and d.waiting_for_node is null
+                   and d.next_attempt_at <= $2
+                 order by d.next_attempt_at, d.id limit 1) q) as work,
+       exists (
+        select from chimeway.workflow_definitions w
+         cross join lateral (
+                select from chimeway.workflow_runs p
+                 where p.workflow_key = w.key and p.parked and p.workflow_version = w.version
+                 order by p.id limit 1) q
+         where w.paused_at is null) as parked,
+       exists (
+        select from generate_series(0, 255) s(shard)
+         cross join lateral (
+                select from chimeway.deliveries d
+                 where d.shard = s.shard::smallint and d.status = 'dispatched' order by d.id limit 1) q)
+       or exists (
+        select from (
+                select from chimeway.deliveries d
+                 where d.terminal_at is not null
+                   and d.attempt_count > d.failed_count + case d.last_outcome when 'succeeded' then 1 else 0 end
+                 order by d.id limit 1) q)
+       or exists (
+        select from generate_series(0, 255) s(shard)
+         cross join lateral (
+                select from chimeway.deliveries d
+                 where d.shard = s.shard::smallint and d.waiting_for_node is not null order by d.id limit 1) q) as calls;
+
 -- name: unread_runs
 -- Live runs with mail that no written decision has seen, in id order behind the cursor.
 select r.id, r.mailbox_count from chimeway.workflow_runs r

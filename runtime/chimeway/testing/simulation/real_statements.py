@@ -15,7 +15,7 @@ from chimeway.store.leases import Beat
 
 READS: Final = frozenset(
     {
-        "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries",
+        "glance", "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries",
         "due_runs_in_turn_of", "due_deliveries_in_turn_of", "unread_runs", "oldest_due_runs",
         "function_is_there", "enrol_node", "set_asleep", "abandoned_attempts", "unanswered_attempts",
         "other_node_has_channel", "struck_runs", "incapable_runs", "backlog", "hint", "absolve_shards",
