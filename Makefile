@@ -22,7 +22,7 @@ check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/typing
-	$(BIN)/mypy --explicit-package-bases tests/bench/frame tests/bench/whole_journeys.py
+	$(BIN)/mypy --explicit-package-bases tests/bench/frame tests/bench/whole_journeys.py tests/bench/capacity.py
 	$(BIN)/lint-imports --no-cache
 
 test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores

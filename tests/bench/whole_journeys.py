@@ -108,9 +108,9 @@ def meters(stage: Stage, daemon: Daemon) -> Mapping[str, Meter]:
     return {name: meter for name, meter in found.items() if meter is not None}
 
 
-async def in_phases(stage: Stage) -> Mapping[str, float]:
+async def in_phases(stage: Stage, many: int = 0) -> Mapping[str, float]:
     """All are triggered; when all wait, all are signalled."""
-    many = stage.asked.sized(20_000, 2_000)
+    many = many or stage.asked.sized(20_000, 2_000)
     async with playing(stage) as play:
         triggered_at = await play.now()
         for people in batches(many, AT_ONCE):
@@ -127,9 +127,9 @@ async def in_phases(stage: Stage) -> Mapping[str, float]:
     return found
 
 
-async def mixed(stage: Stage) -> Mapping[str, float]:
+async def mixed(stage: Stage, many: int = 0) -> Mapping[str, float]:
     """Triggers and signals at the same time: a batch is triggered, an older one signalled, and so on."""
-    many = stage.asked.sized(20_000, 2_000)
+    many = many or stage.asked.sized(20_000, 2_000)
     async with playing(stage) as play:
         waiting: list[list[str]] = []
         began_at = await play.now()

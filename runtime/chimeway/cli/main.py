@@ -56,6 +56,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
         "prune": ("pruning", "Remove what has ended long ago, in small batches."),
         "replay": ("replaying", "Make decisions again from their inputs; exit 1 if one differs."),
+        "bench": ("benching", "Measure how many journeys this machine carries."),
     }
 )
 """Command → the module it lives in, and its sentence in the list of commands."""

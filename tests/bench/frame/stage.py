@@ -8,16 +8,17 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import asyncpg
 
+from chimeway.errors import NotPermitted
 from chimeway.store import schema
+from chimeway.store.clones import on_database
 from chimeway.store.embedded import temporary_server
-from chimeway.store.pool import open_database
+from chimeway.store.pool import connect, open_database
 
 from .meters import Meter, metered
 from .plan import Asked
@@ -31,7 +32,8 @@ _SHOWN: Final = (
 )  # fmt: skip
 _NOBODYS: Final = "select exists (select from chimeway.shards where owner is null)"
 _DEADLINE_S: Final = 30.0
-_TEMPLATE: Final = "chimeway_bench_template"
+_PREFIX: Final = "chimeway_bench"
+_KEPT_VARIABLES: Final = ("CHIMEWAY_POSTGRES_BIN",)
 _CHANNELS: Final = ("in_app", "log", "email")
 _TEXT: Final = "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
 
@@ -75,17 +77,15 @@ class Stage:
     server: Server
     settings: Mapping[str, str]
     asked: Asked
+    template: str
+    """The database that others are copied from."""
     say: Callable[[str], None] = field(default=_silent)
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[str]:
         """Make a database with the schema in it, for one round; its URL. It is gone with the block."""
-        name = f"chimeway_bench_{secrets.token_hex(6)}"
-        await _run(self.url, f'create database "{name}" template "{_TEMPLATE}"')
-        try:
-            yield elsewhere(self.url, name)
-        finally:
-            await _run(self.url, f'drop database if exists "{name}" with (force)')
+        async with _made(self.url, f'template "{self.template}"') as name:
+            yield on_database(self.url, name)
 
     @asynccontextmanager
     async def daemon(
@@ -100,13 +100,13 @@ class Stage:
             settings: CHIMEWAY_ variables without their prefix.
         """
         with _folder(workflow, app) as folder:
-            env = os.environ | {
+            env = _without_settings() | {
                 "CHIMEWAY_DATABASE_URL": url, "CHIMEWAY_WORKFLOWS_DIR": str(folder), "CHIMEWAY_HTTP_BIND": "",
                 "CHIMEWAY_TEMPLATES_DIR": str(folder), "CHIMEWAY_LOG_LEVEL": "error",
-                "PYTHONPATH": os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))),
+                "PYTHONPATH": os.pathsep.join((str(folder), *_paths())),
             } | {f"CHIMEWAY_{name}": value for name, value in settings.items()}  # fmt: skip
             words = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
-            process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env)
+            process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, cwd=folder)
             try:
                 await _at_work(url, process)
                 yield Daemon(process)
@@ -131,7 +131,8 @@ def own_server(
         with temporary_server(settings=(*settings, *(_STATEMENTS if statements else ()))) as running:
             async with _set(running.url, asked) as stage:
                 if statements:
-                    for url in (stage.url, elsewhere(stage.url, _TEMPLATE)):
+                    for name in (None, stage.template):
+                        url = stage.url if name is None else on_database(stage.url, name)
                         await _run(url, "create extension if not exists pg_stat_statements")
                 yield stage
 
@@ -146,26 +147,39 @@ def named_server(url: str) -> Callable[[Asked], AbstractAsyncContextManager[Stag
 @asynccontextmanager
 async def _set(url: str, asked: Asked) -> AsyncIterator[Stage]:
     """Make a template with the schema and a database by it, and drop both afterwards."""
-    await _run(url, f'drop database if exists "{_TEMPLATE}" with (force)')
-    await _run(url, f'create database "{_TEMPLATE}"')
-    try:
-        async with open_database(elsewhere(url, _TEMPLATE)) as database:
+    async with _made(url) as template:
+        async with open_database(on_database(url, template)) as database:
             await schema.install(database)
         shown, pid = await _look(url)
-        base = Stage(url, Server(pid), shown, asked)
+        base = Stage(url, Server(pid), shown, asked, template)
         async with base.database() as bench:
-            yield Stage(bench, base.server, shown, asked)
+            yield replace(base, url=bench)
+
+
+@asynccontextmanager
+async def _made(url: str, how: str = "") -> AsyncIterator[str]:
+    """Make a database under a name that nobody has; it is dropped afterwards, whoever is still in it.
+
+    Raises:
+        NotPermitted: the role may not make databases.
+    """
+    name = f"{_PREFIX}_{secrets.token_hex(6)}"
+    try:
+        await _run(url, f'create database "{name}" {how}')
+    except asyncpg.InsufficientPrivilegeError as fault:
+        hint = "give it the right (alter role ... createdb), or measure on a server of your own"
+        raise NotPermitted(
+            f"a bench works in databases that it makes and drops, and this role may make none: {hint}",
+            hint=hint,
+        ) from fault
+    try:
+        yield name
     finally:
-        await _run(url, f'drop database if exists "{_TEMPLATE}" with (force)')
-
-
-def elsewhere(url: str, name: str) -> str:
-    """Return the URL of another database on the same server."""
-    return urlsplit(url)._replace(path=f"/{name}").geturl()
+        await _run(url, f'drop database if exists "{name}" with (force)')
 
 
 async def _run(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
+    connection = await connect(url, "chimeway bench")
     try:
         await connection.execute(statement)
     finally:
@@ -174,13 +188,29 @@ async def _run(url: str, statement: str) -> None:
 
 async def _look(url: str) -> tuple[dict[str, str], int | None]:
     """Return the settings on which figures depend, and the server's process if it is one of this machine."""
-    connection = await asyncpg.connect(url)
+    connection = await connect(url, "chimeway bench")
     try:
-        shown = {name: str(await connection.fetchval(f"show {name}")) for name in _SHOWN}
+        shown = {}
+        for name in _SHOWN:
+            shown[name] = str(await connection.fetchval("select current_setting($1, true)", name) or "")
         by_socket = await connection.fetchval("select inet_server_addr() is null")
         return shown, _parent(connection.get_server_pid()) if by_socket else None
     finally:
         await connection.close()
+
+
+def _without_settings() -> dict[str, str]:
+    """Return the environment without what anybody has set for nodes of theirs."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("CHIMEWAY_") or name in _KEPT_VARIABLES
+    }
+
+
+def _paths() -> list[str]:
+    """Return where Python looks for modules, from whichever folder."""
+    return [str(Path(each).absolute()) for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
 
 
 def _parent(backend: int) -> int | None:
