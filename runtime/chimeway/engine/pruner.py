@@ -32,13 +32,20 @@ class Pruner:
     """Removes what has ended long ago while the node lives; it needs no lease."""
 
     def __init__(
-        self, database: Database, clock: Clock, retention: Retention, *, overloaded: Callable[[], bool]
+        self,
+        database: Database,
+        clock: Clock,
+        retention: Retention,
+        *,
+        overloaded: Callable[[], bool],
+        behind: timedelta = _BEHIND,
     ) -> None:
-        """Take for how long what is kept, and who says whether work is late."""
+        """Take for how long what is kept, who says whether work is late, and when pruning itself is."""
         self._database = database
         self._clock = clock
         self._retention = retention
         self._overloaded = overloaded
+        self._behind = behind
         self._removed: Counter[str] = Counter()
         self._said_at = clock.monotonic()
 
@@ -63,7 +70,7 @@ class Pruner:
 
     def _rest_s(self, done: Turn, took_s: float) -> float:
         rests = _RESTS_OVERLOADED if self._overloaded() else _RESTS
-        if done.behind > _BEHIND:
+        if done.behind > self._behind:
             rests = _RESTS_BEHIND
         return max(_AT_LEAST_S, rests * took_s)
 
