@@ -25,6 +25,7 @@ SUBJECTS: Final = {
     "feedback": "What providers tell later",
     "audit": "What can be shown afterwards",
     "forgetting": "Being forgotten",
+    "retention": "What leaves with time",
 }
 """What a patch's name begins with, and the heading it stands under."""
 _DRAWN: Final = re.compile(r"(<!-- drawn by make mutants -->\n).*?(<!-- end of what is drawn -->)", re.DOTALL)

@@ -19,8 +19,9 @@ from chimeway.store.pruning import batches, turn
 from chimeway.store.verify import verify
 from chimeway.testing.databases import lent
 from kit.copies import copy_of
-from store.plain_sql import contents, plain, refused, register
+from store.plain_sql import TABLES, contents, plain, refused, register
 from store.pruning import DAY, KEPT, OF_RUNS, prune, rows_of_run
+from store.test_statement_faults import INSTALL, ON_EACH
 from store.verify_world import World, played
 
 ALL = ("workflow_runs", "events", "signals", *OF_RUNS, "delivery_attempt_results", "delivery_verdicts")
@@ -152,6 +153,32 @@ async def test_who_stops_between_batches_has_lost_nothing(world: World) -> None:
     assert first.more
     assert await verify(world.database, max_lateness=timedelta(days=1000)) == []
     assert first.removed + await prune(world.database) == counted
+
+
+async def test_a_batch_that_fails_at_any_line_has_removed_nothing(world: World) -> None:
+    """Each write of a batch fails in turn: all tables are as before, and append-only again."""
+    call = "select removed from chimeway.prune_runs('1 day', '400 days', '1 day')"
+    await world.pass_time(24 * 91)
+    async with plain(world.database.url) as connection:
+        await connection.execute(
+            INSTALL + "".join(ON_EACH.format(table) for table in (*TABLES, "outlived_events"))
+        )
+        before, writes = await contents(connection), 0
+        while True:
+            writes += 1
+            await connection.execute(
+                f"update fault.at set n = {writes}; select setval('fault.write', 1, false)"
+            )
+            try:
+                await connection.execute(call)
+            except asyncpg.RaiseError:
+                assert await contents(connection) == before, writes
+                assert not await connection.fetchval("select current_setting('chimeway.retention', true)")
+            else:
+                break
+        assert writes > 12
+        assert await contents(connection) != before
+    assert await verify(world.database, max_lateness=timedelta(days=1000)) == []
 
 
 async def test_a_pruned_run_is_not_found(world: World) -> None:
