@@ -11,7 +11,7 @@ from tests.bench.peers.driven import adapter, alone, database, driven
 from tests.bench.peers.environment import base_python
 
 _DBOS: Final = {"poll": 0.1, "threads": 16, "pool": 20}
-_ABSURD: Final = {"workers": 4, "batch": 50, "poll": 0.02}
+_ABSURD: Final = {"workers": 8, "batch": 50, "poll": 0.05}
 _OBAN: Final = {"limit": 500, "pool": 10}
 _PGQUEUER: Final = {"batch": 100}
 _SEE: Final = "What is done by each, with which settings and why: [peers](peers.md). "
