@@ -13,7 +13,7 @@ from tests.bench.peers.environment import base_python
 _DBOS: Final = {"poll": 0.1, "threads": 16, "pool": 20}
 _ABSURD: Final = {"workers": 8, "batch": 50, "poll": 0.05}
 _OBAN: Final = {"limit": 500, "pool": 10}
-_PGQUEUER: Final = {"batch": 100}
+_PGQUEUER: Final = {"batch": 500}
 _SEE: Final = "What is done by each, with which settings and why: [peers](peers.md). "
 _COST: Final = (
     Figure("worker CPU", "s per 1,000", "lower"),

@@ -12,8 +12,9 @@ from typing import Any, Final
 import asyncpg
 from tests.bench.frame import Meter, Stage
 from tests.bench.frame.meters import metered
-from tests.bench.frame.stage import elsewhere
 from tests.bench.peers.environment import ROOT, peers_python
+
+from chimeway.store.clones import on_database
 
 _DEADLINE_S: Final = 600.0
 _LINE: Final = 1 << 24  # a thousand latencies fit into a line
@@ -63,7 +64,7 @@ async def database(stage: Stage) -> AsyncIterator[str]:
     name = f"peer_{secrets.token_hex(6)}"
     await _execute(stage.url, f'create database "{name}"')
     try:
-        yield elsewhere(stage.url, name)
+        yield on_database(stage.url, name)
     finally:
         await _execute(stage.url, f'drop database if exists "{name}" with (force)')
 

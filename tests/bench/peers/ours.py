@@ -75,6 +75,7 @@ async def _playing(stage: Stage, many: int, workflow: str = _JOURNEY) -> AsyncIt
     async with stage.database() as url, stage.daemon(url, workflow) as daemon:
         rows = await asyncpg.connect(url)
         try:
+            await rows.execute("set enable_seqscan = off")  # who looks on reads what is live, and no more
             yield _Play([f"user-{n}" for n in range(many)], rows, daemon)
         finally:
             await rows.close()
