@@ -2640,8 +2640,9 @@ declare
 begin
     select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
     if not found then return; end if;
-    select x.* into strict r from chimeway.workflow_runs x where x.id = r.id for update;
-    select x.* into strict d from chimeway.deliveries x where x.id = p_delivery for no key update;
+    select x.* into r from chimeway.workflow_runs x where x.id = r.id for update;
+    select x.* into d from chimeway.deliveries x where x.id = p_delivery for no key update;
+    if not found then return; end if;  -- it was pruned meanwhile
     retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
     if retried then
         update chimeway.deliveries x

@@ -1,6 +1,7 @@
 """Retention: what leaves and what stays, whole or not at all, beside whoever is at work."""
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -386,3 +387,44 @@ async def test_it_needs_read_committed(database_url: str) -> None:
     async with plain(database_url) as connection, connection.transaction(isolation="repeatable_read"):
         with pytest.raises(asyncpg.PostgresError, match="pruning in a transaction that is repeatable read"):
             await connection.execute("select * from chimeway.prune_bodies('1 day')")
+
+
+async def test_who_comes_while_a_batch_is_not_committed(world: World) -> None:
+    """Each verb waits for it, and then finds nobody, or begins anew: no error of foreign keys, no circle."""
+    run, url = world.runs["sender"], world.database.url
+    delivery = await world.sql(
+        "select id from chimeway.deliveries where run_id = $1 and channel = 'email'", run
+    )
+    item = await world.sql("select id from chimeway.inbox_items where run_id = $1", run)
+    await world.sql("select chimeway.signal('said', actor_id => 'sender', dedupe_key => 'once')")
+    await world.sql("update chimeway.signals set routed_at = created_at where dedupe_key = 'once'")
+    told = json.dumps([{"id": "4711", "delivery_id": str(delivery), "type": "bounced"}])
+    verbs: dict[str, object] = {
+        f"select answer from chimeway.record_feedback('postmark', '{told}', 'default', true)": "unknown",
+        f"select outcome from chimeway.cancel(run_id => '{run}')": "workflow_run_not_found",
+        f"select count(*) from chimeway.retry_delivery('{delivery}', 'default')": 0,
+        f"select count(*) from chimeway.mark_inbox('default', 'sender', array['{item}'::uuid], 'read')": 0,
+        "select known from chimeway.forget_recipient(recipient_id => 'reader')": False,
+        "select chimeway.unsubscribe(recipient_id => 'sender', workflow => 'escalation', channel => 'email',"
+        f" delivery_id => '{delivery}')": False,
+        "select known from chimeway.trigger_many('escalation', recipient_ids => array['sender'],"
+        """ data => '{"document": 7}', idempotency_key => 'sender')""": False,
+        "select chimeway.signal('said', actor_id => 'sender', dedupe_key => 'once') is not null": True,
+    }  # fmt: skip
+    await world.pass_time(24 * 91)
+    async with AsyncExitStack() as stack:
+        pruner = await stack.enter_async_context(plain(url))
+        others = [await stack.enter_async_context(plain(url)) for _ in verbs]
+        transaction = pruner.transaction()
+        await transaction.start()
+        await pruner.execute("select * from chimeway.prune_runs('90 days', '30 days', '30 days')")
+        await pruner.execute("select * from chimeway.prune_signals('30 days')")
+        asked = [asyncio.ensure_future(one.fetchval(sql)) for one, sql in zip(others, verbs, strict=True)]
+        await asyncio.wait(asked, timeout=0.3)
+        await transaction.commit()
+        async with asyncio.timeout(20):
+            found = await asyncio.gather(*asked, return_exceptions=True)
+    for (sql, wanted), answer in zip(verbs.items(), found, strict=True):
+        said = str(answer).partition(":")[0] if isinstance(answer, Exception) else answer
+        assert said == wanted, (sql, answer)
+    assert await verify(world.database, max_lateness=timedelta(days=1000)) == []

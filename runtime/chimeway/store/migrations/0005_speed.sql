@@ -46,6 +46,36 @@ alter table chimeway.delivery_verdicts set (autovacuum_vacuum_scale_factor = 0.0
 alter table chimeway.signals set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 alter table chimeway.run_mailbox set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 
+-- Its delivery may be pruned while it waits.
+create or replace function chimeway.retry_delivery(p_delivery uuid, p_tenant_id text default 'default')
+returns table (
+    retried boolean, run_id uuid, workflow_key text, recipient_id text, step_id text, channel text, status text,
+    suppression_reason text, stop_requested boolean, attempt_count int, next_attempt_at timestamptz,
+    terminal_at timestamptz, held_reason text, waiting_for_node text
+)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    r    chimeway.workflow_runs;
+    d    chimeway.deliveries;
+    now_ timestamptz := chimeway.clock();
+begin
+    select d.run_id into r.id from chimeway.deliveries d where d.id = p_delivery and d.tenant_id = p_tenant_id;
+    if not found then return; end if;
+    select x.* into r from chimeway.workflow_runs x where x.id = r.id for update;
+    select x.* into d from chimeway.deliveries x where x.id = p_delivery for no key update;
+    if not found then return; end if;  -- it was pruned meanwhile
+    retried := d.status = 'failed' and r.held_reason is null and d.waiting_for_node is null;
+    if retried then
+        update chimeway.deliveries x
+           set next_attempt_at = least(x.next_attempt_at, now_), revision = x.revision + 1 where x.id = p_delivery;
+        perform chimeway.hint();
+    end if;
+    return query select retried, d.run_id, r.workflow_key, d.recipient_id, d.step_id, d.channel, d.status,
+        d.suppression_reason, d.stop_requested, d.attempt_count, d.next_attempt_at, d.terminal_at, r.held_reason,
+        d.waiting_for_node;
+end $$;
+
 -- What has ended long ago leaves, in small batches, each a transaction: a run with all its rows, or not at all. Nothing
 -- waits: every row is locked with `skip locked`, and a run of which something is locked elsewhere stays until the next
 -- pass. Nobody waits for long: what is locked here has ended. (docs/design.md, "Retention")
