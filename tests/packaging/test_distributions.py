@@ -27,7 +27,7 @@ def _metadata(wheel: Path) -> Message:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> None:
-    """All files of the package, with its SQL, `schema.sql` and the mark of types; no test, no paper."""
+    """The package's files with SQL, `schema.sql`, the mark of types, what `chimeway bench` runs; no test."""
     with zipfile.ZipFile(built.wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
         schema = archive.read("chimeway/store/schema.sql")
@@ -36,7 +36,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
         for path in PACKAGE.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    assert held == ours | {"chimeway/store/schema.sql"}
+    benches = {f"chimeway/bench/{each}" for each in _carried()}
+    assert held == ours | benches | {"chimeway/store/schema.sql"}
     assert {Path(name).suffix for name in held} <= {".py", ".sql", ".typed", ".j2", ".yaml"}, "what is this?"
     assert schema == (ROOT / "schema.sql").read_bytes()
     assert {
@@ -46,6 +47,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
         "chimeway/store/migrations/0003_deliveries.sql",
         "chimeway/store/migrations/0004_recipients.sql",
     } <= held
+
+
+def _carried() -> set[str]:
+    """Return what of tests/bench the wheel carries, for `chimeway bench`."""
+    bench = ROOT / "tests" / "bench"
+    frame = {path.relative_to(bench).as_posix() for path in (bench / "frame").rglob("*.py")}
+    return {"__init__.py", "capacity.py", "whole_journeys.py"} | frame
+
+
+def test_what_the_wheel_carries_of_the_benches_needs_nothing_else_of_the_tests() -> None:
+    """It is imported as chimeway.bench there, and no tests lie beside it."""
+    for name in _carried():
+        text = (ROOT / "tests" / "bench" / name).read_text("utf-8")
+        assert "from tests" not in text, name
+        assert "from bench" not in text, name
+        assert "from kit" not in text, name
 
 
 def test_the_sdist_holds_what_building_and_testing_need(built: Distributions) -> None:
