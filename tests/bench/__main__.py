@@ -1,7 +1,7 @@
 """`make bench`: the suite, and its report in docs/benchmarks. Nothing here passes or fails.
 
     python -m tests.bench [B2 B4 ... | fairness hints ...] [--quick] [--full] [--pairs N] [--seconds S]
-        [--into FOLDER] [--report] [--list]
+        [--messages N] [--into FOLDER] [--report] [--list]
 
 Benches B1 to B9 lie in modules of that name and play in interleaved pairs (`frame`); their results go to
 docs/benchmarks, unless they are quick ones. The older benches print what they find. With no names: B1 to B9.
@@ -34,12 +34,13 @@ def main() -> None:
         report.write(into or _DOCS)
     else:
         for name in given.which or _SUITE:
-            asyncio.run(_run(name, asked, into))
+            asyncio.run(_run(name, asked, into, given.messages))
 
 
-async def _run(name: str, asked: Asked, into: Path | None) -> None:
+async def _run(name: str, asked: Asked, into: Path | None, messages: int) -> None:
     if name in _OLDER:
-        await import_module(f"tests.bench.{name}").bench(asked.seconds)
+        counted = {"messages": messages} if name == "isolation" else {}
+        await import_module(f"tests.bench.{name}").bench(asked.seconds, **counted)
         return
     for bench in _named(name, asked):
         result = await play(bench, asked, _say)
@@ -70,6 +71,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=4.0, help="length of a measurement, where it has one"
     )
+    parser.add_argument("--messages", type=int, default=0, help="of isolation: at least so many a channel")
     parser.add_argument("--into", type=Path, help="where the report goes (else docs/benchmarks)")
     parser.add_argument("--report", action="store_true", help="measure nothing: write the report anew")
     parser.add_argument("--list", action="store_true", help="name all benches")

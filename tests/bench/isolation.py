@@ -104,8 +104,12 @@ async def _serving() -> AsyncIterator[tuple[Server, int]]:
         listening.close()
 
 
-async def bench(seconds: float) -> None:
-    """Measure pair by pair, and print p50, p99 and their ratios."""
+async def bench(seconds: float, messages: int = 0) -> None:
+    """Measure pair by pair, and print p50, p99 and their ratios.
+
+    `messages`: at least so many by each channel and in each half of all pairs, however long that takes.
+    """
+    seconds = max(seconds, messages * len(_WAYS) / _RATE / _PAIRS)
     print(f"isolation: {_PAIRS} pairs; A has {_BACKLOG} due on a hanging channel; B {_RATE:.0f} messages/s")
     alone: dict[str, list[list[float]]] = {way: [] for way in _WAYS}
     beside: dict[str, list[list[float]]] = {way: [] for way in _WAYS}
