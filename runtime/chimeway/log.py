@@ -63,6 +63,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "counted to a bound), at_work: what waits in the database is later than allowed; nothing is lost",
         "overload.over": "seconds, lateness_s and of (of the latest): it is in time again, after so long",
         "prune.removed": "seconds, rows: what left by its age in so long, by table (bodies: messages' texts)",
+        "prune.failed": "part, error: nothing leaves of this part; said hourly, and tried again each minute",
         # Live changes of inboxes
         "inbox.mode": "mode (hinted, polling), reason: how a client learns of changes from now on",
         "inbox.silent": "seconds: its connection answers no probe and is replaced",

@@ -98,6 +98,28 @@ async def test_it_looks_once_a_minute_and_says_hourly_what_left(
     assert asked["runs"] <= len(minutes)
 
 
+async def test_what_it_cannot_do_ends_no_node(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that fails is said, once an hour, and tried again; the others go on."""
+    asked: Counter[str] = Counter()
+
+    async def failing(_database: Database, part: Part, _retention: Retention) -> Turn:
+        asked[part] += 1
+        if part == "runs":
+            raise ValueError("update or delete on table workflow_runs violates a foreign key of a stranger")
+        return Turn({}, more=False, busy=False, behind=timedelta(0))
+
+    monkeypatch.setattr(module, "turn", failing)
+    clock: Any = Rests()
+    with capture_logs() as logs:
+        serving = asyncio.ensure_future(Pruner(database, clock, KEPT, overloaded=lambda: False).serve())
+        await wait_for(lambda: asked["runs"] >= 5, "it is tried again")
+        assert not serving.done()
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+    assert [(each["event"], each["part"]) for each in logs] == [("prune.failed", "runs")]
+    assert asked["signals"] >= 4
+
+
 async def test_a_schema_that_cannot_be_pruned_yet(server_url: str) -> None:
     """A node waits for the migration; people are told of it."""
     async with bare_database(server_url, version=4) as url, open_database(url) as database:

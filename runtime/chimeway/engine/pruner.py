@@ -48,6 +48,7 @@ class Pruner:
         self._behind = behind
         self._removed: Counter[str] = Counter()
         self._said_at = clock.monotonic()
+        self._failed_at: dict[Part, float] = {}
 
     async def serve(self) -> None:
         """Work until cancelled; a schema that cannot be pruned yet may be brought up meanwhile."""
@@ -55,8 +56,18 @@ class Pruner:
             await self._clock.sleep(jittered(PRUNE_EVERY_S))
             if await persistently(can_prune, self._database):
                 for part in PARTS:
-                    await self.prune(part)
+                    await self._try(part)
                 self._say()
+
+    async def _try(self, part: Part) -> None:
+        """Prune; whatever keeps it from that (a stranger's foreign key, say) keeps nobody from his work."""
+        try:
+            await self.prune(part)
+        except Exception as error:  # noqa: BLE001  (said, and tried again)
+            now = self._clock.monotonic()
+            if part not in self._failed_at or now - self._failed_at[part] > _SAY_EVERY_S:
+                self._failed_at[part] = now
+                _log.error("prune.failed", part=part, error=repr(error))
 
     async def prune(self, part: Part) -> None:
         """Remove all of a part that may leave, unless another node is at it."""
