@@ -195,9 +195,12 @@ POLLING_LOOK_S: Final = 0.25
 """Between looks of a node that hears no hints, while it finds something."""
 
 AWAKE_LOOK_S: Final = 0.01
-"""Between looks of a node that asked not to be hinted: a hundred queries a second buy silence."""
+"""Between looks of a node that asked not to be hinted, and finds little: so long a signal may wait."""
 
-AWAKE_ABOVE_HINTS: Final = 50
+AWAKE_LOOK_SOON_S: Final = 0.002
+"""Between its looks after one that found something: where one signal comes, more do."""
+
+AWAKE_ABOVE_HINTS: Final = 200
 """Hints in one second above which a node asks not to be hinted: NOTIFY commits one at a time."""
 
 QUIET_S: Final = 0.5

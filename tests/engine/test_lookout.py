@@ -118,6 +118,29 @@ def no_idle_look(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_idle_look")
+async def test_who_finds_something_looks_again_soon(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An awake node rests between looks only while they find nothing."""
+    monkeypatch.setattr("chimeway.engine.lookout.AWAKE_LOOK_S", NEVER_S)
+    async with watching(database) as watch:
+        await watch.at_rest()
+
+        def look() -> None:
+            watch.looks += 1
+            watch.found += 1
+
+        watch.look = look  # type: ignore[method-assign]
+        await _hint(watch.rows, AWAKE_ABOVE_HINTS + 1)
+        before = watch.looks
+
+        async def looks() -> bool:
+            return not await watch.asleep() and watch.looks > before + 50
+
+        await wait_for(looks, "it looks again and again")
+
+
+@pytest.mark.usefixtures("no_idle_look")
 async def test_a_trigger_wakes_a_sleeping_node(database: Database) -> None:
     """A node at rest asks for hints, sleeps, and looks when a producer commits: no idle second passes."""
     await install(database, workflow(email()))

@@ -21,7 +21,7 @@ from chimeway.store.pool import Database
 from kit.home import email, workflow
 from kit.machine import Provider, install, running_machine
 from kit.rows import Rows, rows_of
-from kit.waiting import wait_for
+from kit.waiting import DEADLINE_S, wait_for
 
 SOON = timedelta(milliseconds=250)
 START = "select chimeway.trigger('mention_escalation', recipient_id => $1)"
@@ -105,6 +105,34 @@ async def test_the_overdue_come_once_and_oldest_first(database: Database, hands:
         await asyncio.sleep(0.05)
     assert hands.order() == [runs[age] for age in sorted(ages, reverse=True)]
     assert keeper.found == len(ages)
+
+
+async def test_who_looks_for_what_is_new_leaves_the_rest_to_the_next_look(
+    database: Database, hands: Hands
+) -> None:
+    """A run in which no step was entered is found; one that is due with a step is not looked for."""
+    asked = asyncio.Semaphore(0)
+
+    async def any_new() -> bool:
+        asked.release()
+        return await runs_of.any_new(database)
+
+    near, far = (Pages(database, "run", every_shard, 16) for _ in range(2))
+    taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
+    keeper = Timekeeper(Sweeps(near, far, any_new=any_new), hands.clock, taker)
+    serving = asyncio.ensure_future(keeper.serve())
+    due = await hands.run("due", timedelta())
+    await hands.rows.all("update chimeway.workflow_runs set visit = 1 where id = $1", due)
+    for _ in range(2):  # once the second look has begun, the first has found nothing
+        keeper.look_for_new()
+        await asyncio.wait_for(asked.acquire(), DEADLINE_S)
+    assert hands.order() == []
+    new = await hands.run("new", timedelta())
+    keeper.look_for_new()
+    await hands.has(2)
+    assert set(hands.order()) == {due, new}
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
 
 
 async def test_nothing_comes_early(database: Database, hands: Hands) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -55,7 +56,7 @@ from chimeway.limits import (
 )
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
-from chimeway.store import leases, nodes
+from chimeway.store import leases, nodes, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Kind, Pages
 from chimeway.store.faults import LeaseLost
@@ -65,6 +66,7 @@ from chimeway.store.turns import Turns
 
 _log = Events()
 _KINDS_OF_RUNS: Final[tuple[KindInTurn, ...]] = ("new run", "run")
+_RUNS_EVERY_S: Final = 0.1
 _DELIVERIES_EVERY_S: Final = 0.25
 
 
@@ -150,7 +152,7 @@ class Machine:
         )
         self._gauge = Gauge(database, clock, sources, node.max_lateness_s)
         self._feeders: list[asyncio.Task[None]] = []
-        self._deliveries_looked_at = 0.0
+        self._runs_looked_at = self._deliveries_looked_at = 0.0
 
     async def start(self) -> None:
         """Start what works, deal with what a dead node left behind, then let in what is new."""
@@ -211,11 +213,8 @@ class Machine:
             Pages(self._node.database, kind, self._feed.shards, rows, self._dispatcher.full_channels)
             for rows in (DUE_PAGE_PER_SHARD, AHEAD_PAGE_PER_SHARD)
         )
-        return Timekeeper(
-            Sweeps(near, far, turns),
-            self._node.clock,
-            taker,
-        )
+        any_new = partial(runs.any_new, self._node.database) if kind == "run" else None
+        return Timekeeper(Sweeps(near, far, turns, any_new), self._node.clock, taker)
 
     async def _look_through(self, shards: frozenset[int], go_on: Callable[[], None]) -> None:
         """Record a dead node's calls as unknown, and find out whether a run of these shards killed it."""
@@ -248,10 +247,14 @@ class Machine:
         self._delivery_keeper.forget(gone)
 
     def _look(self) -> None:
-        """Look for new work. Deliveries are offered as they are planned: looking finds the rest."""
+        """Look for new work. What waits is armed, deliveries are offered: looking finds the rest."""
         self._router.look()
-        self._run_keeper.look()
         now = self._node.clock.monotonic()
+        if now - self._runs_looked_at > _RUNS_EVERY_S:
+            self._runs_looked_at = now
+            self._run_keeper.look()
+        else:
+            self._run_keeper.look_for_new()
         if now - self._deliveries_looked_at > _DELIVERIES_EVERY_S:
             self._deliveries_looked_at = now
             self._delivery_keeper.look()

@@ -3,9 +3,9 @@
 NOTIFY takes a lock of the whole database through commit, so that producers who notify commit one
 after the other. A node therefore asks for hints (`nodes.asleep`) only while few come: each finds it
 at rest, and costs a lock that nobody else wants. When they come fast it takes the flag away and
-looks a hundred times a second; producers read "awake" and notify nobody. When it has found nothing
-for half a second it sets the flag, commits, looks once more and sleeps. It is the way in which
-network drivers turn interrupts off under load.
+looks by itself, soon again where it has found something, else a hundred times a second; producers
+read "awake" and notify nobody. When it has found nothing for half a second it sets the flag, commits,
+looks once more and sleeps. It is the way in which network drivers turn interrupts off under load.
 
 What can slip: a producer reads "awake", the node sets the flag and looks its last look, the producer
 commits. Nobody tells the node. It is found by the idle look, one second later at most; likewise
@@ -28,6 +28,7 @@ from chimeway.limits import (
     ASK_AGAIN_S,
     AWAKE_ABOVE_HINTS,
     AWAKE_LOOK_S,
+    AWAKE_LOOK_SOON_S,
     IDLE_LOOK_S,
     POLLING_LOOK_S,
     QUIET_S,
@@ -86,12 +87,13 @@ class Lookout:
         """Look often and unasked, until there was nothing to find for a while."""
         await self._ask_for_hints(asleep=False)
         loop = asyncio.get_running_loop()
-        found, last = self._found(), loop.time()
+        found, last, pause_s = self._found(), loop.time(), AWAKE_LOOK_SOON_S
         while loop.time() - last < QUIET_S:
             self._look()
-            await asyncio.sleep(AWAKE_LOOK_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, AWAKE_LOOK_S)
             if self._found() != found:
-                found, last = self._found(), loop.time()
+                found, last, pause_s = self._found(), loop.time(), AWAKE_LOOK_SOON_S
 
     async def _poll(self) -> None:
         """Look often while there is something to find; return when hints are heard again."""

@@ -14,7 +14,7 @@ second hands it on. So it may be full, and a page may wait for room.
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -46,6 +46,8 @@ class Sweeps:
     near: Pages
     far: Pages
     turns: Sequence[Turns] = ()
+    any_new: Callable[[], Awaitable[bool]] | None = None
+    """Whether anything is due that nobody has decided about yet: costs far less than a sweep."""
 
 
 class Timekeeper:
@@ -59,6 +61,8 @@ class Timekeeper:
     ) -> None:
         """Take sweeps over the same rows and where what is due goes."""
         self._near, self._far, self._turns = sweeps.near, sweeps.far, sweeps.turns
+        self._any_new = sweeps.any_new
+        self._asked_for_new = asyncio.Event()
         self._clock = clock
         self._taker = taker
         self._polled_at = _floor(clock.now())
@@ -82,6 +86,10 @@ class Timekeeper:
         self._asked.set()
         for turns in self._turns:
             turns.asked.set()
+
+    def look_for_new(self) -> None:
+        """As `look`, if there is anything new: what else is due was armed, or comes by the next look."""
+        self._asked_for_new.set()
 
     def arm(self, key: UUID, at: datetime | None, tenant: str | None = None) -> None:
         """Set or take away a wake; what lies far ahead, or has no room, is left to the sweeps."""
@@ -120,6 +128,7 @@ class Timekeeper:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._turn(), name="wheel")
             group.create_task(self._sweep_near(), name="near-sweep")
+            group.create_task(self._look_for_new(), name="look-for-new")
             for turns in self._turns:
                 group.create_task(self._take(turns), name=f"turns-{turns.kind}")
             group.create_task(self._sweep_far(), name="far-sweep")
@@ -173,6 +182,13 @@ class Timekeeper:
 
     def _wanted(self, due: Due) -> bool:
         return not self._taker.at_work(due.id) and due.id not in self._put_off
+
+    async def _look_for_new(self) -> None:
+        while True:
+            await self._asked_for_new.wait()
+            self._asked_for_new.clear()
+            if self._any_new is None or self._asked.is_set() or await persistently(self._any_new):
+                self.look()
 
     async def _sweep_near(self) -> None:
         while True:

@@ -153,6 +153,11 @@ async def oldest_due(
     return [row["id"] for row in await database.fetch("oldest_due_runs", now, limit, sorted(shards))]
 
 
+async def any_new(database: Database) -> bool:
+    """Say whether a run is due in which no step was entered yet."""
+    return bool(await database.fetchval("any_new_run"))
+
+
 async def unread(
     database: Database, after: UUID, limit: int, shards: Collection[int] = SHARDS
 ) -> list[tuple[UUID, int]]:

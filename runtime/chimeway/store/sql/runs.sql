@@ -106,6 +106,14 @@ select q.id, q.wake_at, q.shard, q.tenant_id, w.paused_at is not null as paused
   join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version
  order by q.wake_at, q.id;
 
+-- name: any_new_run
+-- Whether a run is due in which no step was entered yet: one look into an index, where a page of what is due
+-- looks into that of each shard.
+select exists (
+    select from chimeway.workflow_runs r
+     where least(r.visit, 1) = 0 and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
+       and not r.parked);
+
 -- name: due_runs_in_turn
 -- What is due of tenant after tenant: see schema.sql, section 8.
 select t.id, t.wake_at, t.tenant_id, t.paused from chimeway.due_runs_in_turn($1, $2, $3, $4, $5, $6, $7) t;
