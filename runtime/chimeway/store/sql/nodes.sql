@@ -1,22 +1,27 @@
 -- name: route_signals
--- Routes waiting signals: see schema.sql, section 8.
+-- Routes waiting signals: see schema.sql, section 8. Its commit need not be flushed: what a crash takes back is
+-- an unrouted signal again, as it was; and a decision that goes by it flushes it with itself, or is lost, too.
 select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
-  from chimeway.route_signals($1, $2, $3) s;
+  from (select set_config('synchronous_commit', 'off', true) as set) unflushed
+ cross join lateral chimeway.route_signals(case unflushed.set when 'off' then $1::int end, $2, $3) s;
 
 -- name: route_signals_of
 -- The same of some shards.
 select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
-  from chimeway.route_signals($1, $2, $3, $4) s;
+  from (select set_config('synchronous_commit', 'off', true) as set) unflushed
+ cross join lateral chimeway.route_signals(case unflushed.set when 'off' then $1::int end, $2, $3, $4) s;
 
 -- name: route_signals_in_turn
 -- Routes the next signals of tenant after tenant; see schema.sql, section 8.
 select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
-  from chimeway.route_signals_in_turn($1, $2, $3, $4, $5) s;
+  from (select set_config('synchronous_commit', 'off', true) as set) unflushed
+ cross join lateral chimeway.route_signals_in_turn(case unflushed.set when 'off' then $1::int end, $2, $3, $4, $5) s;
 
 -- name: route_signals_in_turn_of
 -- The same of some shards.
 select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
-  from chimeway.route_signals_in_turn($1, $2, $3, $4, $5, $6) s;
+  from (select set_config('synchronous_commit', 'off', true) as set) unflushed
+ cross join lateral chimeway.route_signals_in_turn(case unflushed.set when 'off' then $1::int end, $2, $3, $4, $5, $6) s;
 
 -- name: function_is_there
 -- Whether there is a function of this name.
