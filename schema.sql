@@ -2154,7 +2154,8 @@ create function chimeway.stop_runs(
     p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
     p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
 ) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
@@ -2673,6 +2674,9 @@ language sql stable as $$
 $$;
 
 -- ── 6 the ledger ─────────────────────────────────────────────────────────────────────────────────
+-- What is called for each batch has one plan for all of them (force_generic_plan): of arrays of another length each time
+-- PostgreSQL would think every plan better than the one it keeps, and make it anew at every call, which costs more than
+-- all that a small batch does.
 
 -- Puts the unrouted signals of locked runs' recipients into their mailboxes, and returns the snapshot
 -- that looked for them. The caller holds the run locks, taken in an EARLIER statement: this one's
@@ -2681,10 +2685,29 @@ $$;
 -- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
 -- then is not there, or is, where the key could only fail.)
 create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare seen pg_snapshot;
+declare
+    seen  pg_snapshot;
+    heard boolean;
 begin
+    -- Nearly always there is nothing to put: one look tells, whose snapshot is as young.
+    select pg_current_snapshot(), exists (
+        select from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.tenant_id, r.recipient_id, r.shard, r.arrival, r.visit from chimeway.workflow_runs r
+             where r.id = p.id offset 0) r
+         where exists (select from chimeway.signals s
+                        where s.routed_at is null and s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id
+                          and s.shard = r.shard and s.arrival > r.arrival offset 0)
+            or r.visit = 0 and exists (
+                       select from chimeway.signals s
+                        where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+                          and s.arrival > r.arrival offset 0))
+      into seen, heard;
+    if not heard then return seen; end if;
+
     with mine as (
         select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
           from unnest(p_locked) p(id)
@@ -2804,7 +2827,8 @@ end $$;
 -- Locks runs that nobody else has locked, in id order, then those of the deliveries that are theirs. What is looked at
 -- in later statements is younger than these locks. Returns the runs.
 create function chimeway.lock_deliveries(p_run uuid[], p_delivery uuid[]) returns uuid[]
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 declare v_locked uuid[];
 begin
     select coalesce(array_agg(l.id), '{}') into v_locked from (
@@ -2839,7 +2863,8 @@ create function chimeway.commit_decisions(
     p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
     d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
 ) returns table (run_id uuid, answer text)
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_locked   uuid[];
@@ -3137,7 +3162,8 @@ create function chimeway.begin_attempts(
     p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_room int[], p_keep int[],
     p_verdict jsonb[]
 ) returns table (delivery_id uuid, answer text, attempt_no int)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_locked  uuid[];
@@ -3401,7 +3427,8 @@ create function chimeway.record_results(
     p_delivery uuid[], p_run uuid[], p_attempt int[], p_outcome text[], p_error_class text[], p_note text[],
     p_reference text[], p_status text[], p_reason text[], p_next_attempt_at timestamptz[], p_nudge boolean[]
 ) returns table (delivery_id uuid, answer text, nudged boolean)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_locked uuid[];
@@ -3710,7 +3737,8 @@ end $$;
 -- Returns the runs that got mail, and at last whether more runs of these signals may be had by asking again.
 -- A signal whose runs are partly locked keeps its mark and is taken up again; none is passed over.
 create function chimeway.route_these(p_signals uuid[], p_each int) returns table (run_id uuid, more boolean)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_most   bigint;
@@ -3770,7 +3798,8 @@ $$;
 -- these signals may be had by asking again.
 create function chimeway.route_signals(p_limit int, p_each int, p_after bigint, p_shards smallint[])
 returns table (run_id uuid, last_arrival bigint, more boolean)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_signals uuid[];
@@ -3799,14 +3828,15 @@ $$;
 create function chimeway.route_signals_in_turn(
     p_tenants int, p_of_each int, p_each int, p_after text, p_not text[], p_shards smallint[]
 ) returns table (run_id uuid, last_tenant text)
-language plpgsql set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off as $$
+language plpgsql set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
-    v_signals uuid[];
+    v_signals uuid[] := '{}';
+    v_some    uuid[];
     v_last    text := p_after;
     v_next    text;
 begin
-    v_signals := '{}';
     for i in 1 .. p_tenants loop
         select s.tenant_id into v_next from chimeway.signals s
          where s.routed_at is null and s.tenant_id > v_last
@@ -3814,15 +3844,15 @@ begin
         v_last := v_next;
         exit when v_last is null;
         continue when v_last = any(p_not);
-        v_signals := v_signals || array(
+        v_some := array(
+            select l.id from (
+                select s.id, s.shard from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
+                 order by s.tenant_id, s.actor_id, s.arrival, s.shard
+                 limit chimeway.rows_for(p_of_each, p_shards)) l
+             where l.shard = any(p_shards) limit p_of_each);
+        v_signals := v_signals || array(  -- (by their ids: those of one statement would be looked for among all unrouted)
             select s.id from chimeway.signals s
-             where s.routed_at is null and s.id in (
-                select l.id from (
-                    select s.id, s.shard from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
-                     order by s.tenant_id, s.actor_id, s.arrival, s.shard
-                     limit chimeway.rows_for(p_of_each, p_shards)) l
-                 where l.shard = any(p_shards) limit p_of_each)
-               for no key update skip locked);
+             where s.id = any(v_some) and s.routed_at is null for no key update skip locked);
     end loop;
     return query select t.run_id, v_last from chimeway.route_these(v_signals, p_each) t;
 end $$;
@@ -3846,7 +3876,8 @@ create function chimeway.due_runs_in_turn(
     p_shards smallint[]
 ) returns table (id uuid, wake_at timestamptz, tenant_id text, paused boolean)
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_tenant text := p_after;
@@ -3894,7 +3925,8 @@ create function chimeway.due_deliveries_in_turn(
     p_full_channel text[], p_full_tenant text[], p_shards smallint[]
 ) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
 language plpgsql
-set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off as $$
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_channel text := p_channel;

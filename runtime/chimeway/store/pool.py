@@ -15,7 +15,7 @@ from chimeway.errors import DatabaseUnavailable
 from chimeway.store.dead_peers import find_out
 from chimeway.store.faults import PASSING, READ_ONLY, Fault, fault_of, sqlstate_of, translate
 from chimeway.store.health import health
-from chimeway.store.json_texts import json_of, text_of
+from chimeway.store.json_texts import from_jsonb, json_of, jsonb_of, text_of
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
@@ -40,8 +40,10 @@ _NEXT_HOST: Final = (
 
 async def _prepare(connection: Connection) -> None:
     """Teach a connection our JSON; text is kept as it is."""
-    for name in ("json", "jsonb"):
-        await connection.set_type_codec(name, schema="pg_catalog", encoder=text_of, decoder=json_of)
+    await connection.set_type_codec("json", schema="pg_catalog", encoder=text_of, decoder=json_of)
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=jsonb_of, decoder=from_jsonb, format="binary"
+    )
 
 
 async def _restore(connection: Connection) -> None:

@@ -656,7 +656,8 @@ create or replace function chimeway.stop_runs(
     p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
     p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
 ) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare now_ timestamptz := chimeway.clock();
 begin
@@ -726,10 +727,29 @@ $$;
 -- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
 -- then is not there, or is, where the key could only fail.)
 create or replace function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare seen pg_snapshot;
+declare
+    seen  pg_snapshot;
+    heard boolean;
 begin
+    -- Nearly always there is nothing to put: one look tells, whose snapshot is as young.
+    select pg_current_snapshot(), exists (
+        select from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.tenant_id, r.recipient_id, r.shard, r.arrival, r.visit from chimeway.workflow_runs r
+             where r.id = p.id offset 0) r
+         where exists (select from chimeway.signals s
+                        where s.routed_at is null and s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id
+                          and s.shard = r.shard and s.arrival > r.arrival offset 0)
+            or r.visit = 0 and exists (
+                       select from chimeway.signals s
+                        where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+                          and s.arrival > r.arrival offset 0))
+      into seen, heard;
+    if not heard then return seen; end if;
+
     with mine as (
         select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
           from unnest(p_locked) p(id)
@@ -779,7 +799,8 @@ end $$;
 -- Returns the runs that got mail, and at last whether more runs of these signals may be had by asking again.
 -- A signal whose runs are partly locked keeps its mark and is taken up again; none is passed over.
 create or replace function chimeway.route_these(p_signals uuid[], p_each int) returns table (run_id uuid, more boolean)
-language plpgsql set enable_seqscan = off as $$
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_most   bigint;
@@ -822,6 +843,62 @@ begin
         union all select null, v_most = p_each and v_locked <> '{}';
 end $$;
 
+-- Routes waiting signals of some shards in the order in which they came: at most p_limit signals, for each at most
+-- p_each runs at a time. Returns the runs that got mail, the last arrival looked at, and whether more runs of
+-- these signals may be had by asking again.
+create or replace function chimeway.route_signals(p_limit int, p_each int, p_after bigint, p_shards smallint[])
+returns table (run_id uuid, last_arrival bigint, more boolean)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_signals uuid[];
+    v_last    bigint;
+begin
+    -- (not FOR UPDATE: the mailbox's foreign key of another caller would have to wait for us)
+    select coalesce(array_agg(l.id), '{}'), max(l.arrival) into v_signals, v_last from (
+        select s.id, s.arrival from chimeway.signals s
+         where s.routed_at is null and s.arrival > p_after and s.shard = any(p_shards)
+         order by s.arrival limit p_limit for no key update skip locked) l;
+    if v_signals = '{}' then return; end if;
+    return query select t.run_id, v_last, t.more from chimeway.route_these(v_signals, p_each) t;
+end $$;
+
+-- Routes waiting signals of some shards tenant by tenant: of the next p_tenants behind p_after, but for those in
+-- p_not, at most p_of_each, whoever has how many. Returns the runs that got mail, and at last the tenant behind which
+-- to go on (null: all had their turn).
+create or replace function chimeway.route_signals_in_turn(
+    p_tenants int, p_of_each int, p_each int, p_after text, p_not text[], p_shards smallint[]
+) returns table (run_id uuid, last_tenant text)
+language plpgsql set enable_seqscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_signals uuid[] := '{}';
+    v_some    uuid[];
+    v_last    text := p_after;
+    v_next    text;
+begin
+    for i in 1 .. p_tenants loop
+        select s.tenant_id into v_next from chimeway.signals s
+         where s.routed_at is null and s.tenant_id > v_last
+         order by s.tenant_id, s.actor_id, s.arrival, s.shard limit 1;
+        v_last := v_next;
+        exit when v_last is null;
+        continue when v_last = any(p_not);
+        v_some := array(
+            select l.id from (
+                select s.id, s.shard from chimeway.signals s where s.routed_at is null and s.tenant_id = v_last
+                 order by s.tenant_id, s.actor_id, s.arrival, s.shard
+                 limit chimeway.rows_for(p_of_each, p_shards)) l
+             where l.shard = any(p_shards) limit p_of_each);
+        v_signals := v_signals || array(  -- (by their ids: those of one statement would be looked for among all unrouted)
+            select s.id from chimeway.signals s
+             where s.id = any(v_some) and s.routed_at is null for no key update skip locked);
+    end loop;
+    return query select t.run_id, v_last from chimeway.route_these(v_signals, p_each) t;
+end $$;
+
 -- Commits the decisions of many runs: lock, route, guard, write, each a statement with its own snapshot.
 -- Answers per run: applied | stale | busy | refused | gone. `applied` is also the answer to a decision
 -- that was written before (its answer was lost). A run stands at most once in a call.
@@ -846,7 +923,8 @@ create or replace function chimeway.commit_decisions(
     p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
     d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
 ) returns table (run_id uuid, answer text)
-language plpgsql set enable_seqscan = off set enable_bitmapscan = off as $$
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_locked   uuid[];
@@ -1099,6 +1177,336 @@ begin
             else 'stale' end
       from unnest(p_run, p_decision, p_now) p(id, decision, now)
       left join lateral (select r.id from chimeway.workflow_runs r where r.id = p.id offset 0) r on true;
+end $$;
+
+-- Makes attempts durable before their providers are called, through the same door as a decision:
+-- lock, route, refuse when the mailbox holds what the caller had not seen, write.
+-- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged (null: it did
+-- not). p_budget: the revision of the budget that was counted by, where a cap is set (0: there was none); the
+-- first attempt of a delivery is then counted, p_room is how many more there was a place for, and p_keep how many
+-- sends are remembered. p_verdict: why policy let it go, where there was anything to judge.
+-- Answers: begun (with its number) | unseen | stale | busy | gone.
+create or replace function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_room int[], p_keep int[],
+    p_verdict jsonb[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_locked  uuid[];
+    v_passed  uuid[];
+    v_counted uuid[] := '{}';
+    v_seen    pg_snapshot;
+    v_clock   timestamptz;
+    v_key     record;
+begin
+    perform chimeway.check_ledger(p_owner, p_epoch);
+    v_locked := chimeway.lock_deliveries(p_run, p_delivery);
+    if array_remove(p_budget, null) <> '{}' then
+        perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
+            select distinct d.tenant_id, d.recipient_id, d.channel, d.shard
+              from unnest(p_delivery, p_budget) p(id, budget)
+             cross join lateral (
+                select d.tenant_id, d.recipient_id, d.channel, d.shard, d.run_id, d.attempt_count
+                  from chimeway.deliveries d where d.id = p.id offset 0) d
+             where p.budget is not null and d.attempt_count = 0 and d.run_id = any(v_locked)
+             order by d.tenant_id, d.recipient_id, d.channel offset 0) k;
+    end if;
+    v_seen := chimeway.route_for_runs(v_locked);
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(x.id), '{}'), coalesce(array_agg(x.id) filter (where x.counts), '{}')
+      into v_passed, v_counted from (
+        select d.id, k.counts, p.room,
+               -- Of several that counted by one revision the oldest go, as many as there is room for.
+               case when k.counts then row_number() over (
+                   partition by d.tenant_id, d.recipient_id, d.channel, k.counts order by d.created_at, d.id) end as place
+          from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_budget, p_room)
+               p(id, revision, mailbox, profile, tenant, budget, room)
+         cross join lateral (
+            select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count, d.tenant_id, d.recipient_id,
+                   d.channel, d.created_at
+              from chimeway.deliveries d where d.id = p.id offset 0) d
+         cross join lateral (select p.budget is not null and d.attempt_count = 0 as counts) k
+         cross join lateral (
+            select r.state, r.held_reason, r.mailbox_count, r.mailbox_seen, r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = d.run_id and r.shard = d.shard offset 0) r
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+          left join lateral (
+            select c.xmin::text::bigint as version from chimeway.recipients c
+             where p.profile is not null and c.tenant_id = d.tenant_id and c.recipient_id = d.recipient_id
+               and c.shard = d.shard offset 0) c on true
+          left join lateral (
+            select t.xmin::text::bigint as version from chimeway.tenants t
+             where p.profile is not null and t.tenant_id = d.tenant_id offset 0) t on true
+         where d.run_id = any(v_locked) and d.status in ('pending','failed','deferred') and d.revision = p.revision
+           and r.held_reason is null
+           -- While a workflow is paused nobody listens: a retry may go on unless something was said since.
+           and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+           and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)
+           and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)))
+           and case when k.counts then p.budget = (
+                        select b.revision from chimeway.send_budgets b
+                         where (b.tenant_id, b.recipient_id, b.channel, b.shard)
+                               = (d.tenant_id, d.recipient_id, d.channel, d.shard))
+                    else true end) x
+     where x.place is null or x.place <= x.room;
+
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
+            provider)
+    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
+      from unnest(p_delivery, p_provider) p(id, provider)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d where d.id = p.id offset 0) d
+     where d.id = any(v_passed);
+    if array_remove(p_verdict, null) <> '{}' then
+        insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, inputs, at)
+        select d.id, d.shard, chimeway.next_verdict(d.id, d.shard), 'before_send', 'send', p.inputs, v_clock
+          from unnest(p_delivery, p_verdict) p(id, inputs)
+         cross join lateral (select d.id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
+         where d.id = any(v_passed) and p.inputs is not null;
+    end if;
+    update chimeway.deliveries d
+       set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
+           next_attempt_at = null, deferred_reason = null,
+           address = coalesce(d.address, p.address), message = coalesce(d.message, p.message)
+      from unnest(p_delivery, p_address, p_message) p(id, address, message)
+     where d.id = p.id and d.id = any(v_passed);
+    for v_key in
+        select d.tenant_id, d.recipient_id, d.channel, d.shard, p.keep from unnest(p_delivery, p_keep) p(id, keep)
+         cross join lateral (
+            select d.tenant_id, d.recipient_id, d.channel, d.shard from chimeway.deliveries d
+             where d.id = p.id offset 0) d
+         where p.id = any(v_counted)
+    loop
+        perform chimeway.count_sends(
+            v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, array[v_clock], v_key.keep);
+    end loop;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'begun'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            when d.status in ('pending','failed','deferred') and d.revision = p.revision
+                 and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
+            else 'stale' end,
+           case when p.id = any(v_passed) then d.attempt_count end
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      left join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count from chimeway.deliveries d
+         where d.id = p.id offset 0) d on true
+      left join lateral (
+        select r.state, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
+end $$;
+
+-- Records what became of attempts (attempt_no null: of a delivery that never reached a provider, such
+-- as one whose template is at fault), and wakes runs that can now move.
+-- p_status: succeeded | failed | cancelled | suppressed. Answers: applied | repeat | busy | gone.
+create or replace function chimeway.record_results(
+    p_delivery uuid[], p_run uuid[], p_attempt int[], p_outcome text[], p_error_class text[], p_note text[],
+    p_reference text[], p_status text[], p_reason text[], p_next_attempt_at timestamptz[], p_nudge boolean[]
+) returns table (delivery_id uuid, answer text, nudged boolean)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_locked uuid[];
+    v_gone   uuid[];    -- runs whose recipient was forgotten: what was said of their calls may name him
+    v_fresh  uuid[];
+    v_woken  uuid[];
+    v_moving uuid[];
+    v_clock  timestamptz;
+begin
+    select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
+      into v_locked, v_gone from (
+        select r.id, r.forgotten_at from chimeway.workflow_runs r
+         where r.id = any(p_run) order by r.id for update skip locked) l;  -- the newest version, since it is locked
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
+    v_clock := chimeway.clock();
+
+    with new as (
+        insert into chimeway.delivery_attempt_results (delivery_id, shard, attempt_no, outcome, error_class, note,
+                provider_reference, finished_at)
+        select d.id, d.shard, p.attempt, p.outcome, p.error_class,
+               case when not d.run_id = any(v_gone) then left(p.note, 1000) end,
+               case when not d.run_id = any(v_gone) then p.reference end, v_clock
+          from unnest(p_delivery, p_attempt, p_outcome, p_error_class, p_note, p_reference)
+               p(id, attempt, outcome, error_class, note, reference)
+         cross join lateral (
+            select d.id, d.shard, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d
+         where d.run_id = any(v_locked) and p.attempt is not null
+        on conflict do nothing
+        returning delivery_id
+    )
+    select coalesce(array_agg(x.id), '{}') into v_fresh from (
+        select n.delivery_id as id from new n
+        union all
+        select d.id from unnest(p_delivery, p_attempt) p(id, attempt)
+         cross join lateral (
+            select d.id, d.run_id, d.status from chimeway.deliveries d where d.id = p.id offset 0) d
+         where p.attempt is null and d.run_id = any(v_locked) and d.status in ('pending','failed','deferred')) x;
+
+    update chimeway.deliveries d
+       set last_outcome = coalesce(p.outcome, d.last_outcome), last_error_class = p.error_class,
+           note = case when not d.run_id = any(v_gone) then left(p.note, 1000) end,
+           failed_count = d.failed_count + case when p.outcome in ('failed','unknown') then 1 else 0 end,
+           status = case when d.status in ('succeeded','suppressed','cancelled') then d.status
+                         when p.status = 'succeeded' then 'succeeded'
+                         when d.stop_requested then 'cancelled' else p.status end,
+           suppression_reason = case when d.status in ('succeeded','suppressed','cancelled') then d.suppression_reason
+                         when p.status = 'succeeded' then null
+                         when d.stop_requested and d.run_id = any(v_gone) then 'recipient_forgotten'
+                         when d.stop_requested then 'run_stopped' else p.reason end,
+           terminal_at = case when d.terminal_at is not null then d.terminal_at
+                         when p.status = 'failed' and not d.stop_requested then null else v_clock end,
+           next_attempt_at = case when d.status not in ('succeeded','suppressed','cancelled')
+                         and p.status = 'failed' and not d.stop_requested then p.next_attempt_at end,
+           deferred_reason = null, revision = d.revision + 1
+      from unnest(p_delivery, p_outcome, p_error_class, p_note, p_status, p_reason, p_next_attempt_at)
+           p(id, outcome, error_class, note, status, reason, next_attempt_at)
+     where d.id = p.id and d.id = any(v_fresh);
+
+    select coalesce(array_agg(d.id), '{}'), coalesce(array_agg(r.id), '{}') into v_woken, v_moving
+      from unnest(p_delivery, p_nudge) p(id, nudge)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.visit, d.terminal_at from chimeway.deliveries d where d.id = p.id offset 0) d
+     cross join lateral (
+        select r.id, r.visit, r.state from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r
+     where d.id = any(v_fresh) and r.visit = d.visit and r.state = 'active' and (d.terminal_at is not null or p.nudge);
+    if v_moving <> '{}' then
+        update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, v_clock), v_clock)
+         where r.id = any(v_moving);
+    end if;
+
+    return query
+    select p.id, case
+            when p.id = any(v_fresh) then 'applied'
+            when d.id is null then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            else 'repeat' end,
+           p.id = any(v_woken)
+      from unnest(p_delivery) p(id)
+      left join lateral (select d.id, d.run_id from chimeway.deliveries d where d.id = p.id offset 0) d on true;
+end $$;
+
+-- What is due in some shards of the next tenants behind p_after, the oldest p_rows of each, whoever has how many: from
+-- tenant to tenant by the index. Looks at p_looks tenants at most, whether anything of theirs is due or not, and at
+-- p_tenants that have something, but for those in p_not. The last row says behind whom to go on (null: all had
+-- their turn). p_entered: 0 for runs that no step was entered in yet, 1 for the others.
+-- (Sorting is off because the planner, without fresh statistics, would rather sort a whole backlog.)
+create or replace function chimeway.due_runs_in_turn(
+    p_entered int, p_after text, p_looks int, p_tenants int, p_until timestamptz, p_rows int, p_not text[],
+    p_shards smallint[]
+) returns table (id uuid, wake_at timestamptz, tenant_id text, paused boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_tenant text := p_after;
+    v_first  timestamptz;
+    v_found  int := 0;
+begin
+    for i in 1 .. p_looks loop
+        select r.tenant_id, r.wake_at into v_tenant, v_first from chimeway.workflow_runs r
+         where least(r.visit, 1) = p_entered and r.tenant_id > v_tenant and r.wake_at is not null
+           and r.held_reason is null and r.waiting_for_node is null and not r.parked
+         order by least(r.visit, 1), r.tenant_id, r.wake_at limit 1;
+        exit when v_tenant is null;
+        continue when v_first > p_until or v_tenant = any(p_not);
+        return query
+        select q.id, q.wake_at, v_tenant, w.paused_at is not null
+          from (select l.id, l.wake_at, l.workflow_key, l.workflow_version from (
+                    select r.id, r.shard, r.wake_at, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+                     where least(r.visit, 1) = p_entered and r.tenant_id = v_tenant and r.wake_at <= p_until
+                       and r.wake_at is not null and r.held_reason is null and r.waiting_for_node is null
+                       and not r.parked
+                     order by least(r.visit, 1), r.tenant_id, r.wake_at, r.id
+                     limit chimeway.rows_for(p_rows, p_shards)) l
+                 where l.shard = any(p_shards) limit p_rows) q
+          join chimeway.workflow_definitions w on w.key = q.workflow_key and w.version = q.workflow_version;
+        continue when not found;
+        v_found := v_found + 1;
+        exit when v_found = p_tenants;
+    end loop;
+    return query select null::uuid, null::timestamptz, v_tenant, false;
+end $$;
+
+-- The same of deliveries, channel by channel: a line is a tenant's on one channel. Channels in p_not are jumped
+-- over, however much waits for them; so are the lines that p_full_channel and p_full_tenant name.
+create or replace function chimeway.due_deliveries_in_turn(
+    p_channel text, p_after text, p_looks int, p_lines int, p_until timestamptz, p_rows int, p_not text[],
+    p_full_channel text[], p_full_tenant text[], p_shards smallint[]
+) returns table (id uuid, next_attempt_at timestamptz, channel text, tenant_id text, allowed boolean)
+language plpgsql
+set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_incremental_sort = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_channel text := p_channel;
+    v_tenant  text := p_after;
+    v_before  text;
+    v_first   timestamptz;
+    v_found   int := 0;
+begin
+    for i in 1 .. p_looks loop
+        v_before := v_channel;
+        v_channel := null;
+        if v_before <> all(p_not) then
+            select d.channel, d.tenant_id, d.next_attempt_at into v_channel, v_tenant, v_first from chimeway.deliveries d
+             where d.channel = v_before and d.tenant_id > v_tenant
+               and d.next_attempt_at is not null and d.waiting_for_node is null
+             order by d.channel, d.tenant_id, d.next_attempt_at limit 1;
+        end if;
+        if v_channel is null then
+            select d.channel, d.tenant_id, d.next_attempt_at into v_channel, v_tenant, v_first from chimeway.deliveries d
+             where d.channel > v_before and d.next_attempt_at is not null and d.waiting_for_node is null
+             order by d.channel, d.tenant_id, d.next_attempt_at limit 1;
+        end if;
+        exit when v_channel is null;
+        continue when v_first > p_until or v_channel = any(p_not) or exists (
+            select from unnest(p_full_channel, p_full_tenant) f(channel, tenant)
+             where f.channel = v_channel and f.tenant = v_tenant);
+        return query
+        select q.id, q.next_attempt_at, v_channel, v_tenant,
+               r.held_reason is null
+               and (w.paused_at is null or (q.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+          from (select l.* from (
+                    select d.id, d.next_attempt_at, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d
+                     where d.channel = v_channel and d.tenant_id = v_tenant and d.next_attempt_at <= p_until
+                       and d.next_attempt_at is not null and d.waiting_for_node is null
+                     order by d.channel, d.tenant_id, d.next_attempt_at, d.id
+                     limit chimeway.rows_for(p_rows, p_shards)) l
+                 where l.shard = any(p_shards) limit p_rows) q
+          join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version;
+        continue when not found;
+        v_found := v_found + 1;
+        exit when v_found = p_lines;
+    end loop;
+    return query select null::uuid, null::timestamptz, v_channel, v_tenant, false;
+end $$;
+
+-- Locks runs that nobody else has locked, in id order, then those of the deliveries that are theirs. What is looked at
+-- in later statements is younger than these locks. Returns the runs.
+create or replace function chimeway.lock_deliveries(p_run uuid[], p_delivery uuid[]) returns uuid[]
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare v_locked uuid[];
+begin
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
+    return v_locked;
 end $$;
 
 -- ── roles ──

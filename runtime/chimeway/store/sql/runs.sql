@@ -1,6 +1,7 @@
 -- name: load_runs
 -- Everything that deciding about runs depends on, in one snapshot; of payloads what conditions look at. Run by run:
--- `offset 0` keeps the planner, whose statistics may be of a time before a backlog, from joining whole tables.
+-- `offset 0` keeps the planner, whose statistics may be of a time before a backlog, from joining whole tables. (Where
+-- a run's row says that there is nothing yet, nothing is looked for: no message before the first step, no mail.)
 select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
        r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
        r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
@@ -17,7 +18,8 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
        m.numbers, m.signal_ids, m.types, m.payloads, m.created,
        (select jsonb_object_agg(l.step_id, l.id) from (
             select distinct on (x.step_id) x.step_id, x.id from chimeway.deliveries x
-             where x.run_id = r.id and x.shard = r.shard order by x.step_id, x.visit desc) l) as delivery_ids
+             where r.visit > 0 and x.run_id = r.id and x.shard = r.shard
+             order by x.step_id, x.visit desc) l) as delivery_ids
   from unnest($1::uuid[]) i(id)
  cross join lateral (select * from chimeway.workflow_runs r where r.id = i.id offset 0) r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
@@ -37,7 +39,7 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
          where b.tenant_id = r.tenant_id and b.recipient_id = r.recipient_id and b.shard = r.shard) b on true
   left join lateral (
         select * from chimeway.deliveries d
-         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
+         where r.visit > 0 and d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
   left join lateral (
         select array_agg(b.number order by b.number) as numbers,
                array_agg(s.id order by b.number) as signal_ids,
@@ -49,7 +51,7 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
                array_agg(s.created_at order by b.number) as created
           from chimeway.run_mailbox b
           join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
-         where b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
+         where r.mailbox_count > 0 and b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
            and r.state in ('active','waiting')) m on true;
 
 -- name: load_runs_3
