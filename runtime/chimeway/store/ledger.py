@@ -110,10 +110,17 @@ _VERDICT_COLUMNS = 7
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
-    """Turn rows into one array for each column."""
+    """Turn rows into one array for each column.
+
+    One of nulls alone, as a quarter are, is left empty: `unnest` of several arrays fills up short ones
+    with nulls, and both ends look at each value that they are given.
+    """
     if not rows:
         return [[] for _ in range(width)]
-    return [list(column) for column in zip(*rows, strict=True)]
+    return [
+        [] if column[0] is None and column.count(None) == len(column) else list(column)
+        for column in zip(*rows, strict=True)
+    ]
 
 
 @lru_cache(1_000)
