@@ -231,13 +231,13 @@ async def test_who_is_alone_is_carried_by_all_lanes_in_big_batches() -> None:
     call = Call()
     first, second, third, fourth = (call.hold() for _ in range(4))
     async with batching(call, limit=4, lanes=2, share=1) as batcher:
-        flood = [asyncio.ensure_future(batcher(number, "a")) for number in range(1, 11)]
+        flood = [asyncio.ensure_future(batcher(number, "a")) for number in range(1, 12)]
         await first.reached.wait()
         await second.reached.wait()
         assert call.batches == [[1, 2, 3, 4], [5, 6, 7, 8]]
-        other = asyncio.ensure_future(batcher(11, "b"))
+        other = asyncio.ensure_future(batcher(21, "b"))
         await third.reached.wait()
-        assert call.batches[2] == [11], "it waits for nothing that is under way"
+        assert call.batches[2] == [21], "it waits for nothing that is under way"
         first.release()
         second.release()
         await fourth.reached.wait()
@@ -246,6 +246,23 @@ async def test_who_is_alone_is_carried_by_all_lanes_in_big_batches() -> None:
         fourth.release()
         await asyncio.gather(*flood, other)
     assert call.batches[4] == [10]
+
+
+async def test_where_little_waits_nobody_need_be_considerate() -> None:
+    """Single items in company go by all lanes: who has no more than his share floods nobody."""
+    call = Call()
+    first, second, third = (call.hold() for _ in range(3))
+    async with batching(call, lanes=3, share=2) as batcher:
+        asked = [asyncio.ensure_future(batcher(1, "a"))]
+        await first.reached.wait()
+        asked.append(asyncio.ensure_future(batcher(2, "b")))
+        await second.reached.wait()
+        asked.append(asyncio.ensure_future(batcher(3, "a")))
+        await third.reached.wait()
+        for gate in (first, second, third):
+            gate.release()
+        await asyncio.gather(*asked)
+    assert call.batches == [[1], [2], [3]]
 
 
 async def test_many_results_come_a_few_at_a_time() -> None:
@@ -299,9 +316,8 @@ async def test_in_company_a_lane_rests_as_long_as_it_worked() -> None:
         await batcher(1, "a")
         await batcher(2, "a")
         call.times.clear()
-        await asyncio.gather(*(batcher(number, "a") for number in range(3, 7)))
-    by_lane = call.rests()[1:]  # the first went by the lane of who is new
-    assert len(by_lane) == 2
+        await asyncio.gather(*(batcher(number, "a") for number in range(3, 9)))
+    by_lane = call.rests()[1:3]  # the first went by the lane of who is new; at the end little waits
     assert all(rest >= 0.02 for rest in by_lane)
 
 

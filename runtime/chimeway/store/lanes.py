@@ -9,8 +9,8 @@ So a single item waits for no batch of somebody else's.
 
 It shares the machine with it, though. So while anybody else has been there of late (`Company`) batches
 are small and go one at a time, and after each its lane rests for as long as it worked. Who is alone is
-carried in big batches, by all lanes, without rest; and so are so many owners that they fill the batches:
-none of them is anybody's burden.
+carried in big batches, by all lanes, without rest; and so are so many owners that they fill the batches,
+and all where little waits: none of them is anybody's burden.
 """
 
 import asyncio
@@ -39,8 +39,8 @@ Item = TypeVar("Item", bound=Owned)
 class Lanes(Generic[Item]):
     """Carry items in batches of at most `limit`.
 
-    At most `lanes` are under way. Where there is `company` it is one, with `share` items for each owner that
-    waits; and one more of owners of whom nothing else is under way.
+    At most `lanes` are under way. Where much waits in `company` it is one, with `share` items for each owner
+    that waits; and one more of owners of whom nothing else is under way.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class Lanes(Generic[Item]):
         return self._company.alone(asyncio.get_running_loop().time())
 
     def _unburdened(self) -> bool:
-        """Whether nobody need be considerate: one is alone, or so many wait that they fill a batch."""
-        return self.alone() or self._shared() >= self._limit
+        """Whether nobody need be considerate: one is alone, little waits, or so many as fill a batch."""
+        return self.alone() or len(self._waiting) <= self._share or self._shared() >= self._limit
 
     def _has_lane(self) -> bool:
         return self._busy < (self._lanes if self._unburdened() else 1)
