@@ -339,7 +339,7 @@ create table chimeway.run_mailbox (
     primary key (run_id, number, shard),
     foreign key (run_id, shard) references chimeway.workflow_runs (id, shard),
     foreign key (signal_id, shard) references chimeway.signals (id, shard)
-) with (fillfactor = 85, autovacuum_vacuum_scale_factor = 0.02,
+) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);
 create unique index run_mailbox_of_signal on chimeway.run_mailbox (signal_id, run_id, shard);
 

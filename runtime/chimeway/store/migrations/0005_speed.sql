@@ -9,8 +9,8 @@ create index concurrently if not exists deliveries_bodies on chimeway.deliveries
 -- transaction
 
 -- ── rows that change have room on their page ──
--- A mailbox row changes once, when it is consumed, and no index knows of that.
-alter table chimeway.run_mailbox set (fillfactor = 85);
+-- A mailbox row changes once, soon, when it is consumed, and no index knows of that: beside each there is room for it.
+alter table chimeway.run_mailbox set (fillfactor = 50);
 
 -- ── retention ──
 
