@@ -62,7 +62,7 @@ async def _mailed(stage: Stage) -> Mapping[str, float]:
         began_at = await play.now()
         for people in whole.batches(many, whole.AT_ONCE):
             await play.trigger(people)
-        await play.at_most(0)
+        await play.until(whole.ENDED)
         ended_at = await play.rows.fetchval("select max(ended_at) from chimeway.workflow_runs")
         sent = await play.rows.fetchval("select count(*) from chimeway.deliveries where status = 'succeeded'")
         assert sent == many, f"{sent} of {many} messages were sent"

@@ -43,10 +43,10 @@ async def _played(stage: Stage, nodes: int) -> Mapping[str, float]:
         meters, server, began_at = [each.meter() for each in daemons], stage.server.meter(), await play.now()
         for people in whole.batches(many, whole.AT_ONCE):
             await play.trigger(people)
-        await play.at_most(0, whole.ACTIVE)
+        await play.until(whole.ALL_WAIT)
         for people in whole.batches(many, whole.AT_ONCE):
             await play.signal(people)
-        await play.at_most(0)
+        await play.until(whole.ENDED)
         took_s = (await play.now() - began_at).total_seconds()
         used = sum(meter.cpu_s for meter in meters if meter is not None)
         found = {} if server is None else {"PostgreSQL CPU": server.cpu_s}
