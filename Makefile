@@ -70,4 +70,4 @@ lock-peers: $(STAMP)  ## likewise what bench B8 compares with, by the Python of 
 	python="$$($(BIN)/python -m tests.bench.peers.environment | tail -1)" && "$$python" -m pip install --quiet pip-tools && "$$python" -m piptools compile --quiet --upgrade --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --output-file requirements/peers.txt requirements/peers.in
 
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) .venv-peers dist build

@@ -4,6 +4,7 @@ python -m tests.bench.peers.dbos_side WORK URL [setting=value ...]
 """
 
 import asyncio
+import json
 import time
 from importlib.metadata import version
 from typing import Any
@@ -15,6 +16,11 @@ from tests.bench.peers.line import given, hear, parts, say, until
 
 _QUEUE = "bench"
 _LONG_S = 7_200.0
+_BEGIN = """
+select count(dbos.enqueue_workflow(
+    workflow_name => :workflow, queue_name => :queue, workflow_id => person,
+    positional_args => cast(:data as json[])))
+  from unnest(cast(:people as text[])) person"""
 _WAITING = "select count(*) from dbos.operation_outputs where function_name = 'DBOS.sleep'"
 _LEFT = "select count(*) from dbos.workflow_status where status <> 'SUCCESS'"
 _RECEIVED = "select 1 from dbos.operation_outputs where workflow_uuid = :id and function_name = 'DBOS.recv'"
@@ -88,16 +94,11 @@ class _Drive:
         self.looking = self.engine.connect()
 
     def begin(self, workflow: str, *data: Any) -> None:
-        """Enqueue each person's workflow, many in a transaction."""
-        with self.engine.execution_options(isolation_level="READ COMMITTED").connect() as connection:
-            for people in parts(self.people):
-                with connection.begin():
-                    for person in people:
-                        self.client.enqueue_in_transaction(
-                            connection,
-                            {"queue_name": _QUEUE, "workflow_name": workflow, "workflow_id": person},
-                            *data,
-                        )
+        """Enqueue each person's workflow by DBOS's own function in SQL, many in a statement."""
+        given_data = [json.dumps(each) for each in data]
+        for people in parts(self.people):
+            named = {"workflow": workflow, "queue": _QUEUE, "people": people, "data": given_data}
+            self.looking.execute(sa.text(_BEGIN), named)
 
     def tell(self) -> None:
         """Send each person's workflow its message, in bulk."""
