@@ -129,7 +129,9 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(database_meant(settings))
         database = await stack.enter_async_context(
-            open_database(url, name=f"chimeway {settings.node_name}"[:60], size=_POOL, for_node=True)
+            open_database(
+                url, name=f"chimeway {settings.node_name}"[:60], size=_POOL, for_node=True, warmed=True
+            )
         )
         there = await _check(database)
         clock = await _clock(database)

@@ -19,6 +19,7 @@ from chimeway.store.json_texts import from_jsonb, json_of, jsonb_of, text_of
 from chimeway.store.pooler import is_pooled, kept, open_connection
 from chimeway.store.queries import SQL
 from chimeway.store.targets import for_asyncpg, hosts_of
+from chimeway.store.warming import warm
 from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
@@ -44,6 +45,12 @@ async def _prepare(connection: Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=jsonb_of, decoder=from_jsonb, format="binary"
     )
+
+
+async def _prepare_and_warm(connection: Connection) -> None:
+    await _prepare(connection)
+    if not is_pooled(connection):
+        await warm(connection)
 
 
 async def _restore(connection: Connection) -> None:
@@ -196,11 +203,18 @@ class Database:
 
 @asynccontextmanager
 async def open_database(
-    url: str, *, name: str = "chimeway", size: int = 8, direct_url: str | None = None, for_node: bool = False
+    url: str,
+    *,
+    name: str = "chimeway",
+    size: int = 8,
+    direct_url: str | None = None,
+    for_node: bool = False,
+    warmed: bool = False,
 ) -> AsyncIterator[Database]:
     """Open a pool of at most `size` connections on a PostgreSQL; `direct_url` goes past a pooler, for LISTEN.
 
-    `for_node` is for one that looks rows up all day, while tables grow and shrink.
+    `for_node` is for one that looks rows up all day, while tables grow and shrink; `warmed` for one in which
+    nobody is to wait for plans (`warming`).
 
     Raises:
         DatabaseUnavailable: nothing answers there, or lets us in.
@@ -212,7 +226,7 @@ async def open_database(
             min_size=0,
             max_size=size,
             connect=partial(_open_for_node if for_node else _open, read(url), name),
-            init=_prepare,
+            init=_prepare_and_warm if warmed else _prepare,
             reset=_restore,
         )
         await _begun(pool)
