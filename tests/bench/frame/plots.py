@@ -66,9 +66,14 @@ def _panels(result: Result) -> Iterator[_Panel]:
             better = f", {figure.better} is better" if figure.better else ""
             unit = f" ({figure.unit}{better})" if figure.unit else better
             yield _Panel(figure.name + unit, [(side, values) for side, values in named if values])
+    alike: dict[tuple[str, float | None], list[tuple[str, Sequence[float]]]] = {}
     for ratio in result.ratios:
         if values := result.ratios_of(ratio):
-            yield _Panel(f"{ratio.figure}, as a ratio", [(f"{ratio.of} / {ratio.to}", values)], ratio.target)
+            rows = alike.setdefault((ratio.figure, ratio.target), [])
+            rows.append((f"{ratio.of} / {ratio.to}", values))
+    for (name, target), rows in alike.items():
+        asked = "" if target is None else f" (asked: the line at {number(target)})"
+        yield _Panel(f"{name}, as ratios{asked}", rows, target)
 
 
 def ticks(most: float) -> list[float]:
@@ -93,7 +98,7 @@ def _drawn(panel: _Panel, top: int) -> Iterator[str]:
     yield f'<text class="name" x="14" y="{top + 20}">{escape(panel.name)}</text>'
     for tick in scale:
         yield f'<line class="axis" x1="{across(tick)}" x2="{across(tick)}" y1="{top + _HEAD}" y2="{foot}"/>'
-        yield f'<text class="soft mid" x="{across(tick)}" y="{foot + 15}">{number(tick)}</text>'
+        yield f'<text class="soft mid" x="{across(tick)}" y="{foot + 15}">{tick:,.6g}</text>'
     if panel.mark is not None:
         at = across(panel.mark)
         yield f'<line class="mark" x1="{at}" x2="{at}" y1="{top + _HEAD - 4}" y2="{foot}"/>'
