@@ -157,7 +157,7 @@ def _run_row(entry: Entry) -> tuple[Any, ...]:
 
 
 def _transition_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
-    """Yield the transitions; the last of a stop is left to chimeway.stop_run, which writes all stops."""
+    """Yield the transitions; the last of a stop is left to chimeway.stop_runs, which writes all stops."""
     transitions = entry.decision.transitions
     if entry.decision.after.state == "stopped":
         if transitions[-1].reason != "workflow_stopped":
