@@ -50,9 +50,9 @@ create function chimeway.shard_of_id(id uuid) returns smallint
 language sql immutable strict parallel safe as $$ select get_byte(uuid_send($1), 15)::smallint $$;
 
 -- A UUIDv7-shaped id: milliseconds and their fraction first (index locality; those of one session come
--- in order), then chance, and the shard in the last byte. One expression that uses its argument once, so it is inlined
--- where it is called. (4096ths of a millisecond in hexadecimal are eleven digits, and three behind the version; no id
--- is a secret, so 52 bits of the session's own generator do.)
+-- in order, but for those of one quarter of a microsecond), then chance, and the shard in the last byte. One expression
+-- that uses its argument once, so it is inlined where it is called. (4096ths of a millisecond in hexadecimal are eleven
+-- digits, and three behind the version; no id is a secret, so 52 bits of the session's own generator do.)
 create function chimeway.new_id(shard smallint) returns uuid
 language sql volatile strict as $$
     select ('0' || overlay(to_hex((date_part('epoch', clock_timestamp()) * 1000000)::bigint * 512 / 125)
@@ -4237,8 +4237,9 @@ create function chimeway.check_pruning(keep interval, at_most int) returns times
 language plpgsql as $$
 begin
     if current_setting('transaction_isolation') <> 'read committed' then
-        perform chimeway.refuse('invalid_input', 'CW001', 'pruning in a transaction that is '
-            || current_setting('transaction_isolation'), 'it needs READ COMMITTED');
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('pruning in a transaction that is %s', current_setting('transaction_isolation')),
+            'it needs READ COMMITTED');
     elsif keep is null or keep <= interval '0' then
         perform chimeway.refuse('invalid_input', 'CW001', format('keep is %s', coalesce(keep::text, 'null')),
             'give an interval of more than nothing, such as ''90 days''');

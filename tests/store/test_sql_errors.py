@@ -198,6 +198,11 @@ CALLS = (
     "select chimeway.pause_workflow('nobody', true)",
     "select chimeway.pause_workflow('mention_escalation', null)",
     "select chimeway.pause_workflow(null, true)",
+    # retention
+    "begin isolation level repeatable read; select chimeway.prune_bodies('90 days')",
+    "select chimeway.prune_bodies(null)",
+    "select chimeway.prune_signals('-1 day')",
+    "select chimeway.prune_events('90 days', 0)",
     # feedback
     "select chimeway.unsubscribe('default', 'ada', 'mention_escalation', '*')",
     """select chimeway.unsubscribe('default', 'ada', 'mention_escalation', lpad(n::text, 255, 'c'))

@@ -151,7 +151,7 @@ def test_a_scenario_leaves_nothing_to_the_next(playing: Guarded) -> None:
     """All tables are emptied, but for those that no scenario writes to, or that are set as they were."""
     playing.play(1)
     playing.lines.clean(1, START)
-    kept = {"schema_version", "workflow_definitions", "shard_owners", "test_clock"}
+    kept = {"schema_version", "workflow_definitions", "shard_owners", "test_clock", "pruning"}
     assert set(playing.lines.filled()) == kept
 
 
