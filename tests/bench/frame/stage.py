@@ -164,15 +164,15 @@ async def _made(url: str, how: str = "") -> AsyncIterator[str]:
         NotPermitted: the role may not make databases.
     """
     name = f"{_PREFIX}_{secrets.token_hex(6)}"
-    try:
-        await _run(url, f'create database "{name}" {how}')
-    except asyncpg.InsufficientPrivilegeError as fault:
-        hint = "give it the right (alter role ... createdb), or measure on a server of your own"
-        raise NotPermitted(
-            f"a bench works in databases that it makes and drops, and this role may make none: {hint}",
-            hint=hint,
-        ) from fault
-    try:
+    try:  # who is told to end while it is being made may have made it
+        try:
+            await _run(url, f'create database "{name}" {how}')
+        except asyncpg.InsufficientPrivilegeError as fault:
+            hint = "give it the right (alter role ... createdb), or measure on a server of your own"
+            raise NotPermitted(
+                f"a bench works in databases that it makes and drops, and this role may make none: {hint}",
+                hint=hint,
+            ) from fault
         yield name
     finally:
         await _run(url, f'drop database if exists "{name}" with (force)')
