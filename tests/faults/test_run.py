@@ -33,7 +33,7 @@ async def test_a_short_run(tmp_path: Path) -> None:
     code, report, said = await _run(
         tmp_path, "--seed", "1", "--minutes", "0.1", "--every", "0.75", "--kinds", QUICK, "--nodes", "2",
         "--producers", "1", "--live", "30", "--least", "10", "--waits", "1,2", "--people", "20",
-        "--lease", "15", "--quiet", "1", "--deadline", "60",
+        "--lease", "6", "--quiet", "1", "--deadline", "60",
     )  # fmt: skip
     assert (code, report["verdicts"]) == (0, {"lost": 0, "duplicated": 0, "wrong": 0}), said
     assert report["journeys"] > 30, said
