@@ -16,7 +16,7 @@ def described() -> dict[str, str]:
         "memory": _memory(),
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "Python": platform.python_version(),
-        **{name: _version(name) for name in ("chimeway", "asyncpg", "uvloop")},
+        **{name: _version(name) for name in ("chimeway", "asyncpg")},
     }
 
 
