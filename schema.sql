@@ -529,10 +529,14 @@ begin
     raise exception '%: %', code, message using errcode = state, hint = hint;
 end $$;
 
+-- Whether a text may be a name.
+create function chimeway.is_id(value text) returns boolean
+language sql immutable parallel safe as $$ select coalesce(length($1) between 1 and 255, false) $$;
+
 create function chimeway.check_id(name text, value text) returns void
 language plpgsql as $$
 begin
-    if value is null or value = '' or length(value) > 255 then
+    if not chimeway.is_id(value) then
         perform chimeway.refuse('invalid_input', 'CW001',
             format('%s is %s', name, case when value is null then 'null' when value = '' then 'empty'
                 else length(value) || ' characters long' end),
@@ -791,10 +795,6 @@ language sql volatile security definer set search_path = chimeway, pg_temp as $$
     select t.run_id from chimeway.trigger_many($1, $2, array[$3], $4, $5, $6, $7, $8) t
 $$;
 
--- Whether a text may be a name, as check_id says of one that may not.
-create function chimeway.is_id(value text) returns boolean
-language sql immutable parallel safe as $$ select coalesce(length($1) between 1 and 255, false) $$;
-
 -- Records that something happened. The same dedupe key again returns the first signal.
 create function chimeway.signal(
     type       text,
@@ -820,7 +820,7 @@ begin
         s_id := chimeway.new_id(s_shard);
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, created_at)
         values (s_id, s_shard, signal.tenant_id, signal.actor_id, signal.type, signal.payload, chimeway.clock());
-        if exists (select from chimeway.nodes where asleep) then perform pg_notify('chimeway', ''); end if;
+        perform chimeway.hint();
         return s_id;
     end if;
     perform chimeway.check_id('dedupe_key', dedupe_key);

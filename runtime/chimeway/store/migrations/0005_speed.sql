@@ -493,9 +493,20 @@ language sql stable strict parallel safe as $$
     select get_byte(sha256(convert_to($1 || chr(31) || $2, 'UTF8')), 0)::smallint
 $$;
 
--- Whether a text may be a name, as check_id says of one that may not.
+-- Whether a text may be a name.
 create or replace function chimeway.is_id(value text) returns boolean
 language sql immutable parallel safe as $$ select coalesce(length($1) between 1 and 255, false) $$;
+
+create or replace function chimeway.check_id(name text, value text) returns void
+language plpgsql as $$
+begin
+    if not chimeway.is_id(value) then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('%s is %s', name, case when value is null then 'null' when value = '' then 'empty'
+                else length(value) || ' characters long' end),
+            format('%s must be a text of 1 to 255 characters', name));
+    end if;
+end $$;
 
 -- Records that something happened. The same dedupe key again returns the first signal.
 create or replace function chimeway.signal(
@@ -522,7 +533,7 @@ begin
         s_id := chimeway.new_id(s_shard);
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, created_at)
         values (s_id, s_shard, signal.tenant_id, signal.actor_id, signal.type, signal.payload, chimeway.clock());
-        if exists (select from chimeway.nodes where asleep) then perform pg_notify('chimeway', ''); end if;
+        perform chimeway.hint();
         return s_id;
     end if;
     perform chimeway.check_id('dedupe_key', dedupe_key);
