@@ -12,13 +12,10 @@ from pydantic_core import from_json, to_json
 
 def text_of(value: Any) -> str:
     """Return JSON as the database takes it: UTF-8 as it is. (NaN is none: the database refuses it.)"""
-    try:
-        return to_json(value).decode()
-    except ValueError:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _written(value).decode()
 
 
-def json_of(text: str) -> Any:
+def json_of(text: str | bytes) -> Any:
     """Return JSON as the database gives it."""
     try:
         return from_json(text, cache_strings="keys")
@@ -31,15 +28,16 @@ def jsonb_of(value: Any) -> bytes:
 
     An array of them need not be quoted then, nor be read letter by letter there.
     """
-    try:
-        return b"\x01" + to_json(value)
-    except ValueError:
-        return b"\x01" + text_of(value).encode()
+    return b"\x01" + _written(value)
 
 
 def from_jsonb(form: bytes) -> Any:
     """Return JSON as the database gives it in the binary form of `jsonb`."""
+    return json_of(form[1:])
+
+
+def _written(value: Any) -> bytes:
     try:
-        return from_json(form[1:], cache_strings="keys")
+        return to_json(value)
     except ValueError:
-        return json.loads(form[1:])
+        return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
