@@ -2,15 +2,11 @@
 
 import asyncio
 import os
-import signal
 import socket
-import sys
-import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
-import asyncpg
+from tests.bench.frame.stage import serving
 
 from chimeway.store import schema
 from chimeway.store.embedded import temporary_server
@@ -46,21 +42,8 @@ async def daemon(
 
     `settings` are CHIMEWAY_ variables without their prefix.
     """
-    with _folder(workflow, app) as folder:
-        env = dict(
-            os.environ, CHIMEWAY_DATABASE_URL=url, CHIMEWAY_WORKFLOWS_DIR=str(folder),
-            CHIMEWAY_TEMPLATES_DIR=str(folder), CHIMEWAY_LOG_LEVEL="warning",
-            PYTHONPATH=str(folder),
-            **{f"CHIMEWAY_{name}": value for name, value in ({"HTTP_BIND": ""} | settings).items()},
-        )  # fmt: skip
-        serve = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
-        process = await asyncio.create_subprocess_exec(sys.executable, *serve, env=env)
-        try:
-            await _owned(url)
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            await process.wait()
+    async with serving(url, workflow, app=app, **{"LOG_LEVEL": "warning"} | settings) as node:
+        yield node.process
 
 
 def free_port() -> int:
@@ -68,28 +51,3 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         port: int = found.getsockname()[1]
         return port
-
-
-@contextmanager
-def _folder(workflow: str | None, app: str | None) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        if workflow:
-            (folder / "bench.yaml").write_text(workflow)
-        if app:
-            (folder / "bench_app.py").write_text(app)
-        for channel in ("in_app", "log"):
-            (folder / f"plain.{channel}.j2").write_text(
-                "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
-            )
-        yield folder
-
-
-async def _owned(url: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        async with asyncio.timeout(20):
-            while not await connection.fetchval("select owner is not null from chimeway.shards"):  # noqa: ASYNC110  (a row is no event)
-                await asyncio.sleep(0.05)
-    finally:
-        await connection.close()

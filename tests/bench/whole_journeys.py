@@ -42,7 +42,8 @@ _MIXED_AT_ONCE: Final = 250
 _UNDER_WAY: Final = 5_000
 _LOOK_S: Final = 0.2
 _TRIGGER: Final = "select count(*) from chimeway.trigger_many('bench', 'bench', $1::text[])"
-_SIGNAL: Final = "select count(chimeway.signal('read', 'bench', u)) from unnest($1::text[]) u"
+SIGNAL: Final = "select count(chimeway.signal('read', 'bench', u)) from unnest($1::text[]) u"
+"""Signals each of some people, in one transaction."""
 _LIVE: Final = "select count(*) from chimeway.workflow_runs where state in ('active', 'waiting')"
 ENDED: Final = "select not exists (select from chimeway.workflow_runs where state in ('active', 'waiting'))"
 """Whether all have ended: stops at the first that has not."""
@@ -76,7 +77,7 @@ class Playing:
 
     async def signal(self, people: list[str]) -> None:
         """Signal each, in one transaction."""
-        await self.rows.fetchval(_SIGNAL, people)
+        await self.rows.fetchval(SIGNAL, people)
 
     async def now(self) -> datetime:
         """Return the database's time."""

@@ -87,33 +87,40 @@ class Stage:
         async with _made(self.url, f'template "{self.template}"') as name:
             yield on_database(self.url, name)
 
-    @asynccontextmanager
-    async def daemon(
+    def daemon(
         self, url: str, workflow: str | None = None, *, app: str | None = None, **settings: str
-    ) -> AsyncIterator[Daemon]:
-        """Run `chimeway serve` with a workflow and templates that say the same, or with an app's source.
+    ) -> AbstractAsyncContextManager[Daemon]:
+        """Run `chimeway serve` on one of its databases: see `serving`."""
+        return serving(url, workflow, app=app, **settings)
 
-        Args:
-            url: its database.
-            workflow: a definition, as YAML; `---` between several.
-            app: the source of a module with an `app` in it.
-            settings: CHIMEWAY_ variables without their prefix.
-        """
-        with _folder(workflow, app) as folder:
-            env = _without_settings() | {
-                "CHIMEWAY_DATABASE_URL": url, "CHIMEWAY_WORKFLOWS_DIR": str(folder), "CHIMEWAY_HTTP_BIND": "",
-                "CHIMEWAY_TEMPLATES_DIR": str(folder), "CHIMEWAY_LOG_LEVEL": "error",
-                "PYTHONPATH": os.pathsep.join((str(folder), *_paths())),
-            } | {f"CHIMEWAY_{name}": value for name, value in settings.items()}  # fmt: skip
-            words = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
-            process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, cwd=folder)
-            try:
-                await _at_work(url, process)
-                yield Daemon(process)
-            finally:
-                if process.returncode is None:
-                    process.send_signal(signal.SIGTERM)
-                await process.wait()
+
+@asynccontextmanager
+async def serving(
+    url: str, workflow: str | None = None, *, app: str | None = None, **settings: str
+) -> AsyncIterator[Daemon]:
+    """Run `chimeway serve` with a workflow and templates that say the same, or with an app's source.
+
+    Args:
+        url: its database.
+        workflow: a definition, as YAML; `---` between several.
+        app: the source of a module with an `app` in it.
+        settings: CHIMEWAY_ variables without their prefix.
+    """
+    with _folder(workflow, app) as folder:
+        env = _without_settings() | {
+            "CHIMEWAY_DATABASE_URL": url, "CHIMEWAY_WORKFLOWS_DIR": str(folder), "CHIMEWAY_HTTP_BIND": "",
+            "CHIMEWAY_TEMPLATES_DIR": str(folder), "CHIMEWAY_LOG_LEVEL": "error",
+            "PYTHONPATH": os.pathsep.join((str(folder), *_paths())),
+        } | {f"CHIMEWAY_{name}": value for name, value in settings.items()}  # fmt: skip
+        words = ["-m", "chimeway", "serve", *(["--app", "bench_app:app"] if app else [])]
+        process = await asyncio.create_subprocess_exec(sys.executable, *words, env=env, cwd=folder)
+        try:
+            await _at_work(url, process)
+            yield Daemon(process)
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+            await process.wait()
 
 
 def own_server(

@@ -14,18 +14,8 @@ import asyncpg
 from tests.bench.frame import Daemon, Stage
 from tests.bench.peers.driven import costs
 from tests.bench.peers.line import AT_ONCE
+from tests.bench.whole_journeys import SIGNAL, SIGNALLED
 
-_JOURNEY: Final = """
-key: bench
-version: 1
-steps:
-  - id: in_app
-    action: {type: notify, channel: in_app, render_key: plain}
-  - id: wait
-    action: {type: wait, duration: PT2H, stop_conditions: [{type: signal_received, signal_type: read}]}
-  - id: tell
-    action: {type: notify, channel: log, render_key: plain}
-"""
 _SLEEPER: Final = """
 key: bench
 version: 1
@@ -38,7 +28,6 @@ steps:
 _TRIGGER: Final = (
     "select count(*) from chimeway.trigger_many('bench', 'bench', $1::text[], data => $2::jsonb)"
 )
-_SIGNAL: Final = "select count(chimeway.signal('read', 'bench', u)) from unnest($1::text[]) u"
 _ACTIVE: Final = "select exists (select from chimeway.workflow_runs where state = 'active')"
 _LEFT: Final = "select exists (select from chimeway.workflow_runs where state in ('active', 'waiting'))"
 _RUNS: Final = "select recipient_id, id from chimeway.workflow_runs"
@@ -63,7 +52,7 @@ class _Play:
 
     async def tell(self, people: list[str]) -> None:
         for first in range(0, len(people), AT_ONCE):
-            await self.rows.fetchval(_SIGNAL, people[first : first + AT_ONCE])
+            await self.rows.fetchval(SIGNAL, people[first : first + AT_ONCE])
 
     async def while_(self, statement: str, every_s: float = 0.05) -> None:
         while await self.rows.fetchval(statement):  # noqa: ASYNC110  (rows are no event)
@@ -71,7 +60,7 @@ class _Play:
 
 
 @asynccontextmanager
-async def _playing(stage: Stage, many: int, workflow: str = _JOURNEY) -> AsyncIterator[_Play]:
+async def _playing(stage: Stage, many: int, workflow: str = SIGNALLED) -> AsyncIterator[_Play]:
     async with stage.database() as url, stage.daemon(url, workflow) as daemon:
         rows = await asyncpg.connect(url)
         try:
@@ -103,7 +92,7 @@ async def latencies(stage: Stage, many: int) -> list[float]:
         took_ms = []
         for person in play.people:
             began = time.monotonic()
-            await play.rows.fetchval(_SIGNAL, [person])
+            await play.rows.fetchval(SIGNAL, [person])
             while not await play.rows.fetchval(_STOPPED, runs[person]):  # noqa: ASYNC110  (a row is no event)
                 await asyncio.sleep(0.001)
             took_ms.append(1000 * (time.monotonic() - began))
@@ -123,7 +112,7 @@ async def lateness(stage: Stage, many: int, seconds: float) -> list[float]:
 async def waiters(stage: Stage, many: int, told: int) -> dict[str, float]:
     """Work 5: what waiters cost in memory, and how soon after a crash some of them can be told."""
     async with stage.database() as url:
-        async with stage.daemon(url, _JOURNEY) as daemon:
+        async with stage.daemon(url, SIGNALLED) as daemon:
             rows = await asyncpg.connect(url)
             play = _Play([f"user-{n}" for n in range(many)], rows, daemon)
             meter = daemon.meter()
@@ -135,7 +124,7 @@ async def waiters(stage: Stage, many: int, told: int) -> dict[str, float]:
             await daemon.process.wait()
         began = time.monotonic()
         some = play.people[:: max(1, many // told)]
-        async with stage.daemon(url, _JOURNEY):
+        async with stage.daemon(url, SIGNALLED):
             await play.tell(some)
             while await rows.fetchval(_NOT_STOPPED, some):  # noqa: ASYNC110  (rows are no event)
                 await asyncio.sleep(0.05)
