@@ -8,7 +8,7 @@
 --
 -- Locks are taken in one order everywhere, table after table and within each in the order of its key:
 --   workflow_definitions (key, version), inbox_watchers, workflow_runs, deliveries, events, inbox_items,
---   send_budgets (tenant, recipient, channel), recipients (tenant, recipient), signals.
+--   send_budgets (tenant, recipient, channel), recipients (tenant, recipient), signals, request_answers.
 -- Who waits for a row has none behind it, so nobody waits in a circle. What is taken with `skip locked` is not waited
 -- for, and may be of any place. (tests/store/test_lock_order.py tries every verb; docs/design.md, "The order of locks".)
 -- Whoever changes a delivery holds its run's lock, or takes it as nobody waits for (skip locked); whoever changes what
@@ -29,7 +29,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (5, 4);
+insert into chimeway.schema_version (version, serves_from) values (6, 5);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -476,15 +476,65 @@ select s.shard as first_shard, s.shard as last_shard, l.owner, coalesce(l.epoch,
        s.clean, l.node
   from chimeway.shard_owners s left join chimeway.leases l on l.owner = s.owner;
 
+-- ── what is asked by HTTP ──
+
+-- Tokens by which programs ask a node by HTTP. Of a secret only its SHA-256 is kept: it is 256 bits of chance, which
+-- nobody guesses, so there is nothing to salt or to slow down.
+create table chimeway.api_tokens (
+    id            uuid        primary key default gen_random_uuid(),
+    name          text        not null check (length(name) between 1 and 100),
+    secret_digest bytea       not null unique check (length(secret_digest) = 32),
+    tenant_id     text        check (length(tenant_id) between 1 and 255),   -- null: those of all tenants
+    scopes        text[]      not null check (cardinality(scopes) > 0 and scopes <@ '{produce,read,operate}'),
+    made_at       timestamptz not null default chimeway.clock(),
+    made_by       text        not null default session_user,
+    expires_at    timestamptz,
+    revoked_at    timestamptz,
+    revoked_by    text,
+    last_used_on  date                               -- in UTC, so that a token is written once a day
+);
+
+-- What was answered to requests that bear an Idempotency-Key, written in the transaction of what they did: where there
+-- is no row nothing was done. The answer to a person who was forgotten is emptied; its key goes on to hold.
+create table chimeway.request_answers (
+    token_id    uuid        not null,
+    key_digest  bytea       not null,                -- of tenant and key
+    tenant_id   text        not null,
+    fingerprint bytea,                               -- of method, path and body; null: forgotten
+    status      smallint    not null,
+    answer      text,                                -- null: forgotten
+    about       text[]      not null default '{}',   -- recipients that request and answer name
+    created_at  timestamptz not null default chimeway.clock(),
+    primary key (token_id, key_digest)
+);
+create index request_answers_about on chimeway.request_answers using gin (about);
+create index request_answers_old on chimeway.request_answers (created_at);
+
+-- What operators did by HTTP, written in the transaction of what they did: who, when, to what, and why.
+create table chimeway.operator_actions (
+    id           uuid        primary key default gen_random_uuid(),
+    at           timestamptz not null default chimeway.clock(),
+    who          text        not null,               -- a token's name
+    token_id     uuid,
+    action       text        not null,               -- such as 'cancel'
+    tenant_id    text,                               -- null: what is of no tenant, such as a workflow
+    run_id       uuid,
+    delivery_id  uuid,
+    workflow_key text,
+    note         text
+);
+create index operator_actions_of_run on chimeway.operator_actions (run_id) where run_id is not null;
+create index operator_actions_at on chimeway.operator_actions (at, id);
+
 -- How far what nodes prune by themselves has come: see chimeway.prune_next.
 create table chimeway.pruning (
-    part     text        primary key check (part in ('bodies','runs','events','signals')),
+    part     text        primary key check (part in ('bodies','runs','events','signals','answers')),
     place_at timestamptz not null default '-infinity',
     place    uuid        not null default '00000000-0000-0000-0000-000000000000',
     began_at timestamptz not null default '-infinity',  -- when a pass last began at the beginning
     moved_at timestamptz
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
-insert into chimeway.pruning (part) values ('bodies'), ('runs'), ('events'), ('signals');
+insert into chimeway.pruning (part) values ('bodies'), ('runs'), ('events'), ('signals'), ('answers');
 
 -- ── 3 append-only ────────────────────────────────────────────────────────────────────────────────
 
@@ -2419,6 +2469,17 @@ begin
        set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_)
      where s.id = any(v_said) and s.shard = v_shard;
     get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (6) what was said by HTTP: the key holds on, so that what is sent again does nothing again
+    perform 1 from (
+        select a.token_id from chimeway.request_answers a
+         where a.tenant_id = forget_recipient.tenant_id and a.about @> array[forget_recipient.recipient_id]
+         order by a.token_id, a.key_digest for update) l;
+    update chimeway.request_answers a set fingerprint = null, answer = null, about = '{}'
+     where a.tenant_id = forget_recipient.tenant_id and a.about @> array[forget_recipient.recipient_id];
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.operator_actions o set note = null where o.run_id = any(v_runs) and o.note is not null;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
     known := rows_erased > 0;
     if known then
         perform chimeway.tell_inboxes(array[tenant_id], array[recipient_id]);
@@ -2672,6 +2733,20 @@ language sql stable as $$
             select from chimeway.deliveries d
              where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard)))
 $$;
+
+-- Ends a token; null: there is none of this id. One that was ended before stays as it was.
+create function chimeway.revoke_api_token(id uuid, revoked_by text default session_user) returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    update chimeway.api_tokens t
+       set revoked_at = chimeway.clock(), revoked_by = revoke_api_token.revoked_by
+     where t.id = revoke_api_token.id and t.revoked_at is null;
+    if found then
+        return true;
+    end if;
+    return (select false from chimeway.api_tokens t where t.id = revoke_api_token.id);
+end $$;
 
 -- ── 6 the ledger ─────────────────────────────────────────────────────────────────────────────────
 -- What is called for each batch has one plan for all of them (force_generic_plan): of arrays of another length each time
@@ -4576,6 +4651,39 @@ begin
     return next;
 end $$;
 
+-- What was answered to requests with an Idempotency-Key more than `keep` ago.
+create function chimeway.prune_answers(
+    keep      interval,
+    at_most   int     default 500,
+    tenant_id text    default null,
+    dry       boolean default false
+) returns table (more boolean, last_at timestamptz, last_id uuid, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+    v_cut timestamptz := chimeway.check_pruning(keep, at_most);
+    n     bigint;
+begin
+    more := false;
+    if dry then
+        select count(*) into n from chimeway.request_answers a
+         where a.created_at < v_cut and (prune_answers.tenant_id is null or a.tenant_id = prune_answers.tenant_id);
+    else
+        with old as materialized (
+            select a.token_id, a.key_digest from chimeway.request_answers a
+             where a.created_at < v_cut and (prune_answers.tenant_id is null or a.tenant_id = prune_answers.tenant_id)
+             order by a.created_at limit at_most for update skip locked
+        ), gone as (
+            delete from chimeway.request_answers a using old
+             where a.token_id = old.token_id and a.key_digest = old.key_digest returning a.created_at
+        )
+        select count(*), max(g.created_at) into n, last_at from gone g;
+        more := n = at_most;
+    end if;
+    removed := jsonb_build_object('request_answers', n);
+    return next;
+end $$;
+
 -- A batch of what nodes prune by themselves: of one part, behind the place where the last batch ended, whoever made it.
 -- One at a time: who finds another at it is told `busy`. Once a day a pass begins at the beginning (of signals: as often
 -- as they are kept for), for what was locked or not at its end. (Places, because rows that are deleted stay in an index
@@ -4612,6 +4720,7 @@ begin
         select * into found from chimeway.prune_runs(keep, keep_keys, keep_signals, at_most, null, here.place_at, here.place);
     when 'events' then select * into found from chimeway.prune_events(keep, at_most, null, here.place_at, here.place);
     when 'signals' then select * into found from chimeway.prune_signals(keep, at_most, null, here.place);
+    when 'answers' then select * into found from chimeway.prune_answers(keep, at_most);
     end case;
     if found.last_id is not null or here.began_at = now_ then
         update chimeway.pruning p
@@ -4667,7 +4776,8 @@ begin
                                                   cancel,hold_run,resume_run,pause_workflow,
                                                   retry_delivery,record_feedback,configure_tenant,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe,
-                                                  prune_runs,prune_bodies,prune_events,prune_signals}'),
+                                                  prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,
+                                                  revoke_api_token}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
                                                   watch_inboxes,unwatch_inboxes,
@@ -4679,7 +4789,9 @@ begin
                                                delivery_feedback,delivery_verdicts}'),
             ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
             ('daemon',   'update', 'table', '{workflow_runs,shard_owners}'),
-            ('daemon',   'insert, update, delete', 'table', '{nodes,leases}')
+            ('daemon',   'insert, update, delete', 'table', '{nodes,leases}'),
+            ('daemon',   'insert', 'table', '{request_answers,operator_actions}'),
+            ('daemon',   'update (last_used_on)', 'table', '{api_tokens}')
           ) g(role, privilege, kind, objects)
          cross join lateral unnest(case when g.objects = '{}' then array[null] else g.objects end) o
          where 'chimeway_' || g.role = any(roles)

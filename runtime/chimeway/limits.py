@@ -295,6 +295,12 @@ MAX_UNSUBSCRIBE_BYTES: Final = 16_384
 HTTP_AT_ONCE: Final = 128
 """HTTP connections and requests at once: providers wait and come again, the node's work goes on."""
 
+MAX_TOKEN_NAME_CHARS: Final = 100
+"""The name of an API token: it stands in lists, and beside what its bearer did."""
+
+MAX_LISTED_TOKENS: Final = 1_000
+"""API tokens in a list: who has more gives each program many."""
+
 MAX_PAGE: Final = 1_000
 """Rows of a page, and of a list that has no pages: an answer must fit a screen's patience."""
 
@@ -305,7 +311,7 @@ PRUNE_BATCH: Final = 100
 """Runs, messages, events or signals that one transaction of pruning looks at: some fifty milliseconds."""
 
 PRUNE_EVERY_S: Final = 60.0
-"""Between a node's looks at what may leave; four statements each."""
+"""Between a node's looks at what may leave; five statements each."""
 
 MAX_DUE: Final = 1_000
 """Runs that one `progress_due_runs` takes."""

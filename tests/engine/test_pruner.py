@@ -74,7 +74,7 @@ async def test_it_rests_longer_than_it_works(
 async def test_it_looks_once_a_minute_and_says_hourly_what_left(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four statements that find nothing, until something is old enough."""
+    """Five statements that find nothing, until something is old enough."""
     asked: Counter[str] = Counter()
 
     async def counted(database: Database, part: Part, retention: Retention) -> Turn:
@@ -94,7 +94,7 @@ async def test_it_looks_once_a_minute_and_says_hourly_what_left(
     assert [each["event"] for each in logs][:1] == ["prune.removed"]
     minutes = [pause for pause in clock.slept if pause > 1]
     assert all(PRUNE_EVERY_S / 2 <= pause <= PRUNE_EVERY_S * 1.5 for pause in minutes)
-    assert set(asked) == {"bodies", "runs", "events", "signals"}
+    assert set(asked) == {"bodies", "runs", "events", "signals", "answers"}
     assert asked["runs"] <= len(minutes)
 
 

@@ -16,7 +16,7 @@ from chimeway.setting_tables import Place
 from chimeway.store.pool import Database
 from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.fetching import Fetch
-from chimeway.web.server import HttpServer, application, bound
+from chimeway.web.server import HttpServer, Site, application, bound
 from chimeway.web.sources import read_sources
 from chimeway.web.unsubscribe_page import Pages
 from chimeway.web.unsubscribing import UnsubscribeDoor
@@ -60,7 +60,8 @@ async def door(
 ) -> AsyncIterator[Provider]:
     """Serve while the block lasts."""
     read = read_sources(sources, Place("feedback", "a test"))
-    async with _served(application(FeedbackDoor(database, SystemClock(), read, fetch))) as (client, server):
+    site = Site(feedback=FeedbackDoor(database, SystemClock(), read, fetch).routes())
+    async with _served(application(site)) as (client, server):
         yield Provider(client, server)
 
 
@@ -69,8 +70,8 @@ async def unsubscribe_door(
     database: Database, *keys: bytes, below: str = "", pages: Pages | None = None
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Answer links while the block lasts."""
-    app = application(unsubscribing=UnsubscribeDoor(database, keys, pages), below=below)
-    async with _served(app) as (client, _):
+    site = Site(unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below))
+    async with _served(application(site)) as (client, _):
         yield client
 
 

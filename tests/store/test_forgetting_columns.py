@@ -23,6 +23,8 @@ EMPTIED = {
     "delivery_feedback": "event_id detail",
     "delivery_verdicts": "inputs",
     "signals": "actor_id payload dedupe_key",
+    "request_answers": "fingerprint answer about",
+    "operator_actions": "note",
 }
 """Columns that are emptied, or bear another name afterwards. (Signals that no mailbox names are deleted.)"""
 STAYS = {
@@ -38,9 +40,12 @@ STAYS = {
     "delivery_feedback": "source kind",
     "delivery_verdicts": "stage verdict reason",
     "signals": "tenant_id type",
+    "request_answers": "tenant_id key_digest",
+    "operator_actions": "who action tenant_id workflow_key",
 }
 """Columns of his rows that hold ids, words of closed lists and of definitions, and instants (semantics 8)."""
 NOBODYS = {
+    "api_tokens": "name secret_digest tenant_id scopes made_by revoked_by last_used_on",
     "inbox_watched": "digest",
     "nodes": "name version channels",
     "pruning": "part",

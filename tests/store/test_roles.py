@@ -27,7 +27,7 @@ MAY_CALL: Mapping[str, set[str]] = {
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
     | {"configure_tenant", "forget_recipient", "export_recipient"}
-    | {"prune_runs", "prune_bodies", "prune_events", "prune_signals"}
+    | {"prune_runs", "prune_bodies", "prune_events", "prune_signals", "prune_answers", "revoke_api_token"}
     | UNSUBSCRIBING,
     "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"}
     | LISTS

@@ -13,13 +13,13 @@ from chimeway.daemon.readiness import Readiness, Stage
 from chimeway.store.health import Trouble
 from chimeway.store.pool import Database, open_database
 from chimeway.web.ready import ReadyDoor
-from chimeway.web.server import application
+from chimeway.web.server import Site, application
 
 
 @asynccontextmanager
 async def asking(state: Readiness, database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     """Ask a door in this process."""
-    app = application(ready=ReadyDoor(lambda: state.asked(database)))
+    app = application(Site(ready=ReadyDoor(lambda: state.asked(database)).routes()))
     transport = httpx2.ASGITransport(app=app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://node") as client:
         yield client

@@ -53,6 +53,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
             "delivering",
             "List messages that failed or wait; try failed ones again now.",
         ),
+        "tokens": ("tokens", "Make, list and revoke the tokens of who asks by HTTP."),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
         "prune": ("pruning", "Remove what has ended long ago, in small batches."),
         "replay": ("replaying", "Make decisions again from their inputs; exit 1 if one differs."),

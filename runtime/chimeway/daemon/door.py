@@ -91,20 +91,20 @@ def http_server(
     with imported("web"):
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.ready import ReadyDoor  # noqa: PLC0415
-        from chimeway.web.server import HttpServer, application, bound  # noqa: PLC0415
+        from chimeway.web.server import HttpServer, Site, application, bound  # noqa: PLC0415
         from chimeway.web.unsubscribe_page import Pages  # noqa: PLC0415
         from chimeway.web.unsubscribing import UnsubscribeDoor  # noqa: PLC0415
 
         pages = Pages(templates)
         for fault in pages.faults() if keys else ():
             _warn(f"our own page stands in for it: {fault}")
-        app = application(
-            FeedbackDoor(database, clock, sources) if sources else None,
-            UnsubscribeDoor(database, keys, pages) if keys else None,
-            ready=ReadyDoor(asked),
-            below=unquote(urlsplit(settings.public_url or "").path),
+        below = unquote(urlsplit(settings.public_url or "").path)
+        site = Site(
+            ready=ReadyDoor(asked).routes(),
+            feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),
+            unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
         )
-        return HttpServer(app, bound(*address))
+        return HttpServer(application(site), bound(*address))
 
 
 def _warn(text: str) -> None:

@@ -1,6 +1,6 @@
 """Prunes by itself, so that nobody who never heard of `chimeway prune` finds a full disk.
 
-A node looks once a minute, in four statements that find nothing when all is well; one node at a time (a row's
+A node looks once a minute, in five statements that find nothing when all is well; one node at a time (a row's
 lock says who). A batch is some thousand rows, a transaction of some fifty milliseconds, and waits for nobody.
 Behind each the pruner rests for a multiple of what the batch took, longer while the node is overloaded: work
 goes first, and a day has enough hours that are not its busiest. Only where what should have left long ago

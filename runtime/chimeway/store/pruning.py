@@ -16,7 +16,7 @@ from chimeway.settings import Settings
 from chimeway.store.pool import Database
 from chimeway.store.words import in_our_words
 
-Part: TypeAlias = Literal["bodies", "runs", "events", "signals"]
+Part: TypeAlias = Literal["bodies", "runs", "events", "signals", "answers"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 """In this order: what a run has leaves with it, and is not read twice."""
 _ASKED: Final[Mapping[Part, str]] = {
@@ -24,12 +24,13 @@ _ASKED: Final[Mapping[Part, str]] = {
     "runs": "prune_runs",
     "events": "prune_events",
     "signals": "prune_signals",
+    "answers": "prune_answers",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long is kept what has ended: runs, routed signals, keys of triggers, what was rendered."""
+    """For how long is kept what has ended: runs, routed signals, keys, what was rendered."""
 
     runs: timedelta
     signals: timedelta
@@ -38,7 +39,9 @@ class Retention:
 
     def of(self, part: Part) -> timedelta:
         """Return how long what is of this part stays."""
-        return {"bodies": self.bodies, "runs": self.runs, "events": self.keys, "signals": self.signals}[part]
+        if part == "signals":
+            return self.signals
+        return {"bodies": self.bodies, "runs": self.runs, "events": self.keys, "answers": self.keys}[part]
 
 
 def retention_of(settings: Settings) -> Retention:
@@ -88,6 +91,8 @@ async def batches(
     if not await can_prune(database):
         hint = "bring it up: chimeway db migrate"
         raise SchemaMismatch(f"the schema is of a version that cannot be pruned; {hint}", hint=hint)
+    if part == "answers" and not await database.has_function(_ASKED[part]):
+        return  # the version before has none
     batch = Batch({}, more=True)
     while batch.more:
         with in_our_words():
@@ -108,7 +113,7 @@ async def _batch(
     keep: tuple[Any, ...] = (retention.of(part),)
     if part == "runs":
         keep = (retention.runs, retention.keys, retention.signals)
-    behind = last[1:] if part == "signals" else last
+    behind = () if part == "answers" else last[1:] if part == "signals" else last
     row = await database.fetchrow(_ASKED[part], *keep, at_most, tenant, *behind, dry)
     assert row is not None, "it returns one row"
     return Batch(_counted(row["removed"]), row["more"], (row["last_at"], row["last_id"]))

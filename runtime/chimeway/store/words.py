@@ -10,7 +10,9 @@ from chimeway.store.faults import READ_ONLY, fault_of, hint_of, sqlstate_of, tol
 
 # Schema, table, function: what a database without ours answers.
 _NO_FUNCTION: Final = "42883"
-_LATER_TABLES: Final = ("chimeway.tenants",)
+_LATER_TABLES: Final = (
+    "chimeway.tenants", "chimeway.api_tokens", "chimeway.request_answers", "chimeway.operator_actions",
+)  # fmt: skip
 """Of those that came with a later version, what verbs ask."""
 _BRING_IT_UP: Final = "bring it up: chimeway db migrate"  # what is missing came with a later version
 _ABSENT: Final = frozenset({"3F000", "42P01", _NO_FUNCTION})

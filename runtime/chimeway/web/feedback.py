@@ -21,6 +21,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from chimeway.client.feedback import FeedbackReceipt, record_many
 from chimeway.clock import Clock, jittered
@@ -58,6 +59,10 @@ class FeedbackDoor:
         self._fetch = fetch or fetching()
         self._certificates = Certificates(self._fetch, clock)
         self._recording = asyncio.Semaphore(_RECORDING)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return where it answers."""
+        return [Route("/v1/feedback/{source}", self.told, methods=["POST"])]
 
     async def told(self, request: Request) -> Response:
         """Answer one request."""

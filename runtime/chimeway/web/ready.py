@@ -13,6 +13,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from chimeway.web.problems import problem
 from chimeway.web.state import Asked, NotReady
@@ -26,6 +27,10 @@ class ReadyDoor:
     def __init__(self, asked: Asked) -> None:
         """Take whom to ask."""
         self._asked = asked
+
+    def routes(self) -> list[BaseRoute]:
+        """Return where it answers."""
+        return [Route("/readyz", self.answer, methods=["GET"])]
 
     async def answer(self, _request: Request) -> Response:
         """Answer one request."""

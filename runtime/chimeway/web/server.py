@@ -7,8 +7,9 @@ out. One request more than there may be at once is answered with 503.
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import uvicorn
@@ -16,18 +17,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chimeway.errors import InvalidSettings
 from chimeway.limits import HTTP_AT_ONCE
 from chimeway.log import Events
-from chimeway.unsubscribe_tokens import PATH
-from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.problems import of_the_frame
-from chimeway.web.ready import ReadyDoor
-from chimeway.web.unsubscribing import UnsubscribeDoor
 
 _log = Events()
 _HEAD_S: Final = 10.0
@@ -38,32 +35,31 @@ _MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE
 """More are closed unanswered: each is a file, of which a process has a thousand for its database, too."""
 
 
-def application(
-    feedback: FeedbackDoor | None = None,
-    unsubscribing: UnsubscribeDoor | None = None,
-    *,
-    ready: ReadyDoor | None = None,
-    below: str = "",
-) -> ASGIApp:
-    """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says.
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What answers, part by part; a part without routes is not there. Each part names its own paths.
 
-    Args:
-        feedback: hears providers; None: nobody is heard.
-        unsubscribing: answers links to unsubscribe by; None: there are none.
-        ready: answers whether the node can do its work; None: nobody does.
-        below: a path that stands before those of links, where a proxy in front of us does not take it off.
+    Of two that fit a path the first one answers: so what is most particular comes first.
     """
-    routes = [Route("/healthz", _alive, methods=["GET"])]
-    if ready is not None:
-        routes.append(Route("/readyz", ready.answer, methods=["GET"]))
-    if feedback is not None:
-        routes.append(Route("/v1/feedback/{source}", feedback.told, methods=["POST"]))
-    if unsubscribing is not None:
-        for prefix in sorted({"", below}):
-            path = f"{prefix}{PATH}{{token}}"
-            routes.append(Route(path, unsubscribing.unsubscribe, methods=["GET", "POST"]))
-            routes.append(Route(f"{path}/undo", unsubscribing.undo, methods=["GET", "POST"]))
-    app = Starlette(routes=routes, exception_handlers={HTTPException: of_the_frame})
+
+    ready: Sequence[BaseRoute] = ()
+    metrics: Sequence[BaseRoute] = ()
+    feedback: Sequence[BaseRoute] = ()
+    unsubscribing: Sequence[BaseRoute] = ()
+    api: Sequence[BaseRoute] = ()
+    console: Sequence[BaseRoute] = ()
+
+    def routes(self) -> list[BaseRoute]:
+        """Return all of them, in the order in which they are asked."""
+        alive = Route("/healthz", _alive, methods=["GET"])
+        return [
+            alive, *self.ready, *self.metrics, *self.feedback, *self.unsubscribing, *self.api, *self.console,
+        ]  # fmt: skip
+
+
+def application(site: Site) -> ASGIApp:
+    """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says."""
+    app = Starlette(routes=site.routes(), exception_handlers={HTTPException: of_the_frame})
     app.router.redirect_slashes = False
     return app
 

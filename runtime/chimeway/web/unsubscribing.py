@@ -19,6 +19,7 @@ from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from chimeway.client import unsubscribe_calls
 from chimeway.errors import DatabaseUnavailable, SchemaMismatch
@@ -27,7 +28,7 @@ from chimeway.log import Events
 from chimeway.store import callers
 from chimeway.store.faults import passes
 from chimeway.store.pool import Database
-from chimeway.unsubscribe_tokens import Subscription, read
+from chimeway.unsubscribe_tokens import PATH, Subscription, read
 from chimeway.web.bodies import body_of
 from chimeway.web.unsubscribe_page import Pages, State
 
@@ -59,6 +60,19 @@ class UnsubscribeDoor:
         self._keys = keys
         self._pages = pages or Pages()
         self._writing = asyncio.Semaphore(_WRITING)
+
+    def routes(self, below: str = "") -> list[BaseRoute]:
+        """Return where it answers.
+
+        Args:
+            below: a path that stands before those of links, where a proxy before us does not take it off.
+        """
+        found: list[BaseRoute] = []
+        for prefix in sorted({"", below}):
+            path = f"{prefix}{PATH}{{token}}"
+            found.append(Route(path, self.unsubscribe, methods=["GET", "POST"]))
+            found.append(Route(f"{path}/undo", self.undo, methods=["GET", "POST"]))
+        return found
 
     async def unsubscribe(self, request: Request) -> Response:
         """Answer a request to unsubscribe, or show the button."""

@@ -18,6 +18,11 @@ select p.more, p.last_at, p.last_id, p.removed
 select p.more, p.last_at, p.last_id, p.removed
   from chimeway.prune_signals($1::interval, $2::int, $3::text, $4::uuid, $5::boolean) p;
 
+-- name: prune_answers
+-- Removes a batch of what was answered to requests with an Idempotency-Key.
+select p.more, p.last_at, p.last_id, p.removed
+  from chimeway.prune_answers($1::interval, $2::int, $3::text, $4::boolean) p;
+
 -- name: prune_next
 -- Prunes on where the last node left off, one at a time.
 select p.busy, p.more, p.behind, p.removed

@@ -1,0 +1,391 @@
+-- Web: tokens, what was answered to requests that may be sent again, and what operators did.
+-- serves from: 5
+
+-- transaction
+
+-- ── what is asked by HTTP ──
+
+-- Tokens by which programs ask a node by HTTP. Of a secret only its SHA-256 is kept: it is 256 bits of chance, which
+-- nobody guesses, so there is nothing to salt or to slow down.
+create table chimeway.api_tokens (
+    id            uuid        primary key default gen_random_uuid(),
+    name          text        not null check (length(name) between 1 and 100),
+    secret_digest bytea       not null unique check (length(secret_digest) = 32),
+    tenant_id     text        check (length(tenant_id) between 1 and 255),   -- null: those of all tenants
+    scopes        text[]      not null check (cardinality(scopes) > 0 and scopes <@ '{produce,read,operate}'),
+    made_at       timestamptz not null default chimeway.clock(),
+    made_by       text        not null default session_user,
+    expires_at    timestamptz,
+    revoked_at    timestamptz,
+    revoked_by    text,
+    last_used_on  date                               -- in UTC, so that a token is written once a day
+);
+
+-- What was answered to requests that bear an Idempotency-Key, written in the transaction of what they did: where there
+-- is no row nothing was done. The answer to a person who was forgotten is emptied; its key goes on to hold.
+create table chimeway.request_answers (
+    token_id    uuid        not null,
+    key_digest  bytea       not null,                -- of tenant and key
+    tenant_id   text        not null,
+    fingerprint bytea,                               -- of method, path and body; null: forgotten
+    status      smallint    not null,
+    answer      text,                                -- null: forgotten
+    about       text[]      not null default '{}',   -- recipients that request and answer name
+    created_at  timestamptz not null default chimeway.clock(),
+    primary key (token_id, key_digest)
+);
+create index request_answers_about on chimeway.request_answers using gin (about);
+create index request_answers_old on chimeway.request_answers (created_at);
+
+-- What operators did by HTTP, written in the transaction of what they did: who, when, to what, and why.
+create table chimeway.operator_actions (
+    id           uuid        primary key default gen_random_uuid(),
+    at           timestamptz not null default chimeway.clock(),
+    who          text        not null,               -- a token's name
+    token_id     uuid,
+    action       text        not null,               -- such as 'cancel'
+    tenant_id    text,                               -- null: what is of no tenant, such as a workflow
+    run_id       uuid,
+    delivery_id  uuid,
+    workflow_key text,
+    note         text
+);
+create index operator_actions_of_run on chimeway.operator_actions (run_id) where run_id is not null;
+create index operator_actions_at on chimeway.operator_actions (at, id);
+
+-- ── retention ──
+
+alter table chimeway.pruning drop constraint pruning_part_check,
+    add constraint pruning_part_check check (part in ('bodies','runs','events','signals','answers'));
+insert into chimeway.pruning (part) values ('answers');
+
+-- What was answered to requests with an Idempotency-Key more than `keep` ago.
+create or replace function chimeway.prune_answers(
+    keep      interval,
+    at_most   int     default 500,
+    tenant_id text    default null,
+    dry       boolean default false
+) returns table (more boolean, last_at timestamptz, last_id uuid, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+    v_cut timestamptz := chimeway.check_pruning(keep, at_most);
+    n     bigint;
+begin
+    more := false;
+    if dry then
+        select count(*) into n from chimeway.request_answers a
+         where a.created_at < v_cut and (prune_answers.tenant_id is null or a.tenant_id = prune_answers.tenant_id);
+    else
+        with old as materialized (
+            select a.token_id, a.key_digest from chimeway.request_answers a
+             where a.created_at < v_cut and (prune_answers.tenant_id is null or a.tenant_id = prune_answers.tenant_id)
+             order by a.created_at limit at_most for update skip locked
+        ), gone as (
+            delete from chimeway.request_answers a using old
+             where a.token_id = old.token_id and a.key_digest = old.key_digest returning a.created_at
+        )
+        select count(*), max(g.created_at) into n, last_at from gone g;
+        more := n = at_most;
+    end if;
+    removed := jsonb_build_object('request_answers', n);
+    return next;
+end $$;
+
+-- A batch of what nodes prune by themselves: of one part, behind the place where the last batch ended, whoever made it.
+-- One at a time: who finds another at it is told `busy`. Once a day a pass begins at the beginning (of signals: as often
+-- as they are kept for), for what was locked or not at its end. (Places, because rows that are deleted stay in an index
+-- until they are vacuumed: each batch that began at the beginning would go through all of them, and beside a
+-- forgotten transaction they stay for as long as it does.)
+create or replace function chimeway.prune_next(
+    part         text,
+    keep         interval,
+    keep_keys    interval,
+    keep_signals interval,
+    at_most      int default 200
+) returns table (busy boolean, more boolean, behind interval, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    here  chimeway.pruning;
+    found record;
+    now_  timestamptz := chimeway.clock();
+begin
+    select p.* into here from chimeway.pruning p where p.part = prune_next.part for update skip locked;
+    if here.part is null then
+        return query select true, false, null::interval, '{}'::jsonb;
+        return;
+    end if;
+    if now_ - here.began_at > greatest(interval '1 day', (case part when 'signals' then keep end))
+       or now_ < here.began_at then
+        here.place_at := '-infinity';
+        here.place := '00000000-0000-0000-0000-000000000000';
+        here.began_at := now_;
+    end if;
+    case part
+    when 'bodies' then select * into found from chimeway.prune_bodies(keep, at_most, null, here.place_at, here.place);
+    when 'runs' then
+        select * into found from chimeway.prune_runs(keep, keep_keys, keep_signals, at_most, null, here.place_at, here.place);
+    when 'events' then select * into found from chimeway.prune_events(keep, at_most, null, here.place_at, here.place);
+    when 'signals' then select * into found from chimeway.prune_signals(keep, at_most, null, here.place);
+    when 'answers' then select * into found from chimeway.prune_answers(keep, at_most);
+    end case;
+    if found.last_id is not null or here.began_at = now_ then
+        update chimeway.pruning p
+           set place_at = coalesce(found.last_at, here.place_at), place = coalesce(found.last_id, here.place),
+               began_at = here.began_at, moved_at = now_
+         where p.part = prune_next.part;
+    end if;
+    return query select false, found.more, now_ - keep - found.last_at, found.removed;
+end $$;
+
+-- ── forgetting ──
+
+-- Forgets a recipient: ends live runs, cancels what is not sent, and leaves of the person nothing but what the audit
+-- needs, under another name. See docs/design.md, "Forgetting", for what becomes of each column and why. Waits for
+-- runs that somebody has locked, in the order of all who do. What is committed after it began is of somebody new.
+create or replace function chimeway.forget_recipient(tenant_id text default 'default', recipient_id text default null)
+returns table (known boolean, runs_cancelled int, deliveries_cancelled int, on_their_way int, rows_erased bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    now_     timestamptz := chimeway.clock();
+    nobody   text;
+    v_shard  smallint;
+    v_runs   uuid[];
+    v_live   uuid[];
+    v_sent   uuid[];    -- their deliveries
+    v_events uuid[];
+    v_said   uuid[];    -- what he said: his signals
+    v_free   uuid[];    -- those that nobody is taking up
+    v_rows   bigint;
+    v_switch text := coalesce(current_setting('chimeway.retention', true), '');
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    perform chimeway.check_id('recipient_id', recipient_id);
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.refuse('invalid_input', 'CW001', 'forget_recipient was called in a transaction that is '
+            || current_setting('transaction_isolation'),
+            'it needs READ COMMITTED: what others wrote while it waited must go, too');
+    end if;
+    v_shard := chimeway.shard_of(tenant_id, recipient_id);
+    loop  -- a name of another shard: whoever uses it as an id finds nothing under it
+        nobody := 'forgotten-' || gen_random_uuid();
+        exit when chimeway.shard_of(tenant_id, nobody) <> v_shard;
+    end loop;
+    rows_erased := 0;
+
+    -- (1) lock: runs, then their deliveries; what follows has younger snapshots
+    v_runs := array(
+        select r.id from chimeway.workflow_runs r
+         where r.tenant_id = forget_recipient.tenant_id and r.recipient_id = forget_recipient.recipient_id
+           and r.shard = v_shard and r.state in ('active','waiting')
+        union all
+        select r.id from chimeway.workflow_runs r
+         where r.tenant_id = forget_recipient.tenant_id and r.recipient_id = forget_recipient.recipient_id
+           and r.shard = v_shard and r.ended_at is not null);
+    select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.state in ('active','waiting')), '{}')
+      into v_runs, v_live from (
+        select r.id, r.state from chimeway.workflow_runs r
+         where r.id = any(v_runs) and r.recipient_id = forget_recipient.recipient_id order by r.id for update) l;
+    select coalesce(array_agg(l.id), '{}') into v_sent from (
+        select d.id from chimeway.deliveries d where d.run_id = any(v_runs) order by d.id for update) l;
+    v_events := array(select distinct r.event_id from chimeway.workflow_runs r where r.id = any(v_runs));
+    perform 1 from (select e.id from chimeway.events e where e.id = any(v_events) order by e.id for update) l;
+
+    -- (2) end what lives, call back what is not sent
+    runs_cancelled := cardinality(v_live);
+    select coalesce(sum(cardinality(s.cancelled)), 0) into deliveries_cancelled
+      from chimeway.stop_run(v_live, array(select gen_random_uuid() from unnest(v_live)),
+            array_fill('stopped'::text, array[cardinality(v_live)]),
+            array_fill('recipient_forgotten'::text, array[cardinality(v_live)]),
+            array_fill('recipient_forgotten'::text, array[cardinality(v_live)]),
+            array_fill('{}'::jsonb, array[cardinality(v_live)]),
+            array_fill(null::text, array[cardinality(v_live)]),
+            array_fill(null::jsonb, array[cardinality(v_live)]), 'recipient_forgotten') s;
+    update chimeway.deliveries d  -- of runs that had completed: they left their retries alone
+       set status = 'cancelled', suppression_reason = 'recipient_forgotten', terminal_at = now_, next_attempt_at = null,
+           deferred_reason = null
+     where d.id = any(v_sent) and d.status in ('pending','deferred','digested','failed');
+    get diagnostics v_rows = row_count;
+    deliveries_cancelled := deliveries_cancelled + v_rows;
+    select count(*) into on_their_way from chimeway.deliveries d where d.id = any(v_sent) and d.status = 'dispatched';
+
+    -- (3) another name, and no words
+    update chimeway.deliveries d
+       set recipient_id = nobody, address = null, message = null, note = null, waiting_for_node = null,
+           stop_requested = d.stop_requested or d.status = 'dispatched', revision = d.revision + 1
+     where d.id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform set_config('chimeway.retention', 'on', true);  -- a refusal below takes it back with everything else
+    update chimeway.delivery_attempt_results x set note = null, provider_reference = null
+     where x.delivery_id = any(v_sent) and (x.note is not null or x.provider_reference is not null);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.delivery_feedback f
+       set detail = null, event_id = chimeway.digest_of(forget_recipient.tenant_id, f.event_id)
+     where f.delivery_id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.delivery_verdicts v set inputs = '{}' where v.delivery_id = any(v_sent) and v.inputs <> '{}';
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.workflow_transitions t  -- a note is free text; before it may stand why a run was held
+       set note = substring(t.note from '^(poison_decision|three_strikes|too_many_steps|held_by_request)')
+     where t.run_id = any(v_runs) and t.note is not null;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform set_config('chimeway.retention', v_switch, true);
+    update chimeway.workflow_runs r
+       set recipient_id = nobody, cancellation_key = null, forgotten_at = now_, revision = r.revision + 1
+     where r.id = any(v_runs);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.events e
+       set recipient_ids = array_replace(e.recipient_ids, forget_recipient.recipient_id, nobody),
+           forgotten = e.forgotten + 1,
+           idempotency_key = case when e.forgotten > 0 then e.idempotency_key
+                when not exists (  -- or somebody has used the digest itself as a key: he is found by this one, too
+                    select from chimeway.events o where o.tenant_id = e.tenant_id and o.shard = e.shard
+                       and o.idempotency_key = chimeway.digest_of(e.tenant_id, e.idempotency_key))
+                then chimeway.digest_of(e.tenant_id, e.idempotency_key) end,
+           data = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '{}' else e.data end,
+           data_digest = case when e.forgotten + 1 = cardinality(e.recipient_ids) then '' else e.data_digest end
+     where e.id = any(v_events) and e.tenant_id = forget_recipient.tenant_id
+       and forget_recipient.recipient_id = any(e.recipient_ids);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (4) the inbox before the signals: who marks an item holds its lock, and says so in a signal. Items and budgets are
+    -- locked first, in the order of who locks several of them (put_marks, lock_budget): a delete takes them as they lie.
+    perform 1 from (select i.id from chimeway.inbox_items i where i.id = any(v_sent) order by i.id for update) l;
+    delete from chimeway.inbox_items i where i.id = any(v_sent);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    perform 1 from (
+        select b.channel from chimeway.send_budgets b
+         where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id
+           and b.shard = v_shard order by b.channel for update) l;
+    delete from chimeway.send_budgets b
+     where b.tenant_id = forget_recipient.tenant_id and b.recipient_id = forget_recipient.recipient_id and b.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    delete from chimeway.recipients p
+     where p.tenant_id = forget_recipient.tenant_id and p.recipient_id = forget_recipient.recipient_id and p.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (5) the signals; but for those that mailboxes name, or that a new run is taking up just now: these are emptied.
+    -- Behind the lock of who deletes wait those who take up (route_for_runs), so from there on nothing waits here.
+    v_said := array(
+        select s.id from chimeway.signals s
+         where s.tenant_id = forget_recipient.tenant_id and s.actor_id = forget_recipient.recipient_id
+           and s.shard = v_shard order by s.id for no key update);
+    v_said := array(
+        select s.id from unnest(v_said) u(id) join chimeway.signals s on s.id = u.id and s.shard = v_shard
+         where s.run_id is null or exists (
+                select from chimeway.workflow_runs r
+                 where r.id = s.run_id and r.shard = s.shard and r.recipient_id = nobody));
+    v_free := array(
+        select s.id from chimeway.signals s where s.id = any(v_said) and s.shard = v_shard for update skip locked);
+    delete from chimeway.signals s where s.id = any(v_free) and s.shard = v_shard and not exists (
+        select from chimeway.run_mailbox b where b.signal_id = s.id and b.shard = s.shard);
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.signals s
+       set actor_id = nobody, payload = '{}', dedupe_key = null, routed_at = coalesce(s.routed_at, now_)
+     where s.id = any(v_said) and s.shard = v_shard;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+
+    -- (6) what was said by HTTP: the key holds on, so that what is sent again does nothing again
+    perform 1 from (
+        select a.token_id from chimeway.request_answers a
+         where a.tenant_id = forget_recipient.tenant_id and a.about @> array[forget_recipient.recipient_id]
+         order by a.token_id, a.key_digest for update) l;
+    update chimeway.request_answers a set fingerprint = null, answer = null, about = '{}'
+     where a.tenant_id = forget_recipient.tenant_id and a.about @> array[forget_recipient.recipient_id];
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    update chimeway.operator_actions o set note = null where o.run_id = any(v_runs) and o.note is not null;
+    get diagnostics v_rows = row_count; rows_erased := rows_erased + v_rows;
+    known := rows_erased > 0;
+    if known then
+        perform chimeway.tell_inboxes(array[tenant_id], array[recipient_id]);
+    end if;
+    return next;
+end $$;
+
+-- ── tokens ──
+
+-- Ends a token; null: there is none of this id. One that was ended before stays as it was.
+create or replace function chimeway.revoke_api_token(id uuid, revoked_by text default session_user) returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+begin
+    update chimeway.api_tokens t
+       set revoked_at = chimeway.clock(), revoked_by = revoke_api_token.revoked_by
+     where t.id = revoke_api_token.id and t.revoked_at is null;
+    if found then
+        return true;
+    end if;
+    return (select false from chimeway.api_tokens t where t.id = revoke_api_token.id);
+end $$;
+
+-- ── roles ──
+
+create or replace function chimeway.grant_roles() returns text[]
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+declare
+    roles text[];
+    give  record;
+begin
+    select coalesce(array_agg(r.rolname::text order by r.rolname), '{}') into roles from pg_roles r
+     where r.rolname in ('chimeway_producer','chimeway_deployer','chimeway_daemon','chimeway_reader',
+                         'chimeway_operator','chimeway_inbox');
+    for give in select unnest(array['public'] || roles) as role loop
+        execute format('revoke all on all functions in schema chimeway from %s', give.role);
+        execute format('revoke all on all tables in schema chimeway from %s', give.role);
+        execute format('revoke all on all sequences in schema chimeway from %s', give.role);
+        execute format('revoke all on schema chimeway from %s', give.role);
+    end loop;
+    for give in
+        select 'chimeway_' || g.role as role, g.privilege, g.kind, o as object
+          from (values
+            ('producer', 'execute', 'function', '{trigger,trigger_many,signal,identify,identify_many,
+                                                  cancel}'::text[]),
+            ('deployer', 'execute', 'function', '{register_workflow,register_workflow_and_schema}'),
+            ('deployer', 'select, update (activated)', 'table', '{workflow_definitions}'),
+            ('reader',   'select', 'all tables', '{}'),
+            ('reader',   'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states,export_recipient}'),
+            ('operator', 'select', 'all tables', '{}'),
+            ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
+                                                  list_inbox,inbox_states,
+                                                  cancel,hold_run,resume_run,pause_workflow,
+                                                  retry_delivery,record_feedback,configure_tenant,
+                                                  forget_recipient,export_recipient,unsubscribe,resubscribe,
+                                                  prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,
+                                                  revoke_api_token}'),
+            ('inbox',    'select', 'table', '{inbox_items}'),
+            ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
+                                                  watch_inboxes,unwatch_inboxes,
+                                                  unsubscribe,resubscribe}'),
+            ('daemon',   'execute', 'all functions', '{}'),
+            ('daemon',   'usage', 'sequence', '{arrival,lease_epoch}'),
+            ('daemon',   'select', 'all tables', '{}'),
+            ('daemon',   'insert', 'table', '{workflow_transitions,delivery_attempts,delivery_attempt_results,
+                                               delivery_feedback,delivery_verdicts}'),
+            ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
+            ('daemon',   'update', 'table', '{workflow_runs,shard_owners}'),
+            ('daemon',   'insert, update, delete', 'table', '{nodes,leases}'),
+            ('daemon',   'insert', 'table', '{request_answers,operator_actions}'),
+            ('daemon',   'update (last_used_on)', 'table', '{api_tokens}')
+          ) g(role, privilege, kind, objects)
+         cross join lateral unnest(case when g.objects = '{}' then array[null] else g.objects end) o
+         where 'chimeway_' || g.role = any(roles)
+    loop
+        execute format('grant usage on schema chimeway to %s', give.role);
+        execute format(
+            case when give.object is null then 'grant %s on %s in schema chimeway to %s'
+                 else 'grant %s on %s chimeway.' || quote_ident(give.object) || ' to %s' end,
+            give.privilege, give.kind, give.role);
+    end loop;
+    if 'chimeway_daemon' = any(roles) then
+        revoke all on function chimeway.grant_roles() from chimeway_daemon;
+    end if;
+    if to_regclass('chimeway.test_clock') is not null then
+        grant select on chimeway.test_clock to public;
+    end if;
+    return roles;
+end $$;
+
+select chimeway.grant_roles();
