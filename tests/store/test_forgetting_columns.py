@@ -45,6 +45,8 @@ STAYS = {
 }
 """Columns of his rows that hold ids, words of closed lists and of definitions, and instants (semantics 8)."""
 NOBODYS = {
+    "console_sessions": "digest",
+    "operator_plans": "action tenant_id chosen retimed outcome",
     "api_tokens": "name secret_digest tenant_id scopes made_by revoked_by last_used_on",
     "inbox_watched": "digest",
     "nodes": "name version channels",
@@ -56,7 +58,7 @@ NOBODYS = {
 """Tables in which nobody has rows. (`inbox_watched` goes by itself.)"""
 TYPES = ("text", "jsonb", "json", "bytea", "ARRAY", "date", "character varying", "xml", "inet")
 """What a column must be of to hold more than ids, numbers and instants of the machinery."""
-OF_IDS = {"run_ids"}
+OF_IDS = {"run_ids", "revisions"}
 
 
 async def test_each_column_has_a_fate(database_url: str) -> None:

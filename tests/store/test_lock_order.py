@@ -67,6 +67,9 @@ async def _against(
 WAITS: Final = {
     "cancel": "workflow_runs deliveries",
     "cancel, by key": "workflow_runs deliveries",
+    "cancel_runs": "workflow_runs deliveries",
+    "wake_runs": "workflow_runs",
+    "retime_runs": "workflow_runs",
     "hold_run": "workflow_runs",
     "retry_delivery": "workflow_runs deliveries",
     "record_feedback": "workflow_runs deliveries",

@@ -27,6 +27,7 @@ MAY_CALL: Mapping[str, set[str]] = {
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
     | {"configure_tenant", "forget_recipient", "export_recipient"}
+    | {"cancel_runs", "wake_runs", "retime_runs"}
     | {"prune_runs", "prune_bodies", "prune_events", "prune_signals", "prune_answers", "revoke_api_token"}
     | UNSUBSCRIBING,
     "inbox": {"shard_of", "mark_inbox", "mark_all_inbox", "watch_inboxes", "unwatch_inboxes"}
@@ -114,7 +115,8 @@ async def test_tables_are_open_as_far_as_written(url: str) -> None:
         assert await _may(url, reading) == {(table, "select") for table in tables}
     daemon = await _may(url, "daemon")
     assert {table for table, right in daemon if right == "select"} == set(tables)
-    assert {table for table, right in daemon if right in {"delete", "truncate"}} == {"nodes", "leases"}
+    deletes = {table for table, right in daemon if right in {"delete", "truncate"}}
+    assert deletes == {"nodes", "leases", "console_sessions", "operator_plans"}
     for table in APPEND_ONLY:
         assert {right for each, right in daemon if each == table} == {"select", "insert"}
 

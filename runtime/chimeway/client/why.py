@@ -51,6 +51,8 @@ class _Walk:
             yield from self._turn(row, after)
             if row.reason == "waiting_for_step_progression":
                 self.waiting = row
+            elif row.reason == "wait_retimed" and self.waiting is not None:
+                self.waiting = replace(self.waiting, context=row.context)  # it began when it began
             elif row.to_state != "waiting":
                 self.waiting = None
             self.repeats = repeats_in(row.context)

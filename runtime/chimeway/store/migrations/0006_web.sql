@@ -1,6 +1,8 @@
 -- Web: tokens, what was answered to requests that may be sent again, and what operators did.
 -- serves from: 5
 
+create index concurrently if not exists workflow_runs_held on chimeway.workflow_runs (id) where held_reason is not null;
+
 -- transaction
 
 -- ── what is asked by HTTP ──
@@ -52,6 +54,33 @@ create table chimeway.operator_actions (
 );
 create index operator_actions_of_run on chimeway.operator_actions (run_id) where run_id is not null;
 create index operator_actions_at on chimeway.operator_actions (at, id);
+
+-- Who has signed in to the operators' pages. Of a cookie only its SHA-256 is kept; it holds while its token does.
+create table chimeway.console_sessions (
+    digest   bytea       primary key check (length(digest) = 32),
+    token_id uuid        not null references chimeway.api_tokens (id) on delete cascade,
+    began_at timestamptz not null default clock_timestamp(),
+    ends_at  timestamptz not null
+);
+create index console_sessions_ended on chimeway.console_sessions (ends_at);
+
+-- What an operator is about to do to many runs: to which, each as it was when they were counted.
+create table chimeway.operator_plans (
+    id        uuid        primary key default gen_random_uuid(),
+    token_id  uuid        not null,
+    action    text        not null check (action in ('cancel','wake','retime')),
+    tenant_id text,                                 -- null: of all tenants
+    chosen    jsonb       not null,                 -- by what the runs were chosen: ids, enum words, instants; nobody's name
+    retimed   jsonb       not null default '{}',    -- where to, or by how much
+    run_ids   uuid[]      not null,
+    revisions bigint[]    not null,
+    more      boolean     not null,                 -- there were more than a plan takes
+    made_at   timestamptz not null default clock_timestamp(),
+    begun_at  timestamptz,
+    done      int         not null default 0,       -- how many of the runs, from the first, were seen to
+    outcome   jsonb       not null default '{}'     -- what became of these: outcome → number
+);
+create index operator_plans_made on chimeway.operator_plans (made_at);
 
 -- ── retention ──
 
@@ -320,6 +349,145 @@ begin
     return (select false from chimeway.api_tokens t where t.id = revoke_api_token.id);
 end $$;
 
+-- ── what operators do to many runs ──
+-- All three: in one transaction, in the order of the ids, waiting for whoever has one locked. A run that is no longer
+-- of the revision that was counted is left as it is (`changed`), so what is done is what was shown. A row for each id:
+-- `gone` where there is no such run of this tenant (null: of any).
+
+-- Locks runs in their order, and says of each what forbids to do anything to it, if anything does.
+create or replace function chimeway.lock_runs(p_runs uuid[], p_revisions bigint[], p_tenant_id text)
+returns table (run_id uuid, refusal text)
+language plpgsql set enable_seqscan = off as $$
+#variable_conflict use_column
+begin
+    perform 1 from (
+        select r.id from chimeway.workflow_runs r
+         where r.id = any(p_runs) and (p_tenant_id is null or r.tenant_id = p_tenant_id) order by r.id for update) l;
+    return query
+    select g.id, case when r.id is null then 'gone'
+                      when r.state not in ('active','waiting') then 'ended'
+                      when r.revision is distinct from coalesce(g.revision, r.revision) then 'changed' end
+      from unnest(p_runs, p_revisions) g(id, revision)
+      left join chimeway.workflow_runs r
+        on r.id = g.id and r.shard = chimeway.shard_of_id(g.id) and (p_tenant_id is null or r.tenant_id = p_tenant_id);
+end $$;
+
+-- Stops runs, as cancel does each: `stopped`, with how many deliveries were cancelled and were on their way.
+create or replace function chimeway.cancel_runs(
+    p_runs uuid[], p_revisions bigint[] default null, p_tenant_id text default null, p_note text default null
+) returns table (run_id uuid, outcome text, cancelled int, on_their_way int)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    looked jsonb;
+    live   uuid[];
+begin
+    perform chimeway.check_note(p_note);
+    select coalesce(jsonb_object_agg(l.run_id, l.refusal), '{}'),
+           coalesce(array_agg(l.run_id order by l.run_id) filter (where l.refusal is null), '{}')
+      into looked, live from chimeway.lock_runs(p_runs, p_revisions, p_tenant_id) l;
+    return query
+    select g.id, coalesce(looked ->> g.id::text, 'stopped'), coalesce(cardinality(s.cancelled), 0),
+           coalesce(cardinality(s.on_their_way), 0)
+      from unnest(p_runs) g(id)
+      left join chimeway.stop_run(live,
+            (select coalesce(array_agg(gen_random_uuid()), '{}') from unnest(live)),
+            array_fill('stopped'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('{}'::jsonb, array[cardinality(live)]),
+            array_fill(p_note, array[cardinality(live)]),
+            array_fill(null::jsonb, array[cardinality(live)]), 'run_stopped') s on s.run_id = g.id;
+end $$;
+
+-- Has runs evaluated now that ought to move: that are due, wait for a node, or stand on a message that has ended.
+-- `woken`; `held`, `paused`: others keep them; `not_due`: it waits on purpose, and to evaluate it would change nothing,
+-- while a wake in the past would list it as overdue for ever. Nothing of its journey changes, so no transition is written.
+create or replace function chimeway.wake_runs(
+    p_runs uuid[], p_revisions bigint[] default null, p_tenant_id text default null
+) returns table (run_id uuid, outcome text)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    now_   timestamptz := chimeway.clock();
+    looked jsonb;
+begin
+    select coalesce(jsonb_object_agg(l.run_id, l.refusal), '{}') into looked
+      from chimeway.lock_runs(p_runs, p_revisions, p_tenant_id) l;
+    select looked || coalesce(jsonb_object_agg(r.id, case
+               when r.held_reason is not null then 'held'
+               when w.paused_at is not null then 'paused'
+               when r.waiting_for_node is null and coalesce(chimeway.wake_again(r, now_), 'infinity') > now_ then 'not_due'
+               end) , '{}') into looked
+      from unnest(p_runs) g(id)
+      join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id)
+      join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+     where looked ->> g.id::text is null;
+    update chimeway.workflow_runs r
+       set waiting_for_node = null, parked = false, wake_at = chimeway.wake_again(r, now_), revision = r.revision + 1
+     where r.id = any(p_runs) and looked ->> r.id::text is null;
+    if found then perform chimeway.hint(); end if;
+    return query select g.id, coalesce(looked ->> g.id::text, 'woken') from unnest(p_runs) g(id);
+end $$;
+
+-- Moves when waits are over: to an instant, or by a span, each; never before now. `retimed`, a transition
+-- `wait_retimed`, which bears the context whole with its new `due_at`: what folds and replays it decides by that.
+-- `not_waiting`: it stands on a message; `no_time`: it is stuck, and has no time that could be moved by a span.
+create or replace function chimeway.retime_runs(
+    p_runs uuid[], p_at timestamptz default null, p_by interval default null, p_revisions bigint[] default null,
+    p_tenant_id text default null, p_note text default null
+) returns table (run_id uuid, outcome text, due_at timestamptz)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off set timezone = 'UTC' as $$
+#variable_conflict use_column
+declare
+    now_   timestamptz := chimeway.clock();
+    most   timestamptz := now_ + interval '3653 days';
+    looked jsonb;
+    moved  uuid[];
+begin
+    perform chimeway.check_note(p_note);
+    if (p_at is null) = (p_by is null) then
+        perform chimeway.refuse('invalid_input', 'CW001', 'retime_runs needs p_at or p_by, and not both',
+            'p_at => an instant, or p_by => an interval');
+    elsif not coalesce(p_at <= most, p_by between interval '-3653 days' and interval '3653 days') then
+        perform chimeway.refuse('invalid_input', 'CW001', 'the new time is more than ten years away',
+            'give an instant within ten years, or a span of at most as much');
+    end if;
+    select coalesce(jsonb_object_agg(l.run_id, l.refusal), '{}') into looked
+      from chimeway.lock_runs(p_runs, p_revisions, p_tenant_id) l;
+    select looked || coalesce(jsonb_object_agg(r.id, case
+               when r.state <> 'waiting' then 'not_waiting'
+               when p_at is null and not chimeway.is_instant(r.status_context -> 'due_at') then 'no_time'
+               end), '{}') into looked
+      from unnest(p_runs) g(id)
+      join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id)
+     where looked ->> g.id::text is null;
+    moved := array(select g.id from unnest(p_runs) g(id) where looked ->> g.id::text is null order by g.id);
+    with due as materialized (
+        select r.id, r.shard, t.at, jsonb_set(r.status_context, '{due_at}', to_jsonb(
+                   to_char(t.at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) as context
+          from unnest(moved) g(id)
+          join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id)
+         cross join lateral (
+            select greatest(now_, least(most, coalesce(p_at, (r.status_context ->> 'due_at')::timestamptz + p_by))) as at) t
+    ), told as (
+        insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+                from_step, to_step, visit, status_reason, context, note, at)
+        select r.id, r.shard, r.transition_count + 1, gen_random_uuid(), 'wait_retimed', r.state, r.state, r.step, r.step,
+               r.visit, r.status_reason, d.context, p_note, now_
+          from due d join chimeway.workflow_runs r on r.id = d.id and r.shard = d.shard
+    )
+    update chimeway.workflow_runs r
+       set status_context = d.context, wake_at = d.at, parked = false,
+           transition_count = r.transition_count + 1, revision = r.revision + 1
+      from due d where r.id = d.id and r.shard = d.shard;
+    if found then perform chimeway.hint(); end if;
+    return query
+    select g.id, coalesce(looked ->> g.id::text, 'retimed'), case when looked ->> g.id::text is null then r.wake_at end
+      from unnest(p_runs) g(id)
+      left join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id);
+end $$;
+
 -- ── roles ──
 
 create or replace function chimeway.grant_roles() returns text[]
@@ -352,6 +520,7 @@ begin
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
                                                   retry_delivery,record_feedback,configure_tenant,
+                                                  cancel_runs,wake_runs,retime_runs,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe,
                                                   prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,
                                                   revoke_api_token}'),
@@ -366,7 +535,7 @@ begin
                                                delivery_feedback,delivery_verdicts}'),
             ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
             ('daemon',   'update', 'table', '{workflow_runs,shard_owners}'),
-            ('daemon',   'insert, update, delete', 'table', '{nodes,leases}'),
+            ('daemon',   'insert, update, delete', 'table', '{nodes,leases,console_sessions,operator_plans}'),
             ('daemon',   'insert', 'table', '{request_answers,operator_actions}'),
             ('daemon',   'update (last_used_on)', 'table', '{api_tokens}')
           ) g(role, privilege, kind, objects)
