@@ -104,6 +104,10 @@ LIVE_S: Final = 2.0
 WAITING_RUNS: Final = 1_000
 """Runs that wait in memory for a place, all tenants together; never more than there are places."""
 
+STANDS_S: Final = 90.0
+"""A part of a node that gets nowhere for so long stands, and the watchdog is not fed. A batch with a bad row
+is split, in fourteen calls at most, and each may take five seconds before the database counts as slow."""
+
 WHEEL_KEYS: Final = 50_000
 """Entries armed in the wheel: 150 bytes each; beyond it the next page waits in the database."""
 

@@ -62,6 +62,9 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "overload.began": "lateness_s, of (run, delivery, signal), runs, deliveries, signals (what waits, "
         "counted to a bound), at_work: what waits in the database is later than allowed; nothing is lost",
         "overload.over": "seconds, lateness_s and of (of the latest): it is in time again, after so long",
+        "work.stands": "part, seconds: it has something to do, gets nowhere, and the database is well; the "
+        "service manager's watchdog is not fed any more",
+        "work.moves": "part: it gets on again, and the watchdog is fed",
         "prune.removed": "seconds, rows: what left by its age in so long, by table (bodies: messages' texts)",
         "prune.failed": "part, error: nothing leaves of this part; said hourly, and tried again each minute",
         # Live changes of inboxes

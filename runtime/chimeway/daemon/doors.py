@@ -1,6 +1,6 @@
 """The doors to the store through which many go together."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -55,6 +55,14 @@ class Ledger:
 
     async def _commit_again(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
         return await ledger.commit_again(self._database, self._fence, entries, self._clock.now())
+
+    def moved(self) -> Mapping[str, int | None]:
+        """Return of each door, by name, a number that changes as it gets on; None: nothing waits there."""
+        return {
+            "attempts to begin": self.begin.moved(),
+            "verdicts to write": self.hold_back.moved(),
+            "results to write": self.record.moved(),
+        }
 
     def parts(self) -> list[tuple[str, Coroutine[Any, Any, None]]]:
         """Return what must run for the doors to open."""

@@ -10,7 +10,7 @@ All of it looks only at the shards that are this node's (`Feed`): these come and
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
@@ -35,6 +35,7 @@ from chimeway.engine.actor import Wires as ActorWires
 from chimeway.engine.follower import Follower
 from chimeway.engine.gauge import AtWork, Gauge, Sources
 from chimeway.engine.glance import Glance
+from chimeway.engine.headway import Sign
 from chimeway.engine.listener import Listener
 from chimeway.engine.lookout import Lookout
 from chimeway.engine.ownership import Tenure
@@ -153,6 +154,7 @@ class Machine:
         self._gauge = Gauge(database, clock, sources, node.max_lateness_s)
         self._feeders: list[asyncio.Task[None]] = []
         self._runs_looked_at = self._deliveries_looked_at = 0.0
+        self._looks = 0
 
     async def start(self) -> None:
         """Start what works, deal with what a dead node left behind, then let in what is new."""
@@ -168,6 +170,7 @@ class Machine:
         for name, feeder in self._feeding().items():
             self._feeders.append(self._group.create_task(feeder, name=name))
         self._node.readiness.gauge, self._node.readiness.shards = self._gauge, self._feed.shards
+        self._node.readiness.signs = self._signs
 
     async def drain(self) -> None:
         """Give all shards to others, then wait for what is under way, as long as a drain may take."""
@@ -188,7 +191,7 @@ class Machine:
     def _feeding(self) -> dict[str, Coroutine[Any, Any, None]]:
         node, listener = self._node, self._listening()
         node.readiness.listener = listener
-        looks, glances = self._look, self._glance.look
+        looks, glances = self._look, self._look_idly
         lookout = Lookout(listener, node.database, node.id, look=looks, found=self._found, glance=glances)
         return {
             "feed": self._feed.serve(),
@@ -248,6 +251,7 @@ class Machine:
 
     def _look(self) -> None:
         """Look for new work. What waits is armed, deliveries are offered: looking finds the rest."""
+        self._looks += 1
         self._router.look()
         now = self._node.clock.monotonic()
         if now - self._runs_looked_at > _RUNS_EVERY_S:
@@ -258,6 +262,26 @@ class Machine:
         if now - self._deliveries_looked_at > _DELIVERIES_EVERY_S:
             self._deliveries_looked_at = now
             self._delivery_keeper.look()
+
+    def _look_idly(self) -> None:
+        self._looks += 1
+        self._glance.look()
+
+    def _signs(self) -> list[Sign]:
+        """Show how far each part has got; what waits for a provider is no part of ours (`headway`)."""
+        lease, rests, loads = self._tenure.fence.epoch, self._roster.rests, self._dispatcher.loads
+        runs_due, sent_due = self._run_keeper.moved(), self._delivery_keeper.moved()
+        found: dict[str, Hashable] = {
+            "the look-out for new work": self._looks,
+            "runs at work": rests if len(self._roster) else None,
+            "rounds of runs": self._rounds.moved(),
+            # Who reads a backlog waits for room, and there is some when others have got on.
+            "due runs": None if runs_due is None else (runs_due, rests),
+            "due deliveries": None if sent_due is None else (sent_due, loads),
+            "deliveries to load": self._dispatcher.moved(),
+            **self._ledger.moved(),
+        }
+        return [Sign(part, None if moved is None else (lease, moved)) for part, moved in found.items()]
 
     def _found(self) -> int:
         return self._run_keeper.found + self._router.found
@@ -346,7 +370,7 @@ async def work(
     except* (_Ended, LeaseLost):
         pass
     finally:
-        node.readiness.gauge = None
+        node.readiness.gauge, node.readiness.signs = None, tuple
 
 
 async def _start(machine: Machine, ready: Callable[[], None]) -> None:

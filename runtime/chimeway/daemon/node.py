@@ -23,6 +23,7 @@ from chimeway.daemon.door import doubts, heard, http_server, unsubscribing
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.daemon.readiness import Readiness
+from chimeway.daemon.vigil import vigil
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine.ownership import Ownership, Tenure
 from chimeway.engine.pruner import Pruner
@@ -58,11 +59,17 @@ async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> No
         as `live`.
     """
     log.configure(settings.log_format, settings.log_level)
-    async with collecting():
-        await live(settings, declared, _on_signals(), _settle)
+    stop = _on_signals()
+    async with collecting(), vigil(stop) as ready:
+
+        def settled(node: Node) -> None:
+            _settle()
+            ready(node)
+
+        await live(settings, declared, stop, settled)
 
 
-def _settle(_node: Node) -> None:
+def _settle() -> None:
     """Pass over all that the start made, once and for all: it stays for the process's life."""
     gc.collect()
     gc.freeze()

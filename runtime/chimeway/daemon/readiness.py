@@ -12,12 +12,13 @@ up or not: nothing would be lighter for its absence, and where all nodes are beh
 tell. So `/readyz` says `overloaded`, with figures, and answers 200.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 
 from chimeway.engine.gauge import Gauge
+from chimeway.engine.headway import Sign
 from chimeway.engine.listener import Listener
 from chimeway.store import nodes
 from chimeway.store.faults import fault_of, lost_by
@@ -45,10 +46,17 @@ class Readiness:
     """Why no lease can be had or renewed, for long; it has a connection of its own, maybe by another way."""
     shards: Callable[[], Collection[int]] = frozenset
     """Which are its own; none yet, or none left for it: it stands by."""
+    signs: Callable[[], Sequence[Sign]] = tuple
+    """While it works: what its parts show of how far they have got."""
     health: Health = field(default_factory=Health)
     _question: Question[tuple[str, str] | None] = field(
         default_factory=lambda: Question(waits_s=_ANSWER_S, kept_s=_REMEMBERED_S)
     )
+
+    def reaches_database(self) -> bool:
+        """Say whether nothing is known that keeps the node from its database; nobody is asked."""
+        reached = self.gauge is None or self.gauge.trusted()
+        return reached and self.health.worst() is None and self.lease_lost_by() is None
 
     async def asked(self, database: Database) -> Ready | NotReady:
         """Answer whether the node can do its work now."""

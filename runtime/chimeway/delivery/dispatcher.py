@@ -141,6 +141,15 @@ class Dispatcher:
             group.create_task(self._loader.serve(), name="load-deliveries")
             group.create_task(self._postponer.serve(), name="postpone-deliveries")
 
+    @property
+    def loads(self) -> int:
+        """How many batches of deliveries it has begun to load."""
+        return self._loader.begun
+
+    def moved(self) -> int | None:
+        """As `Lanes.moved`, of what is being loaded: what providers have under way is theirs."""
+        return self._loader.moved()
+
     async def load(self, delivery_id: UUID) -> Sending | None:
         """Return a delivery with its run, or None when there is none."""
         return await self._loader(delivery_id)

@@ -73,6 +73,10 @@ class Gauge:
         """Say whether the database was heard of late, on a connection that no storm keeps busy."""
         return self._sources.trusted()
 
+    def late(self) -> Late:
+        """Return how late the latest was when it looked last, and what it was."""
+        return self._late
+
     def overloaded(self) -> bool:
         """Say whether it was told that work is late, and not that it is in time again."""
         return self._strain.since is not None

@@ -61,6 +61,8 @@ class Roster:
         self._in_line: dict[UUID, float] = {}  # and since when
         self.lately = Lately()
         """What it took from taking a run up until it rested."""
+        self.rests = 0
+        """How often a run has come to rest, or was to be looked at once more."""
         self._left = asyncio.Event()
         self._closed = False
 
@@ -147,6 +149,7 @@ class Roster:
 
     def rest(self, actor: Actor) -> bool:
         """Let an actor rest; True: somebody has woken it meanwhile, and it is to be played again."""
+        self.rests += 1
         if actor.woken and self._ours(actor.run_id):
             actor.rounds = 0
             return True

@@ -56,6 +56,10 @@ class Rounds:
         self._lanes.put(actor)
         return True
 
+    def moved(self) -> int | None:
+        """As `Lanes.moved`."""
+        return self._lanes.moved()
+
     async def serve(self) -> None:
         """Work until cancelled.
 

@@ -75,6 +75,12 @@ class Timekeeper:
         self._oldest: datetime | None = None  # of what is due and nobody has taken up, as the sweep sees it
         self._far_asked = asyncio.Event()
         self.found = 0
+        self._sweeping = False
+        self._moves = 0
+
+    def moved(self) -> int | None:
+        """Return a number that grows as the near sweep gets on; None: nobody has asked it to look."""
+        return self._moves if self._sweeping or self._asked.is_set() else None
 
     def late_s(self) -> float:
         """Return how late the latest is of what is due and nobody has taken up, as the near sweep sees it."""
@@ -194,8 +200,10 @@ class Timekeeper:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            self._sweeping = True
             if not await self._sweep_once():
                 self._asked.set()
+            self._sweeping = False
 
     async def _sweep_once(self) -> bool:
         """Hand on what is due; False when it was so much that the sweep must begin anew.
@@ -210,10 +218,12 @@ class Timekeeper:
             if oldest is None and (oldest := next((due.at for due in page if self._wanted(due)), None)):
                 self._oldest = oldest
             self._note_backlog(page)
+            self._moves += 1
             for due in page:
                 if self._wanted(due):
                     handed_on += 1
                     self.found += 1
+                    self._moves += 1
                     await self._taker.admit(due.id, due.tenant)
                     if handed_on % _HANDED_ON_AT_ONCE == 0:
                         await asyncio.sleep(0)

@@ -74,6 +74,15 @@ class Batcher(Generic[Item, Result]):
         self._lanes.put(asked)
         return await asked.future
 
+    @property
+    def begun(self) -> int:
+        """How many batches were begun."""
+        return self._lanes.begun
+
+    def moved(self) -> int | None:
+        """As `Lanes.moved`."""
+        return self._lanes.moved()
+
     async def serve(self) -> None:
         """Work until cancelled; items of a cancelled call are cancelled too."""
         try:

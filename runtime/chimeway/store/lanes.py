@@ -72,6 +72,15 @@ class Lanes(Generic[Item]):
         self._busy_with_new = False
         self._group: asyncio.TaskGroup | None = None
         self._rung = False
+        self.begun = 0
+        """How many batches were begun."""
+        self._under_way: set[int] = set()
+
+    def moved(self) -> int | None:
+        """Return a number that is another one whenever this has got somewhere; None: it has nothing to do."""
+        if self._under_way:
+            return min(self._under_way)
+        return -self.begun if self._waiting or self._new else None
 
     def put(self, item: Item) -> None:
         """Have an item carried with the next batch that has room for its owner."""
@@ -173,12 +182,15 @@ class Lanes(Generic[Item]):
         return batch
 
     async def _do(self, batch: list[Item]) -> None:
+        self.begun = number = self.begun + 1
+        self._under_way.add(number)
         try:
             await self._carry_batch(batch)
         except asyncio.CancelledError:
             self._drop(batch)
             raise
         finally:
+            self._under_way.discard(number)
             for owner, many in Counter(item.owner for item in batch).items():
                 self._of_owner[owner] -= many
                 if not self._of_owner[owner]:

@@ -1,0 +1,83 @@
+"""A service manager's watchdog is fed by work that moves, and by nothing else: a real node, a real socket."""
+
+import os
+import signal
+import time
+from itertools import pairwise
+from pathlib import Path
+
+from kit.clusters import own_cluster
+from kit.daemon import running_daemon
+from kit.home import email, home, in_app, workflow
+from kit.manager import WATCHDOG_S, bent, manager
+from kit.rows import rows_of
+from kit.smtp import smtp_sink
+from kit.waiting import wait_for
+
+JOURNEY = workflow(in_app(), key="told")
+MAILED = workflow(email(), key="mailed")
+START = "select chimeway.trigger('told', recipient_id => $1)"
+MAIL = """
+select chimeway.trigger('mailed', recipient_id => $1)
+  from chimeway.identify('default', $1, jsonb_build_object('email', $1 || '@example.org'))"""
+
+
+async def test_a_watchdog_is_fed_by_work_that_moves(tmp_path: Path) -> None:
+    """Not while the loop is blocked, nor when a round of runs hangs and all else goes on; but while the
+    database is away, which no restart mends.
+    """
+    async with (
+        own_cluster() as cluster,
+        manager(tmp_path) as heard,
+        running_daemon(cluster.url, home(tmp_path, JOURNEY), command=heard.command(bent(tmp_path))) as daemon,
+    ):
+        await wait_for(lambda: heard.times("READY=1"), "READY=1")
+        assert heard.said[0][1] == "STATUS=starting"
+        await heard.until_status("working: in time, shards 0-255")
+
+        await cluster.stop("fast")
+        await heard.until_status("the database is lost since 2")
+        await heard.fed_for(3.0)
+        await cluster.start()
+        await heard.until_status("working: in time")
+
+        os.kill(daemon.pid, signal.SIGUSR1)
+        blocked_at = time.monotonic()
+        await wait_for(lambda: heard.pings_since(blocked_at + 2), "it goes on when the loop does")
+        pings = [at for at in heard.times("WATCHDOG=1") if at > blocked_at - 0.3]
+        assert max(b - a for a, b in pairwise(pings)) > WATCHDOG_S
+        await heard.fed_for(2.0)
+
+        async with rows_of(cluster.url) as rows:
+            (tmp_path / "hang").touch()
+            hung = await rows.value(START, "ada")
+            await daemon.event("work.stands", part="rounds of runs")
+            silent_from = time.monotonic()
+            await rows.until(await rows.value(START, "bob"), "completed")
+            await heard.until_status("work stands still since 2")
+            await wait_for(lambda: time.monotonic() - silent_from > 2 * WATCHDOG_S, "two watchdogs")
+            assert heard.pings_since(silent_from) == 0
+            assert (await rows.run(hung))["state"] == "active"
+        assert len(heard.times("READY=1")) == 1
+        daemon.terminate()  # it would drain for twenty seconds: a service manager, too, has had enough
+        os.kill(daemon.pid, signal.SIGABRT)
+        assert await daemon.exit_code() == -signal.SIGABRT
+        assert "most recent call first" in daemon.tail(), "where each thread was stands in the log"
+
+
+async def test_a_provider_that_hangs_is_no_reason(database_url: str, tmp_path: Path) -> None:
+    """Its deliveries wait for it, the watchdog is fed; and who drains says so, and is fed until its end."""
+    async with smtp_sink() as sink, manager(tmp_path, abstract=True) as heard, rows_of(database_url) as rows:
+        gate, command = sink.hold(), heard.command(bent(tmp_path))
+        made = home(tmp_path, MAILED)
+        async with running_daemon(database_url, made, command=command, SMTP_URL=sink.url) as daemon:
+            await rows.value(MAIL, "ada")
+            await wait_for(gate.reached.is_set, "a call")
+            await heard.fed_for(3.0)
+            daemon.terminate()
+            await wait_for(lambda: heard.times("STOPPING=1"), "STOPPING=1")
+            assert heard.status == "draining"
+            await heard.fed_for(1.0)
+            gate.release()
+            assert await daemon.exit_code() == 0
+            assert len(sink.mails) == 1
