@@ -147,6 +147,12 @@ READY_ASKED_S: Final = 2.0
 READY_KEPT_S: Final = 1.0
 """How long such a count is told again: however many ask, the database is asked once a second."""
 
+VITALS_EVERY_S: Final = 5.0
+"""How often a node asks its database for what `/metrics` shows, at most: scrapes come every ten seconds."""
+
+VITALS_COUNTED: Final = 5_000
+"""Up to how many waiting or held runs are counted for `/metrics`: beyond it an estimate is told."""
+
 ROUTE_BATCH: Final = 500
 """Signals routed in one call."""
 

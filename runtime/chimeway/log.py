@@ -105,6 +105,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "unsubscribe.unknown": "workflow, channel, delivery_id: its recipient is forgotten, or not known",
         "unsubscribe.put_off": "workflow, channel, delivery_id, reason: whoever asked is asked to come again",
         "unsubscribe.failed": "workflow, channel, delivery_id, error: a fault of ours",
+        "metrics.failed": "error: a fault of ours kept figures from being asked for; the last ones stand",
         "http.listening": "host, port: requests are answered there",
         "channel.opened": "channel, provider: ready to send",
         "channel.breaker": "channel, provider, state (open, trial, closed), failures, pause_s, endpoint",

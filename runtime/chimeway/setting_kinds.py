@@ -24,6 +24,7 @@ BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)
 UNSUBSCRIBE_PLACEHOLDERS: Final = ("delivery_id", "tenant_id", "recipient_id", "workflow")
 _PLACEHOLDERS_TOLD: Final = " ".join(f"{{{name}}}" for name in UNSUBSCRIBE_PLACEHOLDERS)
 _KEY: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,512}", re.ASCII)
+_BEARER: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 _LONGEST: Final = timedelta(days=36_525)
 _LONGEST_INTEGER: Final = 100
 _IN_A_HEADER: Final = re.compile(r"[!-;=?-z|~]+")
@@ -149,6 +150,15 @@ def _unsubscribe_keys(value: SecretStr) -> SecretStr:
     return value
 
 
+def _metrics_token(value: SecretStr) -> SecretStr:
+    """Accept a token that cannot be guessed, and that a header can bear."""
+    if not _BEARER.fullmatch(value.get_secret_value()):
+        raise ValueError(
+            "16 to 512 characters, as a header can bear them (letters, digits, -._~+/=): openssl rand -hex 32"
+        )
+    return value
+
+
 def keys_in(value: SecretStr) -> list[str]:
     """Return the keys in a text, in their order."""
     return value.get_secret_value().replace(",", " ").split()
@@ -200,4 +210,5 @@ NodeName = Annotated[str, AfterValidator(_name)]
 UnsubscribeUrl = Annotated[str, AfterValidator(_unsubscribe_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 UnsubscribeKeys = Annotated[SecretStr, BeforeValidator(_keys_in_one), AfterValidator(_unsubscribe_keys)]
+MetricsToken = Annotated[SecretStr, AfterValidator(_metrics_token)]
 Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

@@ -37,6 +37,7 @@ from chimeway.setting_kinds import (
     Bind,
     DatabaseUrl,
     Duration,
+    MetricsToken,
     NodeName,
     PublicUrl,
     Sender,
@@ -98,6 +99,7 @@ class Settings(BaseSettings):
     unsubscribe_keys: UnsubscribeKeys | None = None
     public_url: PublicUrl | None = None
     http_bind: Bind = "127.0.0.1:8420"
+    metrics_token: MetricsToken | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     node_name: NodeName = Field(default_factory=socket.gethostname)
@@ -276,7 +278,7 @@ def _refusal(error: ValidationError, given: Mapping[str, _Given]) -> InvalidSett
         if fault["type"] == "extra_forbidden":
             sentences.append(f"{bare(name)} is not a setting{near(name, Settings.model_fields)}")
             continue
-        secret = name.endswith(("_url", "_keys")) or name in _TABLES
+        secret = name.endswith(("_url", "_keys", "_token")) or name in _TABLES
         value = unshown(one.value) if secret else quoted(one.value)
         sentences.append(f"{PREFIX}{name.upper()} is {value} ({one.origin}); right would be {right(fault)}")
     variables = [f"{PREFIX}{str(fault['loc'][0]).upper()}" for fault in error.errors()]

@@ -17,7 +17,7 @@ from chimeway.clock import SystemClock
 from chimeway.delivery.judging import beginning, held_back, judged
 from chimeway.limits import TURN_TENANTS
 from chimeway.progression.policy import Verdict
-from chimeway.store import backlog, deliveries, mailbox, runs
+from chimeway.store import backlog, deliveries, mailbox, runs, vitals
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
 from chimeway.store.ids import SHARDS, every_shard, shard_of_id
@@ -137,6 +137,11 @@ async def _due(world: Door) -> None:
 async def _backlog(world: Door) -> None:
     found = await backlog.measure(world.database, range(256), NOW() + timedelta(days=1))
     assert 0 < found.runs <= backlog.counted_to(range(256))
+
+
+async def _vitals(world: Door) -> None:
+    found = await vitals.measure(world.database, range(256), NOW() + timedelta(days=1))
+    assert found.backlog.runs > 0  # (all are stuck in this world, and none is overdue)
 
 
 async def _in_turn(world: Door) -> None:
@@ -269,8 +274,8 @@ async def _identify(world: Door) -> None:
 
 
 CALLS_OF: tuple[Call, ...] = (
-    _load, _due, _backlog, _in_turn, _of_some_shards, _oldest, _sweep, _strike, journey, _policy, _hold,
-    _pages, _identify,
+    _load, _due, _backlog, _vitals, _in_turn, _of_some_shards, _oldest, _sweep, _strike, journey, _policy,
+    _hold, _pages, _identify,
 )  # fmt: skip
 
 

@@ -4,7 +4,7 @@ Those who speak are providers (feedback), who follows a link to unsubscribe, and
 for it, who asks how the node is (`/healthz`, `/readyz`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +20,8 @@ from chimeway.web.sources import Source, read_sources
 from chimeway.web.state import Asked
 
 if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
+
     from chimeway.web.server import HttpServer
 
 _log = Events()
@@ -71,8 +73,11 @@ def http_server(
     schema_version: int,
     templates: Templates,
     asked: Asked,
+    metrics: "Callable[[], Sequence[BaseRoute]]" = tuple,
 ) -> "HttpServer | None":
-    """Return the node's server, its port bound, or None where nobody is to be heard; `asked` says how it is.
+    """Return the node's server, its port bound, or None where nobody is to be heard.
+
+    `asked` says how it is, `metrics` answers whoever measures it.
 
     Raises:
         InvalidSettings: a source has a fault, or the port is not free.
@@ -101,6 +106,7 @@ def http_server(
         below = unquote(urlsplit(settings.public_url or "").path)
         site = Site(
             ready=ReadyDoor(asked).routes(),
+            metrics=metrics(),
             feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),
             unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
         )

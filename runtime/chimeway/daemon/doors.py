@@ -13,14 +13,18 @@ from chimeway.store.batching import Batcher
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.halves import each_in_call
 from chimeway.store.pool import Database
+from chimeway.tally import Tally
 
 
 class Ledger:
     """The batched doors to the store. Between them they know who is here."""
 
-    def __init__(self, database: Database, catalogue: Catalogue, tenure: Tenure, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, catalogue: Catalogue, tenure: Tenure, clock: Clock, tally: Tally
+    ) -> None:
         """Take the tenure under whose fence decisions and attempts are written, and what tells their age."""
         fence = tenure.fence
+        self._tally = tally
         self._database, self._catalogue, self._fence, self._clock = database, catalogue, fence, clock
         self.company = Company()
         self.begin: Batcher[deliveries.Beginning, deliveries.Begun] = Batcher(
@@ -42,10 +46,16 @@ class Ledger:
         return await each_in_call(self._load_runs, ids, told="load_runs")
 
     async def commit(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer | Exception]:
-        """Write decisions under the fence."""
-        return await each_in_call(
+        """Write decisions under the fence; a batch's seconds are those until all of it is answered."""
+        began = self._clock.monotonic()
+        answers = await each_in_call(
             self._commit_decisions, entries, told="commit_decisions", again=self._commit_again
         )
+        self._tally.batch_sizes.add(len(entries))
+        self._tally.batch_seconds.add(self._clock.monotonic() - began)
+        for answer in answers:
+            self._tally.answers[answer if isinstance(answer, str) else "failed"] += 1
+        return answers
 
     async def _load_runs(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | None]:
         return await runs.load_runs(self._database, self._catalogue, ids)

@@ -64,6 +64,7 @@ from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database, persistently
 from chimeway.store.turns import Kind as KindInTurn
 from chimeway.store.turns import Turns
+from chimeway.tally import Tally
 
 _log = Events()
 _KINDS_OF_RUNS: Final[tuple[KindInTurn, ...]] = ("new run", "run")
@@ -89,6 +90,7 @@ class Node:
     """As it was at the start: a program works on the version before its own, too."""
     unsubscribing: Unsubscribing = NOWHERE
     readiness: Readiness = field(default_factory=Readiness)
+    tally: Tally = field(default_factory=Tally)
 
 
 class Machine:
@@ -101,14 +103,14 @@ class Machine:
         self._node, self._tenure, self._group = node, tenure, group
         self._feed = Feed(tenure)
         self._neighbours = asyncio.Event()
-        self._ledger = Ledger(database, node.catalogue, tenure, clock)
+        self._ledger = Ledger(database, node.catalogue, tenure, clock, node.tally)
         seam = Seam(self._ledger.load, self._ledger.commit, node.renderers, addressless, node.channels)
         self._follower = Follower(database, clock)
         out = ActorWires(
             arm=self._arm_run, put_off=self._put_off_run, offer=self._offer, defer=self._arm_delivery,
             doubt=self._follower.doubt,
         )  # fmt: skip
-        self._acting = Acting(database, clock, out)
+        self._acting = Acting(database, clock, out, node.tally)
         self._rounds = Rounds(seam, self._acting, clock, group, self._ledger.company, self._rests)
         self._roster = Roster(self._rounds.play, clock, self._feed.ours, self._show_again)
         self._results = Results(self._ledger.record, clock, node.channels)
@@ -116,7 +118,7 @@ class Machine:
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
                 self._ledger.hold_back, self._results, tenure.trusted, self._nudge,
-                node.unsubscribing,
+                node.unsubscribing, node.tally,
             )
         )  # fmt: skip
         wires = Wires(
@@ -209,7 +211,7 @@ class Machine:
     def _listening(self) -> Listener:
         """Return the ear for hints; a simulated node has another."""
         node = self._node
-        return Listener(node.direct_url, f"{node.name} listener", node.id, node.clock)
+        return Listener(node.direct_url, f"{node.name} listener", node.id, node.clock, node.tally)
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
         near, far = (

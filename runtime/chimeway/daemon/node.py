@@ -22,9 +22,11 @@ from chimeway.daemon.collecting import collecting
 from chimeway.daemon.door import doubts, heard, http_server, unsubscribing
 from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
+from chimeway.daemon.metering import measured
 from chimeway.daemon.readiness import Readiness
 from chimeway.daemon.vigil import vigil
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
+from chimeway.engine import loop_lag
 from chimeway.engine.ownership import Ownership, Tenure
 from chimeway.engine.pruner import Pruner
 from chimeway.errors import ChimewayError, SchemaMismatch
@@ -98,7 +100,7 @@ async def live(
         templates = node.renderers.templates
         http = http_server(
             settings, node.database, node.clock, node.schema_version, templates,
-            lambda: node.readiness.asked(node.database),
+            lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
@@ -107,12 +109,14 @@ async def live(
                     persistently(check_templates, node.database, node.renderers), name="check-templates"
                 )
                 prune = group.create_task(_prune(node, settings), name="prune")
+                lag = group.create_task(loop_lag.watch(node.tally.loop_lag), name="loop-lag")
                 if http is not None:
                     group.create_task(http.serve(), name="http")
                 await _tenures(node, settings, stop, began, lambda: settled(node))
                 beat.cancel()
                 check.cancel()
                 prune.cancel()
+                lag.cancel()
                 if http is not None:
                     http.close()
         except BaseExceptionGroup as group:
@@ -170,7 +174,8 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
 async def _tenures(
     node: Node, settings: Settings, stop: asyncio.Event, began: float, settled: Callable[[], None]
 ) -> None:
-    ownership = Ownership(node.direct_url, f"chimeway {node.name} lease"[:60], settings.lease_ttl, node.id)
+    name = f"chimeway {node.name} lease"[:60]
+    ownership = Ownership(node.direct_url, name, settings.lease_ttl, node.id, node.tally)
     node.readiness.lease_lost_by = ownership.unreachable
 
     def standing_by() -> None:

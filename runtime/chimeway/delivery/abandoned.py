@@ -105,6 +105,9 @@ class Foundling:
         outcome = self._results.abandoned(delivery, sending.run, attempt)
         recorded = await self._results.try_record(outcome)
         if recorded.answer == "applied":
+            tally = self._dispatcher.tally
+            tally.attempts[delivery.channel, "", "unknown"] += 1
+            tally.deliveries[delivery.channel, outcome.status, outcome.reason] += 1
             _log.warning(
                 "delivery.unknown", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
                 channel=delivery.channel, attempt=attempt,

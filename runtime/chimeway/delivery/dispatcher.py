@@ -74,6 +74,7 @@ class Dispatcher:
         """Take the parts; all tasks run in `group`."""
         self._clock = clock
         self._sender = sender
+        self.tally = sender.tally
         self._results = results
         self._wires = wires
         self._group = group
@@ -208,7 +209,7 @@ class Dispatcher:
             answer = await self._sender.send(sending, self._load_again)
             if isinstance(answer, Outcome):
                 await self._place_to_record(delivery.tenant_id)
-                recording = self._record(answer, delivery.tenant_id)
+                recording = self._record(answer, delivery.tenant_id, delivery.channel)
                 kept = begin(self._group, recording, f"record-{delivery.id}")  # else it becomes unknown
             elif isinstance(answer, Shut):
                 kept = not self._closed and self._wires.way(delivery.channel)[0].closed_for() > 0.0
@@ -232,13 +233,15 @@ class Dispatcher:
             await self._recorded.wait()
         self._recording.take(tenant)
 
-    async def _record(self, outcome: Outcome, tenant: str) -> None:
+    async def _record(self, outcome: Outcome, tenant: str, channel: str) -> None:
         """Write a result down, and see that what follows from it is looked at."""
         try:
             recorded = await self._results.record(outcome, tenant)
         except Exception as error:  # noqa: BLE001  (a fault of ours; the attempt becomes unknown)
             _log.error("delivery.failed", delivery_id=str(outcome.delivery_id), error=repr(error))
         else:
+            if recorded.answer == "applied":
+                self.tally.deliveries[channel, outcome.status, outcome.reason] += 1
             if recorded.nudged:
                 self._wires.nudge(outcome.run_id, tenant)
             if outcome.next_attempt_at is not None:

@@ -20,7 +20,7 @@ and 10,000 of them at most; who is forgotten is simply asked again.
 from collections import OrderedDict
 
 from chimeway.clock import Clock
-from chimeway.delivery.brakes import Breaker, Bucket, Pause
+from chimeway.delivery.brakes import Breaker, Bucket, Pause, State
 from chimeway.delivery.channel import ErrorClass
 from chimeway.delivery.pacing import ChannelLimits
 from chimeway.limits import GATE_ENDPOINTS, PAUSE_MOST_S
@@ -52,6 +52,14 @@ class Gate:
         now = self._clock.monotonic()
         rate = self._bucket.closed_for(now) if self._bucket else 0.0
         return max(rate, self._common.closed_for(now), self._party(endpoint).closed_for(now))
+
+    def state(self) -> State:
+        """Return how the breaker stands that all its calls have in common."""
+        return self._common.breaker.state
+
+    def shut_endpoints(self) -> int:
+        """Count the endpoints that are not called now, for they fail."""
+        return sum(party.breaker.state != "closed" for party in self._parties.values())
 
     def failing_for(self, endpoint: str | None = None) -> float:
         """Return for how many seconds nothing but failures was heard, as far as this node knows."""

@@ -8,7 +8,7 @@ lease is checked on the monotonic clock right before the call, the last moment a
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -33,6 +33,7 @@ from chimeway.store.deliveries import Beginning, Begun, Held, HeldBack, Outcome,
 from chimeway.store.faults import LeaseLost
 from chimeway.store.pool import Database, persistently
 from chimeway.store.runs import Loaded
+from chimeway.tally import Tally
 from chimeway.workflow.definition import Step
 
 _log = Events()
@@ -73,6 +74,7 @@ class Parts:
     trusted: Callable[[], bool]
     nudge: Callable[[UUID, str], None]
     unsubscribing: Unsubscribing = NOWHERE
+    tally: Tally = field(default_factory=Tally)
 
 
 class Sender:
@@ -81,6 +83,7 @@ class Sender:
     def __init__(self, parts: Parts) -> None:
         """Take the parts."""
         self._with = parts
+        self.tally = parts.tally
 
     def wanted(self, sending: Sending) -> bool:
         """Say whether there is anything to send, and nobody forbids it."""
@@ -182,6 +185,8 @@ class Sender:
                     "delivery.held_back", delivery_id=str(delivery.id), run_id=str(delivery.run_id),
                     channel=delivery.channel, verdict=verdict.kind, reason=verdict.reason,
                 )  # fmt: skip
+                status = "deferred" if verdict.until else "suppressed"
+                self._with.tally.deliveries[delivery.channel, status, verdict.reason] += 1
                 if held.nudged:
                     self._with.nudge(delivery.run_id, delivery.tenant_id)
                 return verdict.until
@@ -233,9 +238,12 @@ class Sender:
             )
         else:
             outcome = self._with.results.success(delivery, attempt, answer)
+        took_s, whose = self._with.clock.monotonic() - began, (delivery.channel, provider.name)
+        self._with.tally.calls[whose].add(took_s)
+        self._with.tally.attempts[*whose, outcome.error_class or "succeeded"] += 1
         _log.info(
             "delivery.outcome", **told, outcome=outcome.outcome, error_class=outcome.error_class,
-            seconds=round(self._with.clock.monotonic() - began, 4),
+            seconds=round(took_s, 4),
         )  # fmt: skip
         return outcome
 

@@ -21,6 +21,7 @@ from chimeway.store.faults import fault_of, passes
 from chimeway.store.pool import Database, unless_broken
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
+from chimeway.tally import Tally
 from chimeway.workflow.durations import known_zone
 
 Tenant: TypeAlias = str | None
@@ -74,11 +75,12 @@ Slowly: TypeAlias = Coroutine[Any, Any, None]
 class Acting:
     """Does what follows from evaluations."""
 
-    def __init__(self, database: Database, clock: Clock, wires: Wires) -> None:
-        """Take the wires out."""
+    def __init__(self, database: Database, clock: Clock, wires: Wires, tally: Tally | None = None) -> None:
+        """Take the wires out, and where it is counted what was done."""
         self._database = database
         self._clock = clock
         self._wires = wires
+        self._tally = Tally() if tally is None else tally
         self._busy: dict[UUID, float] = {}
 
     def follow(self, actor: Actor, found: Evaluation | Exception) -> bool | Slowly:
@@ -129,6 +131,7 @@ class Acting:
             kind=decision.kind, reason=after.status_reason, step=after.step,
         )  # fmt: skip
         tenant = done.loaded.recipient.tenant_id
+        self._count(done)
         for plan in decision.planned:
             delivery_id, until = done.entry.delivery_ids[plan.visit], plan.birth.until
             if plan.birth.status == "pending":
@@ -143,6 +146,20 @@ class Acting:
         self._wires.arm(run_id, after.wake_at, tenant)
         return False
 
+    def _count(self, done: Committed) -> None:
+        """Count a decision that is durable, how late it is, and what was born with it and has ended."""
+        decision, due, tally = done.entry.decision, done.loaded.wake_at, self._tally
+        tally.decisions[decision.kind] += 1
+        snapshot = done.loaded.snapshot
+        assert snapshot is not None, "what is decided about was understood"
+        if due is not None and due <= decision.now:
+            late_s = (self._clock.now() - due).total_seconds()
+            (tally.late_waits if snapshot.run.visit else tally.late_starts).add(late_s)
+        tally.mailboxes.add(len(snapshot.mail))
+        for plan in decision.planned:
+            if plan.birth.status != "pending":
+                tally.deliveries[plan.channel, plan.birth.status, plan.birth.reason] += 1
+
     def _refused(self, actor: Actor, answer: str) -> None:
         _log.debug("decision.put_off", run_id=str(actor.run_id), answer=answer)
         if answer == "refused":
@@ -154,6 +171,7 @@ class Acting:
     def _rest(self, actor: Actor, rest: Rested) -> None:
         """A noop writes nothing; what is due all the same must not be looked at in a circle."""
         wake_at, reason = rest.loaded.wake_at, rest.noop.reason
+        self._tally.noops[reason] += 1
         if reason in STUCK_NOOPS:
             _log.warning("run.stuck", run_id=str(actor.run_id), reason=reason)
         if wake_at is None or reason in _RESUMED_BY_HAND:

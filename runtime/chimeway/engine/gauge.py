@@ -81,6 +81,10 @@ class Gauge:
         """Say whether it was told that work is late, and not that it is in time again."""
         return self._strain.since is not None
 
+    def at_work(self) -> AtWork:
+        """Return what the node has taken up."""
+        return self._sources.at_work()
+
     async def serve(self) -> None:
         """Work until cancelled."""
         while True:

@@ -17,6 +17,7 @@ from chimeway.store.faults import behind, fault_of, lost_by, passes
 from chimeway.store.ids import SHARDS, shard_ranges
 from chimeway.store.leases import TWICE_APART_S, Beat, SharedLine, SoleLine, open_line
 from chimeway.store.ledger import Fence
+from chimeway.tally import Tally
 
 _log = Events()
 _TRIES_A_LEASE: Final = 6
@@ -40,10 +41,12 @@ class Keeper:
         home: asyncio.AbstractEventLoop,
         granted: asyncio.Future[Tenure],
         standing_by: Callable[[], None],
+        tally: Tally,
     ) -> None:
         """Take where leases are, and as whom to connect; how long one lasts; which node it is for.
 
-        Of the home loop: what is given the tenure, and what is called while another has the only lease.
+        Of the home loop: what is given the tenure, and what is called while another has the only lease;
+        and where beats and take-overs are counted.
         """
         self._where = where
         self._ttl = ttl
@@ -52,6 +55,7 @@ class Keeper:
         self._home = home
         self._granted = granted
         self._standing_by = standing_by
+        self._tally = tally
         self._loop = asyncio.new_event_loop()
         self._called = asyncio.Event()  # something is to be done before the next beat
         self._ending = self._leaving = False
@@ -182,6 +186,7 @@ class Keeper:
             beat = await line.beat(tenure.fence, self._ttl, judges=judges, dead=dead)
         self._answered()
         took_s = time.monotonic() - asked_at
+        self._tally.beaten(asked_at, took_s)
         if took_s > self._ttl_s / _BEATS_A_LEASE:
             _log.warning("lease.late", late_s=round(took_s, 3), ttl_s=self._ttl_s)
         if beat is None:
@@ -202,6 +207,7 @@ class Keeper:
 
     def _take(self, tenure: Tenure, beat: Beat) -> None:
         gained, self._held = beat.shards - self._held, beat.shards
+        self._tally.taken_over += len(gained & beat.suspect)
         if gained and not self._leaving:
             _log.info(
                 "lease.acquired", epoch=tenure.fence.epoch, taken_over=bool(gained & beat.suspect),

@@ -16,6 +16,7 @@ from chimeway.limits import PROBE_TIMEOUT_S
 from chimeway.log import Events
 from chimeway.store.faults import behind, passes
 from chimeway.store.hints import HintLine
+from chimeway.tally import Tally
 
 Mode: TypeAlias = Literal["hinted", "polling"]
 _log = Events()
@@ -30,8 +31,9 @@ _COUNTED: Final = 1_000
 class Listener:
     """Keeps a listening connection; `heard` is set by each hint, and when the mode changes."""
 
-    def __init__(self, url: str, name: str, node: UUID, clock: Clock) -> None:
-        """Take where to listen, and as whom."""
+    def __init__(self, url: str, name: str, node: UUID, clock: Clock, tally: Tally | None = None) -> None:
+        """Take where to listen, and as whom; and where round trips are counted."""
+        self._tally = Tally() if tally is None else tally
         self._url = url
         self._name = name
         self._node = node
@@ -67,11 +69,15 @@ class Listener:
     async def _stay(self, line: HintLine) -> None:
         """Listen until the line is lost, or deaf."""
         try:
-            if not await line.stay(lambda: self._turn("hinted", "listening")):
+            if not await line.stay(lambda: self._heard_itself(line)):
                 _log.warning("listener.silent", seconds=PROBE_TIMEOUT_S)
         finally:
             await line.close()
         self._turn("polling", "the connection was lost")
+
+    def _heard_itself(self, line: HintLine) -> None:
+        self._tally.hints.add(line.round_trip_s)
+        self._turn("hinted", "listening")
 
     async def _keep_polling(self) -> None:
         """Hear nothing, as what listens behind a pooler is a session that is soon somebody else's."""

@@ -109,6 +109,7 @@ from uuid import UUID
 
 from chimeway.engine.keeper import Keeper
 from chimeway.engine.tenure import Tenure
+from chimeway.tally import Tally
 
 __all__ = ["Ownership", "Tenure"]
 
@@ -118,8 +119,9 @@ _CLOSE_S: Final = 5.0
 class Ownership:
     """Keeps a lease, and learns which shards are this node's, on a thread of its own."""
 
-    def __init__(self, url: str, name: str, ttl: timedelta, node: UUID) -> None:
+    def __init__(self, url: str, name: str, ttl: timedelta, node: UUID, tally: Tally | None = None) -> None:
         """Take where leases are, how long one lasts without renewal, and which node it is for."""
+        self._tally = Tally() if tally is None else tally
         self._url = url
         self._name = name
         self._ttl = ttl
@@ -140,7 +142,7 @@ class Ownership:
         home = asyncio.get_running_loop()
         granted: asyncio.Future[Tenure] = home.create_future()
         self._keeper = keeper = Keeper(
-            (self._url, self._name), self._ttl, self._node, home, granted, standing_by
+            (self._url, self._name), self._ttl, self._node, home, granted, standing_by, self._tally
         )
         thread = threading.Thread(target=keeper.main, name="lease", daemon=True)
         thread.start()

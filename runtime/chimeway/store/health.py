@@ -58,6 +58,8 @@ class Health:
         self._told: set[Kind] = set()
         self._said: dict[str, float] = {}
         self._unsaid: Counter[str] = Counter()
+        self.met_so_far: Counter[Kind] = Counter()
+        """How many calls did not get through at first, by what they met."""
 
     def worst(self) -> Trouble | None:
         """Return what keeps the node from its work now: a lost connection first, then the oldest refusal."""
@@ -76,6 +78,7 @@ class Health:
         if not self._troubles:
             self._since = trouble.since
             self._told.clear()
+        self.met_so_far[trouble.kind] += 1
         self._troubles[call] = trouble
         if trouble.kind == "refused":
             self._say_refused(trouble)

@@ -27,6 +27,8 @@ class HintLine:
         self._connection = connection
         self._probe_channel = probe_channel
         self._echo = asyncio.Event()
+        self.round_trip_s = 0.0
+        """How long its last call to itself took."""
         self.lost = asyncio.Event()
 
     @classmethod
@@ -71,12 +73,15 @@ class HintLine:
         listens and the one that asks are two.
         """
         self._echo.clear()
+        loop = asyncio.get_running_loop()
+        called_at = loop.time()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._connection.execute(SQL["send_probe"], self._probe_channel)
                 await self._echo.wait()
         except DRIVER_FAULTS:
             return False
+        self.round_trip_s = loop.time() - called_at
         return True
 
     async def stay(self, heard: Callable[[], None] = lambda: None) -> bool:

@@ -1,0 +1,33 @@
+-- name: vitals
+-- What a whole database has to say of itself, each count up to a bound ($3) and read by an index: of some shards ($1)
+-- how long the oldest run is due that can move by itself (of the first sixteen of each), of all what waits for people.
+-- Without an index of held runs, which older schemas lack, they are not counted.
+select (select extract(epoch from $2::timestamptz - min((r.row).wake_at))::float8
+          from unnest($1::smallint[]) s(shard)
+         cross join lateral (
+                select q as row from chimeway.workflow_runs q
+                 where q.shard = s.shard and q.wake_at is not null and q.held_reason is null
+                   and q.waiting_for_node is null and not q.parked and q.wake_at <= $2
+                 order by q.wake_at, q.id limit 16) r
+          join chimeway.workflow_definitions w
+            on w.key = (r.row).workflow_key and w.version = (r.row).workflow_version
+         where w.paused_at is null and not chimeway.is_stuck(r.row, w)) as overdue_s,
+       (select greatest(q.many, case when q.many >= $3 then i.reltuples::bigint else 0 end)
+          from (select count(*) as many from (
+                    select from chimeway.workflow_runs r where r.state = 'waiting'
+                     order by r.tenant_id, coalesce(r.wake_at, '9999-12-31Z'::timestamptz), r.id limit $3) q) q
+         cross join (select c.reltuples from pg_class c where c.oid = 'chimeway.workflow_runs_waiting'::regclass) i
+       )::float8 as waiting,
+       (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
+            select from chimeway.workflow_runs r
+             where r.shard = s.shard::smallint and r.waiting_for_node is not null order by r.id limit 16) q) as runs_for_node,
+       (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
+            select from chimeway.deliveries d
+             where d.shard = s.shard::smallint and d.waiting_for_node is not null order by d.id limit 16) q) as deliveries_for_node,
+       (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
+            select from chimeway.deliveries d
+             where d.shard = s.shard::smallint and d.status = 'dispatched' order by d.id limit 16) q) as dispatched,
+       case when to_regclass('chimeway.workflow_runs_held') is not null then (select count(*)::int from (
+            select from chimeway.workflow_runs r where r.held_reason is not null order by r.id limit $3) q) end as held,
+       (select count(*)::int from chimeway.workflow_definitions w where w.paused_at is not null) as paused,
+       pg_notification_queue_usage() as notifications;
