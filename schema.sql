@@ -477,6 +477,15 @@ select s.shard as first_shard, s.shard as last_shard, l.owner, coalesce(l.epoch,
        s.clean, l.node
   from chimeway.shard_owners s left join chimeway.leases l on l.owner = s.owner;
 
+-- Logins that may act for some tenants alone, whatever else they may; who is not here acts for every tenant. By name: a
+-- role's number is another one after a restore.
+create table chimeway.producers (
+    role_name  text        primary key,
+    tenant_ids text[]      not null,                -- none: it acts for nobody
+    changed_at timestamptz not null default chimeway.clock(),
+    changed_by text        not null default session_user
+);
+
 -- ── what is asked by HTTP ──
 
 -- Tokens by which programs ask a node by HTTP. Of a secret only its SHA-256 is kept: it is 256 bits of chance, which
@@ -657,6 +666,20 @@ begin
     end if;
 end $$;
 
+-- Refuses a login that is bound to other tenants. Who asks has found it in `producers` by `session_user`, who logged in:
+-- in functions that run as their owner `current_user` is the owner, and SET ROLE changes nothing of who logged in.
+create function chimeway.refuse_producer(tenant_id text) returns void
+language plpgsql as $$
+declare
+    allowed text[] := (select p.tenant_ids from chimeway.producers p where p.role_name = session_user::text);
+begin
+    perform chimeway.refuse('not_permitted', 'CW012',
+        format('this login acts for %s, not for "%s"',
+            case when allowed = '{}' then 'no tenant'
+                else (select string_agg(format('"%s"', a), ', ') from unnest(allowed) a) end, tenant_id),
+        'name a tenant of its own; the owner of the schema lets it act for more: chimeway db producer');
+end $$;
+
 -- Wakes a node, if one sleeps. A producer that reads "awake" is found by that node's next look.
 create function chimeway.hint() returns void
 language plpgsql as $$
@@ -791,6 +814,10 @@ declare
 begin
     perform chimeway.check_id('workflow', workflow);
     perform chimeway.check_id('tenant_id', tenant_id);
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
     perform chimeway.check_object('data', data);
     if idempotency_key is not null then perform chimeway.check_id('idempotency_key', idempotency_key); end if;
     if cancellation_key is not null then perform chimeway.check_id('cancellation_key', cancellation_key); end if;
@@ -891,6 +918,10 @@ begin
         perform chimeway.check_id('type', type);
         perform chimeway.check_id('tenant_id', tenant_id);
         perform chimeway.check_id('actor_id', actor_id);
+    end if;
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
     end if;
     if payload is distinct from '{}' then perform chimeway.check_object('payload', payload); end if;
     s_shard := chimeway.shard_of(tenant_id, actor_id);
@@ -1456,6 +1487,8 @@ create function chimeway.identify(
     profile      jsonb default '{}'
 ) returns void
 language sql volatile security definer set search_path = chimeway, pg_temp as $$
+    select chimeway.refuse_producer($1) from chimeway.producers p
+     where p.role_name = session_user::text and $1 <> all(p.tenant_ids);
     select chimeway.write_profile('profile', $1, $2, $3)
 $$;
 
@@ -1471,6 +1504,10 @@ declare
     one  record;
     many int := 0;
 begin
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
     if profiles is null or jsonb_typeof(profiles) <> 'object' then
         perform chimeway.refuse('invalid_input', 'CW001',
             format('profiles is %s', coalesce('a JSON ' || jsonb_typeof(profiles), 'null')),
@@ -2312,6 +2349,10 @@ declare
     ended  uuid[];
 begin
     perform chimeway.check_id('tenant_id', tenant_id);
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
     if (run_id is null) = (cancellation_key is null) then
         perform chimeway.refuse('invalid_input', 'CW001', 'cancel needs run_id or cancellation_key, and not both',
             'cancel(run_id => ..., tenant_id => ...)');

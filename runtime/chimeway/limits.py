@@ -308,6 +308,12 @@ HTTP_AT_ONCE: Final = 128
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""
 
+MAX_LISTED_PRODUCERS: Final = 1_000
+"""Logins that are bound to tenants, listed at once: a login each is for few programs."""
+
+MAX_PRODUCER_TENANTS: Final = 100
+"""Tenants that one command binds a login to: they are looked through at each of its calls."""
+
 MAX_LISTED_TOKENS: Final = 1_000
 """API tokens in a list: who has more gives each program many."""
 

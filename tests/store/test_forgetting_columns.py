@@ -49,6 +49,7 @@ NOBODYS = {
     "operator_plans": "action tenant_id chosen retimed outcome",
     "api_tokens": "name secret_digest tenant_id scopes made_by revoked_by last_used_on",
     "inbox_watched": "digest",
+    "producers": "role_name tenant_ids changed_by",
     "nodes": "name version channels",
     "pruning": "part",
     "schema_version": "program",

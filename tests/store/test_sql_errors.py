@@ -242,6 +242,11 @@ CALLS = (
     """begin isolation level serializable;
        select chimeway.begin_attempts(null, null, null, null, null, null, null, null, null, null)""",
     f"select chimeway.begin_attempts('{_ID}', 7, null, null, null, null, null, null, null, null)",
+    # logins that act for some tenants alone
+    """do $$ begin insert into chimeway.producers (role_name, tenant_ids)
+       values (session_user, '{org_a,org_c}'); perform chimeway.signal('read', 'org_b', 'ada'); end $$""",
+    """do $$ begin insert into chimeway.producers (role_name, tenant_ids)
+       values (session_user, '{}'); perform chimeway.trigger('mention_escalation', 'org_b', 'ada'); end $$""",
 )  # fmt: skip
 
 

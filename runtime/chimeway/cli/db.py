@@ -9,7 +9,7 @@ from typing import Annotated, Final
 
 import typer
 
-from chimeway.cli import session
+from chimeway.cli import producers, session
 from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json, print_line
 from chimeway.client.chimeway import Chimeway
@@ -21,6 +21,8 @@ from chimeway.store.embedded import running
 app = typer.Typer(
     name="db", help="Install, migrate and look at the schema; make roles.", rich_markup_mode=None
 )
+
+app.add_typer(producers.app)
 
 _BY_SIGNAL: Final = 128
 

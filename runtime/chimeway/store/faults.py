@@ -13,6 +13,7 @@ from chimeway.errors import (
     InvalidDataReference,
     InvalidDefinition,
     InvalidInput,
+    NotPermitted,
     NowInFuture,
     SchemaMismatch,
     UnknownWorkflow,
@@ -56,6 +57,7 @@ _REFUSALS: dict[str, type[ChimewayError]] = {
     "CW008": NowInFuture,
     LEASE_LOST: LeaseLost,
     "CW011": SchemaMismatch,
+    "CW012": NotPermitted,
 }
 _RETRY_CLASSES = ("40", "53", "55")
 _CONNECTION_CLASSES = ("08", "57")

@@ -488,6 +488,296 @@ begin
       left join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id);
 end $$;
 
+-- ── producers that act for some tenants alone ──
+
+-- Logins that may act for some tenants alone, whatever else they may; who is not here acts for every tenant. By name: a
+-- role's number is another one after a restore.
+create table chimeway.producers (
+    role_name  text        primary key,
+    tenant_ids text[]      not null,                -- none: it acts for nobody
+    changed_at timestamptz not null default chimeway.clock(),
+    changed_by text        not null default session_user
+);
+
+-- Refuses a login that is bound to other tenants. Who asks has found it in `producers` by `session_user`, who logged in:
+-- in functions that run as their owner `current_user` is the owner, and SET ROLE changes nothing of who logged in.
+create function chimeway.refuse_producer(tenant_id text) returns void
+language plpgsql as $$
+declare
+    allowed text[] := (select p.tenant_ids from chimeway.producers p where p.role_name = session_user::text);
+begin
+    perform chimeway.refuse('not_permitted', 'CW012',
+        format('this login acts for %s, not for "%s"',
+            case when allowed = '{}' then 'no tenant'
+                else (select string_agg(format('"%s"', a), ', ') from unnest(allowed) a) end, tenant_id),
+        'name a tenant of its own; the owner of the schema lets it act for more: chimeway db producer');
+end $$;
+
+-- Starts one run per recipient: one event, the runs, their first transitions. With a known
+-- idempotency key it returns the first result and writes nothing.
+create or replace function chimeway.trigger_many(
+    workflow         text,
+    tenant_id        text        default 'default',
+    recipient_ids    text[]      default null,
+    data             jsonb       default '{}',
+    idempotency_key  text        default null,
+    workflow_version int         default null,
+    cancellation_key text        default null,
+    at               timestamptz default null
+) returns table (recipient_id text, run_id uuid, known boolean)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    d        chimeway.workflow_definitions;
+    seen     chimeway.events;
+    people   text[];
+    ids      uuid[];
+    event    uuid;
+    e_shard  smallint;
+    now_     timestamptz := chimeway.clock();
+    person   text;
+    new      boolean;
+begin
+    perform chimeway.check_id('workflow', workflow);
+    perform chimeway.check_id('tenant_id', tenant_id);
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
+    perform chimeway.check_object('data', data);
+    if idempotency_key is not null then perform chimeway.check_id('idempotency_key', idempotency_key); end if;
+    if cancellation_key is not null then perform chimeway.check_id('cancellation_key', cancellation_key); end if;
+    if at is not null and (not isfinite(at) or at > now_ + interval '10 years') then
+        perform chimeway.refuse('invalid_input', 'CW001', format('at is %s', at),
+            'give an instant within the next ten years');
+    end if;
+    select array_agg(u.id order by u.place) into people from (
+        select r.id, min(r.place) as place from unnest(recipient_ids) with ordinality r(id, place) group by r.id
+    ) u;
+    if people is null then
+        perform chimeway.refuse('invalid_input', 'CW001', 'recipient_ids is empty', 'name at least one recipient');
+    elsif cardinality(people) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('recipient_ids names %s recipients', cardinality(people)),
+            'at most 1000 in one call; call once for each thousand');
+    end if;
+    if exists (select from unnest(people) p(id) where not chimeway.is_id(p.id)) then  -- the first is named
+        foreach person in array people loop perform chimeway.check_id('recipient_id', person); end loop;
+    end if;
+    d := chimeway.current_definition(workflow, workflow_version);
+    perform chimeway.check_data(d, data);
+
+    event := chimeway.new_id(0::smallint);
+    e_shard := chimeway.shard_of(tenant_id, coalesce(idempotency_key, event::text));
+    event := encode(set_byte(uuid_send(event), 15, e_shard::int), 'hex')::uuid;
+    ids := array(select chimeway.new_id(chimeway.shard_of(trigger_many.tenant_id, p.id)) from unnest(people) p(id));
+
+    insert into chimeway.events (id, shard, tenant_id, workflow_key, workflow_version, idempotency_key,
+            recipient_ids, run_ids, data, data_digest, created_at)
+    values (event, e_shard, trigger_many.tenant_id, d.key, d.version, trigger_many.idempotency_key,
+            people, ids, trigger_many.data, sha256(convert_to(trigger_many.data::text, 'UTF8')), now_)
+    on conflict (tenant_id, idempotency_key, shard) where idempotency_key is not null do nothing;
+
+    new := found;
+    if idempotency_key is not null then
+        -- Behind the insert, whatever that waited for: a key is kept as its digest once somebody of it was forgotten.
+        select e.* into seen from chimeway.events e
+         where e.tenant_id = trigger_many.tenant_id and e.shard = e_shard and e.id <> event and e.idempotency_key
+               = any(array[trigger_many.idempotency_key,
+                           chimeway.digest_of(trigger_many.tenant_id, trigger_many.idempotency_key)]);
+        if seen.id is not null then
+            delete from chimeway.events e where e.id = event and e.shard = e_shard;
+            -- What wrote it may have been cut off in its commit, and lack the standby that it waited for. So this
+            -- answer waits for that standby, too: who has written WAL does, if only this word, and who has read does not.
+            perform pg_logical_emit_message(true, 'chimeway', 'known');
+            return query select k.recipient_id, k.run_id, true
+                from chimeway.known_runs(seen, trigger_many.idempotency_key, d.key, people, trigger_many.data) k;
+            return;
+        elsif not new then
+            raise exception 'the event of idempotency_key "%" has just gone', idempotency_key using errcode = '40001';
+        end if;
+    end if;
+
+    insert into chimeway.workflow_runs (id, shard, tenant_id, recipient_id, workflow_key, workflow_version,
+            event_id, cancellation_key, state, transition_count, status_reason, wake_at, created_at)
+    select r.run, chimeway.shard_of_id(r.run), trigger_many.tenant_id, r.id, d.key, d.version,
+           event, trigger_many.cancellation_key, 'active', 1, 'workflow_started',
+           greatest(now_, coalesce(trigger_many.at, now_)), now_
+      from unnest(people, ids) r(id, run);
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, to_state, visit,
+            status_reason, at)
+    select i, chimeway.shard_of_id(i), 1, event, 'workflow_started', 'active', 0, 'workflow_started', now_
+      from unnest(ids) i;
+    perform chimeway.hint();
+    return query select r.id, r.run, false from unnest(people, ids) r(id, run);
+end $$;
+
+-- Records that something happened. The same dedupe key again returns the first signal.
+create or replace function chimeway.signal(
+    type       text,
+    tenant_id  text  default 'default',
+    actor_id   text  default null,
+    payload    jsonb default '{}',
+    dedupe_key text  default null
+) returns uuid
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    s_shard smallint;
+    s_id    uuid;
+begin
+    if not (chimeway.is_id(type) and chimeway.is_id(tenant_id) and chimeway.is_id(actor_id)) then
+        perform chimeway.check_id('type', type);
+        perform chimeway.check_id('tenant_id', tenant_id);
+        perform chimeway.check_id('actor_id', actor_id);
+    end if;
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
+    if payload is distinct from '{}' then perform chimeway.check_object('payload', payload); end if;
+    s_shard := chimeway.shard_of(tenant_id, actor_id);
+    if dedupe_key is null then
+        s_id := chimeway.new_id(s_shard);
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, created_at)
+        values (s_id, s_shard, signal.tenant_id, signal.actor_id, signal.type, signal.payload, chimeway.clock());
+        perform chimeway.hint();
+        return s_id;
+    end if;
+    perform chimeway.check_id('dedupe_key', dedupe_key);
+    -- No index takes more; three texts of 255 characters may be longer.
+    if octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key) > 2600 then
+        perform chimeway.refuse('invalid_input', 'CW001', format('tenant_id, actor_id and dedupe_key are %s bytes long',
+            octet_length(tenant_id) + octet_length(actor_id) + octet_length(dedupe_key)),
+            'together they may be 2600 bytes long: make dedupe_key shorter, such as a digest');
+    end if;
+    loop
+        insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, dedupe_key, created_at)
+        values (chimeway.new_id(s_shard), s_shard, signal.tenant_id, signal.actor_id, signal.type,
+                signal.payload, signal.dedupe_key, chimeway.clock())
+        on conflict (tenant_id, actor_id, dedupe_key, shard) where dedupe_key is not null do nothing
+        returning id into s_id;
+        if found then
+            perform chimeway.hint();
+            return s_id;
+        end if;
+        select s.id into s_id from chimeway.signals s
+         where s.tenant_id = signal.tenant_id and s.actor_id = signal.actor_id
+           and s.dedupe_key = signal.dedupe_key and s.shard = s_shard;
+        if found then
+            perform pg_logical_emit_message(true, 'chimeway', 'known');  -- as in trigger_many
+            return s_id;
+        end if;  -- else he was forgotten between the two
+    end loop;
+end $$;
+
+-- Writes a recipient's profile; keys that are left out stay as they are, null removes. Null or {} does nothing but
+-- make one where there is none. Keys: email, phone, addresses {channel: address}, timezone, locale,
+-- preferences (merged key by key, all the way down), data (merged key by key).
+create or replace function chimeway.identify(
+    tenant_id    text  default 'default',
+    recipient_id text  default null,
+    profile      jsonb default '{}'
+) returns void
+language sql volatile security definer set search_path = chimeway, pg_temp as $$
+    select chimeway.refuse_producer($1) from chimeway.producers p
+     where p.role_name = session_user::text and $1 <> all(p.tenant_ids);
+    select chimeway.write_profile('profile', $1, $2, $3)
+$$;
+
+-- The same for many: profiles is {recipient: profile}. Returns how many. All or none; in the order of the ids, so
+-- that two callers do not wait for each other.
+create or replace function chimeway.identify_many(
+    tenant_id text  default 'default',
+    profiles  jsonb default '{}'
+) returns int
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    one  record;
+    many int := 0;
+begin
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
+    if profiles is null or jsonb_typeof(profiles) <> 'object' then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('profiles is %s', coalesce('a JSON ' || jsonb_typeof(profiles), 'null')),
+            'give an object of recipients and their profiles, such as {"user_123": {"email": "ada@example.org"}}');
+    end if;
+    if (select count(*) from jsonb_object_keys(profiles)) > 1000 then
+        perform chimeway.refuse('invalid_input', 'CW001',
+            format('profiles names %s recipients', (select count(*) from jsonb_object_keys(profiles))),
+            'at most 1000 in one call; call once for each thousand');
+    end if;
+    for one in select e.key, e.value from jsonb_each(profiles) e order by e.key loop
+        perform chimeway.write_profile(format('profiles.%s', left(one.key, 100)), identify_many.tenant_id, one.key, one.value);
+        many := many + 1;
+    end loop;
+    return many;
+end $$;
+
+-- Stops a run by id, or all live runs that bear a cancellation key. Exact: each row says what became of
+-- one run: `stopped`, or `already_ended`; which deliveries were cancelled, which were on their way.
+create or replace function chimeway.cancel(
+    run_id           uuid default null,
+    tenant_id        text default 'default',
+    note             text default null,
+    cancellation_key text default null
+) returns table (stopped_run_id uuid, outcome text, state text, step text, cancelled uuid[], on_their_way uuid[])
+language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    locked uuid[];
+    live   uuid[];
+    ended  uuid[];
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
+    if (run_id is null) = (cancellation_key is null) then
+        perform chimeway.refuse('invalid_input', 'CW001', 'cancel needs run_id or cancellation_key, and not both',
+            'cancel(run_id => ..., tenant_id => ...)');
+    end if;
+    perform chimeway.check_note(note);
+    -- Waits for each run in id order. What ended while it waited is then seen by a younger snapshot.
+    if run_id is not null then
+        select coalesce(array_agg(l.id), '{}') into locked from (
+            select r.id from chimeway.workflow_runs r
+             where r.id = cancel.run_id and r.tenant_id = cancel.tenant_id for update) l;
+    else
+        select coalesce(array_agg(l.id), '{}') into locked from (
+            select r.id from chimeway.workflow_runs r
+             where r.tenant_id = cancel.tenant_id and r.cancellation_key = cancel.cancellation_key
+             order by r.id for update) l;
+    end if;
+    select coalesce(array_agg(r.id order by r.id) filter (where r.state in ('active','waiting')), '{}'),
+           coalesce(array_agg(r.id order by r.id) filter (where r.state not in ('active','waiting')), '{}')
+      into live, ended from chimeway.workflow_runs r where r.id = any(locked);
+    if cancel.run_id is not null and live = '{}' and ended = '{}' then
+        perform chimeway.refuse('workflow_run_not_found', 'CW006',
+            format('no run %s in tenant "%s"', run_id, tenant_id), 'look at the id and at the tenant');
+    end if;
+    return query
+    select r.id, 'stopped'::text, 'stopped'::text, r.step, s.cancelled, s.on_their_way
+      from chimeway.workflow_runs r
+      join chimeway.stop_run(live,
+            (select coalesce(array_agg(gen_random_uuid()), '{}') from unnest(live)),
+            array_fill('stopped'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('{}'::jsonb, array[cardinality(live)]),
+            array_fill(cancel.note, array[cardinality(live)]),
+            array_fill(null::jsonb, array[cardinality(live)]), 'run_stopped') s on s.run_id = r.id
+    union all
+    select r.id, 'already_ended', r.state, r.step, '{}', '{}'
+      from chimeway.workflow_runs r where r.id = any(ended)
+    order by 1;
+end $$;
+
 -- ── roles ──
 
 create or replace function chimeway.grant_roles() returns text[]
