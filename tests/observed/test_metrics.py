@@ -1,7 +1,8 @@
 """`/metrics` of a real node that has done a journey: what it says, who may read it, what papers say of it."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx2
@@ -15,6 +16,9 @@ from kit.psql import psql
 from kit.rows import rows_of
 from kit.smtp import smtp_sink
 from kit.waiting import wait_for
+from observed import dashboard
+from observed.promql import named_in
+from observed.test_rules import rules
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 START = "select chimeway.trigger('mention_escalation', recipient_id => 'ada')"
@@ -88,6 +92,7 @@ async def test_a_journey_is_counted(database_url: str, tmp_path: Path) -> None:
             accept = "application/openmetrics-text; version=1.0.0"
             assert [family.name for family in openmetrics((await scrape(url, accept=accept)).text)]
     assert written_down() == shown(text)
+    assert list(unknown(text)) == []
 
 
 def shown(text: str) -> dict[str, set[str]]:
@@ -105,6 +110,27 @@ def written_down() -> dict[str, set[str]]:
     """Return the metrics of the table in the docs, each with its labels."""
     rows = re.findall(r"^\| `(chimeway_\w+)` \|([^|]*)\|", DOCS.read_text("utf-8"), re.MULTILINE)
     return {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+
+
+def unknown(text: str) -> Iterator[str]:
+    """Yield what rules and dashboard name, and no scrape shows: metrics, their labels, values of these."""
+    found = [sample for family in parsed(text) for sample in family.samples]
+    for expression in [*(rule["expr"] for rule in rules()), *asked_by_the_dashboard()]:
+        for named in named_in(expression):
+            samples = [sample for sample in found if sample.name == named.name]
+            if named.name != "up" and not samples:
+                yield f"{named.name}: {expression}"
+            for sample in samples[:1]:
+                yield from (f"{named.name}: {label}" for label in named.labels - set(sample.labels))
+            for label, value in named.equal.items():
+                if label != "job" and not any(sample.labels.get(label) == value for sample in samples):
+                    yield f"{named.name}: {label}={value}"
+
+
+def asked_by_the_dashboard() -> Iterator[str]:
+    """Yield its expressions."""
+    for panel in json.loads(dashboard.WHERE.read_text("utf-8"))["panels"]:
+        yield from (target["expr"] for target in panel.get("targets", ()))
 
 
 async def test_a_token_is_asked_for_and_a_database_is_not(database_url: str, tmp_path: Path) -> None:
