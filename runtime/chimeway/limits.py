@@ -372,3 +372,21 @@ WEBHOOK_REPLY_BYTES: Final = 16_384
 WEBHOOK_HEARD_BYTES: Final = 131_072
 """All that is heard in answer to one request, heads and interim answers too: a head of 100 KiB is refused
 anyway, and to read on means to parse, while everybody else waits."""
+
+CONSOLE_WINDOW: Final = 20_000
+"""Runs that one page of the console looks through where no index knows of its filter."""
+
+CONSOLE_COUNTED: Final = 10_000
+"""Up to where the console counts: beyond it nobody needs the number, and it would cost more than the page."""
+
+CONSOLE_PLAN: Final = 2_000
+"""Runs that one plan of an operator takes: acting on them takes seconds, in one request."""
+
+CONSOLE_AT_ONCE: Final = 100
+"""Runs of a plan that one transaction acts on: nobody else waits long for their locks."""
+
+CONSOLE_SESSION_S: Final = 12 * 3_600
+"""How long a sign-in lasts: a shift. It ends before, within seconds, with its token."""
+
+CONSOLE_PLAN_S: Final = 900
+"""How long what was counted can be confirmed: who comes later counts again."""

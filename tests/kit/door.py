@@ -4,16 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import httpx2
 from starlette.types import ASGIApp
 
-from chimeway.clock import SystemClock
+from chimeway.clock import Clock, SystemClock
 from chimeway.feedback.signed import sign
 from chimeway.setting_tables import Place
 from chimeway.store.pool import Database
+from chimeway.web.auth import Tokens
+from chimeway.web.console import site as console
 from chimeway.web.feedback import FeedbackDoor
 from chimeway.web.fetching import Fetch
 from chimeway.web.server import HttpServer, Site, application, bound
@@ -72,6 +74,17 @@ async def unsubscribe_door(
     """Answer links while the block lasts."""
     site = Site(unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below))
     async with _served(application(site)) as (client, _):
+        yield client
+
+
+@asynccontextmanager
+async def console_door(
+    database: Database, clock: Clock | None = None, public_url: str | None = None
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve the operators' pages while the block lasts."""
+    now = clock or SystemClock()
+    pages = console.routes(database, Tokens(database, now), now, timedelta(seconds=5), public_url)
+    async with _served(application(Site(console=pages))) as (client, _):
         yield client
 
 

@@ -56,6 +56,7 @@ class Box:
     sends: bool
     bold: tuple[str, ...]
     lines: tuple[str, ...]
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,13 @@ class Pill:
 
 @dataclass(frozen=True, slots=True)
 class Arrow:
-    """A line with a head at its last point; corners are to be rounded."""
+    """A line with a head at its last point; corners are to be rounded.
+
+    It leads from a step (None: the trigger) to another, or to how a run ends.
+    """
 
     points: tuple[tuple[float, float], ...]
+    leads: tuple[str | None, str] = (None, "")
 
 
 @dataclass(slots=True)
@@ -227,12 +232,16 @@ class _Sheet:
     def _place_start(self) -> None:
         middle, top = self._x + self._box / 2, self._tops[0]
         self._picture.pills.append(Pill(middle, top - _GAP - LINE / 2 + 4, "trigger"))
-        self._picture.arrows.append(Arrow(((middle, top - _GAP + 8), (middle, top))))
+        self._picture.arrows.append(
+            Arrow(((middle, top - _GAP + 8), (middle, top)), (None, self._rows[0].step.id))
+        )
 
     def _place_row(self, place: int) -> None:
         row, top = self._rows[place], self._tops[place]
         sends = isinstance(row.step.action, NotifyAction)
-        self._picture.boxes.append(Box(self._x, top, self._box, row.height, sends, row.bold, row.lines))
+        self._picture.boxes.append(
+            Box(self._x, top, self._box, row.height, sends, row.bold, row.lines, row.step.id)
+        )
         self._place_ends(row, top)
         self._place_jumps(row, top)
         if row.goes_down:
@@ -242,7 +251,8 @@ class _Sheet:
         row = self._rows[place]
         middle, bottom = self._x + self._box / 2, self._tops[place] + row.height
         end = bottom + _GAP + LINE * max(len(row.down) - 1, 0)
-        self._picture.arrows.append(Arrow(((middle, bottom), (middle, end))))
+        to = "completed" if row.ends_below else self._rows[place + 1].step.id
+        self._picture.arrows.append(Arrow(((middle, bottom), (middle, end)), (row.step.id, to)))
         if row.down:
             self._picture.words.append(Words(middle + 8, bottom + _GAP / 2 + 4, row.down))
         if row.ends_below:
@@ -254,7 +264,7 @@ class _Sheet:
         for target, label in row.ends:
             y += _slot(label)
             self._picture.words.append(Words(x + _STUB, y - 8 - LINE * (len(label) - 1), label))
-            self._picture.arrows.append(Arrow(((x, y - 2), (end, y - 2))))
+            self._picture.arrows.append(Arrow(((x, y - 2), (end, y - 2)), (row.step.id, target)))
             self._picture.pills.append(Pill(end + PILL / 2, y - 2, target))
 
     def _place_jumps(self, row: _Row, top: float) -> None:
@@ -267,7 +277,8 @@ class _Sheet:
             self._picture.words.append(
                 Words(self._x - _STUB, y - 8 - LINE * (len(label) - 1), label, anchor="end")
             )
-            self._picture.arrows.append(Arrow(((self._x, y - 2), (lane, y - 2), (lane, end), (self._x, end))))
+            corners = ((self._x, y - 2), (lane, y - 2), (lane, end), (self._x, end))
+            self._picture.arrows.append(Arrow(corners, (row.step.id, target)))
 
 
 def _lanes(rows: Sequence[_Row]) -> dict[str, int]:

@@ -1,11 +1,13 @@
 """A journey as an SVG: the picture of `layout`, with words for those who cannot see it. Pure.
 
 It stands alone or inside a page: its styles and ids bear a mark made of the content, so that several
-on one page do not meet, and it follows the reader's light or dark scheme.
+on one page do not meet, and it follows the reader's light or dark scheme. A `figure` has no style of its own
+(a page that forbids such brings it), and may show the way that one run took.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final
 from xml.sax.saxutils import escape
 
@@ -35,6 +37,26 @@ _STYLE: Final = """\
 #{id} .completed{{color:var(--completed)}}"""
 
 
+@dataclass(frozen=True, slots=True)
+class Trail:
+    """The way of a run: how often it entered each step, which arrows it took, and where it stands."""
+
+    entered: Mapping[str, int] = field(default_factory=dict)
+    took: Collection[tuple[str | None, str]] = ()
+    here: str | None = None
+
+    def of_arrow(self, arrow: Arrow) -> str:
+        """Return the class of an arrow."""
+        return " taken" if arrow.leads in self.took else ""
+
+    def of_box(self, box: Box) -> str:
+        """Return the class of a box."""
+        return (" taken" if self.entered.get(box.step) else "") + (" here" if box.step == self.here else "")
+
+
+_NOBODY: Final = Trail()
+
+
 def svg(definition: Definition) -> str:
     """Return a definition as an SVG document: the same text for the same content."""
     picture, told = laid_out(definition), drawn(definition)
@@ -42,30 +64,47 @@ def svg(definition: Definition) -> str:
     return "\n".join(_document(picture, mark, told)) + "\n"
 
 
-def _document(picture: Picture, mark: str, told: list[str]) -> Iterator[str]:
+def figure(definition: Definition, trail: Trail = _NOBODY, *, about: str = "") -> str:
+    """Return a definition as a part of a page, of class `journey`, whose style the page brings.
+
+    Args:
+        definition: what is drawn.
+        trail: the way that is marked in it.
+        about: what is said of that way to those who cannot see it.
+    """
+    picture, told = laid_out(definition), drawn(definition)
+    return "\n".join(_document(picture, "journey", [told[0], about, *told[1:]], trail))
+
+
+def _document(picture: Picture, mark: str, told: list[str], trail: Trail | None = None) -> Iterator[str]:
+    style = f"<style>{_STYLE.format(id=mark)}</style>" if trail is None else ""
+    classed = "" if trail is None else 'class="journey" '
+    trail = trail or _NOBODY
     wide, high = _number(picture.width), _number(picture.height)
     yield (
-        f'<svg xmlns="http://www.w3.org/2000/svg" id="{mark}" width="{wide}" height="{high}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" {classed}id="{mark}" width="{wide}" height="{high}" '
         f'viewBox="0 0 {wide} {high}" role="img" aria-labelledby="{mark}-title {mark}-desc">'
     )
     yield f'<title id="{mark}-title">{_text("Workflow " + told[0])}</title>'
     yield f'<desc id="{mark}-desc">{_text(" ".join(line for line in told[1:] if line))}</desc>'
-    yield f"<style>{_STYLE.format(id=mark)}</style>"
+    if style:
+        yield style
     yield (
         f'<defs><marker id="{mark}-head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
         'markerHeight="8" markerUnits="userSpaceOnUse" orient="auto">'
         '<path class="head" d="M0 0 8 4 0 8z"/></marker></defs>'
     )
     yield f'<rect class="paper" width="{wide}" height="{high}"/>'
-    yield from (_arrow(each, mark) for each in picture.arrows)
-    yield from (part for box in picture.boxes for part in _box(box))
+    yield from (_arrow(each, mark, trail) for each in picture.arrows)
+    yield from (part for box in picture.boxes for part in _box(box, trail))
     yield from (_pill(pill) for pill in picture.pills)
     yield from (_words(words) for words in picture.words)
     yield "</svg>"
 
 
-def _arrow(arrow: Arrow, mark: str) -> str:
-    return f'<path class="arrow" d="{_path(arrow.points)}" marker-end="url(#{mark}-head)"/>'
+def _arrow(arrow: Arrow, mark: str, trail: Trail) -> str:
+    kind, line = f"arrow{trail.of_arrow(arrow)}", _path(arrow.points)
+    return f'<path class="{kind}" d="{line}" marker-end="url(#{mark}-head)"/>'
 
 
 def _path(points: tuple[tuple[float, float], ...]) -> str:
@@ -93,9 +132,9 @@ def _towards(corner: tuple[float, float], other: tuple[float, float]) -> str:
     return f"{_number(x)} {_number(y)}"
 
 
-def _box(box: Box) -> Iterator[str]:
+def _box(box: Box, trail: Trail) -> Iterator[str]:
     x, y, wide, high = (_number(each) for each in (box.x, box.y, box.width, box.height))
-    kind = "box" if box.sends else "box waits"
+    kind = ("box" if box.sends else "box waits") + trail.of_box(box)
     yield f'<rect class="{kind}" x="{x}" y="{y}" width="{wide}" height="{high}" rx="8"/>'
     if box.sends:
         bar = f'x="{_number(box.x + 5)}" y="{_number(box.y + 7)}" height="{_number(box.height - 14)}"'

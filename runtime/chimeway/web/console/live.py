@@ -1,0 +1,77 @@
+"""Pages that keep themselves up to date: their live part is drawn again, and sent when it has changed.
+
+By server-sent events, on the page's own address: whoever may see the page may look on, and no longer.
+"""
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
+
+from starlette.responses import Response, StreamingResponse
+
+from chimeway.clock import jittered
+from chimeway.errors import ChimewayError
+from chimeway.store.faults import passes
+from chimeway.web.console.pages import HEADERS, Pages, View
+
+_EVERY_S: Final = 2.0
+_ROUNDS: Final = 150
+"""Five minutes; then the browser comes again by itself, maybe to another node."""
+_LOOKERS: Final = 32
+"""Who look on at once: each is a connection, and a page every two seconds."""
+_PING_ROUNDS: Final = 7
+_TOLD: Final = re.compile(r"<time[^>]*>[^<]*</time>")
+"""Moments are told anew by the browser, as time goes by."""
+
+Again: TypeAlias = Callable[[], Awaitable[tuple[View, Mapping[str, Any]] | None]]
+
+
+class Streams:
+    """All who look on at this node."""
+
+    def __init__(self, pages: Pages) -> None:
+        """Nobody yet."""
+        self._pages = pages
+        self._lookers = 0
+
+    def begin(self, again: Again) -> Response:
+        """Return the stream of a page that `again` draws; None from it ends the stream."""
+        if self._lookers >= _LOOKERS:
+            return Response(status_code=503, headers={**HEADERS, "Retry-After": "30"})
+        headers = {**HEADERS, "X-Accel-Buffering": "no"}
+        return StreamingResponse(self._events(again), media_type="text/event-stream", headers=headers)
+
+    async def _events(self, again: Again) -> AsyncIterator[str]:
+        self._lookers += 1
+        try:
+            seen = ""
+            yield "retry: 3000\n\n"
+            for number in range(_ROUNDS):
+                part = await self._drawn(again)
+                if part is None:
+                    yield "event: over\ndata: {}\n\n"
+                    return
+                mark = hashlib.sha256(_TOLD.sub("", part).encode()).hexdigest()
+                if part and mark != seen:
+                    seen = mark
+                    yield f"event: part\ndata: {json.dumps({'html': part})}\n\n"
+                elif number % _PING_ROUNDS == 0:
+                    yield ": here\n\n"
+                await asyncio.sleep(jittered(_EVERY_S))
+        finally:
+            self._lookers -= 1
+
+    async def _drawn(self, again: Again) -> str | None:
+        """Return the live part; empty: not now; None: it is over."""
+        try:
+            made = await again()
+        except Exception as error:
+            if isinstance(error, TimeoutError) or passes(error):
+                return ""
+            if isinstance(error, ChimewayError):
+                return None
+            raise
+        return None if made is None else self._pages.part(*made)

@@ -1,0 +1,46 @@
+"""The pages together: what a node serves at `/`."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from starlette.routing import BaseRoute
+
+from chimeway.clock import Clock
+from chimeway.store.pool import Database
+from chimeway.web.auth import Tokens
+from chimeway.web.console.acting import Acting
+from chimeway.web.console.assets import Assets
+from chimeway.web.console.desk import Desk
+from chimeway.web.console.guard import Guard
+from chimeway.web.console.overview import Overview
+from chimeway.web.console.pages import Pages
+from chimeway.web.console.plans import Plans
+from chimeway.web.console.runs import Runs
+from chimeway.web.console.signing_in import SigningIn
+
+
+def routes(
+    database: Database, tokens: Tokens, clock: Clock, lateness: timedelta, public_url: str | None = None
+) -> Sequence[BaseRoute]:
+    """Return the operators' pages.
+
+    Args:
+        database: what they show, and act on.
+        tokens: by which people sign in.
+        clock: the database's time.
+        lateness: past its wake by more than this a run is overdue.
+        public_url: the address by which people know this node, if one is set.
+    """
+    assets = Assets()
+    pages = Pages(assets)
+    guard = Guard(database, pages, public_url)
+    desk = Desk(database, clock, lateness)
+    runs = Runs(desk)
+    return [
+        *assets.routes(),
+        *SigningIn(database, tokens, guard, pages).routes(),
+        *Overview(desk).routes(guard),
+        *Acting(desk, runs).routes(guard),
+        *runs.routes(guard),
+        *Plans(desk).routes(guard),
+    ]

@@ -1,0 +1,358 @@
+"""The operators' pages by real HTTP: who gets in, what each sees, which forms are taken, and what they do."""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from html.parser import HTMLParser
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+
+from chimeway.store import tokens
+from chimeway.store.definitions import register
+from chimeway.store.pool import Database
+from chimeway.store.verify import verify
+from chimeway.workflow.parse import parse
+from kit.door import console_door
+from store.door import Door
+from store.verify_world import ESCALATION
+
+POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Page(HTMLParser):
+    """What stands on a page: its text, its links, its forms with what they hold."""
+
+    def __init__(self, answer: httpx2.Response) -> None:
+        """Read it."""
+        super().__init__()
+        self.links: list[str] = []
+        self.forms: dict[str, dict[str, str]] = {}
+        self.inline: list[str] = []
+        self._action = self._text = ""
+        self.feed(answer.text)
+        self.text = " ".join(self._text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Remember a tag."""
+        found = {name: value or "" for name, value in attrs}
+        self.inline += [name for name in found if name == "style" or name.startswith("on")]
+        if tag == "style" or (tag == "script" and "src" not in found):
+            self.inline.append(tag)
+        if tag == "a":
+            self.links.append(found["href"])
+        if tag == "form":
+            self._action = found["action"]
+            self.forms.setdefault(self._action, {})
+        if tag == "input" and found.get("type") == "hidden":
+            self.forms[self._action][found["name"]] = found["value"]
+
+    def handle_data(self, data: str) -> None:
+        """Remember text."""
+        self._text += data
+
+
+@dataclass
+class Site:
+    """The pages, and a world of two tenants."""
+
+    world: Door
+    http: httpx2.AsyncClient
+    secrets: dict[str, str] = field(default_factory=dict)
+
+    async def token(
+        self, *scopes: str, tenant: str | None = "default", lasts: timedelta | None = None
+    ) -> str:
+        """Make a token."""
+        token, secret = await tokens.make(self.world.database, f"night {scopes[-1]}", tenant, scopes, lasts)
+        self.secrets[secret] = str(token.id)
+        return secret
+
+    async def sign_in(self, secret: str, **more: str) -> httpx2.Response:
+        """Give a token."""
+        return await self.post("/sign-in", {"token": secret, **more})
+
+    async def post(self, path: str, form: dict[str, str], **headers: str) -> httpx2.Response:
+        """Send a form as a browser does."""
+        origin = str(self.http.base_url).rstrip("/")
+        return await self.http.post(path, data=form, headers={"Origin": origin, **headers})
+
+    async def send(self, path: str, to: str, /, **form: str) -> httpx2.Response:
+        """Open a page, and send one of its forms."""
+        page = Page(await self.http.get(path))
+        return await self.post(to, {**page.forms[to], **form})
+
+
+@pytest.fixture
+async def site(database: Database) -> AsyncIterator[Site]:
+    """Ada and bob of "default", eve of "other", who wait; nobody is signed in."""
+    world = Door(database)
+    await register(database, parse(ESCALATION))
+    for person in ("ada", "bob"):
+        await world.start(person)
+    sql = """select chimeway.trigger('escalation', tenant_id => 'other', recipient_id => 'eve',
+                                     data => '{"document": 7}')"""
+    world.runs["eve"] = await world.sql(sql)
+    await world.progress("eve")
+    async with console_door(database) as http:
+        yield Site(world, http)
+
+
+PATHS = ("/", "/runs", "/waiting", "/overdue")
+
+
+async def test_nobody_sees_anything_before_he_has_signed_in(site: Site) -> None:
+    """Each page leads to where one signs in, and from there back; each form is refused."""
+    for path in (*PATHS, f"/runs/{site.world.runs['ada']}"):
+        answer = await site.http.get(path)
+        assert answer.status_code == 303, path
+        assert answer.headers["location"].startswith("/sign-in")
+    assert (await site.post("/plans", {"action": "cancel"})).status_code == 401
+    secret = await site.token("read")
+    answer = await site.sign_in(secret, next="/runs?state=waiting")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/runs?state=waiting")
+    for elsewhere in ("//evil.example", "https://evil.example", "/\\evil.example", "/\tevil"):
+        assert (await site.sign_in(secret, next=elsewhere)).headers["location"] == "/"
+
+
+async def test_a_token_that_does_not_hold_lets_nobody_in(site: Site) -> None:
+    """Unknown, revoked, expired, or one that may only produce."""
+    revoked = await site.token("read")
+    await tokens.revoke(site.world.database, UUID(site.secrets[revoked]))
+    expired = await site.token("read", lasts=timedelta(0))
+    for secret in ("", "cw_" + "x" * 43, revoked, expired, await site.token("produce")):
+        answer = await site.sign_in(secret)
+        assert answer.status_code == 403, secret
+        assert "set-cookie" not in answer.headers
+        assert 'role="alert"' in answer.text
+
+
+async def test_the_cookie_is_safe_and_the_session_ends_with_its_token(site: Site) -> None:
+    """Out of scripts' reach, kept as a digest; over when its token is, or by signing out."""
+    secret = await site.token("read")
+    cookie = (await site.sign_in(secret)).headers["set-cookie"]
+    assert re.fullmatch(
+        r"chimeway_console=[\w-]{43}; HttpOnly; Max-Age=43200; Path=/; SameSite=strict", cookie
+    ), cookie
+    value = cookie.partition("=")[2].partition(";")[0]
+    kept = await site.world.sql("select encode(digest, 'hex') || token_id from chimeway.console_sessions")
+    assert value not in kept
+    assert secret not in cookie
+    proxied = await site.post("/sign-in", {"token": secret}, **{"X-Forwarded-Proto": "https"})
+    assert proxied.headers["set-cookie"].startswith("__Host-chimeway_console=")
+    assert "Secure" in proxied.headers["set-cookie"]
+    assert (await site.http.get("/runs")).status_code == 200
+    await tokens.revoke(site.world.database, UUID(site.secrets[secret]))
+    assert (await site.http.get("/runs")).status_code == 303
+    await site.sign_in(await site.token("read"))
+    old = dict(site.http.cookies)
+    assert (await site.post("/sign-out", {})).headers["location"] == "/sign-in"
+    assert "chimeway_console" not in site.http.cookies
+    site.http.cookies.update(old)
+    assert (await site.http.get("/runs")).status_code == 303, (
+        "it is over here, too, and not only forgotten there"
+    )
+
+
+async def test_a_form_must_be_ours(site: Site) -> None:
+    """From another place, without one, without what the session's pages show: refused, nothing happens."""
+    run = site.world.runs["ada"]
+    path = f"/runs/{run}/cancel"
+    await site.sign_in(await site.token("operate"))
+    form = Page(await site.http.get(path)).forms[path]
+    assert len(form["csrf"]) == 64
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}):
+        assert (await site.post(path, form, **headers)).status_code == 403
+    assert (await site.http.post(path, data=form)).status_code == 403
+    assert (await site.post(path, {})).status_code == 403
+    assert (await site.post(path, {"csrf": "0" * 64})).status_code == 403
+    assert (await site.post(path, {**form, "note": "x" * 20_000})).status_code == 400
+    assert (await site.world.row("ada"))["state"] == "waiting"
+    other = await site.post("/sign-in", {"token": "cw_x"}, Origin="https://evil.example")
+    assert (other.status_code, "set-cookie" in other.headers) == (403, False)
+    answer = await site.post(path, {**form, "note": "the document is gone"})
+    assert answer.headers["location"] == f"/runs/{run}?did=stopped"
+    assert "The run was stopped." in Page(await site.http.get(answer.headers["location"])).text
+
+
+async def test_every_page_bears_its_headers_and_nothing_inline(site: Site) -> None:
+    """A strict policy, no copies, no foreign frames; what it links to is there, and is kept for a year."""
+    pages = ["/sign-in"]
+    await site.sign_in(await site.token("operate"))
+    ada = site.world.runs["ada"]
+    acts = [f"/runs/{ada}/{action}" for action in ("cancel", "hold", "resume", "wake", "retime")]
+    pages += [*PATHS, f"/runs/{ada}", *acts, f"/runs/{uuid4()}", "/runs?state=nonsense", "/runs/nonsense"]
+    for path in pages:
+        answer = await site.http.get(path)
+        assert answer.headers["content-security-policy"] == POLICY, path
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "same-origin"
+        assert Page(answer).inline == [], path
+        assert "<title>" in answer.text
+        assert "<h1>" in answer.text
+        assert '<html lang="en">' in answer.text
+    for asset in re.findall(r'(?:href|src)="(/assets/[^"]+)"', answer.text):
+        found = await site.http.get(asset)
+        assert found.status_code == 200
+        assert "immutable" in found.headers["cache-control"]
+    assert (await site.http.get("/assets/console.css")).status_code == 404
+
+
+async def test_one_tenants_token_sees_nothing_of_another(site: Site) -> None:
+    """Not in lists, not by id, not by asking for the other; nor does anything happen to it."""
+    await site.sign_in(await site.token("operate"))
+    eve = site.world.runs["eve"]
+    for path in (*PATHS, "/runs?tenant=other", "/waiting?tenant=other", "/runs?recipient=eve&tenant=other"):
+        assert str(eve) not in (await site.http.get(path)).text, path
+    csrf = Page(await site.http.get(f"/runs/{site.world.runs['ada']}/hold")).forms
+    form = next(each for each in csrf.values() if "csrf" in each)
+    for path in ("", "/cancel", "/hold", "/retime", "/wake", f"/retry/{uuid4()}"):
+        assert (await site.http.get(f"/runs/{eve}{path}")).status_code == 404, path
+        if path:
+            assert (await site.post(f"/runs/{eve}{path}", form)).status_code == 404, path
+    made = await site.post("/plans", {**form, "of": "waiting", "tenant": "other", "action": "cancel"})
+    plan = Page(await site.http.get(made.headers["location"]))
+    assert "2 runs" in plan.text
+    assert "eve" not in plan.text
+    stopped = await site.post(made.headers["location"], form)
+    assert stopped.status_code == 303
+    assert (await site.world.row("eve"))["state"] == "waiting"
+    assert (await site.world.row("ada"))["state"] == "stopped"
+    await site.sign_in(await site.token("operate", tenant="other"))
+    assert (await site.http.get(made.headers["location"])).status_code == 404
+    await site.sign_in(await site.token("read", tenant=None))
+    text = (await site.http.get("/runs")).text
+    assert "eve" in text
+    assert "ada" in text
+    assert (await site.http.get(f"/runs/{eve}")).status_code == 200
+
+
+async def test_who_may_only_read_is_offered_nothing_and_can_do_nothing(site: Site) -> None:
+    """Neither buttons nor deeds."""
+    await site.sign_in(await site.token("read"))
+    ada = site.world.runs["ada"]
+    page = Page(await site.http.get(f"/runs/{ada}"))
+    assert not [link for link in page.links if link.endswith(("cancel", "hold", "retime"))]
+    assert "/plans" not in Page(await site.http.get("/waiting")).forms
+    confirm = Page(await site.http.get(f"/runs/{ada}/cancel"))
+    assert list(confirm.forms) == ["/sign-out"]
+    operator = Site(site.world, httpx2.AsyncClient(base_url=site.http.base_url))
+    answer = await site.post(f"/runs/{ada}/cancel", {"csrf": "0" * 64})
+    assert answer.status_code == 403
+    assert (await site.world.row("ada"))["state"] == "waiting"
+    await operator.http.aclose()
+
+
+async def test_what_is_done_to_a_run_is_done_and_written_down(site: Site) -> None:
+    """Hold, resume, move, cancel: each says what came of it; the audit bears who and why."""
+    await site.sign_in(await site.token("operate"))
+    ada = site.world.runs["ada"]
+    steps = [
+        ("hold", {"note": "legal looks"}, "held"),
+        ("hold", {}, "not_holdable"),
+        ("resume", {"note": "legal is fine"}, "resumed"),
+        ("resume", {}, "not_held"),
+        ("wake", {}, "not_due"),
+        (
+            "retime",
+            {"how": "later", "number": "90", "unit": "minutes", "note": "wait for the fix"},
+            "retimed",
+        ),
+        ("cancel", {"note": "gone"}, "stopped"),
+        ("cancel", {}, "ended"),
+    ]
+    for action, form, code in steps:
+        answer = await site.send(f"/runs/{ada}/{action}", f"/runs/{ada}/{action}", **form)
+        assert answer.headers["location"] == f"/runs/{ada}?did={code}", (action, answer.text)
+        assert 'role="status"' in (await site.http.get(answer.headers["location"])).text
+    rows = await site.world.all("select who, action, note from chimeway.operator_actions order by at, id")
+    assert [tuple(row) for row in rows] == [
+        ("night operate", "hold", "legal looks"),
+        ("night operate", "resume", "legal is fine"),
+        ("night operate", "retime", "wait for the fix"),
+        ("night operate", "cancel", "gone"),
+    ]
+    text = Page(await site.http.get(f"/runs/{ada}")).text
+    assert "hold by night operate" in text
+    assert "legal is fine" in text
+    assert await verify(site.world.database) == []
+    path = f"/runs/{site.world.runs['bob']}/retime"
+    refused = await site.send(path, path, how="later", number="soon")
+    assert refused.status_code == 400
+
+
+async def test_a_failed_message_is_tried_again(site: Site) -> None:
+    """From the run's page; what has succeeded meanwhile is not."""
+    await site.world.sql(
+        "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
+    )
+    await site.world.progress("bob")
+    await site.world.attempt("bob", "failed", error_class="transient", next_attempt_at=None)
+    bob, mail = site.world.runs["bob"], await site.world.delivery("bob")
+    await site.world.sql(
+        "update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed' where id = $1",
+        mail,
+    )
+    await site.sign_in(await site.token("operate"))
+    path = f"/runs/{bob}/retry/{mail}"
+    assert path in Page(await site.http.get(f"/runs/{bob}")).links
+    assert (await site.send(path, path)).headers["location"] == f"/runs/{bob}?did=retried"
+    assert await site.world.sql(
+        "select next_attempt_at <= now() from chimeway.deliveries where id = $1", mail
+    )
+    await site.world.sql("select chimeway.hold_run($1, 'held_by_request')", bob)
+    assert (await site.send(path, path)).headers["location"] == f"/runs/{bob}?did=run_held"
+
+
+async def test_a_plan_does_what_it_counted_and_tells_what_had_changed(site: Site) -> None:
+    """Counted, shown, confirmed; who moved in between is left, and told; sent twice it does nothing twice."""
+    await site.sign_in(await site.token("operate"))
+    made = await site.send("/waiting", "/plans", action="retime", how="now")
+    path = made.headers["location"]
+    page = Page(await site.http.get(path))
+    assert "Move the waits of 2 runs?" in page.text
+    assert "now, at once" in page.text
+    assert {"ada", "bob"} <= set(page.text.split())
+    await site.world.say("bob", "skip")
+    await site.world.progress("bob")
+    for _ in range(2):
+        answer = await site.post(path, {**page.forms[path], "note": "at night"})
+        assert answer.headers["location"] == path
+    done = Page(await site.http.get(path)).text
+    assert "1 moved" in done
+    assert "1 had changed since they were counted" in done
+    assert await site.world.reasons("ada") == [*(await site.world.reasons("ada"))[:-1], "wait_retimed"]
+    assert (await site.world.reasons("ada")).count("wait_retimed") == 1
+    assert (await site.world.reasons("bob"))[-1] == "step_activated"
+    assert await site.world.sql("select count(*) from chimeway.operator_actions") == 1
+    assert await verify(site.world.database) == []
+
+
+async def test_a_page_that_is_looked_on_at_says_what_has_changed(site: Site) -> None:
+    """Server-sent events on the page's own address; they end with the session."""
+    secret = await site.token("read")
+    await site.sign_in(secret)
+    headers = {"Accept": "text/event-stream"}
+    async with site.http.stream("GET", f"/runs/{site.world.runs['ada']}", headers=headers) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        events = stream.aiter_lines()
+        first = [line async for line in _until(events, "data: ")][-1]
+        assert "waiting" in first
+        await site.world.sql("select chimeway.cancel($1)", site.world.runs["ada"])
+        assert "cancelled_by_request" in [line async for line in _until(events, "data: ")][-1]
+        await tokens.revoke(site.world.database, UUID(site.secrets[secret]))
+        lines = [line async for line in _until(events, "event: over")]
+        assert lines[-1] == "event: over"
+
+
+async def _until(lines: AsyncIterator[str], start: str) -> AsyncIterator[str]:
+    async for line in lines:
+        yield line
+        if line.startswith(start):
+            return
