@@ -100,6 +100,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "feedback.put_off": "source, reason: whoever sent it is asked to send it again",
         "feedback.failed": "source, error: a fault of ours",
         "feedback.subscribed": "topic: Amazon's question whether it may send was answered with yes",
+        "console.signed_in": "name, tenant: somebody signed in to the operators' pages by this token",
+        "console.failed": "path, error: a page could not be made: a fault of ours",
         "unsubscribe.no_link": "workflow, channel: ids too long for one in a header; said once for these two",
         "unsubscribe.done": "workflow, channel, delivery_id, undone: by a signed link; or it is taken back",
         "unsubscribe.unknown": "workflow, channel, delivery_id: its recipient is forgotten, or not known",

@@ -198,6 +198,11 @@ CALLS = (
     "select chimeway.pause_workflow('nobody', true)",
     "select chimeway.pause_workflow('mention_escalation', null)",
     "select chimeway.pause_workflow(null, true)",
+    f"select chimeway.cancel_runs(array['{_ID}']::uuid[], p_note => repeat('x', 1001))",
+    f"select chimeway.retime_runs(array['{_ID}']::uuid[])",
+    f"select chimeway.retime_runs(array['{_ID}']::uuid[], '2026-01-05T12:00Z', '1 h')",
+    f"select chimeway.retime_runs(array['{_ID}']::uuid[], p_by => '11 years')",
+    f"select chimeway.retime_runs(array['{_ID}']::uuid[], p_by => '1 h', p_note => repeat('x', 1001))",
     # retention
     "begin isolation level repeatable read; select chimeway.prune_bodies('90 days')",
     "select chimeway.prune_bodies(null)",

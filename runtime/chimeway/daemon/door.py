@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _log = Events()
 _UNSUBSCRIBING_NEEDS: Final = 4
+_CONSOLE_NEEDS: Final = 6
 
 
 def heard(settings: Settings) -> Mapping[str, Source]:
@@ -109,8 +110,17 @@ def http_server(
             metrics=metrics(),
             feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),
             unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
+            console=_console(settings, database, clock) if schema_version >= _CONSOLE_NEEDS else (),
         )
         return HttpServer(application(site), bound(*address))
+
+
+def _console(settings: Settings, database: Database, clock: Clock) -> "Sequence[BaseRoute]":
+    from chimeway.web.auth import Tokens  # noqa: PLC0415
+    from chimeway.web.console import site  # noqa: PLC0415
+
+    tokens = Tokens(database, clock)
+    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url)
 
 
 def _warn(text: str) -> None:

@@ -37,13 +37,11 @@ _FORM_BYTES: Final = 16_384
 _COOKIE: Final = "chimeway_console"
 _LOOKS: Final = "This token may look, and not act: it lacks the scope operate."
 _SLOW: Final = "The database did not answer in time. Nothing was half done; try again in a moment."
-_NOT_FOUND: Final = frozenset({"workflow_run_not_found", "unknown_workflow", "not_found"})
+_NOT_FOUND: Final = frozenset({"workflow_run_not_found", "unknown_workflow"})
 
 
-class NotFound(ChimewayError):  # noqa: N818  (the code is the name)
+class NotFound(Exception):  # noqa: N818
     """There is no such page, or nothing of this id that this token may see."""
-
-    code = "not_found"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +211,8 @@ def _told_of(error: Exception) -> tuple[int, str, str]:
         return 503, "Not now", _SLOW
     if isinstance(error, SchemaMismatch):
         return 503, "Not yet", "The database's schema is older than these pages: chimeway db migrate."
+    if isinstance(error, NotFound):
+        return 404, "Not found", str(error)
     if isinstance(error, ChimewayError):
         status = 404 if error.code in _NOT_FOUND else 400
         return status, "Not found" if status == 404 else "Not understood", str(error)

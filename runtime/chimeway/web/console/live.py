@@ -71,7 +71,7 @@ class Streams:
         except Exception as error:
             if isinstance(error, TimeoutError) or passes(error):
                 return ""
-            if isinstance(error, ChimewayError):
+            if isinstance(error, ChimewayError):  # such as a run that was pruned meanwhile
                 return None
             raise
         return None if made is None else self._pages.part(*made)

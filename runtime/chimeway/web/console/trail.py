@@ -28,6 +28,6 @@ def told(run: RunView, trail: Trail) -> str:
         return "This run has entered no step yet."
     names = [f"{step} ({often} times)" if often > 1 else step for step, often in trail.entered.items()]
     where = (
-        f"It ended at {run.step}: {run.state}." if run.ended_at else f"It stands on {run.step}, {run.state}."
+        f"It ended at {run.step}: {run.state}." if run.ended_at else f"It stands on {run.step}: {run.state}."
     )
     return f"This run went through {', '.join(names)}. {where}"
