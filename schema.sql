@@ -95,6 +95,9 @@ create table chimeway.events (
     created_at       timestamptz not null,
     forgotten        int         not null default 0,  -- of how many of its recipients the name is gone: forgotten, or pruned
     pruned           int         not null default 0,  -- how many of its runs have left (retention)
+    traceparent      text        default              -- of who triggered (W3C), where that was said: docs/metrics.md
+        case when current_setting('chimeway.traceparent', true) ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+             then current_setting('chimeway.traceparent', true) end,
     primary key (id, shard)
 ) with (autovacuum_vacuum_scale_factor = 0.02,
         autovacuum_vacuum_insert_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.05);

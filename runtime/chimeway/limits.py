@@ -153,6 +153,12 @@ VITALS_EVERY_S: Final = 5.0
 VITALS_COUNTED: Final = 5_000
 """Up to how many waiting or held runs are counted for `/metrics`: beyond it an estimate is told."""
 
+TRACED_DECISIONS: Final = 2_000
+"""Decisions that wait to become spans: what comes while so many wait takes the place of the oldest."""
+
+TRACES_KNOWN: Final = 10_000
+"""Runs of which a node remembers whose trace they belong to; of the others the database is asked again."""
+
 ROUTE_BATCH: Final = 500
 """Signals routed in one call."""
 

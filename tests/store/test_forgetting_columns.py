@@ -28,7 +28,7 @@ EMPTIED = {
 }
 """Columns that are emptied, or bear another name afterwards. (Signals that no mailbox names are deleted.)"""
 STAYS = {
-    "events": "tenant_id workflow_key",
+    "events": "tenant_id workflow_key traceparent",
     "workflow_runs": "tenant_id workflow_key state step status_reason status_context pending_signals "
     "armed_step held_reason waiting_for_node",
     "workflow_transitions": "reason from_state to_state from_step to_step status_reason context signal_type "

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
+from chimeway import trace_context
 from chimeway.client import bulk, checks
 from chimeway.client.explanation import Explanation, explained
 from chimeway.client.recipient import Recipients, people
@@ -62,6 +63,7 @@ def trigger(  # noqa: PLR0913  (the verb's arguments)
         checks.instant("at", at),
     )
     statement = statements.trigger(asked.key, asked.version, tenant, order, who.profiles)
+    statement = statements.traced(statement, trace_context.current())
     return Asked(one(statement, receipt), asked.declared)
 
 
@@ -73,6 +75,7 @@ def trigger_many(
     if not checked:
         return Asked(known([]))
     statement = statements.trigger_each(asked.key, asked.version, tenant, checked)
+    statement = statements.traced(statement, trace_context.current())
     return Asked(one(statement, lambda rows: bulk.receipts(rows, len(checked))), asked.declared)
 
 

@@ -22,6 +22,7 @@ from chimeway.daemon.doors import Ledger
 from chimeway.daemon.feed import Feed
 from chimeway.daemon.feed import Wires as Following
 from chimeway.daemon.readiness import Readiness
+from chimeway.daemon.tracing import Tracing
 from chimeway.delivery.abandoned import Foundling
 from chimeway.delivery.dispatcher import Dispatcher, Wires
 from chimeway.delivery.lane import OpenWay, Way
@@ -91,6 +92,7 @@ class Node:
     unsubscribing: Unsubscribing = NOWHERE
     readiness: Readiness = field(default_factory=Readiness)
     tally: Tally = field(default_factory=Tally)
+    tracing: Tracing | None = None
 
 
 class Machine:
@@ -101,6 +103,7 @@ class Machine:
         database, clock = node.database, node.clock
         addressless = frozenset(r.name for r in node.channels.values() if not r.needs_address)
         self._node, self._tenure, self._group = node, tenure, group
+        traces = node.tracing
         self._feed = Feed(tenure)
         self._neighbours = asyncio.Event()
         self._ledger = Ledger(database, node.catalogue, tenure, clock, node.tally)
@@ -110,7 +113,7 @@ class Machine:
             arm=self._arm_run, put_off=self._put_off_run, offer=self._offer, defer=self._arm_delivery,
             doubt=self._follower.doubt,
         )  # fmt: skip
-        self._acting = Acting(database, clock, out, node.tally)
+        self._acting = Acting(database, clock, out, node.tally, traces.decided if traces else None)
         self._rounds = Rounds(seam, self._acting, clock, group, self._ledger.company, self._rests)
         self._roster = Roster(self._rounds.play, clock, self._feed.ours, self._show_again)
         self._results = Results(self._ledger.record, clock, node.channels)
@@ -118,7 +121,7 @@ class Machine:
             Parts(
                 database, clock, tenure.fence.owner, node.renderers, node.channels, self._ledger.begin,
                 self._ledger.hold_back, self._results, tenure.trusted, self._nudge,
-                node.unsubscribing, node.tally,
+                node.unsubscribing, node.tally, traces.attempt if traces else None,
             )
         )  # fmt: skip
         wires = Wires(

@@ -24,6 +24,7 @@ from chimeway.daemon.folders import read_templates, register_workflows
 from chimeway.daemon.machine import Node, work
 from chimeway.daemon.metering import measured
 from chimeway.daemon.readiness import Readiness
+from chimeway.daemon.tracing import Who, tracing
 from chimeway.daemon.vigil import vigil
 from chimeway.delivery.declared import NOTHING_DECLARED, Declared
 from chimeway.engine import loop_lag
@@ -110,6 +111,7 @@ async def live(
                 )
                 prune = group.create_task(_prune(node, settings), name="prune")
                 lag = group.create_task(loop_lag.watch(node.tally.loop_lag), name="loop-lag")
+                spans = group.create_task(_trace(node), name="traces")
                 if http is not None:
                     group.create_task(http.serve(), name="http")
                 await _tenures(node, settings, stop, began, lambda: settled(node))
@@ -117,6 +119,7 @@ async def live(
                 check.cancel()
                 prune.cancel()
                 lag.cancel()
+                spans.cancel()
                 if http is not None:
                     http.close()
         except BaseExceptionGroup as group:
@@ -151,6 +154,8 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             _log.warning("settings.warning", text=f"the app renders this itself, {name} is not used")
         await register_workflows(database, settings.workflows_dir, declared)
         channels = await stack.enter_async_context(routes(found, declared.offers, clock))
+        who = Who(settings.node_name, node_id, package)
+        traced = await stack.enter_async_context(tracing(database, clock, who, there))
         node = Node(
             id=node_id,
             name=settings.node_name,
@@ -165,6 +170,7 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             schema_version=there,
             unsubscribing=unsubscribing(settings, there),
             readiness=Readiness(health=health),
+            tracing=traced,
         )
         await _enrol(node)
         stack.push_async_callback(_leave, node)
@@ -264,6 +270,12 @@ async def _prune(node: Node, settings: Settings) -> None:
             overloaded=lambda: readiness.gauge is not None and readiness.gauge.overloaded(),
         )  # fmt: skip
         await pruner.serve()
+
+
+async def _trace(node: Node) -> None:
+    """Make traces of what was decided, where that is set up."""
+    if node.tracing is not None:
+        await node.tracing.serve()
 
 
 async def _leave(node: Node) -> None:

@@ -8,6 +8,7 @@ lease is checked on the monotonic clock right before the call, the last moment a
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Hashable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Literal, TypeAlias
@@ -47,6 +48,9 @@ _WAITED_OUT: Final = "whom it is for could not be called for longer than the cha
 _TOO_LATE: Final = "policy lets it out only after the channel's max_age"
 _TOO_OLD: Final = "the first attempt was longer ago than the channel's max_age"
 
+Traced: TypeAlias = Callable[[Sendable, str, int], AbstractAsyncContextManager[Callable[[Outcome], None]]]
+"""Makes a span of a call (a delivery, its provider, the attempt's number), told with the outcome."""
+
 Load: TypeAlias = Callable[[UUID], Awaitable["Sending | None"]]
 
 
@@ -75,6 +79,7 @@ class Parts:
     nudge: Callable[[UUID, str], None]
     unsubscribing: Unsubscribing = NOWHERE
     tally: Tally = field(default_factory=Tally)
+    traced: Traced | None = None
 
 
 class Sender:
@@ -224,6 +229,14 @@ class Sender:
                 return _refused(refused)
 
     async def _call(self, sending: Sending, provider: Provider, message: Message, attempt: int) -> Outcome:
+        if self._with.traced is None:
+            return await self._called(sending, provider, message, attempt)
+        async with self._with.traced(sending.delivery, provider.name, attempt) as ended:
+            outcome = await self._called(sending, provider, message, attempt)
+            ended(outcome)
+            return outcome
+
+    async def _called(self, sending: Sending, provider: Provider, message: Message, attempt: int) -> Outcome:
         delivery = sending.delivery
         told = {
             "delivery_id": str(delivery.id), "run_id": str(delivery.run_id), "channel": delivery.channel,

@@ -75,8 +75,16 @@ Slowly: TypeAlias = Coroutine[Any, Any, None]
 class Acting:
     """Does what follows from evaluations."""
 
-    def __init__(self, database: Database, clock: Clock, wires: Wires, tally: Tally | None = None) -> None:
-        """Take the wires out, and where it is counted what was done."""
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        wires: Wires,
+        tally: Tally | None = None,
+        traced: Callable[[Committed], None] | None = None,
+    ) -> None:
+        """Take the wires out, where it is counted what was done, and who makes traces of it, if any."""
+        self._traced = traced
         self._database = database
         self._clock = clock
         self._wires = wires
@@ -132,6 +140,8 @@ class Acting:
         )  # fmt: skip
         tenant = done.loaded.recipient.tenant_id
         self._count(done)
+        if self._traced is not None:
+            self._traced(done)
         for plan in decision.planned:
             delivery_id, until = done.entry.delivery_ids[plan.visit], plan.birth.until
             if plan.birth.status == "pending":

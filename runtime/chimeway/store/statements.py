@@ -44,6 +44,9 @@ select o.place, t.recipient_id, t.run_id, t.known
         (o.item ->> 'at')::timestamptz) t
 """
 
+_KEY: Final = "($1::text,"
+"""How the call of `trigger_many` begins: with the workflow's key."""
+
 _SIGNAL: Final = """
 select chimeway.signal($1::text, $2::text, $3::text, $4::text::jsonb, $5::text) as id
 """
@@ -150,6 +153,19 @@ def trigger_each(workflow: str, version: int | None, tenant: str, orders: Sequen
     ]
     items.sort(key=lambda item: str(item["idempotency_key"] or ""))
     return statement(_TRIGGER_EACH, workflow, tenant, json_text(items), version)
+
+
+def traced(asked: Statement, traceparent: str | None) -> Statement:
+    """Return a trigger that also says whose trace it belongs to, until the end of its transaction.
+
+    The function's argument says it: arguments are known before it is called.
+    """
+    if traceparent is None:
+        return asked
+    said = f"set_config('chimeway.traceparent', ${len(asked.args) + 1}::text, true)"
+    sql = asked.sql.replace(_KEY, f"(case when {said} is not null then $1::text end,", 1)
+    assert sql != asked.sql, "a trigger names its workflow first"
+    return Statement(sql, (*asked.args, traceparent))
 
 
 def signal(tenant: str, fact: Fact) -> Statement:

@@ -25,6 +25,7 @@ from chimeway.errors import InvalidSettings
 from chimeway.limits import HTTP_AT_ONCE
 from chimeway.log import Events
 from chimeway.web.problems import of_the_frame
+from chimeway.web.traced import Traced
 
 _log = Events()
 _HEAD_S: Final = 10.0
@@ -61,7 +62,7 @@ def application(site: Site) -> ASGIApp:
     """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says."""
     app = Starlette(routes=site.routes(), exception_handlers={HTTPException: of_the_frame})
     app.router.redirect_slashes = False
-    return app
+    return Traced(app)
 
 
 async def _alive(_request: Request) -> Response:

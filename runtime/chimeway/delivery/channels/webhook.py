@@ -43,6 +43,7 @@ from typing import Annotated, Final, Self
 import httpcore2
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from chimeway import trace_context
 from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import (
     ConfigurationFailure,
@@ -219,7 +220,9 @@ class WebhookChannel:
         signatures = self._secrets.signatures(message.tenant_id, message.delivery_id, timestamp, body)
         if not signatures:
             raise ConfigurationFailure("the tenant has no secret to sign by")
-        return {
+        traceparent = trace_context.current()
+        traced = {} if traceparent is None else {"traceparent": traceparent}
+        return traced | {
             "Content-Type": "application/json",
             "Content-Length": str(len(body)),
             "User-Agent": _AGENT,

@@ -778,6 +778,14 @@ begin
     order by 1;
 end $$;
 
+-- ── traces ──
+
+-- In two steps: rows that are there stay as they are, and no table is written anew.
+alter table chimeway.events add column traceparent text;
+alter table chimeway.events alter column traceparent set default
+        case when current_setting('chimeway.traceparent', true) ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
+             then current_setting('chimeway.traceparent', true) end;
+
 -- ── roles ──
 
 create or replace function chimeway.grant_roles() returns text[]

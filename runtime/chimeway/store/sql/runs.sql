@@ -283,3 +283,15 @@ select (select count(*)::int from unnest($1::smallint[]) s(shard) cross join lat
             select from chimeway.signals s where s.routed_at is null order by s.arrival limit $4) q) as signals,
        (select extract(epoch from $2 - s.created_at)::float8
           from chimeway.signals s where s.routed_at is null order by s.arrival limit 1) as signal_s;
+
+-- name: trace_contexts
+-- The trace contexts of runs whose triggers had one, run by run.
+select i.id, e.traceparent
+  from unnest($1::uuid[]) i(id)
+ cross join lateral (
+        select r.event_id from chimeway.workflow_runs r
+         where r.id = i.id and r.shard = chimeway.shard_of_id(i.id) offset 0) r
+ cross join lateral (
+        select e.traceparent from chimeway.events e
+         where e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id) offset 0) e
+ where e.traceparent is not null;
