@@ -4,12 +4,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
+from xml.etree.ElementTree import fromstring
 
 import pytest
 
+from chimeway.store.console_sights import Hour, Lately
 from chimeway.store.views import RunView, TransitionView
 from chimeway.web.console import showing
+from chimeway.web.console.charts import Bar, bars, share
 from chimeway.web.console.outcomes import code_of, message_of
+from chimeway.web.console.overview import charts
 from chimeway.web.console.runs import actions_for
 from chimeway.web.console.signing_in import ours
 from chimeway.web.console.trail import told, trail_of
@@ -105,6 +109,30 @@ def test_a_way_is_marked_in_the_graph() -> None:
     assert trail_of(ended, audit).took == {*trail.took, ("wait", "stopped")}
     assert figure(parse(ESCALATION), trail_of(ended, audit)).count('class="arrow taken"') == 3
     assert trail_of(RUN, audit[:1]).took == frozenset()
+
+
+def test_charts_are_drawn_to_a_round_number() -> None:
+    """Each part is there, the least one is seen, and the words say the same to who cannot see it."""
+    two = [Bar("08:00", (("good", 8), ("bad", 1))), Bar("09:00", ())]
+    drawn = bars([*two, Bar("10:00", (("good", 0.001),))], "a & b")
+    root = fromstring(drawn)  # noqa: S314  (ours)
+    assert root.attrib["aria-label"] == "a & b"
+    heights = [float(each.attrib["height"]) for each in root.iter("rect")]
+    assert len(heights) == 3
+    assert heights[0] == pytest.approx(8 * heights[1], rel=0.05)
+    assert heights[2] == 1.5
+    assert "10" in [text.text for text in root.iter("text")]
+    assert "<rect" not in bars([], "nothing")
+    assert 'width="25.0"' in share(1, 4)
+    assert 'width="0.0"' in share(0, 0)
+
+
+def test_the_last_hours_add_up() -> None:
+    """What is told of a day is the sum of its hours; an hour without a wait says nothing of lateness."""
+    hours = (Hour(NOW, 3, 1, 1, 0.25), Hour(NOW + timedelta(hours=1), 0, 0, 0, None))
+    shown = charts(Lately(hours, whole=True))
+    assert (shown["planned"], shown["failed"], shown["late_s"]) == (5, 1, 0.25)
+    assert charts(Lately((hours[1],), whole=True))["late_s"] is None
 
 
 def test_only_our_own_paths_are_led_back_to() -> None:

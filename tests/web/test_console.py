@@ -103,7 +103,10 @@ async def site(database: Database) -> AsyncIterator[Site]:
         yield Site(world, http)
 
 
-PATHS = ("/", "/runs", "/waiting", "/overdue")
+PATHS = (
+    "/", "/runs", "/waiting", "/overdue", "/workflows", "/workflow?key=escalation", "/deliveries",
+    "/recipients", "/recipient?id=ada",
+)  # fmt: skip
 
 
 async def test_nobody_sees_anything_before_he_has_signed_in(site: Site) -> None:
@@ -208,14 +211,19 @@ async def test_one_tenants_token_sees_nothing_of_another(site: Site) -> None:
     """Not in lists, not by id, not by asking for the other; nor does anything happen to it."""
     await site.sign_in(await site.token("operate"))
     eve = site.world.runs["eve"]
-    for path in (*PATHS, "/runs?tenant=other", "/waiting?tenant=other", "/runs?recipient=eve&tenant=other"):
+    others = ("/runs?tenant=other", "/waiting?tenant=other", "/runs?recipient=eve&tenant=other")
+    for path in (*PATHS, *others, "/recipients?tenant=other"):
         assert str(eve) not in (await site.http.get(path)).text, path
+    for path in ("/nodes", "/recipient?id=eve&tenant=other", "/workflow/pause?key=escalation"):
+        assert (await site.http.get(path)).status_code == 404, path
     csrf = Page(await site.http.get(f"/runs/{site.world.runs['ada']}/hold")).forms
     form = next(each for each in csrf.values() if "csrf" in each)
     for path in ("", "/cancel", "/hold", "/retime", "/wake", f"/retry/{uuid4()}"):
         assert (await site.http.get(f"/runs/{eve}{path}")).status_code == 404, path
         if path:
             assert (await site.post(f"/runs/{eve}{path}", form)).status_code == 404, path
+    pause = await site.post("/workflow/pause", {**form, "key": "escalation"})
+    assert pause.status_code == 404, "it is of all tenants"
     made = await site.post("/plans", {**form, "of": "waiting", "tenant": "other", "action": "cancel"})
     plan = Page(await site.http.get(made.headers["location"]))
     assert "2 runs" in plan.text
@@ -287,6 +295,26 @@ async def test_what_is_done_to_a_run_is_done_and_written_down(site: Site) -> Non
     assert refused.status_code == 400
 
 
+async def test_a_workflow_is_paused_and_goes_on(site: Site) -> None:
+    """By who may act for all tenants; written down, and seen on its page."""
+    await site.sign_in(await site.token("operate", tenant=None))
+    for action, code in (("pause", "paused"), ("unpause", "unpaused")):
+        answer = await site.send(
+            f"/workflow/{action}?key=escalation", f"/workflow/{action}", note="the template is wrong"
+        )
+        assert answer.headers["location"] == f"/workflow?key=escalation&did={code}"
+        at = await site.world.sql("select paused_at from chimeway.workflow_definitions")
+        assert (at is not None) == (action == "pause")
+        assert 'role="status"' in (await site.http.get(answer.headers["location"])).text
+    told = """select array_agg(action || ' ' || workflow_key || ' ' || note order by at)
+                from chimeway.operator_actions"""
+    why = "escalation the template is wrong"
+    assert await site.world.sql(told) == [f"pause {why}", f"unpause {why}"]
+    assert (await site.http.get("/workflow?key=nothing")).status_code == 404
+    assert (await site.http.get("/workflow?key=escalation&version=9")).status_code == 404
+    assert (await site.http.get("/nodes")).status_code == 200
+
+
 async def test_a_failed_message_is_tried_again(site: Site) -> None:
     """From the run's page; what has succeeded meanwhile is not."""
     await site.world.sql(
@@ -300,6 +328,7 @@ async def test_a_failed_message_is_tried_again(site: Site) -> None:
         mail,
     )
     await site.sign_in(await site.token("operate"))
+    assert f"/runs/{bob}" in Page(await site.http.get("/deliveries")).links
     path = f"/runs/{bob}/retry/{mail}"
     assert path in Page(await site.http.get(f"/runs/{bob}")).links
     assert (await site.send(path, path)).headers["location"] == f"/runs/{bob}?did=retried"

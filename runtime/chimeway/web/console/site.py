@@ -10,6 +10,7 @@ from chimeway.store.pool import Database
 from chimeway.web.auth import Tokens
 from chimeway.web.console.acting import Acting
 from chimeway.web.console.assets import Assets
+from chimeway.web.console.beside import Beside
 from chimeway.web.console.desk import Desk
 from chimeway.web.console.guard import Guard
 from chimeway.web.console.overview import Overview
@@ -17,6 +18,7 @@ from chimeway.web.console.pages import Pages
 from chimeway.web.console.plans import Plans
 from chimeway.web.console.runs import Runs
 from chimeway.web.console.signing_in import SigningIn
+from chimeway.web.console.workflows import Workflows
 
 
 def routes(
@@ -43,4 +45,6 @@ def routes(
         *Acting(desk, runs).routes(guard),
         *runs.routes(guard),
         *Plans(desk).routes(guard),
+        *Workflows(desk).routes(guard),
+        *Beside(desk).routes(guard),
     ]

@@ -35,7 +35,9 @@
     const active = document.activeElement;
     const inside = live.contains(active) ? active.getAttribute("href") || active.id : null;
     const scrolled = [...live.querySelectorAll(".figure")].map((each) => each.scrollLeft);
+    const open = [...live.querySelectorAll("details[open]")].map((each) => each.id);
     live.innerHTML = html;
+    for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     [...live.querySelectorAll(".figure")].forEach((each, place) => { each.scrollLeft = scrolled[place] || 0; });
     if (inside) {
       const again = [...live.querySelectorAll("a, [id]")].find((each) => (each.getAttribute("href") || each.id) === inside);
