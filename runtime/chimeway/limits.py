@@ -311,6 +311,40 @@ MAX_UNSUBSCRIBE_BYTES: Final = 16_384
 HTTP_AT_ONCE: Final = 128
 """HTTP connections and requests at once: providers wait and come again, the node's work goes on."""
 
+HTTP_CONNECTIONS: Final = 6
+"""Connections to the database of those who ask by HTTP, beside the node's own: they wait for each other, and
+nobody's decision waits for them."""
+
+HTTP_REQUEST_S: Final = 15.0
+"""How long a request may take, before it is broken off: who asks would have gone, or asks again."""
+
+MAX_HTTP_BODY_BYTES: Final = 1_048_576
+"""A request's body: a thousand signals; who has more sends it in parts."""
+
+MAX_HTTP_PAGE: Final = 200
+"""Rows of a page by HTTP: it is written out in the loop in which the node works."""
+
+MAX_REQUEST_KEY_CHARS: Final = 255
+"""An Idempotency-Key: a UUID has 36."""
+
+MAX_INBOX_TOKEN_S: Final = 3_600
+"""How long an inbox token lasts at most: it stands in a browser, and cannot be called back."""
+
+MAX_INBOX_TOKEN_CHARS: Final = 2_048
+"""An inbox token: both ids at their longest, and twice that in other scripts."""
+
+MAX_INBOX_ORIGINS: Final = 20
+"""Origins from which browsers may ask for inboxes."""
+
+INBOX_STREAMS: Final = 256
+"""Event streams of inboxes that a node holds open, beside its other requests: each is a file."""
+
+INBOX_STREAMS_OF_ONE: Final = 8
+"""The same of one recipient: tabs and devices."""
+
+INBOX_STREAM_ALIVE_S: Final = 15.0
+"""Between signs of life in such a stream: proxies close what is silent for longer, often after a minute."""
+
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""
 

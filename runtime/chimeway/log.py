@@ -70,6 +70,9 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         # Live changes of inboxes
         "inbox.mode": "mode (hinted, polling), reason: how a client learns of changes from now on",
         "inbox.silent": "seconds: its connection answers no probe and is replaced",
+        # What is asked by HTTP
+        "http.put_off": "route, reason: a request was sent away to come again",
+        "http.failed": "route, error: a request met a fault of ours",
         # Decisions
         "decision.committed": "run_id, workflow, kind, reason, step: a decision is durable",
         "decision.put_off": "run_id, answer (busy: locked elsewhere; refused: our clock is ahead)",

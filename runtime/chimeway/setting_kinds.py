@@ -14,7 +14,12 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from chimeway import database_url
 from chimeway.errors import InvalidInput
-from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_PUBLIC_URL_CHARS, MAX_UNSUBSCRIBE_KEYS
+from chimeway.limits import (
+    MAX_IDENTIFIER_CHARS,
+    MAX_INBOX_ORIGINS,
+    MAX_PUBLIC_URL_CHARS,
+    MAX_UNSUBSCRIBE_KEYS,
+)
 
 _DURATION: Final = re.compile(
     r"P(?!$)(?:(?P<weeks>[0-9]+)W)?(?:(?P<days>[0-9]+)D)?(?:T(?=[0-9])(?:(?P<hours>[0-9]+)H)?"
@@ -23,6 +28,8 @@ _DURATION: Final = re.compile(
 BIND: Final = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s:\[\]/]+)):(?P<port>[0-9]{1,5})")
 UNSUBSCRIBE_PLACEHOLDERS: Final = ("delivery_id", "tenant_id", "recipient_id", "workflow")
 _PLACEHOLDERS_TOLD: Final = " ".join(f"{{{name}}}" for name in UNSUBSCRIBE_PLACEHOLDERS)
+_ORIGIN: Final = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?", re.ASCII)
+_DEFAULT_PORTS: Final = (("https:", ":443"), ("http:", ":80"))
 _KEY: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,512}", re.ASCII)
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 _LONGEST: Final = timedelta(days=36_525)
@@ -159,6 +166,25 @@ def _metrics_token(value: SecretStr) -> SecretStr:
     return value
 
 
+def _origins(value: str) -> str:
+    """Accept origins as browsers say them, with blanks or commas between them: no path, no star."""
+    right = (
+        f"1 to {MAX_INBOX_ORIGINS} origins with blanks or commas between them, each as a browser says it, "
+        "like https://app.example.org: small letters, no path, no default port, no star"
+    )
+    found = origins_in(value)
+    if not 0 < len(found) <= MAX_INBOX_ORIGINS or not all(_ORIGIN.fullmatch(one) for one in found):
+        raise ValueError(right)
+    if any(one.startswith(scheme) and one.endswith(port) for one in found for scheme, port in _DEFAULT_PORTS):
+        raise ValueError(right)
+    return value
+
+
+def origins_in(value: str) -> list[str]:
+    """Return the origins in a text."""
+    return value.replace(",", " ").split()
+
+
 def keys_in(value: SecretStr) -> list[str]:
     """Return the keys in a text, in their order."""
     return value.get_secret_value().replace(",", " ").split()
@@ -211,4 +237,5 @@ UnsubscribeUrl = Annotated[str, AfterValidator(_unsubscribe_url)]
 PublicUrl = Annotated[str, AfterValidator(_public_url)]
 UnsubscribeKeys = Annotated[SecretStr, BeforeValidator(_keys_in_one), AfterValidator(_unsubscribe_keys)]
 MetricsToken = Annotated[SecretStr, AfterValidator(_metrics_token)]
+Origins = Annotated[str, BeforeValidator(_keys_in_one), AfterValidator(_origins)]
 Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

@@ -39,6 +39,7 @@ from chimeway.setting_kinds import (
     Duration,
     MetricsToken,
     NodeName,
+    Origins,
     PublicUrl,
     Sender,
     SmtpUrl,
@@ -46,6 +47,7 @@ from chimeway.setting_kinds import (
     UnsubscribeKeys,
     UnsubscribeUrl,
     keys_in,
+    origins_in,
 )
 from chimeway.setting_tables import Place, Setting
 from chimeway.setting_words import bare, content, near, quoted, right, unshown
@@ -100,6 +102,8 @@ class Settings(BaseSettings):
     public_url: PublicUrl | None = None
     http_bind: Bind = "127.0.0.1:8420"
     metrics_token: MetricsToken | None = None
+    inbox_keys: UnsubscribeKeys | None = None
+    inbox_origins: Origins | None = None
     log_format: Literal["console", "json"] = "console"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     node_name: NodeName = Field(default_factory=socket.gethostname)
@@ -170,6 +174,15 @@ class Settings(BaseSettings):
         """Return the keys of links to unsubscribe by; the first signs, all are believed."""
         given = self.unsubscribe_keys
         return () if given is None else tuple(each.encode("ascii") for each in keys_in(given))
+
+    def inbox_token_keys(self) -> tuple[bytes, ...]:
+        """Return the keys of inbox tokens; the first signs, all are believed."""
+        given = self.inbox_keys
+        return () if given is None else tuple(each.encode("ascii") for each in keys_in(given))
+
+    def allowed_origins(self) -> frozenset[str]:
+        """Return from where browsers may ask for inboxes."""
+        return frozenset(() if self.inbox_origins is None else origins_in(self.inbox_origins))
 
     def table(self, name: str) -> tuple[Table, Place]:
         """Return a setting that is a table as it was given, and how faults in it name their place."""

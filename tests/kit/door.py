@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -63,7 +63,7 @@ async def door(
     """Serve while the block lasts."""
     read = read_sources(sources, Place("feedback", "a test"))
     site = Site(feedback=FeedbackDoor(database, SystemClock(), read, fetch).routes())
-    async with _served(application(site)) as (client, server):
+    async with served(application(site)) as (client, server):
         yield Provider(client, server)
 
 
@@ -73,7 +73,7 @@ async def unsubscribe_door(
 ) -> AsyncIterator[httpx2.AsyncClient]:
     """Answer links while the block lasts."""
     site = Site(unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below))
-    async with _served(application(site)) as (client, _):
+    async with served(application(site)) as (client, _):
         yield client
 
 
@@ -84,15 +84,18 @@ async def console_door(
     """Serve the operators' pages while the block lasts."""
     now = clock or SystemClock()
     pages = console.routes(database, Tokens(database, now), now, timedelta(seconds=5), public_url)
-    async with _served(application(Site(console=pages))) as (client, _):
+    async with served(application(Site(console=pages))) as (client, _):
         yield client
 
 
 @asynccontextmanager
-async def _served(app: ASGIApp) -> AsyncIterator[tuple[httpx2.AsyncClient, HttpServer]]:
+async def served(
+    app: ASGIApp, ending: Callable[[], None] = lambda: None
+) -> AsyncIterator[tuple[httpx2.AsyncClient, HttpServer]]:
+    """Serve an application on a free port of loopback while the block lasts."""
     listening = bound("127.0.0.1", 0)
     address = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server = HttpServer(app, listening)
+    server = HttpServer(app, listening, ending)
     async with asyncio.TaskGroup() as group:
         group.create_task(server.serve())
         try:

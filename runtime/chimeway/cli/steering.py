@@ -12,21 +12,10 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.client.results import Cancellation
 from chimeway.errors import ChimewayError
 from chimeway.store import holds, runs
+from chimeway.store.acting import RunNotHeld, RunNotHoldable
 from chimeway.store.views import RunView
 
 app = typer.Typer(rich_markup_mode=None)
-
-
-class RunNotHoldable(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
-    """Only a live run that is not held can be held."""
-
-    code = "run_not_holdable"
-
-
-class RunNotHeld(ChimewayError):  # noqa: N818
-    """Only a held run can be resumed."""
-
-    code = "run_not_held"
 
 
 @app.command(

@@ -8,12 +8,15 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 
 from chimeway.cli import session
-from chimeway.cli.options import AsJson, DatabaseUrl, examples
+from chimeway.cli.options import AsJson, DatabaseUrl, Tenant, examples
 from chimeway.cli.printing import plain, print_json, print_line
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
+from chimeway.clock import SystemClock
+from chimeway.inbox_tokens import minted
 from chimeway.setting_kinds import Duration
+from chimeway.settings import Settings
 from chimeway.store import tokens
 from chimeway.store.tokens import SCOPES, ApiToken
 
@@ -114,6 +117,36 @@ def revoke(
         print_json({"token_id": which, "revoked": ended})
     else:
         print_line(f"{which} {'is revoked' if ended else 'had been revoked before'}")
+
+
+@app.command(
+    epilog=examples(
+        "chimeway tokens inbox user_123 --tenant org_456",
+        "chimeway tokens inbox user_123 --expires PT1H --json",
+    )
+)
+def inbox(
+    recipient: Annotated[str, typer.Argument(help="Whose inbox.", show_default=False)],
+    *,
+    tenant: Tenant = None,
+    expires: Annotated[str, typer.Option(help="After how long, an hour at most.")] = "PT15M",
+    with_data: Annotated[
+        bool, typer.Option("--with-data", help="Items come with the data of their trigger.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a front end's token for the inbox of one recipient, with CHIMEWAY_INBOX_KEYS. No database."""
+    whose = checks.identifier("tenant", tenant or "default"), checks.identifier("recipient", recipient)
+    token, expires_at = minted(
+        *whose, Settings().inbox_token_keys(), now=SystemClock().now(), lasts=_duration(expires),
+        with_data=with_data,
+    )  # fmt: skip
+    if as_json:
+        print_json(
+            {"token": token, "tenant_id": whose[0], "recipient_id": whose[1], "expires_at": expires_at}
+        )
+    else:
+        print_line(token)
 
 
 def _duration(text: str) -> timedelta:

@@ -4,29 +4,32 @@ Those who speak are providers (feedback), who follows a link to unsubscribe, and
 for it, who asks how the node is (`/healthz`, `/readyz`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
 from chimeway.clock import Clock
 from chimeway.delivery.unsubscribing import Unsubscribing
 from chimeway.extras import imported
+from chimeway.limits import HTTP_CONNECTIONS
 from chimeway.log import Events
 from chimeway.render.templates import Templates
 from chimeway.setting_tables import Setting
 from chimeway.settings import Settings
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, open_database
 from chimeway.web.sources import Source, read_sources
 from chimeway.web.state import Asked
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
+    from chimeway.web.auth import Tokens
     from chimeway.web.server import HttpServer
 
 _log = Events()
 _UNSUBSCRIBING_NEEDS: Final = 4
-_CONSOLE_NEEDS: Final = 6
+_TOKENS_NEED: Final = 6
 
 
 def heard(settings: Settings) -> Mapping[str, Source]:
@@ -67,7 +70,8 @@ def doubts(settings: Settings) -> Iterator[str]:
         yield "CHIMEWAY_HTTP_BIND is empty: this node answers no link to unsubscribe by"
 
 
-def http_server(
+@asynccontextmanager
+async def http_server(
     settings: Settings,
     database: Database,
     clock: Clock,
@@ -75,8 +79,8 @@ def http_server(
     templates: Templates,
     asked: Asked,
     metrics: "Callable[[], Sequence[BaseRoute]]" = tuple,
-) -> "HttpServer | None":
-    """Return the node's server, its port bound, or None where nobody is to be heard.
+) -> "AsyncIterator[HttpServer | None]":
+    """Open the node's server, its port bound, or None where nobody is to be heard.
 
     `asked` says how it is, `metrics` answers whoever measures it.
 
@@ -86,16 +90,19 @@ def http_server(
     """
     sources, keys = heard(settings), settings.signing_keys()
     address = settings.http_address()
-    if not sources and not keys and not settings.http_is_asked_for():
-        return None
-    if address is None:
-        if sources:
-            _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
-        return None
+    if address is None and sources:
+        _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
+    if address is None or not (sources or keys or settings.inbox_keys or settings.http_is_asked_for()):
+        yield None
+        return
     if keys and schema_version < _UNSUBSCRIBING_NEEDS:
         _warn("links to unsubscribe by need a newer schema: chimeway db migrate, then restart this node")
+    if schema_version < _TOKENS_NEED:
+        _warn("/v1 and the console need a newer schema: chimeway db migrate, then restart this node")
     with imported("web"):
-        from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415  (few nodes need it)
+        from chimeway.web.api.application import Api  # noqa: PLC0415  (few nodes need it)
+        from chimeway.web.auth import Tokens  # noqa: PLC0415
+        from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415
         from chimeway.web.ready import ReadyDoor  # noqa: PLC0415
         from chimeway.web.server import HttpServer, Site, application, bound  # noqa: PLC0415
         from chimeway.web.unsubscribe_page import Pages  # noqa: PLC0415
@@ -105,21 +112,41 @@ def http_server(
         for fault in pages.faults() if keys else ():
             _warn(f"our own page stands in for it: {fault}")
         below = unquote(urlsplit(settings.public_url or "").path)
+    async with AsyncExitStack() as stack:
+        api: Api | None = None
+        console: Sequence[BaseRoute] = ()
+        if schema_version >= _TOKENS_NEED:
+            own = await stack.enter_async_context(_own_connections(settings, database))
+            tokens = Tokens(own, clock)
+            api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins())
+            console = _console(settings, own, tokens, clock)
         site = Site(
             ready=ReadyDoor(asked).routes(),
             metrics=metrics(),
             feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),
             unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
-            console=_console(settings, database, clock) if schema_version >= _CONSOLE_NEEDS else (),
+            api=() if api is None else api.routes(),
+            console=console,
         )
-        return HttpServer(application(site), bound(*address))
+        yield HttpServer(
+            application(site), bound(*address), (lambda: None) if api is None else api.streams.end
+        )
 
 
-def _console(settings: Settings, database: Database, clock: Clock) -> "Sequence[BaseRoute]":
-    from chimeway.web.auth import Tokens  # noqa: PLC0415
+def _own_connections(settings: Settings, database: Database) -> AbstractAsyncContextManager[Database]:
+    """Open connections for those who ask by HTTP: however many they are, the node's stay its own."""
+    direct = settings.direct_database_url
+    return open_database(
+        database.url,
+        name=f"chimeway {settings.node_name} http"[:60],
+        size=HTTP_CONNECTIONS,
+        direct_url=None if direct is None else direct.get_secret_value(),
+    )
+
+
+def _console(settings: Settings, database: Database, tokens: "Tokens", clock: Clock) -> "Sequence[BaseRoute]":
     from chimeway.web.console import site  # noqa: PLC0415
 
-    tokens = Tokens(database, clock)
     return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url)
 
 

@@ -97,12 +97,13 @@ async def live(
         ExceptionGroup: a part failed; the next process begins where this one ended.
     """
     began = time.monotonic()
-    async with _node(settings, declared) as node:
-        templates = node.renderers.templates
-        http = http_server(
-            settings, node.database, node.clock, node.schema_version, templates,
+    async with (
+        _node(settings, declared) as node,
+        http_server(
+            settings, node.database, node.clock, node.schema_version, node.renderers.templates,
             lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
-        )  # fmt: skip
+        ) as http,
+    ):  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")

@@ -1,12 +1,14 @@
 """A recipient's in-app items, without an event loop: list, count, mark, and look for changes."""
 
 import time
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from chimeway.client import checks, inbox_calls
 from chimeway.client.inbox_calls import Archived, Chosen, Items, Mark, MarkOfAll
+from chimeway.clock import SystemClock
+from chimeway.inbox_tokens import LASTS, minted
 from chimeway.limits import INBOX_BLOCKING_POLL_S, INBOX_COUNTED
 from chimeway.store import inbox
 from chimeway.store import sync_callers as callers
@@ -161,6 +163,22 @@ class Inbox:
         """Put away what lies in the inbox; as `mark_all_seen`."""
         chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
         return self._mark_all("archived", chosen, through, connection)
+
+    def token(self, keys: Sequence[str], *, lasts: timedelta = LASTS, with_data: bool = False) -> str:
+        """Return a token by which a front end looks on this inbox alone, by HTTP; nothing is asked.
+
+        Args:
+            keys: as `CHIMEWAY_INBOX_KEYS` of the nodes has them; the first signs.
+            lasts: for how long, an hour at most: it cannot be called back.
+            with_data: whether items come with the data of their trigger, whole.
+
+        Raises:
+            InvalidInput: there is no key, or it would last longer than an hour.
+            MissingExtra: the packages of the extra `web` are not installed.
+        """
+        written = [key.encode("ascii") for key in keys]
+        now = SystemClock().now()
+        return minted(self._tenant, self._recipient, written, now=now, lasts=lasts, with_data=with_data)[0]
 
     def changes(self, *, timeout: float | None = None) -> Iterator[InboxChange]:
         """Yield the inbox as it is, at once and whenever it looks otherwise; look every second.

@@ -1,25 +1,49 @@
 """Errors as HTTP says them: problem+json (RFC 9457), with our stable code."""
 
+from collections.abc import Mapping
+from typing import Any, Final
+
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+MEDIA_TYPE: Final = "application/problem+json"
+_BASIC: Final = 'Basic realm="chimeway"'
 
-def problem(status: int, code: str, detail: str, *, retry_after_s: int | None = None) -> Response:
-    """Return the answer for an error: status, stable code, and a sentence for people."""
-    headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retry_after_s: int | None = None,
+    challenge: str = _BASIC,
+    headers: Mapping[str, str] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Response:
+    """Return the answer for an error: status, stable code, and a sentence for people.
+
+    Args:
+        status, code, detail: what is said.
+        retry_after_s: when it may be asked again.
+        challenge: of a 401: how one says who asks.
+        headers, more: what else is said, in the head and in the body.
+    """
+    said = dict(headers or {})
+    if retry_after_s is not None:
+        said["Retry-After"] = str(retry_after_s)
     if status == 401:
-        headers["WWW-Authenticate"] = 'Basic realm="chimeway"'
-    return JSONResponse(
-        {"type": f"urn:chimeway:{code}", "title": code.replace("_", " "), "status": status, "detail": detail},
-        status_code=status,
-        headers=headers,
-        media_type="application/problem+json",
-    )
+        said["WWW-Authenticate"] = challenge
+    body = {
+        "type": f"urn:chimeway:{code}", "title": code.replace("_", " "), "status": status, "code": code,
+        "detail": detail,
+    }  # fmt: skip
+    return JSONResponse(body | dict(more or {}), status_code=status, headers=said, media_type=MEDIA_TYPE)
 
 
 async def of_the_frame(_request: Request, error: Exception) -> Response:
     """Turn what the frame itself refuses (no such path, no such method) into a problem."""
     status = error.status_code if isinstance(error, HTTPException) else 500
     code = {404: "not_found", 405: "method_not_allowed"}.get(status, "bad_request")
-    return problem(status, code, "look at the URL and at the method")
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return problem(status, code, "look at the URL and at the method", headers=headers)

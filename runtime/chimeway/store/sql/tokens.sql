@@ -24,3 +24,21 @@ select t.id, t.name, t.tenant_id, t.scopes, t.made_at, t.made_by, t.expires_at, 
 -- name: revoke_api_token
 -- Ends a token; null: there is none.
 select chimeway.revoke_api_token($1);
+
+-- name: lock_answer
+-- Takes a request's key for this transaction; false: another has it.
+select pg_try_advisory_xact_lock($1::bigint);
+
+-- name: find_answer
+-- What was answered to a request, if it was.
+select a.fingerprint, a.status, a.answer from chimeway.request_answers a where a.token_id = $1 and a.key_digest = $2;
+
+-- name: keep_answer
+-- Writes down what is answered to a request.
+insert into chimeway.request_answers (token_id, key_digest, tenant_id, fingerprint, status, answer, about)
+values ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: note_action
+-- Writes down what an operator does.
+insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)
+values ($1, $2, $3, $4, $5, $6, $7, $8);

@@ -1,0 +1,98 @@
+"""What an operator does, in the caller's transaction, with a row that says who did it and why.
+
+Whoever calls has seen to it that it is his to do, and of his tenant.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chimeway.errors import ChimewayError
+from chimeway.store.pool import Connection
+from chimeway.store.queries import SQL
+from chimeway.store.retrying import Retry
+
+
+class RunNotHoldable(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
+    """Only a live run that is not held can be held."""
+
+    code = "run_not_holdable"
+
+
+class RunNotHeld(ChimewayError):  # noqa: N818
+    """Only a held run can be resumed."""
+
+    code = "run_not_held"
+
+
+class DeliveryNotFound(ChimewayError):  # noqa: N818
+    """No delivery has this id in this tenant."""
+
+    code = "delivery_not_found"
+
+
+class DeliveryNotRetryable(ChimewayError):  # noqa: N818
+    """Only a delivery that failed, and waits for its next attempt, can be tried again now."""
+
+    code = "delivery_not_retryable"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who acts: a token's id and its name, in a tenant."""
+
+    token_id: UUID | None
+    name: str
+    tenant: str | None
+
+
+async def note(
+    connection: Connection,
+    who: Operator,
+    action: str,
+    *,
+    run_id: UUID | None = None,
+    delivery_id: UUID | None = None,
+    workflow: str | None = None,
+    why: str | None = None,
+) -> None:
+    """Write down what somebody does."""
+    await connection.execute(
+        SQL["note_action"], who.name, who.token_id, action, who.tenant, run_id, delivery_id, workflow, why
+    )
+
+
+async def hold(connection: Connection, who: Operator, run_id: UUID, why: str | None) -> None:
+    """Hold a run, or raise RunNotHoldable."""
+    if not await connection.fetchval(SQL["hold_run"], run_id, "held_by_request", why, True):
+        raise RunNotHoldable(f"run {run_id} has ended, or is held already")
+    await note(connection, who, "hold", run_id=run_id, why=why)
+
+
+async def resume(connection: Connection, who: Operator, run_id: UUID, why: str | None) -> None:
+    """Let a held run go on, or raise RunNotHeld."""
+    if not await connection.fetchval(SQL["resume_run"], run_id, why):
+        raise RunNotHeld(f"run {run_id} is not held")
+    await note(connection, who, "resume", run_id=run_id, why=why)
+
+
+async def retry(connection: Connection, who: Operator, delivery_id: UUID, why: str | None) -> Retry:
+    """Let a failed message be tried again now, or raise why not."""
+    assert who.tenant is not None
+    row = await connection.fetchrow(SQL["retry_delivery"], delivery_id, who.tenant)
+    if row is None:
+        raise DeliveryNotFound(f"no delivery of this tenant has the id {delivery_id}")
+    found = Retry(delivery_id, **row)
+    if not found.retried:
+        held = "" if found.held_reason is None else f", and its run is held ({found.held_reason})"
+        raise DeliveryNotRetryable(f"delivery {delivery_id} is {found.status}{held}", status=found.status)
+    await note(connection, who, "retry", run_id=found.run_id, delivery_id=delivery_id, why=why)
+    return found
+
+
+async def pause(
+    connection: Connection, who: Operator, workflow: str, why: str | None, *, paused: bool
+) -> int:
+    """Hold, or give back, the decisions of a workflow's runs; return how many versions it has."""
+    versions = int(await connection.fetchval(SQL["pause_workflow"], workflow, paused))
+    await note(connection, who, "pause" if paused else "unpause", workflow=workflow, why=why)
+    return versions

@@ -1,0 +1,80 @@
+"""`/v1` as one application: its routes, what answers when something is wrong, and its description."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from chimeway.client.chimeway import Chimeway
+from chimeway.clock import Clock
+from chimeway.store.pool import Database
+from chimeway.web.api import describing, inboxes, operating, producing, reading
+from chimeway.web.api.asking import Service
+from chimeway.web.api.guard import Guard
+from chimeway.web.api.refusals import Refused, handler
+from chimeway.web.api.streams import Streams
+from chimeway.web.auth import Tokens
+
+PREFIX: Final = "/v1"
+
+
+class Api:
+    """Answers what is asked below `/v1`."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        tokens: Tokens,
+        inbox_keys: Sequence[bytes] = (),
+        origins: Collection[str] = (),
+    ) -> None:
+        """Take connections of its own, who knows tokens, and what inbox tokens are signed by."""
+        self.streams = Streams()
+        self._app = _application(Service(Chimeway(database), tokens, clock, inbox_keys), self.streams)
+        self._guarded = Guard(self._app, tokens, inbox_keys, origins, clock)
+
+    def routes(self) -> list[BaseRoute]:
+        """Return where it answers."""
+        return [_Below(PREFIX, self._guarded)]
+
+    def description(self) -> Mapping[str, Any]:
+        """Return what `/v1/openapi.json` says."""
+        return self._app.openapi()
+
+
+class _Below(BaseRoute):
+    """All paths below a prefix, as they are: an application answers them, and says so where it has none."""
+
+    def __init__(self, prefix: str, app: ASGIApp) -> None:
+        self._prefix = prefix
+        self._app = app
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = scope.get("path", "")
+        ours = scope["type"] == "http" and (path == self._prefix or path.startswith(f"{self._prefix}/"))
+        return (Match.FULL if ours else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _application(service: Service, streams: Streams) -> FastAPI:
+    app = FastAPI(
+        title="Chimeway", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+        summary="Durable notification journeys on PostgreSQL.", redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )  # fmt: skip
+    app.state.service = service
+    app.state.streams = streams
+    routers = (producing.router, reading.router, operating.router, inboxes.router)
+    for router in routers:
+        app.include_router(router)
+    for kind in (Refused, RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, handler)
+    describing.describe(app, routers)
+    return app
