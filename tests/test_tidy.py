@@ -9,6 +9,7 @@ from pathlib import Path
 from chimeway import limits
 from chimeway.log import EVENTS
 from chimeway.store.queries import SQL
+from chimeway.web import limits as web_limits
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "runtime" / "chimeway"
@@ -106,6 +107,6 @@ def test_each_event_is_logged_and_each_logged_one_is_documented() -> None:
 
 def test_each_bound_is_used() -> None:
     """Every bound in limits.py binds something."""
-    names = {name for name in vars(limits) if name.isupper()}
+    names = {name for module in (limits, web_limits) for name in vars(module) if name.isupper()}
     texts = (path.read_text("utf-8") for path in MODULES if path.name != "limits.py")
     assert names <= {word for text in texts for word in re.findall(r"\w+", text)}

@@ -1,6 +1,7 @@
 """Every bound that users or operators may meet, in one place, each with its reason.
 
-How one part paces itself (its pauses, its rounds) stands with that part.
+How one part paces itself (its pauses, its rounds) stands with that part; what binds HTTP alone, in
+`web/limits.py`.
 """
 
 from typing import Final
@@ -291,10 +292,6 @@ MAX_FEEDBACK_EVENTS: Final = 1_000
 FEEDBACK_TOLERANCE_S: Final = 300
 """How old a signed request may be, or ahead: five minutes, as the standard says."""
 
-FEEDBACK_YOUNG_S: Final = 600
-"""How long an event of a delivery that nobody knows is sent away to come again: a send takes a minute at
-most, its recording as long as somebody has its run locked."""
-
 MAX_UNSUBSCRIBE_TOKEN_CHARS: Final = 640
 """A token in a link to unsubscribe by: with the node's public URL it must fit a mail's header, whose line has
 at most 998 characters (RFC 5322). Ids of 36 characters make one of about 250."""
@@ -305,28 +302,6 @@ MAX_PUBLIC_URL_CHARS: Final = 200
 MAX_UNSUBSCRIBE_KEYS: Final = 10
 """Keys believed at once: each costs an HMAC for each request, whoever sends it."""
 
-MAX_UNSUBSCRIBE_BYTES: Final = 16_384
-"""A request to unsubscribe: RFC 8058's has 26 bytes, and whatever else a form may hold is not read."""
-
-HTTP_AT_ONCE: Final = 128
-"""HTTP connections and requests at once: providers wait and come again, the node's work goes on."""
-
-HTTP_CONNECTIONS: Final = 6
-"""Connections to the database of those who ask by HTTP, beside the node's own: they wait for each other, and
-nobody's decision waits for them."""
-
-HTTP_REQUEST_S: Final = 15.0
-"""How long a request may take, before it is broken off: who asks would have gone, or asks again."""
-
-MAX_HTTP_BODY_BYTES: Final = 1_048_576
-"""A request's body: a thousand signals; who has more sends it in parts."""
-
-MAX_HTTP_PAGE: Final = 200
-"""Rows of a page by HTTP: it is written out in the loop in which the node works."""
-
-MAX_REQUEST_KEY_CHARS: Final = 255
-"""An Idempotency-Key: a UUID has 36."""
-
 MAX_INBOX_TOKEN_S: Final = 3_600
 """How long an inbox token lasts at most: it stands in a browser, and cannot be called back."""
 
@@ -335,15 +310,6 @@ MAX_INBOX_TOKEN_CHARS: Final = 2_048
 
 MAX_INBOX_ORIGINS: Final = 20
 """Origins from which browsers may ask for inboxes."""
-
-INBOX_STREAMS: Final = 256
-"""Event streams of inboxes that a node holds open, beside its other requests: each is a file."""
-
-INBOX_STREAMS_OF_ONE: Final = 8
-"""The same of one recipient: tabs and devices."""
-
-INBOX_STREAM_ALIVE_S: Final = 15.0
-"""Between signs of life in such a stream: proxies close what is silent for longer, often after a minute."""
 
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""

@@ -3,8 +3,9 @@
 from typing import Any
 from uuid import uuid4
 
-from chimeway.limits import MAX_HTTP_BODY_BYTES, MAX_JSON_DEPTH
+from chimeway.limits import MAX_JSON_DEPTH
 from chimeway.store.pool import Database
+from chimeway.web.limits import MAX_HTTP_BODY_BYTES
 from kit.api import MENTION, World, world
 from kit.rows import Rows, rows_of
 

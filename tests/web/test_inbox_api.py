@@ -17,10 +17,10 @@ import jwt
 import pytest
 
 from chimeway.inbox_tokens import AUDIENCE
-from chimeway.limits import INBOX_STREAMS_OF_ONE
 from chimeway.store.pool import Database
 from chimeway.web import auth
 from chimeway.web.api import streams
+from chimeway.web.limits import INBOX_STREAMS_OF_ONE
 from kit.api import KEY, MENTION, ORIGIN, OTHER_KEY, Person, World, world
 from kit.command import inside
 from kit.rows import rows_of

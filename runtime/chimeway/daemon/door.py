@@ -12,12 +12,12 @@ from urllib.parse import unquote, urlsplit
 from chimeway.clock import Clock
 from chimeway.delivery.unsubscribing import Unsubscribing
 from chimeway.extras import imported
-from chimeway.limits import HTTP_CONNECTIONS
 from chimeway.log import Events
 from chimeway.render.templates import Templates
 from chimeway.setting_tables import Setting
 from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
+from chimeway.web.limits import HTTP_CONNECTIONS
 from chimeway.web.sources import Source, read_sources
 from chimeway.web.state import Asked
 

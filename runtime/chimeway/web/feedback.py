@@ -27,7 +27,7 @@ from chimeway.client.feedback import FeedbackReceipt, record_many
 from chimeway.clock import Clock, jittered
 from chimeway.errors import DatabaseUnavailable, FeedbackRefused, InvalidInput, SchemaMismatch
 from chimeway.feedback import AmazonSes, FeedbackEvent
-from chimeway.limits import FEEDBACK_YOUNG_S, MAX_FEEDBACK_BYTES, MAX_FEEDBACK_EVENTS
+from chimeway.limits import MAX_FEEDBACK_BYTES, MAX_FEEDBACK_EVENTS
 from chimeway.log import Events
 from chimeway.store import callers
 from chimeway.store.faults import passes
@@ -35,6 +35,7 @@ from chimeway.store.pool import Database
 from chimeway.web.amazon import Certificates, read_amazon
 from chimeway.web.bodies import BODY_S, body_of
 from chimeway.web.fetching import Fetch, Unfetched, fetching
+from chimeway.web.limits import FEEDBACK_YOUNG_S
 from chimeway.web.problems import problem
 from chimeway.web.sources import Source
 

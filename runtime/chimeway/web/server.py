@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chimeway.errors import InvalidSettings
-from chimeway.limits import HTTP_AT_ONCE, INBOX_STREAMS
 from chimeway.log import Events
+from chimeway.web.limits import HTTP_AT_ONCE, INBOX_STREAMS
 from chimeway.web.problems import of_the_frame
 from chimeway.web.traced import Traced
 

@@ -23,13 +23,13 @@ from starlette.routing import BaseRoute, Route
 
 from chimeway.client import unsubscribe_calls
 from chimeway.errors import DatabaseUnavailable, SchemaMismatch
-from chimeway.limits import MAX_UNSUBSCRIBE_BYTES
 from chimeway.log import Events
 from chimeway.store import callers
 from chimeway.store.faults import passes
 from chimeway.store.pool import Database
 from chimeway.unsubscribe_tokens import PATH, Subscription, read
 from chimeway.web.bodies import body_of
+from chimeway.web.limits import MAX_UNSUBSCRIBE_BYTES
 from chimeway.web.unsubscribe_page import Pages, State
 
 _log = Events()

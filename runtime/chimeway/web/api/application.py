@@ -6,8 +6,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.routing import BaseRoute, Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
 
 from chimeway.client.chimeway import Chimeway
 from chimeway.clock import Clock
@@ -40,27 +39,11 @@ class Api:
 
     def routes(self) -> list[BaseRoute]:
         """Return where it answers."""
-        return [_Below(PREFIX, self._guarded)]
+        return [Route(PREFIX, self._guarded), Route(f"{PREFIX}/{{rest:path}}", self._guarded)]
 
     def description(self) -> Mapping[str, Any]:
         """Return what `/v1/openapi.json` says."""
         return self._app.openapi()
-
-
-class _Below(BaseRoute):
-    """All paths below a prefix, as they are: an application answers them, and says so where it has none."""
-
-    def __init__(self, prefix: str, app: ASGIApp) -> None:
-        self._prefix = prefix
-        self._app = app
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = scope.get("path", "")
-        ours = scope["type"] == "http" and (path == self._prefix or path.startswith(f"{self._prefix}/"))
-        return (Match.FULL if ours else Match.NONE), {}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
 
 
 def _application(service: Service, streams: Streams) -> FastAPI:

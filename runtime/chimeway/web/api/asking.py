@@ -14,7 +14,7 @@ from chimeway.client.inbox import Inbox
 from chimeway.clock import Clock
 from chimeway.errors import InvalidInput
 from chimeway.inbox_tokens import InboxBearer
-from chimeway.limits import MAX_IDENTIFIER_CHARS, MAX_REQUEST_KEY_CHARS
+from chimeway.limits import MAX_IDENTIFIER_CHARS
 from chimeway.store import answers
 from chimeway.store.acting import Operator
 from chimeway.store.answers import Key, Reply
@@ -23,6 +23,7 @@ from chimeway.web.api.guard import asked_of
 from chimeway.web.api.refusals import Refused
 from chimeway.web.api.strict_json import canonical
 from chimeway.web.auth import Principal, Scope, Tokens
+from chimeway.web.limits import MAX_REQUEST_KEY_CHARS
 
 _T = TypeVar("_T")
 _KEY: Final = re.compile(rf"[!-~]{{1,{MAX_REQUEST_KEY_CHARS}}}", re.ASCII)

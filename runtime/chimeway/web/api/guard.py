@@ -18,11 +18,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from chimeway import inbox_tokens
 from chimeway.clock import Clock
 from chimeway.inbox_tokens import InboxBearer
-from chimeway.limits import HTTP_REQUEST_S, MAX_HTTP_BODY_BYTES
 from chimeway.web.api import strict_json
 from chimeway.web.api.refusals import Refused, answer_to
 from chimeway.web.auth import Principal, Tokens
 from chimeway.web.bodies import body_of
+from chimeway.web.limits import HTTP_REQUEST_S, MAX_HTTP_BODY_BYTES
 
 OPEN: Final = frozenset({"/v1/openapi.json"})
 INBOX: Final = "/v1/inbox/"

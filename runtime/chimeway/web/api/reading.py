@@ -9,7 +9,6 @@ from pydantic import TypeAdapter
 
 from chimeway.client.explanation import Explanation
 from chimeway.client.verbs import MAX_LATENESS
-from chimeway.limits import MAX_HTTP_PAGE
 from chimeway.progression.snapshot import RunState
 from chimeway.store import definitions, retrying
 from chimeway.store.profiles import RecipientView
@@ -17,6 +16,7 @@ from chimeway.store.retrying import Failed
 from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
 from chimeway.web.api import models
 from chimeway.web.api.asking import Identifier, Reader, written
+from chimeway.web.limits import MAX_HTTP_PAGE
 from chimeway.workflow.parse import MAX_VERSION
 
 router = APIRouter()

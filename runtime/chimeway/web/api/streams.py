@@ -14,9 +14,9 @@ from typing import Any, Final, Self, TypeAlias
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from chimeway.limits import INBOX_STREAM_ALIVE_S, INBOX_STREAMS, INBOX_STREAMS_OF_ONE
 from chimeway.store.views import InboxChange
 from chimeway.web.api.refusals import Refused
+from chimeway.web.limits import INBOX_STREAM_ALIVE_S, INBOX_STREAMS, INBOX_STREAMS_OF_ONE
 
 MEDIA_TYPE: Final = "text/event-stream"
 _RETRY: Final = "retry: 2000\n"
