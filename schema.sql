@@ -489,6 +489,35 @@ create table chimeway.producers (
     changed_by text        not null default session_user
 );
 
+-- Restores from a backup: when it was taken, and until when what its runs plan is doubted. docs/design.md, "After a
+-- restore", has the theory.
+create table chimeway.restores (
+    id       uuid        primary key default gen_random_uuid(),
+    taken_at timestamptz not null unique,           -- the instant of the backup
+    began_at timestamptz not null,                  -- when the first node learned of it
+    until    timestamptz not null,                  -- as long after that as it was before: what was lost may come again
+    began_by text        not null default session_user
+);
+
+-- Runs that were live in the backup and had gone on when the database was lost: whatever they plan is held, too, until
+-- somebody has let one of their messages go.
+create table chimeway.restored_runs (
+    run_id     uuid primary key,
+    restore_id uuid not null references chimeway.restores (id)
+);
+
+-- Messages that may have been sent after the backup was taken, and what somebody decided about each.
+create table chimeway.restored_deliveries (
+    delivery_id uuid        primary key,
+    restore_id  uuid        not null references chimeway.restores (id),
+    held_at     timestamptz not null,
+    decision    text        check (decision in ('released','dropped','ended')),   -- ended: it came to its end otherwise
+    decided_at  timestamptz,
+    decided_by  text,
+    check ((decision is null) = (decided_at is null))
+);
+create index restored_deliveries_held on chimeway.restored_deliveries (delivery_id) where decision is null;
+
 -- ── what is asked by HTTP ──
 
 -- Tokens by which programs ask a node by HTTP. Of a secret only its SHA-256 is kept: it is 256 bits of chance, which
@@ -3435,6 +3464,121 @@ $$;
 
 -- ── 7 deliveries ─────────────────────────────────────────────────────────────────────────────────
 
+-- Begins what follows a restore from a backup that was taken at this instant: holds what was not terminal in it, and
+-- remembers the live runs that had gone on by now. Again with the same instant: nothing. Refuses where a node has
+-- worked after that instant: then the backup is younger, or it is too late.
+create function chimeway.begin_restore(p_taken_at timestamptz, p_by text default session_user)
+returns table (again boolean, deliveries bigint, runs bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+declare
+    now_   timestamptz := chimeway.clock();
+    latest timestamptz;
+    this   uuid;
+begin
+    if p_taken_at is null or not isfinite(p_taken_at) or p_taken_at > now_ then
+        perform chimeway.refuse('invalid_input', 'CW001', format('the instant of the backup is %s', p_taken_at),
+            'give when the backup was taken: an instant in the past');
+    end if;
+    lock table chimeway.restores in share row exclusive mode;
+    if exists (select from chimeway.restores r where r.taken_at = p_taken_at) then
+        return query select true, 0::bigint, 0::bigint;
+        return;
+    end if;
+    select max(n.seen_at) into latest from chimeway.nodes n;
+    if latest > p_taken_at then
+        perform chimeway.refuse('invalid_input', 'CW001', format('a node worked here at %s, after %s', latest, p_taken_at),
+            'give an instant not before the backup was taken; or nodes have worked since the restore, and it is too late');
+    end if;
+    insert into chimeway.restores (taken_at, began_at, until, began_by)
+    values (p_taken_at, now_, now_ + (now_ - p_taken_at), p_by) returning id into this;
+
+    insert into chimeway.restored_deliveries (delivery_id, restore_id, held_at)
+    select d.id, this, now_ from chimeway.deliveries d where d.terminal_at is null and d.created_at <= p_taken_at
+    on conflict (delivery_id) do update set restore_id = this, held_at = now_, decision = null, decided_at = null,
+            decided_by = null;
+    get diagnostics deliveries = row_count;
+    update chimeway.deliveries d set waiting_for_node = 'after_restore'
+      from chimeway.restored_deliveries h where h.restore_id = this and d.id = h.delivery_id;
+    insert into chimeway.restored_runs (run_id, restore_id)
+    select r.id, this from chimeway.workflow_runs r
+     where r.state in ('active','waiting') and r.created_at <= p_taken_at
+       and (r.wake_at <= now_ or exists (
+            select from chimeway.deliveries d where d.run_id = r.id and d.shard = r.shard and d.terminal_at is null))
+    on conflict (run_id) do update set restore_id = this;
+    get diagnostics runs = row_count;
+    again := false;
+    return next;
+end $$;
+
+-- Of deliveries that are about to be sent, whose rows are locked, those that are held after a restore. What a run that
+-- is doubted has planned since is held from now on.
+create function chimeway.hold_restored(p_delivery uuid[]) returns uuid[]
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+declare held uuid[];
+begin
+    insert into chimeway.restored_deliveries (delivery_id, restore_id, held_at)
+    select d.id, m.restore_id, chimeway.clock()
+      from unnest(p_delivery) p(id)
+     cross join lateral (
+        select d.id, d.run_id, d.created_at from chimeway.deliveries d where d.id = p.id offset 0) d
+      join chimeway.restored_runs m on m.run_id = d.run_id
+      join chimeway.restores s on s.id = m.restore_id and d.created_at < s.until
+    on conflict (delivery_id) do nothing;
+    held := array(select h.delivery_id from chimeway.restored_deliveries h
+                   where h.delivery_id = any(p_delivery) and h.decision is null);
+    update chimeway.deliveries d set waiting_for_node = 'after_restore'
+     where d.id = any(held) and d.waiting_for_node is distinct from 'after_restore';
+    return held;
+end $$;
+
+-- Decides about messages that are held after a restore: p_release says whether they go, else they are given up. Whose
+-- message goes is doubted no more: what came later in that journey was not sent either. Answers: released | dropped |
+-- ended (it has ended otherwise) | decided (it was before) | gone.
+create function chimeway.decide_restored(p_delivery uuid[], p_release boolean, p_by text default session_user)
+returns table (delivery_id uuid, answer text)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    now_   timestamptz := chimeway.clock();
+    v_runs uuid[];
+    v_open uuid[];
+    v_live uuid[];
+begin
+    v_runs := array(select d.run_id from chimeway.restored_deliveries h
+                      join chimeway.deliveries d on d.id = h.delivery_id where h.delivery_id = any(p_delivery));
+    perform 1 from (select r.id from chimeway.workflow_runs r where r.id = any(v_runs) order by r.id for update) l;
+    perform 1 from (select d.id from chimeway.deliveries d where d.id = any(p_delivery) order by d.id for no key update) l;
+    v_open := array(select h.delivery_id from chimeway.restored_deliveries h
+                     where h.delivery_id = any(p_delivery) and h.decision is null order by h.delivery_id for update);
+    v_live := array(select d.id from chimeway.deliveries d where d.id = any(v_open) and d.terminal_at is null);
+
+    update chimeway.restored_deliveries h
+       set decision = case when not h.delivery_id = any(v_live) then 'ended' when p_release then 'released' else 'dropped' end,
+           decided_at = now_, decided_by = p_by
+     where h.delivery_id = any(v_open);
+    if p_release then
+        delete from chimeway.restored_runs m using chimeway.deliveries d where d.id = any(v_live) and m.run_id = d.run_id;
+        update chimeway.deliveries d set waiting_for_node = null, revision = d.revision + 1 where d.id = any(v_live);
+    else
+        -- As where a run stops: a call that was under way in the backup is let end, and is the last.
+        update chimeway.deliveries d
+           set status = case d.status when 'dispatched' then d.status else 'cancelled' end,
+               suppression_reason = case d.status when 'dispatched' then null else 'superseded' end,
+               terminal_at = case d.status when 'dispatched' then null else now_ end,
+               stop_requested = d.stop_requested or d.status = 'dispatched', waiting_for_node = null,
+               note = 'given up after a restore', next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
+         where d.id = any(v_live);
+        update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, now_), now_)
+          from chimeway.deliveries d
+         where d.id = any(v_live) and d.terminal_at is not null and r.id = d.run_id and r.shard = d.shard
+           and r.visit = d.visit and r.state = 'active' and r.held_reason is null;
+    end if;
+    perform chimeway.hint();
+    return query
+    select p.id, case when h.delivery_id is null then 'gone' when not p.id = any(v_open) then 'decided' else h.decision end
+      from unnest(p_delivery) p(id) left join chimeway.restored_deliveries h on h.delivery_id = p.id;
+end $$;
+
 -- Makes attempts durable before their providers are called, through the same door as a decision:
 -- lock, route, refuse when the mailbox holds what the caller had not seen, write.
 -- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged (null: it did
@@ -3455,12 +3599,20 @@ declare
     v_locked  uuid[];
     v_passed  uuid[];
     v_counted uuid[] := '{}';
+    v_held    uuid[] := '{}';
     v_seen    pg_snapshot;
     v_clock   timestamptz;
     v_key     record;
 begin
     perform chimeway.check_ledger(p_owner, p_epoch);
     v_locked := chimeway.lock_deliveries(p_run, p_delivery);
+    if exists (select from chimeway.restores) then  -- seldom anybody has ever restored anything
+        v_held := chimeway.hold_restored(array(
+            select p.id from unnest(p_delivery, p_run) p(id, run) where p.run = any(v_locked)));
+        v_locked := array(
+            select l.run from unnest(v_locked) l(run)
+             where l.run not in (select p.run from unnest(p_delivery, p_run) p(id, run) where p.id = any(v_held)));
+    end if;
     if array_remove(p_budget, null) <> '{}' then
         perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
             select distinct d.tenant_id, d.recipient_id, d.channel, d.shard
@@ -3544,7 +3696,7 @@ begin
     return query
     select p.id, case
             when p.id = any(v_passed) then 'begun'
-            when d.id is null then 'gone'
+            when d.id is null or p.id = any(v_held) then 'gone'
             when not d.run_id = any(v_locked) then 'busy'
             when d.status in ('pending','failed','deferred') and d.revision = p.revision
                  and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
@@ -4985,7 +5137,7 @@ begin
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
-                                                  retry_delivery,record_feedback,configure_tenant,
+                                                  retry_delivery,record_feedback,configure_tenant,decide_restored,
                                                   cancel_runs,wake_runs,retime_runs,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe,
                                                   prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,

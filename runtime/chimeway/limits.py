@@ -314,6 +314,9 @@ MAX_INBOX_ORIGINS: Final = 20
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""
 
+RESTORED_AT_ONCE: Final = 500
+"""Messages decided about in one transaction after a restore: their runs are locked meanwhile."""
+
 MAX_LISTED_PRODUCERS: Final = 1_000
 """Logins that are bound to tenants, listed at once: a login each is for few programs."""
 

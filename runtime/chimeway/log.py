@@ -38,6 +38,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "database.slow": "operation, seconds: a call is not answered for so long; it is waited for",
         "database.back": "seconds: it does all that it is asked again, after so long",
         "schema.other": "version, known: it works; an older one is brought up by chimeway db migrate",
+        "restore.held": "taken_at, deliveries, runs, again: messages that may have been sent since this "
+        "backup wait for an operator (chimeway deliveries restored); so will those of so many runs",
         # The server of our own, where no database is named
         "embedded.started": "url, data_dir, seconds, created: it runs, and this process started it",
         "embedded.attached": "url: it ran already",

@@ -49,6 +49,8 @@ NOBODYS = {
     "operator_plans": "action tenant_id chosen retimed outcome",
     "api_tokens": "name secret_digest tenant_id scopes made_by revoked_by last_used_on",
     "inbox_watched": "digest",
+    "restores": "began_by",
+    "restored_deliveries": "decision decided_by",
     "producers": "role_name tenant_ids changed_by",
     "nodes": "name version channels",
     "pruning": "part",

@@ -26,7 +26,7 @@ MAY_CALL: Mapping[str, set[str]] = {
     "operator": READ
     | LISTS
     | {"cancel", "hold_run", "resume_run", "pause_workflow", "retry_delivery", "record_feedback"}
-    | {"configure_tenant", "forget_recipient", "export_recipient"}
+    | {"configure_tenant", "forget_recipient", "export_recipient", "decide_restored"}
     | {"cancel_runs", "wake_runs", "retime_runs"}
     | {"prune_runs", "prune_bodies", "prune_events", "prune_signals", "prune_answers", "revoke_api_token"}
     | UNSUBSCRIBING,
@@ -35,8 +35,10 @@ MAY_CALL: Mapping[str, set[str]] = {
     | UNSUBSCRIBING,
 }
 """What each role may call; the daemon may call all but `grant_roles`."""
-DEFINERS = set().union(*MAY_CALL.values()) - READ | {"being_changed", "prune_next"}
-"""Functions that run with the rights of the schema's owner: by the last two nodes lock people, and prune."""
+DEFINERS = set().union(*MAY_CALL.values()) - READ | {
+    "being_changed", "prune_next", "begin_restore", "hold_restored",
+}  # fmt: skip
+"""Functions that run with the rights of the schema's owner: nodes lock people, prune and hold by four."""
 APPEND_ONLY = ("workflow_transitions", "delivery_attempts", "delivery_attempt_results", "delivery_feedback",
                "delivery_verdicts")  # fmt: skip
 

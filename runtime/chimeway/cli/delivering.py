@@ -7,21 +7,23 @@ from uuid import UUID
 
 import typer
 
-from chimeway.cli import session
+from chimeway.cli import restored, session
 from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, Tenant, examples
 from chimeway.cli.printing import print_json, print_line, print_sentence, progress, shown
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
+from chimeway.client.why_deliveries import HELD
 from chimeway.store import retrying
 from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed or wait; try failed ones again now.",
+    help="List messages that failed or wait; try failed ones again; decide what goes after a restore.",
     rich_markup_mode=None,
 )
+app.add_typer(restored.app)
 _REFUSED: Final = 3
 DeliveryIds = Annotated[
     list[str],
@@ -122,6 +124,8 @@ def _refusal(found: Retry | None, tenant: str) -> str:
             return f"it is {found.status} on purpose until {shown(found.next_attempt_at)}."
         case "failed" if found.held_reason is not None:
             return f"its run is held ({found.held_reason}); first: chimeway resume {found.run_id}"
+        case "failed" if found.waiting_for_node == HELD:
+            return "it is held after a restore; first: chimeway deliveries release, or drop"
         case "failed":
             return f"it waits for a node that has what it needs ({found.waiting_for_node}); start one."
         case _:

@@ -10,6 +10,7 @@ import typer
 from chimeway.cli.finding_app import find_app
 from chimeway.cli.options import AsJson, DatabaseUrl
 from chimeway.cli.printing import print_json
+from chimeway.cli.reading_files import instant
 from chimeway.cli.tables import print_table
 from chimeway.daemon import door
 from chimeway.daemon import serve as run_node
@@ -38,6 +39,16 @@ def serve(
         str | None,
         typer.Option(help="smtp://user:password@host:port?starttls=true, or smtps://.", show_default=False),
     ] = None,
+    *,
+    after_restore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="INSTANT",
+            help="The database was restored from a backup that was taken then: what may have been sent since "
+            "is held (chimeway deliveries restored).",
+            show_default=False,
+        ),
+    ] = None,
     print_settings: Annotated[
         bool, typer.Option("--print-settings", help="Say what holds and who said so, and end.")
     ] = False,
@@ -55,7 +66,8 @@ def serve(
         _print(settings, as_json)
         return
     declared = NOTHING_DECLARED if app_path is None else find_app(app_path).declared
-    asyncio.run(run_node(settings, declared))
+    taken_at = instant("--after-restore", after_restore)
+    asyncio.run(run_node(settings, declared, taken_at))
 
 
 def _print(settings: Settings, as_json: AsJson) -> None:

@@ -8,6 +8,9 @@ from chimeway.client.words import by, message, moment, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
+HELD: Final = "after_restore"
+DROPPED: Final = "given up after a restore"
+"""What rows say of messages that are held after a restore, or were given up (schema.sql, section 7)."""
 _SUPPRESSED: Final = {
     "no_address": "{who} had no address on that channel (no_address); with one it would have been sent then",
     "preference": "{who} does not want it (preference); without that it would have been sent then",
@@ -35,6 +38,8 @@ def _told(story: Story, row: DeliveryView) -> str:
             return _not_yet(story, row)
         case "dispatched":
             return _under_way(story, row)
+        case "failed" if row.waiting_for_node == HELD:
+            return _held(row, f"has not been sent, as far as is known: {_failures(row)}")
         case "failed":
             return (
                 f"{message(row)} has not been sent yet: {_failures(row)}. "
@@ -102,6 +107,8 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
                 f"{message(row)} bounced ({_fault(row.last_error_class, row.note)}) at {at}: "
                 "the address is wrong, so it is not tried again."
             )
+        case "superseded" if row.note == DROPPED:
+            return f"{message(row)} was given up at {at}: an operator dropped it after a restore."
         case "superseded":
             return (
                 f"{message(row)} was given up (superseded) at {at}: {_failures(row)}, and a rule led the run "
@@ -123,6 +130,8 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
 
 def _not_yet(story: Story, row: DeliveryView) -> str:
     planned = moment(story, row.created_at)
+    if row.waiting_for_node == HELD:
+        return _held(row, f"was planned at {planned}")
     if row.waiting_for_node is not None:
         return (
             f"{message(row)} was planned at {planned} and waits for a node that has what it needs "
@@ -133,6 +142,13 @@ def _not_yet(story: Story, row: DeliveryView) -> str:
     if row.status == "deferred" and row.verdicts:
         return f"It is due {_when_next(story, row)}, and is judged anew then."
     return f"{message(row)} was planned at {planned} and is {row.status}: it is due {_when_next(story, row)}."
+
+
+def _held(row: DeliveryView, so_far: str) -> str:
+    return (
+        f"{message(row)} {so_far}; it is held since the database was restored from a backup, for it may have "
+        "been sent after that was taken. `chimeway deliveries release` sends it, `drop` gives it up."
+    )
 
 
 def _under_way(story: Story, row: DeliveryView) -> str:

@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from importlib.metadata import version
 from typing import Any, Final
 from uuid import uuid4
@@ -35,7 +36,7 @@ from chimeway.limits import BEAT_S
 from chimeway.log import Events
 from chimeway.render.renderers import Renderers
 from chimeway.settings import Settings
-from chimeway.store import nodes, schema
+from chimeway.store import nodes, restoring, schema
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.faults import fault_of
 from chimeway.store.health import own_health
@@ -49,7 +50,9 @@ _MEASURES: Final = 5
 _LEAVE_S: Final = 2.5
 
 
-async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> None:
+async def serve(
+    settings: Settings, declared: Declared = NOTHING_DECLARED, after_restore: datetime | None = None
+) -> None:
     """Be a node, and nothing else, until SIGTERM or SIGINT; then drain and return.
 
     Logging and signals of the process are ours here.
@@ -57,6 +60,7 @@ async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> No
     Args:
         settings: all there is to set.
         declared: what an application adds to what its folders hold.
+        after_restore: when the backup was taken that the database was restored from.
 
     Raises:
         as `live`.
@@ -69,7 +73,7 @@ async def serve(settings: Settings, declared: Declared = NOTHING_DECLARED) -> No
             _settle()
             ready(node)
 
-        await live(settings, declared, stop, settled)
+        await live(settings, declared, stop, settled, after_restore)
 
 
 def _settle() -> None:
@@ -79,7 +83,11 @@ def _settle() -> None:
 
 
 async def live(
-    settings: Settings, declared: Declared, stop: asyncio.Event, settled: Callable[[Node], None]
+    settings: Settings,
+    declared: Declared,
+    stop: asyncio.Event,
+    settled: Callable[[Node], None],
+    after_restore: datetime | None = None,
 ) -> None:
     """Be a node until `stop` is set; then drain and return. The process belongs to whoever calls.
 
@@ -88,6 +96,7 @@ async def live(
         declared: what an application adds to what its folders hold.
         stop: ends the node.
         settled: called once all is registered and the node works, or stands by for another that does.
+        after_restore: as in `serve`.
 
     Raises:
         InvalidSettings: a setting that serving needs is missing or wrong.
@@ -98,7 +107,7 @@ async def live(
     """
     began = time.monotonic()
     async with (
-        _node(settings, declared) as node,
+        _node(settings, declared, after_restore) as node,
         http_server(
             settings, node.database, node.clock, node.schema_version, node.renderers.templates,
             lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
@@ -131,7 +140,9 @@ async def live(
 
 
 @asynccontextmanager
-async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
+async def _node(
+    settings: Settings, declared: Declared, after_restore: datetime | None
+) -> AsyncIterator[Node]:
     """Open what a process has from its start to its end."""
     health = own_health()
     direct = settings.direct_database_url
@@ -149,6 +160,8 @@ async def _node(settings: Settings, declared: Declared) -> AsyncIterator[Node]:
             )
         )
         there = await _check(database)
+        if after_restore is not None:
+            await _hold(database, after_restore, settings.node_name)
         clock = await _clock(database)
         renderers = Renderers(declared.renderers, read_templates(settings.templates_dir))
         for name in renderers.shadowed():
@@ -241,6 +254,15 @@ async def _check(database: Database) -> int:
     if await schema.has_test_clock(database):
         raise SchemaMismatch("time stands still in this database: its schema was installed for tests")
     return there.number
+
+
+async def _hold(database: Database, taken_at: datetime, name: str) -> None:
+    """Hold what may have been sent after a backup was taken, before anything is sent."""
+    begun = await restoring.begin(database, taken_at, name)
+    _log.warning(
+        "restore.held", taken_at=taken_at.isoformat(), deliveries=begun.deliveries, runs=begun.runs,
+        again=begun.again,
+    )  # fmt: skip
 
 
 async def _clock(database: Database) -> SystemClock:

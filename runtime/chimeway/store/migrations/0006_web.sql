@@ -786,6 +786,284 @@ alter table chimeway.events alter column traceparent set default
         case when current_setting('chimeway.traceparent', true) ~ '^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$'
              then current_setting('chimeway.traceparent', true) end;
 
+-- ── after a restore ──
+
+-- Restores from a backup: when it was taken, and until when what its runs plan is doubted. docs/design.md, "After a
+-- restore", has the theory.
+create table chimeway.restores (
+    id       uuid        primary key default gen_random_uuid(),
+    taken_at timestamptz not null unique,           -- the instant of the backup
+    began_at timestamptz not null,                  -- when the first node learned of it
+    until    timestamptz not null,                  -- as long after that as it was before: what was lost may come again
+    began_by text        not null default session_user
+);
+
+-- Runs that were live in the backup and had gone on when the database was lost: whatever they plan is held, too, until
+-- somebody has let one of their messages go.
+create table chimeway.restored_runs (
+    run_id     uuid primary key,
+    restore_id uuid not null references chimeway.restores (id)
+);
+
+-- Messages that may have been sent after the backup was taken, and what somebody decided about each.
+create table chimeway.restored_deliveries (
+    delivery_id uuid        primary key,
+    restore_id  uuid        not null references chimeway.restores (id),
+    held_at     timestamptz not null,
+    decision    text        check (decision in ('released','dropped','ended')),   -- ended: it came to its end otherwise
+    decided_at  timestamptz,
+    decided_by  text,
+    check ((decision is null) = (decided_at is null))
+);
+create index restored_deliveries_held on chimeway.restored_deliveries (delivery_id) where decision is null;
+
+-- Begins what follows a restore from a backup that was taken at this instant: holds what was not terminal in it, and
+-- remembers the live runs that had gone on by now. Again with the same instant: nothing. Refuses where a node has
+-- worked after that instant: then the backup is younger, or it is too late.
+create function chimeway.begin_restore(p_taken_at timestamptz, p_by text default session_user)
+returns table (again boolean, deliveries bigint, runs bigint)
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+declare
+    now_   timestamptz := chimeway.clock();
+    latest timestamptz;
+    this   uuid;
+begin
+    if p_taken_at is null or not isfinite(p_taken_at) or p_taken_at > now_ then
+        perform chimeway.refuse('invalid_input', 'CW001', format('the instant of the backup is %s', p_taken_at),
+            'give when the backup was taken: an instant in the past');
+    end if;
+    lock table chimeway.restores in share row exclusive mode;
+    if exists (select from chimeway.restores r where r.taken_at = p_taken_at) then
+        return query select true, 0::bigint, 0::bigint;
+        return;
+    end if;
+    select max(n.seen_at) into latest from chimeway.nodes n;
+    if latest > p_taken_at then
+        perform chimeway.refuse('invalid_input', 'CW001', format('a node worked here at %s, after %s', latest, p_taken_at),
+            'give an instant not before the backup was taken; or nodes have worked since the restore, and it is too late');
+    end if;
+    insert into chimeway.restores (taken_at, began_at, until, began_by)
+    values (p_taken_at, now_, now_ + (now_ - p_taken_at), p_by) returning id into this;
+
+    insert into chimeway.restored_deliveries (delivery_id, restore_id, held_at)
+    select d.id, this, now_ from chimeway.deliveries d where d.terminal_at is null and d.created_at <= p_taken_at
+    on conflict (delivery_id) do update set restore_id = this, held_at = now_, decision = null, decided_at = null,
+            decided_by = null;
+    get diagnostics deliveries = row_count;
+    update chimeway.deliveries d set waiting_for_node = 'after_restore'
+      from chimeway.restored_deliveries h where h.restore_id = this and d.id = h.delivery_id;
+    insert into chimeway.restored_runs (run_id, restore_id)
+    select r.id, this from chimeway.workflow_runs r
+     where r.state in ('active','waiting') and r.created_at <= p_taken_at
+       and (r.wake_at <= now_ or exists (
+            select from chimeway.deliveries d where d.run_id = r.id and d.shard = r.shard and d.terminal_at is null))
+    on conflict (run_id) do update set restore_id = this;
+    get diagnostics runs = row_count;
+    again := false;
+    return next;
+end $$;
+
+-- Of deliveries that are about to be sent, whose rows are locked, those that are held after a restore. What a run that
+-- is doubted has planned since is held from now on.
+create function chimeway.hold_restored(p_delivery uuid[]) returns uuid[]
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+declare held uuid[];
+begin
+    insert into chimeway.restored_deliveries (delivery_id, restore_id, held_at)
+    select d.id, m.restore_id, chimeway.clock()
+      from unnest(p_delivery) p(id)
+     cross join lateral (
+        select d.id, d.run_id, d.created_at from chimeway.deliveries d where d.id = p.id offset 0) d
+      join chimeway.restored_runs m on m.run_id = d.run_id
+      join chimeway.restores s on s.id = m.restore_id and d.created_at < s.until
+    on conflict (delivery_id) do nothing;
+    held := array(select h.delivery_id from chimeway.restored_deliveries h
+                   where h.delivery_id = any(p_delivery) and h.decision is null);
+    update chimeway.deliveries d set waiting_for_node = 'after_restore'
+     where d.id = any(held) and d.waiting_for_node is distinct from 'after_restore';
+    return held;
+end $$;
+
+-- Decides about messages that are held after a restore: p_release says whether they go, else they are given up. Whose
+-- message goes is doubted no more: what came later in that journey was not sent either. Answers: released | dropped |
+-- ended (it has ended otherwise) | decided (it was before) | gone.
+create function chimeway.decide_restored(p_delivery uuid[], p_release boolean, p_by text default session_user)
+returns table (delivery_id uuid, answer text)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off as $$
+#variable_conflict use_column
+declare
+    now_   timestamptz := chimeway.clock();
+    v_runs uuid[];
+    v_open uuid[];
+    v_live uuid[];
+begin
+    v_runs := array(select d.run_id from chimeway.restored_deliveries h
+                      join chimeway.deliveries d on d.id = h.delivery_id where h.delivery_id = any(p_delivery));
+    perform 1 from (select r.id from chimeway.workflow_runs r where r.id = any(v_runs) order by r.id for update) l;
+    perform 1 from (select d.id from chimeway.deliveries d where d.id = any(p_delivery) order by d.id for no key update) l;
+    v_open := array(select h.delivery_id from chimeway.restored_deliveries h
+                     where h.delivery_id = any(p_delivery) and h.decision is null order by h.delivery_id for update);
+    v_live := array(select d.id from chimeway.deliveries d where d.id = any(v_open) and d.terminal_at is null);
+
+    update chimeway.restored_deliveries h
+       set decision = case when not h.delivery_id = any(v_live) then 'ended' when p_release then 'released' else 'dropped' end,
+           decided_at = now_, decided_by = p_by
+     where h.delivery_id = any(v_open);
+    if p_release then
+        delete from chimeway.restored_runs m using chimeway.deliveries d where d.id = any(v_live) and m.run_id = d.run_id;
+        update chimeway.deliveries d set waiting_for_node = null, revision = d.revision + 1 where d.id = any(v_live);
+    else
+        -- As where a run stops: a call that was under way in the backup is let end, and is the last.
+        update chimeway.deliveries d
+           set status = case d.status when 'dispatched' then d.status else 'cancelled' end,
+               suppression_reason = case d.status when 'dispatched' then null else 'superseded' end,
+               terminal_at = case d.status when 'dispatched' then null else now_ end,
+               stop_requested = d.stop_requested or d.status = 'dispatched', waiting_for_node = null,
+               note = 'given up after a restore', next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
+         where d.id = any(v_live);
+        update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, now_), now_)
+          from chimeway.deliveries d
+         where d.id = any(v_live) and d.terminal_at is not null and r.id = d.run_id and r.shard = d.shard
+           and r.visit = d.visit and r.state = 'active' and r.held_reason is null;
+    end if;
+    perform chimeway.hint();
+    return query
+    select p.id, case when h.delivery_id is null then 'gone' when not p.id = any(v_open) then 'decided' else h.decision end
+      from unnest(p_delivery) p(id) left join chimeway.restored_deliveries h on h.delivery_id = p.id;
+end $$;
+
+-- Makes attempts durable before their providers are called, through the same door as a decision:
+-- lock, route, refuse when the mailbox holds what the caller had not seen, write.
+-- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged (null: it did
+-- not). p_budget: the revision of the budget that was counted by, where a cap is set (0: there was none); the
+-- first attempt of a delivery is then counted, p_room is how many more there was a place for, and p_keep how many
+-- sends are remembered. p_verdict: why policy let it go, where there was anything to judge.
+-- Answers: begun (with its number) | unseen | stale | busy | gone.
+create or replace function chimeway.begin_attempts(
+    p_owner uuid, p_epoch bigint, p_node uuid,
+    p_delivery uuid[], p_run uuid[], p_revision bigint[], p_mailbox int[], p_address text[], p_message jsonb[],
+    p_provider text[], p_profile bigint[], p_tenant bigint[], p_budget bigint[], p_room int[], p_keep int[],
+    p_verdict jsonb[]
+) returns table (delivery_id uuid, answer text, attempt_no int)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_locked  uuid[];
+    v_passed  uuid[];
+    v_counted uuid[] := '{}';
+    v_held    uuid[] := '{}';
+    v_seen    pg_snapshot;
+    v_clock   timestamptz;
+    v_key     record;
+begin
+    perform chimeway.check_ledger(p_owner, p_epoch);
+    v_locked := chimeway.lock_deliveries(p_run, p_delivery);
+    if exists (select from chimeway.restores) then  -- seldom anybody has ever restored anything
+        v_held := chimeway.hold_restored(array(
+            select p.id from unnest(p_delivery, p_run) p(id, run) where p.run = any(v_locked)));
+        v_locked := array(
+            select l.run from unnest(v_locked) l(run)
+             where l.run not in (select p.run from unnest(p_delivery, p_run) p(id, run) where p.id = any(v_held)));
+    end if;
+    if array_remove(p_budget, null) <> '{}' then
+        perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
+            select distinct d.tenant_id, d.recipient_id, d.channel, d.shard
+              from unnest(p_delivery, p_budget) p(id, budget)
+             cross join lateral (
+                select d.tenant_id, d.recipient_id, d.channel, d.shard, d.run_id, d.attempt_count
+                  from chimeway.deliveries d where d.id = p.id offset 0) d
+             where p.budget is not null and d.attempt_count = 0 and d.run_id = any(v_locked)
+             order by d.tenant_id, d.recipient_id, d.channel offset 0) k;
+    end if;
+    v_seen := chimeway.route_for_runs(v_locked);
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(x.id), '{}'), coalesce(array_agg(x.id) filter (where x.counts), '{}')
+      into v_passed, v_counted from (
+        select d.id, k.counts, p.room,
+               -- Of several that counted by one revision the oldest go, as many as there is room for.
+               case when k.counts then row_number() over (
+                   partition by d.tenant_id, d.recipient_id, d.channel, k.counts order by d.created_at, d.id) end as place
+          from unnest(p_delivery, p_revision, p_mailbox, p_profile, p_tenant, p_budget, p_room)
+               p(id, revision, mailbox, profile, tenant, budget, room)
+         cross join lateral (
+            select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count, d.tenant_id, d.recipient_id,
+                   d.channel, d.created_at
+              from chimeway.deliveries d where d.id = p.id offset 0) d
+         cross join lateral (select p.budget is not null and d.attempt_count = 0 as counts) k
+         cross join lateral (
+            select r.state, r.held_reason, r.mailbox_count, r.mailbox_seen, r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = d.run_id and r.shard = d.shard offset 0) r
+          join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+          left join lateral (
+            select c.xmin::text::bigint as version from chimeway.recipients c
+             where p.profile is not null and c.tenant_id = d.tenant_id and c.recipient_id = d.recipient_id
+               and c.shard = d.shard offset 0) c on true
+          left join lateral (
+            select t.xmin::text::bigint as version from chimeway.tenants t
+             where p.profile is not null and t.tenant_id = d.tenant_id offset 0) t on true
+         where d.run_id = any(v_locked) and d.status in ('pending','failed','deferred') and d.revision = p.revision
+           and r.held_reason is null
+           -- While a workflow is paused nobody listens: a retry may go on unless something was said since.
+           and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))
+           and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)
+           and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)))
+           and case when k.counts then p.budget = (
+                        select b.revision from chimeway.send_budgets b
+                         where (b.tenant_id, b.recipient_id, b.channel, b.shard)
+                               = (d.tenant_id, d.recipient_id, d.channel, d.shard))
+                    else true end) x
+     where x.place is null or x.place <= x.room;
+
+    insert into chimeway.delivery_attempts (delivery_id, shard, attempt_no, run_id, node, snapshot, started_at,
+            provider)
+    select d.id, d.shard, d.attempt_count + 1, d.run_id, p_node, v_seen, v_clock, p.provider
+      from unnest(p_delivery, p_provider) p(id, provider)
+     cross join lateral (
+        select d.id, d.shard, d.run_id, d.attempt_count from chimeway.deliveries d where d.id = p.id offset 0) d
+     where d.id = any(v_passed);
+    if array_remove(p_verdict, null) <> '{}' then
+        insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, inputs, at)
+        select d.id, d.shard, chimeway.next_verdict(d.id, d.shard), 'before_send', 'send', p.inputs, v_clock
+          from unnest(p_delivery, p_verdict) p(id, inputs)
+         cross join lateral (select d.id, d.shard from chimeway.deliveries d where d.id = p.id offset 0) d
+         where d.id = any(v_passed) and p.inputs is not null;
+    end if;
+    update chimeway.deliveries d
+       set status = 'dispatched', attempt_count = d.attempt_count + 1, revision = d.revision + 1,
+           next_attempt_at = null, deferred_reason = null,
+           address = coalesce(d.address, p.address), message = coalesce(d.message, p.message)
+      from unnest(p_delivery, p_address, p_message) p(id, address, message)
+     where d.id = p.id and d.id = any(v_passed);
+    for v_key in
+        select d.tenant_id, d.recipient_id, d.channel, d.shard, p.keep from unnest(p_delivery, p_keep) p(id, keep)
+         cross join lateral (
+            select d.tenant_id, d.recipient_id, d.channel, d.shard from chimeway.deliveries d
+             where d.id = p.id offset 0) d
+         where p.id = any(v_counted)
+    loop
+        perform chimeway.count_sends(
+            v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, array[v_clock], v_key.keep);
+    end loop;
+
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'begun'
+            when d.id is null or p.id = any(v_held) then 'gone'
+            when not d.run_id = any(v_locked) then 'busy'
+            when d.status in ('pending','failed','deferred') and d.revision = p.revision
+                 and r.state in ('active','waiting') and r.mailbox_count <> p.mailbox then 'unseen'
+            else 'stale' end,
+           case when p.id = any(v_passed) then d.attempt_count end
+      from unnest(p_delivery, p_revision, p_mailbox) p(id, revision, mailbox)
+      left join lateral (
+        select d.id, d.shard, d.run_id, d.status, d.revision, d.attempt_count from chimeway.deliveries d
+         where d.id = p.id offset 0) d on true
+      left join lateral (
+        select r.state, r.mailbox_count from chimeway.workflow_runs r
+         where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
+end $$;
+
 -- ── roles ──
 
 create or replace function chimeway.grant_roles() returns text[]
@@ -817,7 +1095,7 @@ begin
             ('operator', 'execute', 'function', '{clock,shard_of,shard_of_id,is_instant,is_stuck,wake_again,
                                                   list_inbox,inbox_states,
                                                   cancel,hold_run,resume_run,pause_workflow,
-                                                  retry_delivery,record_feedback,configure_tenant,
+                                                  retry_delivery,record_feedback,configure_tenant,decide_restored,
                                                   cancel_runs,wake_runs,retime_runs,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe,
                                                   prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,

@@ -151,6 +151,6 @@ returning true;
 -- Gives deliveries back that waited for what this node has.
 update chimeway.deliveries d set waiting_for_node = null
  where d.id in (select p.id from chimeway.deliveries p
-                 where p.waiting_for_node is not null and p.channel = any($1::text[])
+                 where p.waiting_for_node <> 'after_restore' and p.channel = any($1::text[])
                  order by p.id limit 1000 for no key update skip locked)
 returning d.id;

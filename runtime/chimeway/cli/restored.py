@@ -1,0 +1,145 @@
+"""`chimeway deliveries restored|release|drop`: what is held after a restore, and what becomes of it."""
+
+import sys
+from collections import Counter
+from typing import Annotated, Final
+from uuid import UUID
+
+import typer
+
+from chimeway.cli import session
+from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, examples
+from chimeway.cli.printing import print_json, print_line, progress
+from chimeway.cli.tables import print_table
+from chimeway.client import checks
+from chimeway.client.chimeway import Chimeway
+from chimeway.store import restoring
+from chimeway.store.restoring import Decided, Restored, Which
+
+app = typer.Typer(rich_markup_mode=None)
+_REFUSED: Final = 3
+Workflow = Annotated[str | None, typer.Option(help="Only those of this workflow.", show_default=False)]
+Channel = Annotated[str | None, typer.Option(help="Only those on this channel.", show_default=False)]
+Ids = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[DELIVERY_ID]...", help="Which, as `deliveries restored` says.", show_default=False
+    ),
+]
+Every = Annotated[bool, typer.Option("--all", help="All that are held (of --tenant, --workflow, --channel).")]
+_WHY: Final = {
+    "ended": "it has come to its end otherwise",
+    "decided": "that was decided before",
+    "gone": "no message of this id was ever held",
+}
+
+
+@app.command(epilog=examples("chimeway deliveries restored", "chimeway deliveries restored --json"))
+def restored(
+    workflow: Workflow = None,
+    channel: Channel = None,
+    tenant: EveryTenant = None,
+    limit: Limit = 50,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """List messages that are held after a restore: each may have been sent after the backup was taken."""
+
+    async def ask(client: Chimeway) -> list[Restored]:
+        return await restoring.held(client.database, Which(tenant, workflow, channel), limit)
+
+    found = session.run(database_url, ask)
+    if as_json:
+        print_json({"items": found})
+        return
+    print_table(
+        ("DELIVERY", "TENANT", "RECIPIENT", "WORKFLOW", "STEP", "CHANNEL", "PLANNED", "ATTEMPTS"),
+        (
+            (row.delivery_id, row.tenant_id, row.recipient_id, row.workflow, row.step, row.channel,
+             row.planned_at, row.attempt_count)
+            for row in found
+        ),
+        nothing="no message is held after a restore",
+    )  # fmt: skip
+
+
+@app.command(
+    epilog=examples(
+        "chimeway deliveries release 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21",
+        "chimeway deliveries release --all --workflow invoice",
+    )
+)
+def release(
+    delivery_ids: Ids = None,
+    *,
+    every: Every = False,
+    workflow: Workflow = None,
+    channel: Channel = None,
+    tenant: EveryTenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send messages that are held after a restore: they had not been sent, or may be sent again.
+
+    What their journeys send later is held no more.
+    """
+    _decide(
+        delivery_ids, Which(tenant, workflow, channel) if every else None, database_url, as_json, release=True
+    )
+
+
+@app.command(
+    epilog=examples(
+        "chimeway deliveries drop 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21",
+        "chimeway deliveries drop --all --channel sms",
+    )
+)
+def drop(
+    delivery_ids: Ids = None,
+    *,
+    every: Every = False,
+    workflow: Workflow = None,
+    channel: Channel = None,
+    tenant: EveryTenant = None,
+    database_url: DatabaseUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give up messages that are held after a restore: they had been sent. Their journeys go on.
+
+    What these plan next is held as well, for it may have been sent, too.
+    """
+    _decide(
+        delivery_ids, Which(tenant, workflow, channel) if every else None, database_url, as_json,
+        release=False,
+    )  # fmt: skip
+
+
+def _decide(
+    texts: list[str] | None, which: Which | None, database_url: str | None, as_json: bool, *, release: bool
+) -> None:
+    if (which is None) == (not texts):
+        raise typer.BadParameter("give the ids of deliveries, or --all")
+    ids = [checks.uuid("delivery_id", text) for text in dict.fromkeys(texts or ())]
+
+    async def ask(client: Chimeway) -> list[tuple[UUID, Decided]]:
+        if which is None:
+            return await restoring.decide(client.database, ids, release=release)
+        done: list[tuple[UUID, Decided]] = []
+        with progress("deciding") as tell:
+            async for page in restoring.pages(client.database, which):
+                done += await restoring.decide(client.database, page, release=release)
+                tell(str(len(done)))
+        return done
+
+    done = session.run(database_url, ask)
+    wanted: Decided = "released" if release else "dropped"
+    others = {} if which is not None else {each: answer for each, answer in done if answer != wanted}
+    counts = Counter(answer for _, answer in done)
+    if as_json:
+        told = [{"delivery_id": each, "answer": answer} for each, answer in others.items()]
+        print_json({wanted: counts[wanted], "refused": told})
+    else:
+        print_line(f"{counts[wanted]} {wanted}")
+        for each, answer in others.items():
+            print(f"{each} is not {wanted}: {_WHY.get(answer, answer)}", file=sys.stderr)
+    sys.exit(_REFUSED if others else 0)
