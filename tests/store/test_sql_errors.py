@@ -252,6 +252,11 @@ CALLS = (
        values (session_user, '{org_a,org_c}'); perform chimeway.signal('read', 'org_b', 'ada'); end $$""",
     """do $$ begin insert into chimeway.producers (role_name, tenant_ids)
        values (session_user, '{}'); perform chimeway.trigger('mention_escalation', 'org_b', 'ada'); end $$""",
+    # after a restore
+    "select * from chimeway.begin_restore('infinity')",
+    f"""do $$ begin insert into chimeway.nodes (id, name, version, seen_at)
+       values ('{_ID}', 'n', '1', '2026-01-02T00:00:00Z'); set local timezone = 'UTC';
+       perform * from chimeway.begin_restore('2026-01-01T00:00:00Z'); end $$""",
 )  # fmt: skip
 
 
