@@ -20,7 +20,7 @@ from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed or wait; try them again; decide after a restore.",
+    help="List messages that failed, wait or are held; send or drop them.",
     rich_markup_mode=None,
 )
 app.add_typer(restored.app)

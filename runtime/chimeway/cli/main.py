@@ -51,7 +51,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "resume": ("steering", "Let a held run go on."),
         "deliveries": (
             "delivering",
-            "List messages that failed or wait; try them again; decide after a restore.",
+            "List messages that failed, wait or are held; send or drop them.",
         ),
         "tokens": ("tokens", "Make, list and revoke the tokens of who asks by HTTP."),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),
