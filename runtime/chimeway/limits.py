@@ -105,10 +105,6 @@ LIVE_S: Final = 2.0
 WAITING_RUNS: Final = 1_000
 """Runs that wait in memory for a place, all tenants together; never more than there are places."""
 
-STANDS_S: Final = 90.0
-"""A part of a node that gets nowhere for so long stands, and the watchdog is not fed. A batch with a bad row
-is split, in fourteen calls at most, and each may take five seconds before the database counts as slow."""
-
 WHEEL_KEYS: Final = 50_000
 """Entries armed in the wheel: 150 bytes each; beyond it the next page waits in the database."""
 
@@ -313,9 +309,6 @@ MAX_INBOX_ORIGINS: Final = 20
 
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""
-
-RESTORED_AT_ONCE: Final = 500
-"""Messages decided about in one transaction after a restore: their runs are locked meanwhile."""
 
 MAX_LISTED_PRODUCERS: Final = 1_000
 """Logins that are bound to tenants, listed at once: a login each is for few programs."""

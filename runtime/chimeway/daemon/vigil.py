@@ -15,11 +15,13 @@ from chimeway.clock import set_within
 from chimeway.daemon.machine import Node
 from chimeway.daemon.service_manager import ServiceManager, manager_in
 from chimeway.engine.headway import Headway, Standing
-from chimeway.limits import STANDS_S
 from chimeway.log import Events
 from chimeway.store.ids import shard_ranges
 
 _log = Events()
+STANDS_S: Final = 90.0
+"""Who gets nowhere for so long stands. A batch with a bad row is split, in fourteen calls at most, and each may
+take five seconds before the database counts as slow."""
 _LOOK_S: Final = 2.0
 _PINGS: Final = 4
 """In a watchdog's length: one that is late, or two that get lost, are none that is missed."""

@@ -11,13 +11,14 @@ from typing import Final, Literal
 from uuid import UUID
 
 from chimeway.errors import SchemaMismatch
-from chimeway.limits import RESTORED_AT_ONCE
 from chimeway.progression.snapshot import DeliveryStatus
 from chimeway.store import schema
 from chimeway.store.pool import Database
 from chimeway.store.words import in_our_words
 
 _SINCE: Final = 6
+_AT_ONCE: Final = 500
+"""Decided about in one transaction: their runs are locked meanwhile."""
 _FIRST: Final = UUID(int=0)
 Decided = Literal["released", "dropped", "ended", "decided", "gone"]
 
@@ -89,7 +90,7 @@ async def held(database: Database, which: Which, limit: int, after: UUID = _FIRS
 async def pages(database: Database, which: Which) -> AsyncIterator[list[UUID]]:
     """Go through the ids of all that are held, some at a time."""
     after = _FIRST
-    while found := await held(database, which, RESTORED_AT_ONCE, after):
+    while found := await held(database, which, _AT_ONCE, after):
         after = found[-1].delivery_id
         yield [one.delivery_id for one in found]
 
