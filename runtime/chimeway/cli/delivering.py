@@ -20,7 +20,7 @@ from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
     name="deliveries",
-    help="List messages that failed, wait or are held; send or drop them.",
+    help="List messages that failed, wait or are held; send them or not.",
     rich_markup_mode=None,
 )
 app.add_typer(restored.app)

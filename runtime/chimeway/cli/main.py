@@ -51,7 +51,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "resume": ("steering", "Let a held run go on."),
         "deliveries": (
             "delivering",
-            "List messages that failed, wait or are held; send or drop them.",
+            "List messages that failed, wait or are held; send them or not.",
         ),
         "tokens": ("tokens", "Make, list and revoke the tokens of who asks by HTTP."),
         "verify": ("verifying", "Check all invariants of a database; exit 1 if one is violated."),

@@ -20,8 +20,8 @@ from chimeway.store.ids import shard_ranges
 
 _log = Events()
 STANDS_S: Final = 90.0
-"""Who gets nowhere for so long stands. A batch with a bad row is split, in fourteen calls at most, and each may
-take five seconds before the database counts as slow."""
+"""Who gets nowhere for so long stands. A batch with a bad row is split, in fourteen calls at most, and each
+may take five seconds before the database counts as slow."""
 _LOOK_S: Final = 2.0
 _PINGS: Final = 4
 """In a watchdog's length: one that is late, or two that get lost, are none that is missed."""
