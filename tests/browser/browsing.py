@@ -63,7 +63,7 @@ class Tab:
         """Return what stands there, as it is seen."""
         return " ".join((await self.page.inner_text(selector)).split())
 
-    async def rows(self, selector: str = "#live .list .row") -> list[str]:
+    async def rows(self, selector: str = "main .list .row") -> list[str]:
         """Return the rows of a list, as they are seen."""
         return [" ".join(text.split()) for text in await self.page.locator(selector).all_inner_texts()]
 
@@ -94,7 +94,9 @@ class Tab:
 
 
 @asynccontextmanager
-async def browsing(database: Database, *, size: dict[str, int] = WIDE) -> AsyncIterator[Tab]:
+async def browsing(
+    database: Database, *, size: dict[str, int] = WIDE, script: bool = True
+) -> AsyncIterator[Tab]:
     """Serve the pages of a database, and open a browser at them; nothing may have gone wrong in the end."""
     async with database.acquire() as connection:
         stands = await connection.fetchval("select to_regclass('chimeway.test_clock') is not null")
@@ -103,15 +105,19 @@ async def browsing(database: Database, *, size: dict[str, int] = WIDE) -> AsyncI
     async with console_door(database, clock) as http, async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            tab = await _tab(browser, str(http.base_url).rstrip("/"), size)
+            tab = await _tab(browser, str(http.base_url).rstrip("/"), size, script=script)
             yield tab
             assert tab.troubles == []
         finally:
             await browser.close()
 
 
-async def _tab(browser: Browser, root: str, size: dict[str, int]) -> Tab:
-    context = await browser.new_context(viewport=size, locale="en-GB")  # type: ignore[arg-type]
+async def _tab(browser: Browser, root: str, size: dict[str, int], *, script: bool) -> Tab:
+    context = await browser.new_context(
+        viewport=size,  # type: ignore[arg-type]
+        locale="en-GB",
+        java_script_enabled=script,
+    )
     page = await context.new_page()
     tab = Tab(page, root)
 

@@ -26,7 +26,8 @@ _OVERDUE: Final = """r.id in (
         select o.id from generate_series(0, 255) s(shard) cross join lateral (
             select x.id from chimeway.workflow_runs x
              where x.shard = s.shard::smallint and x.wake_at is not null and x.held_reason is null
-               and x.waiting_for_node is null and not x.parked and x.wake_at < chimeway.clock() - {}::interval
+               and x.waiting_for_node is null and not x.parked
+               and x.wake_at < (select chimeway.clock() - {}::interval)
              order by x.wake_at, x.id limit 100) o)
    and not exists (select from chimeway.workflow_definitions p
                     where p.key = r.workflow_key and p.version = r.workflow_version

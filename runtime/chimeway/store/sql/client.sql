@@ -164,7 +164,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
           join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
          where r.shard = s.shard::smallint and r.wake_at is not null and r.held_reason is null
            and r.waiting_for_node is null and not r.parked and w.paused_at is null
-           and r.wake_at < chimeway.clock() - $1::text::interval
+           and r.wake_at < (select chimeway.clock() - $1::text::interval)  -- once: a condition of the index
            and ($2::text is null or r.tenant_id = $2::text)
            and not chimeway.is_stuck(r, w)
          order by r.wake_at, r.id limit $3::text::int) r

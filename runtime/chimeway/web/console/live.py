@@ -17,11 +17,11 @@ from chimeway.errors import ChimewayError
 from chimeway.store.faults import passes
 from chimeway.web.console.pages import HEADERS, Pages, View
 
-_EVERY_S: Final = 2.0
-_ROUNDS: Final = 150
+_EVERY_S: Final = 3.0
+_ROUNDS: Final = 100
 """Five minutes; then the browser comes again by itself, maybe to another node."""
-_LOOKERS: Final = 32
-"""Who look on at once: each is a connection, and a page every two seconds."""
+_LOOKERS: Final = 24
+"""Who look on at once: each is a connection, and a page every three seconds."""
 _PING_ROUNDS: Final = 7
 _TOLD: Final = re.compile(r"<time[^>]*>[^<]*</time>")
 """Moments are told anew by the browser, as time goes by."""
