@@ -13,6 +13,7 @@ from browser.browsing import PHONE, WIDE, StandingClock, Tab, browsing, needs_ch
 from browser.many import hundred_thousand
 from chimeway.store.pool import open_database
 from chimeway.store.verify import Scope, examine
+from chimeway.web.limits import HTTP_CONNECTIONS
 from kit.door import console_door
 from store.verify_world import World
 
@@ -30,8 +31,8 @@ def filled() -> Iterator[World]:
 
 @pytest.fixture
 async def world(filled: World) -> AsyncIterator[World]:
-    """The same, asked as a node asks."""
-    async with open_database(filled.database.url, for_node=True) as database:
+    """The same, asked as a node's HTTP asks."""
+    async with open_database(filled.database.url, size=HTTP_CONNECTIONS) as database:
         yield replace(filled, database=database)
 
 

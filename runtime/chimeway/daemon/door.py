@@ -4,6 +4,7 @@ Those who speak are providers (feedback), who follows a link to unsubscribe, and
 for it, who asks how the node is (`/healthz`, `/readyz`).
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -119,7 +120,7 @@ async def http_server(
             own = await stack.enter_async_context(_own_connections(settings, database))
             tokens = Tokens(own, clock)
             api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins())
-            console = _console(settings, own, tokens, clock)
+            console = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
             ready=ReadyDoor(asked).routes(),
             metrics=metrics(),
@@ -144,10 +145,12 @@ def _own_connections(settings: Settings, database: Database) -> AbstractAsyncCon
     )
 
 
-def _console(settings: Settings, database: Database, tokens: "Tokens", clock: Clock) -> "Sequence[BaseRoute]":
+def _console(
+    settings: Settings, database: Database, tokens: "Tokens", clock: Clock, ending: asyncio.Event
+) -> "Sequence[BaseRoute]":
     from chimeway.web.console import site  # noqa: PLC0415
 
-    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url)
+    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url, ending)
 
 
 def _warn(text: str) -> None:

@@ -111,7 +111,7 @@ async def act_on_run(
         outcome = await _do(connection, action, run_id, tenant, note, when)
         if outcome == _DID[action]:
             await connection.execute(
-                SQL["console_note_action"], who.name, who.token_id, action, tenant, run_id, None, None, note
+                SQL["note_action"], who.name, who.token_id, action, tenant, run_id, None, None, note
             )
     return outcome
 
@@ -121,7 +121,7 @@ async def _do(
 ) -> str:
     match action:
         case "hold":
-            held = await connection.fetchval(SQL["console_hold_run"], run_id, note)
+            held = await connection.fetchval(SQL["hold_run"], run_id, "held_by_request", note, True)
             return "held" if held else "not_holdable"
         case "resume":
             resumed = await connection.fetchval(SQL["resume_run"], run_id, note)
@@ -158,7 +158,7 @@ async def retry_delivery(database: Database, who: SignedIn, delivery_id: UUID, t
             return "gone"
         if row["retried"]:
             await connection.execute(
-                SQL["console_note_action"], who.name, who.token_id, "retry", tenant, row["run_id"],
+                SQL["note_action"], who.name, who.token_id, "retry", tenant, row["run_id"],
                 delivery_id, None, None,
             )  # fmt: skip
             return "retried"
@@ -173,7 +173,7 @@ async def pause_workflow(
     async with _transaction(database) as connection:
         touched: int = await connection.fetchval(SQL["pause_workflow"], key, paused)
         await connection.execute(
-            SQL["console_note_action"], who.name, who.token_id, "pause" if paused else "unpause", None, None,
+            SQL["note_action"], who.name, who.token_id, "pause" if paused else "unpause", None, None,
             None, key, note,
         )  # fmt: skip
     return touched

@@ -16,13 +16,8 @@ select t.id, t.name, t.tenant_id, t.scopes
 -- Ends a session.
 delete from chimeway.console_sessions s where s.digest = $1;
 
--- name: console_note_action
--- Writes down what an operator did.
-insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)
-values ($1, $2, $3, $4, $5, $6, $7, $8);
-
 -- name: console_note_actions
--- The same of many runs.
+-- Writes down what an operator did to many runs.
 insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, note)
 select $1, $2, $3, r.tenant_id, r.id, case when r.forgotten_at is null then $5 end
   from unnest($4::uuid[]) g(id) join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id);
@@ -77,7 +72,3 @@ select c.run_id, c.outcome from chimeway.wake_runs($1, $2, $3) c;
 -- name: console_retime_runs
 -- Moves when the waits of a plan are over.
 select c.run_id, c.outcome from chimeway.retime_runs($1, $2::timestamptz, $3::interval, $4, $5, $6) c;
-
--- name: console_hold_run
--- Holds a run by an operator's hand.
-select chimeway.hold_run($1, 'held_by_request', $2);

@@ -70,13 +70,15 @@ Handler: TypeAlias = Callable[[Visit], Awaitable[View | Response]]
 class Guard:
     """Lets visits through."""
 
-    def __init__(self, database: Database, pages: Pages, public_url: str | None) -> None:
+    def __init__(
+        self, database: Database, pages: Pages, public_url: str | None, ending: asyncio.Event
+    ) -> None:
         """Take where sessions are, and the address by which people know this place, if it is set."""
         self._database = database
         self._pages = pages
         self._public = urlsplit(public_url or "")
         self._asking = asyncio.Semaphore(_AT_ONCE)
-        self._streams = Streams(pages)
+        self._streams = Streams(pages, ending)
 
     def looks(self, path: str, handler: Handler) -> Route:
         """Return a page for whoever may read."""

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from starlette.responses import Response, StreamingResponse
 
-from chimeway.clock import jittered
+from chimeway.clock import jittered, set_within
 from chimeway.errors import ChimewayError
 from chimeway.store.faults import passes
 from chimeway.web.console.pages import HEADERS, Pages, View
@@ -32,14 +32,15 @@ Again: TypeAlias = Callable[[], Awaitable[tuple[View, Mapping[str, Any]] | None]
 class Streams:
     """All who look on at this node."""
 
-    def __init__(self, pages: Pages) -> None:
-        """Nobody yet."""
+    def __init__(self, pages: Pages, ending: asyncio.Event) -> None:
+        """Nobody yet; `ending` is set when the node goes, and ends them all."""
         self._pages = pages
+        self._ending = ending
         self._lookers = 0
 
     def begin(self, again: Again) -> Response:
         """Return the stream of a page that `again` draws; None from it ends the stream."""
-        if self._lookers >= _LOOKERS:
+        if self._lookers >= _LOOKERS or self._ending.is_set():
             return Response(status_code=503, headers={**HEADERS, "Retry-After": "30"})
         headers = {**HEADERS, "X-Accel-Buffering": "no"}
         return StreamingResponse(self._events(again), media_type="text/event-stream", headers=headers)
@@ -60,7 +61,9 @@ class Streams:
                     yield f"event: part\ndata: {json.dumps({'html': part})}\n\n"
                 elif number % _PING_ROUNDS == 0:
                     yield ": here\n\n"
-                await asyncio.sleep(jittered(_EVERY_S))
+                await set_within(self._ending, jittered(_EVERY_S))
+                if self._ending.is_set():
+                    return
         finally:
             self._lookers -= 1
 

@@ -1,5 +1,6 @@
 """The pages together: what a node serves at `/`."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -22,7 +23,12 @@ from chimeway.web.console.workflows import Workflows
 
 
 def routes(
-    database: Database, tokens: Tokens, clock: Clock, lateness: timedelta, public_url: str | None = None
+    database: Database,
+    tokens: Tokens,
+    clock: Clock,
+    lateness: timedelta,
+    public_url: str | None = None,
+    ending: asyncio.Event | None = None,
 ) -> Sequence[BaseRoute]:
     """Return the operators' pages.
 
@@ -32,10 +38,11 @@ def routes(
         clock: the database's time.
         lateness: past its wake by more than this a run is overdue.
         public_url: the address by which people know this node, if one is set.
+        ending: set when the node goes: whoever looks on at a page is let go.
     """
     assets = Assets()
     pages = Pages(assets)
-    guard = Guard(database, pages, public_url)
+    guard = Guard(database, pages, public_url, ending or asyncio.Event())
     desk = Desk(database, clock, lateness)
     runs = Runs(desk)
     return [
