@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from chimeway.cli.main import COMMANDS
+
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "chimeway.rules.yml"
 PROMTOOL = shutil.which("promtool")
@@ -145,3 +147,11 @@ def test_each_alert_says_what_to_do() -> None:
         assert rule["labels"]["severity"] in {"page", "ticket"}
         assert re.search(r"\S{2,}\.$", rule["annotations"]["summary"].strip())
         assert len(rule["annotations"]["runbook"]) > 80
+
+
+def test_what_is_to_be_done_can_be_done() -> None:
+    """Commands that alerts name are there."""
+    told = " ".join(rule["annotations"]["runbook"] for rule in rules())
+    named = set(re.findall(r'"chimeway ([a-z]+)', told))
+    assert named
+    assert named <= COMMANDS.keys()

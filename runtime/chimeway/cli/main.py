@@ -45,6 +45,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "waiting": ("watching", "List who waits, for what, until when; the next to go on first."),
         "overdue": ("watching", "List runs past their wake; exit 1 if there are any."),
         "nodes": ("nodes", "List nodes and their shards; exit 1 if some are nobody's."),
+        "top": ("top", "Show what is done, late and waiting, as it changes."),
+        "doctor": ("doctor", "Say what is wrong, and what to do; exit 1 if something fails."),
         "inbox": ("showing_inboxes", "List a recipient's in-app items, and mark them."),
         "cancel": ("steering", "Stop a run, or all that bear a cancellation key."),
         "hold": ("steering", "Hold a run: nothing is decided or sent until it is resumed."),

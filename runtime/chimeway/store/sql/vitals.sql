@@ -31,3 +31,22 @@ select (select extract(epoch from $2::timestamptz - min((r.row).wake_at))::float
             select from chimeway.workflow_runs r where r.held_reason is not null order by r.id limit $3) q) end as held,
        (select count(*)::int from chimeway.workflow_definitions w where w.paused_at is not null) as paused,
        pg_notification_queue_usage() as notifications;
+
+-- name: rows_written
+-- How many rows were written into our tables so far, as the server's statistics have it: a few seconds late, and cheap.
+select s.relname::text as name, s.n_tup_ins as written from pg_stat_user_tables s
+ where s.schemaname = 'chimeway' and s.relname in ('events','signals','workflow_transitions','deliveries','delivery_attempts');
+
+-- name: channels_waiting
+-- Of the next messages that wait to be sent (sixteen of each shard), by channel: how many are due, how many were tried
+-- and failed, and of what most of these failed.
+select q.channel, count(*) filter (where q.due)::int as due, count(*) filter (where q.failed_count > 0)::int as retrying,
+       mode() within group (order by q.last_error_class) as error
+  from (select d.channel, d.next_attempt_at <= $1 as due, d.failed_count, d.last_error_class
+          from generate_series(0, 255) s(shard)
+         cross join lateral (
+                select d.* from chimeway.deliveries d
+                 where d.shard = s.shard::smallint and d.next_attempt_at is not null and d.waiting_for_node is null
+                 order by d.next_attempt_at, d.id limit 16) d) q
+ group by q.channel
+ order by q.channel;

@@ -1,0 +1,182 @@
+"""What `chimeway doctor` says of what it found: each thing that was looked at, with what to do. Pure.
+
+fail: messages do not go out as they should, or may be lost. warn: it will hurt some day, or hurts a little.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from chimeway.client import diagnosis_server
+from chimeway.client.finding import WORST_FIRST, Finding, Level, judged, many, seconds, well
+from chimeway.errors import InvalidDefinition
+from chimeway.store import schema
+from chimeway.store.examining import Facts, Work
+from chimeway.store.views import ListedRun
+from chimeway.workflow.parse import parse
+
+_HINT_S: Final = 0.5
+_UNROUTED_S: Final = 5.0
+_UNROUTED_LONG_S: Final = 30.0
+_QUEUE_FULL: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """What stands in our tables, and the lists of runs that are late, or cannot move."""
+
+    work: Work
+    overdue: Sequence[ListedRun]
+    stuck: Sequence[ListedRun]
+
+
+def diagnosed(facts: Facts, looked: Looked | None) -> list[Finding]:
+    """Return everything that was looked at, in the order in which one would look.
+
+    `looked` None: our tables did not answer, as somebody has them locked.
+    """
+    return [
+        *diagnosis_server.of_connection(facts),
+        *diagnosis_server.of_settings(facts),
+        *_wakes(facts),
+        *(_locked() if looked is None else _of_tables(looked)),
+        *diagnosis_server.of_locks(facts),
+        *diagnosis_server.of_tables(facts),
+    ]
+
+
+def _of_tables(looked: Looked) -> Iterator[Finding]:
+    yield _schema(looked.work)
+    yield from _nodes(looked.work)
+    yield from _work(looked.work, looked.overdue, looked.stuck)
+    yield _definitions(looked.work)
+
+
+def _locked() -> Iterator[Finding]:
+    yield judged(
+        "tables", "fail", "our tables do not answer: somebody has them locked, or the server is very busy",
+        "see blocking, below: nodes wait for the same",
+    )  # fmt: skip
+
+
+def worst(found: Sequence[Finding]) -> Level:
+    """Return the worst level among them."""
+    levels = {one.level for one in found}
+    return next((level for level in WORST_FIRST if level in levels), "ok")
+
+
+def _schema(work: Work) -> Finding:
+    there, known = work.schema, schema.VERSION
+    if there == known:
+        return well("schema", f"version {there}")
+    if there > known:
+        remedy = "this program is the older one: upgrade it"
+        return judged("schema", "warn", f"version {there}, this program knows {known}", remedy)
+    remedy = "chimeway db migrate, once all nodes have the new program"
+    return judged("schema", "warn", f"version {there}, this program's is {known}", remedy)
+
+
+def _wakes(facts: Facts) -> Iterator[Finding]:
+    if facts.hint_s is None:
+        yield judged(
+            "hints", "warn", "no hint was heard: nodes find work by looking, up to a second later",
+            "LISTEN needs a session of its own: name the server itself in CHIMEWAY_DIRECT_DATABASE_URL",
+        )  # fmt: skip
+    elif facts.hint_s > _HINT_S:
+        yield judged(
+            "hints", "warn", f"a hint takes {seconds(facts.hint_s)}",
+            "many sessions notify at once, or the server is busy: see blocking, and who else uses NOTIFY",
+            round_trip_s=facts.hint_s,
+        )  # fmt: skip
+    else:
+        yield well("hints", f"a hint takes {seconds(facts.hint_s)}", round_trip_s=facts.hint_s)
+    if facts.server.notifications > _QUEUE_FULL:
+        yield judged(
+            "notifications", "fail", f"the queue of notifications is {facts.server.notifications:.0%} full",
+            "a session listens and stays in a transaction (snapshots, below): when it is full commits fail",
+        )  # fmt: skip
+
+
+def _nodes(work: Work) -> Iterator[Finding]:
+    states: Counter[str] = Counter(node.state for node in work.nodes)
+    told = ", ".join(f"{number} {state}" for state, number in sorted(states.items())) or "none"
+    if not states["working"] and not states["draining"]:
+        yield judged(
+            "nodes", "fail", f"no node works ({told})",
+            "nothing is decided or sent until one does: chimeway serve, and read its log", **states,
+        )  # fmt: skip
+    elif states["silent"]:
+        names = ", ".join(str(node.name) for node in work.nodes if node.state == "silent")
+        yield judged(
+            "nodes", "warn", f"{names} is silent: its lease has run out ({told})",
+            "others take over within seconds; look at its process and its log", **states,
+        )  # fmt: skip
+    else:
+        yield well("nodes", told, **states)
+    versions = {str(node.version) for node in work.nodes if node.state in {"working", "standing_by"}}
+    if len(versions) > 1:
+        yield judged(
+            "nodes", "warn", f"they have different versions: {', '.join(sorted(versions))}",
+            "fine while a deploy is under way; finish it",
+        )  # fmt: skip
+    if work.ownerless and (states["working"] or states["draining"]):
+        yield judged(
+            "shards", "fail", f"shards {work.ownerless} are nobody's: their recipients get nothing",
+            "nodes that live take them within seconds; if not: chimeway nodes, and lease.* in their logs",
+        )  # fmt: skip
+    elif not work.ownerless:
+        yield well("shards", "each has a node")
+
+
+def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun]) -> Iterator[Finding]:
+    if overdue:
+        remedy = "chimeway overdue lists them; chimeway top shows whether they become fewer"
+        yield judged(
+            "overdue", "fail", f"{many(len(overdue), 'run')} past their time", remedy, many=len(overdue)
+        )
+    else:
+        yield well("overdue", "no run is past its time")
+    yield _signals(work)
+    if work.open_attempts:
+        told = f"{many(work.open_attempts, 'call')} to providers began {seconds(work.oldest_attempt_s)} ago"
+        yield judged(
+            "attempts", "warn", f"{told} and have no result",
+            "their node is dead or hangs: a working node records them as unknown, and repeats them under the"
+            " same key; see chimeway nodes", many=work.open_attempts,
+        )  # fmt: skip
+    else:
+        yield well("attempts", "no call to a provider is left open")
+    if stuck:
+        kinds: Counter[str] = Counter(run.kind for run in stuck)
+        told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+        remedy = "chimeway runs --stuck says of each why, and what frees it"
+        yield judged("stuck", "warn", f"runs that cannot move by themselves: {told}", remedy, **kinds)
+    else:
+        yield well("stuck", "no live run is held, stuck, or waiting for a node")
+
+
+def _signals(work: Work) -> Finding:
+    if work.signal_s <= _UNROUTED_S:
+        return well("signals", f"{many(work.signals, 'signal')} wait to be heard", oldest_s=work.signal_s)
+    level: Level = "fail" if work.signal_s > _UNROUTED_LONG_S else "warn"
+    told = f"{many(work.signals, 'signal')} wait to be heard, the oldest since {seconds(work.signal_s)}"
+    return judged(
+        "signals", level, told, "no node works there (nodes), or a session has runs locked (blocking)",
+        oldest_s=work.signal_s, many=work.signals,
+    )  # fmt: skip
+
+
+def _definitions(work: Work) -> Finding:
+    unread = []
+    for key, version, raw in work.definitions:
+        try:
+            parse(raw)
+        except InvalidDefinition:
+            unread.append(f"{key} {version}")
+    if not unread:
+        return well("definitions", f"this program understands all {len(work.definitions)}")
+    return judged(
+        "definitions", "warn", f"this program does not understand {', '.join(unread[:10])}",
+        "their runs wait for a node that does: upgrade it where that node runs, too", many=len(unread),
+    )  # fmt: skip
