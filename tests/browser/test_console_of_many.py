@@ -62,6 +62,8 @@ def paths(world: World) -> dict[str, str]:
         "recipients": "/recipients?tenant=default",
         "recipient": "/recipient?tenant=default&id=waiter_55010",
         "nodes": "/nodes",
+        "audit": "/audit",
+        "runs-of-one-anywhere": "/runs?recipient=waiter_55010",
     }
 
 

@@ -14,6 +14,7 @@ from chimeway.store import tokens
 from chimeway.store.definitions import register
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
+from chimeway.web.console import live
 from chimeway.workflow.parse import parse
 from kit.door import console_door
 from store.door import Door
@@ -105,7 +106,7 @@ async def site(database: Database) -> AsyncIterator[Site]:
 
 PATHS = (
     "/", "/runs", "/waiting", "/overdue", "/workflows", "/workflow?key=escalation", "/deliveries",
-    "/recipients", "/recipient?id=ada",
+    "/recipients", "/recipient?id=ada", "/audit",
 )  # fmt: skip
 
 
@@ -286,6 +287,9 @@ async def test_what_is_done_to_a_run_is_done_and_written_down(site: Site) -> Non
         ("night operate", "retime", "wait for the fix"),
         ("night operate", "cancel", "gone"),
     ]
+    audit = Page(await site.http.get("/audit"))
+    assert audit.links.count(f"/runs/{ada}") == 4
+    assert "wait for the fix" in audit.text
     text = Page(await site.http.get(f"/runs/{ada}")).text
     assert "hold by night operate" in text
     assert "legal is fine" in text
@@ -313,6 +317,31 @@ async def test_a_workflow_is_paused_and_goes_on(site: Site) -> None:
     assert (await site.http.get("/workflow?key=nothing")).status_code == 404
     assert (await site.http.get("/workflow?key=escalation&version=9")).status_code == 404
     assert (await site.http.get("/nodes")).status_code == 200
+
+
+async def test_whoever_asks_finds_by_whatever_he_has(site: Site) -> None:
+    """A recipient, of whatever tenant; a run or a message by id; a key; and nothing of another tenant."""
+    eve = site.world.runs["eve"]
+    await site.world.sql(
+        """select chimeway.trigger('escalation', tenant_id => 'other', recipient_id => 'zoe',
+               data => '{"document": 7}', idempotency_key => 'mail-7', cancellation_key => 'doc-7')"""
+    )
+    zoe = await site.world.sql("select id from chimeway.workflow_runs where recipient_id = 'zoe'")
+    mail = await site.world.sql("select id from chimeway.deliveries where run_id = $1", eve)
+    leads = {
+        "eve": "/runs?recipient=eve", str(eve): f"/runs/{eve}", str(mail): f"/runs/{eve}",
+        "mail-7": f"/runs/{zoe}", "doc-7": f"/runs/{zoe}", "no/thing": "/runs?recipient=no%2Fthing",
+    }  # fmt: skip
+    await site.sign_in(await site.token("read", tenant=None))
+    for name, path in leads.items():
+        answer = await site.http.get("/find", params={"q": name})
+        assert answer.headers["location"] == path, name
+    assert f"/runs/{eve}" in Page(await site.http.get("/runs?recipient=eve")).links
+    await site.sign_in(await site.token("read"))
+    for name in leads:
+        answer = await site.http.get("/find", params={"q": name})
+        assert answer.headers["location"].startswith("/runs?recipient="), name
+        assert str(eve) not in Page(await site.http.get(answer.headers["location"])).links
 
 
 async def test_a_failed_message_is_tried_again(site: Site) -> None:
@@ -363,8 +392,11 @@ async def test_a_plan_does_what_it_counted_and_tells_what_had_changed(site: Site
     assert await verify(site.world.database) == []
 
 
-async def test_a_page_that_is_looked_on_at_says_what_has_changed(site: Site) -> None:
+async def test_a_page_that_is_looked_on_at_says_what_has_changed(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Server-sent events on the page's own address; they end with the session."""
+    monkeypatch.setattr(live, "_EVERY_S", 0.2)
     secret = await site.token("read")
     await site.sign_in(secret)
     headers = {"Accept": "text/event-stream"}

@@ -37,6 +37,17 @@ _STUCK: Final = """(r.waiting_for_node is not null or (
          where w.key = r.workflow_key and w.version = r.workflow_version))"""
 
 
+_TENANTS: Final = """
+        with recursive t(name, n) as (
+            (select r.tenant_id, 1 from chimeway.workflow_runs r order by r.tenant_id, r.id limit 1)
+            union all
+            select (select r.tenant_id from chimeway.workflow_runs r where r.tenant_id > t.name
+                     order by r.tenant_id, r.id limit 1), t.n + 1
+              from t where t.name is not null and t.n < {}::int)
+        select t.name from t where t.name is not null"""
+"""Whose runs there are, in the order of their names, by leaps over the index."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs are asked for; what is None is not asked. `kind` names what people should look at."""
@@ -105,7 +116,7 @@ def list_runs(wanted: RunFilter, cursor: UUID | None, limit: int, lateness: time
     indexed.where("r.tenant_id = {}", wanted.tenant)
     indexed.where("r.id < {}::uuid", cursor)
     others.args = indexed.args  # one list of places
-    by_name = wanted.tenant is not None and wanted.recipient is not None
+    by_name = wanted.recipient is not None
     match wanted.kind:
         case "held":
             indexed.conditions.append("r.held_reason is not null")
@@ -145,17 +156,22 @@ def _later(wanted: RunFilter, *, by_name: bool) -> int:
 
 
 def _of_person(wanted: RunFilter, asked: _Asked) -> str:
-    """Return the source of one person's runs: his live ones and his ended ones stand in an index each."""
-    who = asked.put(wanted.recipient)
-    same = asked.text("and")
-    tenant = asked.put(wanted.tenant)
-    part = (
-        "select r.* from chimeway.workflow_runs r where r.tenant_id = {tenant} and r.recipient_id = {who} "
-        "and {part} {same}"
-    )
+    """Return the source of one person's runs: his live ones and his ended ones stand in an index each.
+
+    Without a tenant he is looked for in each, which are a thousand at the most.
+    """
+    who, same = asked.put(wanted.recipient), asked.text("and")
+    if wanted.tenant is None:
+        named = f"select t.name from ({_TENANTS.format(asked.put(MAX_PAGE))}) t"
+    else:
+        named = f"select {asked.put(wanted.tenant)} as name"
     parts = ("r.state in ('active','waiting')", "r.ended_at is not null")
-    both = " union all ".join(part.format(tenant=tenant, who=who, part=each, same=same) for each in parts)
-    return f"select r.* from ({both}) r order by r.id desc"
+    both = " union all ".join(
+        f"select r.* from chimeway.workflow_runs r where r.tenant_id = n.name and r.recipient_id = {who} "
+        f"and {each} {same}"
+        for each in parts
+    )
+    return f"select r.* from ({named}) n cross join lateral ({both}) r order by r.id desc"
 
 
 def _page(found: Answers, limit: int, window: int) -> RunPage:
@@ -257,15 +273,29 @@ def find_runs(ids: Sequence[UUID]) -> Call[tuple[RunView, ...]]:
 
 def tenants() -> Call[tuple[str, ...]]:
     """Ask whose runs there are, in the order of their names, the first thousand; by leaps over the index."""
-    sql = """
-        with recursive t(name, n) as (
-            (select r.tenant_id, 1 from chimeway.workflow_runs r order by r.tenant_id, r.id limit 1)
+    asked = statement(_TENANTS.format("$1::text"), MAX_PAGE)
+    return one(asked, lambda found: tuple(row["name"] for row in found))
+
+
+def run_named(tenant: str | None, name: str) -> Call[UUID | None]:
+    """Ask for the one run that bears a cancellation key, or began by an idempotency key; else None."""
+    named = (
+        f"select t.name from ({_TENANTS.format('$3::text')}) t where ($1::text is null or t.name = $1::text)"
+    )
+    sql = f"""
+        select distinct q.id from ({named}) n cross join lateral (
+            (select r.id from chimeway.workflow_runs r
+              where r.tenant_id = n.name and r.cancellation_key = $2::text limit 2)
             union all
-            select (select r.tenant_id from chimeway.workflow_runs r where r.tenant_id > t.name
-                     order by r.tenant_id, r.id limit 1), t.n + 1
-              from t where t.name is not null and t.n < $1::text::int)
-        select t.name from t where t.name is not null"""
-    return one(statement(sql, MAX_PAGE), lambda found: tuple(row["name"] for row in found))
+            (select unnest(e.run_ids) from chimeway.events e
+              where e.tenant_id = n.name and e.idempotency_key = $2::text
+                and e.shard = chimeway.shard_of(n.name, $2::text) limit 2)) q
+         limit 2"""
+
+    def read(found: Sequence[Row]) -> UUID | None:
+        return UUID(found[0]["id"]) if len(found) == 1 else None
+
+    return one(statement(sql, tenant, name, MAX_PAGE), read)
 
 
 def workflows() -> Call[tuple[str, ...]]:

@@ -220,3 +220,34 @@ def channels() -> Call[tuple[str, ...]]:
     """Ask which channels nodes of late have had."""
     sql = "select distinct c as name from chimeway.nodes n cross join lateral unnest(n.channels) c order by c"
     return one(statement(sql), lambda found: tuple(row["name"] for row in found))
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """Something that an operator did: to a run, or to a workflow."""
+
+    at: datetime
+    who: str
+    action: str
+    tenant_id: str | None
+    run_id: UUID | None
+    workflow_key: str | None
+    note: str | None
+
+
+def deeds(tenant: str | None, limit: int) -> Call[tuple[Deed, ...]]:
+    """Ask what operators did lately, the newest first; of one tenant among the newest of all."""
+    sql = f"""
+        select o.at, o.who, o.action, o.tenant_id, o.run_id, o.workflow_key, o.note from (
+            select x.* from chimeway.operator_actions x
+             order by x.at desc, x.id desc limit {CONSOLE_WINDOW}) o
+         where ($1::text is null or o.tenant_id = $1::text)
+         order by o.at desc, o.id desc limit $2::text::int"""
+
+    def read(found: Sequence[Row]) -> tuple[Deed, ...]:
+        return tuple(
+            Deed(**{**row, "at": rows.moment(row["at"]), "run_id": row["run_id"] and UUID(row["run_id"])})
+            for row in found
+        )
+
+    return one(statement(sql, tenant, limit), read)

@@ -1,18 +1,20 @@
-"""What stands beside runs: messages that fail, recipients, nodes with their shards."""
+"""What stands beside runs: messages that fail, recipients, nodes with their shards, what operators did."""
 
 import json
 from typing import Any, Final
 from urllib.parse import urlencode
+from uuid import UUID
 
+from starlette.responses import RedirectResponse
 from starlette.routing import Route
 
 from chimeway.errors import RecipientNotFound
 from chimeway.limits import CONSOLE_WINDOW
-from chimeway.store import console, console_sights, profiles, whereabouts
+from chimeway.store import console, console_actions, console_sights, profiles, whereabouts
 from chimeway.store.console import RunFilter
 from chimeway.web.console.desk import Desk, tenant_of, text_of
 from chimeway.web.console.guard import Guard, NotFound, Visit
-from chimeway.web.console.pages import View
+from chimeway.web.console.pages import HEADERS, View
 from chimeway.web.console.runs import lines
 
 _LISTED: Final = 100
@@ -34,6 +36,8 @@ class Beside:
             guard.looks("/recipients", self.recipients),
             guard.looks("/recipient", self.recipient),
             guard.looks("/nodes", self.nodes),
+            guard.looks("/audit", self.audit),
+            guard.looks("/find", self.find),
         ]
 
     async def failing(self, visit: Visit) -> View:
@@ -94,6 +98,31 @@ class Beside:
             live=True,
         )  # fmt: skip
 
+    async def audit(self, visit: Visit) -> View:
+        """Show what operators did lately."""
+        tenant = tenant_of(visit, visit.query)
+        found = await self._desk.ask(console_sights.deeds(tenant, _LISTED))
+        shown = {"deeds": found, "tenant": tenant, "listed": _LISTED, "now": self._desk.now}
+        return View("audit.html.j2", shown, live=True)
+
+    async def find(self, visit: Visit) -> RedirectResponse:
+        """Lead to what bears a name: a run or a message by its id or key, else a recipient's runs."""
+        name, tenant = text_of(visit.query, "q"), visit.who.tenant
+        if name is None:
+            return _to("/runs")
+        run_id = await self._by_id(name, tenant) or await self._desk.ask(console.run_named(tenant, name))
+        return _to(f"/runs/{run_id}" if run_id else "/runs?" + urlencode({"recipient": name}))
+
+    async def _by_id(self, name: str, tenant: str | None) -> UUID | None:
+        try:
+            given = UUID(name)
+        except ValueError:
+            return None
+        if await console_actions.tenant_of_run(self._desk.database, given, tenant) is not None:
+            return given
+        found = await console_actions.run_of_delivery(self._desk.database, given, tenant)
+        return None if found is None else found[0]
+
     async def nodes(self, visit: Visit) -> View:
         """Show who works, and on how much; for who sees all tenants."""
         if visit.who.tenant is not None:
@@ -103,6 +132,10 @@ class Beside:
         return View(
             "nodes.html.j2", {"nodes": found, "ownerless": ownerless, "now": self._desk.now}, live=True
         )
+
+
+def _to(path: str) -> RedirectResponse:
+    return RedirectResponse(path, 303, headers=dict(HEADERS))
 
 
 def told(document: Any) -> str | None:

@@ -23,6 +23,8 @@ from chimeway.web.console.trail import told, trail_of
 from chimeway.workflow.svg import figure
 
 _PAGE: Final = 50
+_TOLD: Final = 300
+"""Moments and sentences that a page tells of one run, the newest: it may have entered a thousand steps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class Runs:
             "run.html.j2",
             {
                 "run": story.run, "seen": seen, "stands": stands, "now": now,
+                "moments": seen.timeline[-_TOLD:], "sentences": seen.why[-_TOLD:], "told": _TOLD,
                 "paused_at": story.paused_at,
                 "graph": _graph(story, seen),
                 "actions": actions_for(story.run, stands.word) if visit.who.operates else (),
