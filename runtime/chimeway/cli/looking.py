@@ -20,6 +20,11 @@ from chimeway.cli.tables import print_table, tell_more
 from chimeway.cli.watching import tell_stuck
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.explanation import Explanation
+from chimeway.client.verbs import tenant_of
+from chimeway.client.why_nothing import why_nothing
+from chimeway.errors import WorkflowRunNotFound
+from chimeway.settings import Settings
+from chimeway.store.absences import Sought, look_for
 from chimeway.store.views import Page, RunView
 
 app = typer.Typer(rich_markup_mode=None)
@@ -109,25 +114,60 @@ def explain(
 
     Why was it sent, or not sent? The sentences say which signal or rule decided, at which step and when,
     and what would have happened otherwise; then comes all that happened, in order.
+
+    Why was nothing triggered? Where there is no run, it says what rows know: of the key, the workflow, the
+    recipient, of transactions still open; and what leaves no trace. Exit 3 then.
     """
     if (run_id is not None) == (idempotency_key is not None or recipient is not None):
         raise typer.BadParameter("give RUN_ID, or --idempotency-key, or --recipient")
 
+    sought = Sought(tenant_of(tenant, None), recipient, workflow, idempotency_key)
+
     async def ask(client: Chimeway) -> Explanation:
-        if idempotency_key is not None:
-            meant: UUID | str = await finding.begun_by(client, tenant, idempotency_key, recipient)
-        elif recipient is not None:
-            meant = await finding.newest_of(client, tenant, recipient, workflow)
+        if run_id is None:
+            meant: UUID | str = await _sought(client, sought)
         else:
-            meant = run_id or ""
+            meant = run_id
         async with finding.in_its_tenant(client, meant):
             return await client.explain(meant, tenant=tenant)
 
-    found = session.run(database_url, ask)
+    try:
+        found = session.run(database_url, ask)
+    except _NothingTriggered as nothing:
+        if as_json:
+            print_json({"run": None, "why": nothing.why})
+        else:
+            for sentence in nothing.why:
+                print_sentence(sentence)
+        raise nothing.missing from None
     if as_json:
         print_json(found)
     else:
         _tell(found)
+
+
+class _NothingTriggered(Exception):  # noqa: N818  (an answer: why there is no run)
+    def __init__(self, missing: WorkflowRunNotFound, why: list[str]) -> None:
+        """Take what was not found, and what rows say of that."""
+        self.missing = missing
+        self.why = why
+
+
+async def _sought(client: Chimeway, sought: Sought) -> UUID:
+    """Return the run that is meant, or say why there is none."""
+    tenant, recipient = sought.tenant, sought.recipient
+    try:
+        if sought.key is not None:
+            return await finding.begun_by(client, tenant, sought.key, recipient)
+        return await finding.newest_of(client, tenant, recipient or "", sought.workflow)
+    except WorkflowRunNotFound as missing:
+        settings = Settings()
+        why = why_nothing(
+            await look_for(client.database, sought),
+            keys_kept=settings.idempotency_retention,
+            runs_kept=settings.retention_completed,
+        )
+        raise _NothingTriggered(missing, why) from None
 
 
 def _tell(found: Explanation) -> None:
