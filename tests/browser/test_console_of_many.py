@@ -265,6 +265,37 @@ async def test_everything_works_without_script(world: World) -> None:
     assert report.violations == []
 
 
+async def test_two_thousand_are_moved_as_they_were_counted(world: World) -> None:
+    """A plan takes the next to go on, and those only; it is done in one request, and the audit has each."""
+    database = world.database
+    moved = "workflow_transitions where reason = 'wait_retimed'"
+    async with browsing(database) as tab:
+        await tab.sign_in(await token(database, "operate"))
+        await tab.open("/waiting?tenant=default&step=wait")
+        await tab.page.check("#how-later")
+        await tab.page.fill("#number", "30")
+        await tab.page.click("text=Move these waits…")
+        await tab.page.wait_for_url("**/plans/**")
+        text = await tab.text()
+        assert "Move the waits of 2,000 runs?" in text
+        assert "30 min later" in text
+        assert "There are more" in text
+        assert len(await tab.rows()) == 20
+        assert await count(world, moved) == 0, "nothing is done before it is confirmed"
+        began = time.perf_counter()
+        await tab.page.click("main button[type=submit]")
+        await tab.page.wait_for_selector("[role=status]", timeout=60_000)
+        print(f"2,000 waits moved in {time.perf_counter() - began:.1f} s")
+        assert "2000 moved" in await tab.text()
+        assert await tab.faults() == []
+    assert await count(world, moved) == 2_000
+    assert await count(world, "operator_actions where action = 'retime'") == 2_000
+    agree = """workflow_runs r join chimeway.workflow_transitions t on t.run_id = r.id
+                where t.reason = 'wait_retimed' and r.status_context = t.context
+                  and r.wake_at = (t.context ->> 'due_at')::timestamptz"""
+    assert await count(world, agree) == 2_000
+
+
 async def test_the_first_byte_comes_soon(world: World) -> None:
     """By the ninety-fifth percentile within 300 ms, each page by itself, over a real socket."""
     now = await world.sql("select chimeway.clock()")

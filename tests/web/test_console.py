@@ -15,6 +15,7 @@ from chimeway.store.definitions import register
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
 from chimeway.web.console import live
+from chimeway.web.console.guard import form_token
 from chimeway.workflow.parse import parse
 from kit.door import console_door
 from store.door import Door
@@ -251,11 +252,11 @@ async def test_who_may_only_read_is_offered_nothing_and_can_do_nothing(site: Sit
     assert "/plans" not in Page(await site.http.get("/waiting")).forms
     confirm = Page(await site.http.get(f"/runs/{ada}/cancel"))
     assert list(confirm.forms) == ["/sign-out"]
-    operator = Site(site.world, httpx2.AsyncClient(base_url=site.http.base_url))
-    answer = await site.post(f"/runs/{ada}/cancel", {"csrf": "0" * 64})
+    cookie = site.http.cookies["chimeway_console"]
+    answer = await site.post(f"/runs/{ada}/cancel", {"csrf": form_token(cookie)})
     assert answer.status_code == 403
+    assert "lacks the scope operate" in answer.text
     assert (await site.world.row("ada"))["state"] == "waiting"
-    await operator.http.aclose()
 
 
 async def test_what_is_done_to_a_run_is_done_and_written_down(site: Site) -> None:
