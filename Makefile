@@ -60,8 +60,9 @@ format: $(STAMP)
 serve: $(STAMP)
 	$(BIN)/chimeway serve
 
-docs: $(STAMP)  ## draws the plan of the house into its page
+docs: $(STAMP)  ## draws the plan of the house into its page, and builds the site into build/site
 	$(BIN)/python -m tests.docs.rooms
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: $(STAMP)  ## versions and hashes only: no address of any registry, and not this package itself
 	$(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --extra dev --output-file requirements/dev.txt pyproject.toml requirements/build.in

@@ -48,10 +48,15 @@ class Inbox:
         Args:
             cursor: of the page before.
             limit: how many, at most 1,000.
-            unseen, unread, uninteracted: only those that lack this mark.
+            unseen: only those that nobody has seen.
+            unread: only those that nobody has read.
+            uninteracted: only those with which nobody has done anything.
             archived: `no`, `only` or `with` those put away (True: with).
-            workflow, render_key, step: only those of this workflow, render key, step.
-            since, before: only those that arrived from this instant on, before this one.
+            workflow: only those of this workflow.
+            render_key: only those of this render key.
+            step: only those of this step.
+            since: only those that arrived from this instant on.
+            before: only those that arrived before this instant.
             connection: see `Chimeway`.
         """
         chosen = Chosen(unseen, unread, uninteracted, archived, workflow, render_key, step, since, before)
@@ -122,7 +127,11 @@ class Inbox:
 
         Args:
             through: the newest item that the person had before their eyes: nothing newer is marked.
-            workflow, render_key, step, since, before: as for `list`.
+            workflow: as for `list`.
+            render_key: as for `list`.
+            step: as for `list`.
+            since: as for `list`.
+            before: as for `list`.
             connection: see `Chimeway`.
 
         Returns:

@@ -32,7 +32,11 @@ class Reading:
     async def get_run(
         self, run_id: UUID | str, *, tenant: str | None = None, connection: object | None = None
     ) -> RunView:
-        """Return a run's row, or raise WorkflowRunNotFound."""
+        """Return a run as its row stands.
+
+        Raises:
+            WorkflowRunNotFound: `run_id` is none of this tenant's runs.
+        """
         return await callers.run(self._database, verbs.get_run(self._of(tenant), run_id), connection)
 
     async def list_runs(
@@ -46,7 +50,17 @@ class Reading:
         limit: int = 50,
         connection: object | None = None,
     ) -> Page[RunView]:
-        """Return a page of runs, the newest first; `page.cursor` leads to the next."""
+        """Return a page of runs, the newest first; `page.cursor` leads to the next.
+
+        Args:
+            tenant: as for `trigger`.
+            state: only those that are so.
+            workflow: only those of this key.
+            recipient: only those of this person.
+            cursor: of the page before.
+            limit: how many, at most 1,000.
+            connection: as for `trigger`.
+        """
         call = verbs.list_runs(
             self._of(tenant), state=state, workflow=workflow, recipient=recipient, cursor=cursor, limit=limit
         )
@@ -72,7 +86,14 @@ class Reading:
         limit: int = 50,
         connection: object | None = None,
     ) -> Page[WaitingRun]:
-        """Return a page of the waiting room: who waits, for what, until when; the next to go first."""
+        """Return a page of the waiting room: who waits, for what, until when; the next to go first.
+
+        Args:
+            tenant: as for `trigger`.
+            cursor: of the page before.
+            limit: how many, at most 1,000.
+            connection: as for `trigger`.
+        """
         call = verbs.waiting(self._of(tenant), cursor, limit)
         return await callers.run(self._database, call, connection)
 

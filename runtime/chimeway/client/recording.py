@@ -63,7 +63,8 @@ class Recording(Forgetting):
             source: who told them.
             events: as the sources of `chimeway.feedback` read them; or mappings with `id`, `type`,
                 `delivery_id` or `provider_reference`, and optionally `at`, `detail`. At most 1,000.
-            tenant, connection: as for `record_feedback`.
+            tenant: as for `record_feedback`.
+            connection: as for `record_feedback`.
 
         Returns:
             a receipt for each, in their order.

@@ -26,7 +26,8 @@ class Unsubscribing(Profiles):
             recipient: who; need not have been identified.
             workflow: the key of a registered workflow. Critical ones are sent nevertheless.
             channel: such as "email".
-            tenant, connection: as for `trigger`.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
 
         Raises:
             UnknownWorkflow: no workflow of this key is registered.
@@ -48,8 +49,11 @@ class Unsubscribing(Profiles):
         What was there before holds again; what was said since stays. Where nothing was written, nothing is.
 
         Args:
-            recipient, workflow, channel: as for `unsubscribe`.
-            tenant, connection: as for `trigger`.
+            recipient: as for `unsubscribe`.
+            workflow: as for `unsubscribe`.
+            channel: as for `unsubscribe`.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
         """
         call = unsubscribe_calls.resubscribe(self._of(tenant), recipient, workflow, channel)
         await callers.run(self._database, call, connection)

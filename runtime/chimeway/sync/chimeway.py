@@ -136,9 +136,17 @@ class Chimeway(Recording):
             at: the earliest instant of the first step (aware); without it, or past: now.
             connection: see the class.
 
+        Returns:
+            the runs, in the order of the recipients, and whether the key was known before.
+
         Raises:
-            UnknownWorkflow, IdempotencyConflict, InvalidDataReference, InvalidInput,
-            InvalidDefinition, WorkflowDefinitionVersionConflict.
+            UnknownWorkflow: no workflow of this key, and version, is registered.
+            IdempotencyConflict: the key was used for another trigger.
+            InvalidDataReference: the data lacks what the definition refers to.
+            InvalidInput: an argument is not what it must be.
+            InvalidDefinition: the definition that was given has faults.
+            WorkflowDefinitionVersionConflict: its version is registered with another content.
+            NotPermitted: this login may not, or not for this tenant.
         """
         asked = verbs.trigger(
             self._of(tenant),
@@ -168,7 +176,9 @@ class Chimeway(Recording):
             orders: each a mapping with `recipients` (ids), and optionally `data`,
                 `idempotency_key`, `cancellation_key`, `at`, as `trigger` takes them. At most 1,000
                 recipients in all.
-            tenant, workflow_version, connection: as for `trigger`.
+            tenant: as for `trigger`.
+            workflow_version: as for `trigger`.
+            connection: as for `trigger`.
 
         Returns:
             a receipt for each order, in their order.
@@ -206,7 +216,8 @@ class Chimeway(Recording):
         Args:
             signals: each a mapping with `type`, `actor`, and optionally `payload`, `dedupe_key`;
                 at most 1,000.
-            tenant, connection: as for `signal`.
+            tenant: as for `signal`.
+            connection: as for `signal`.
 
         Returns:
             their ids, in their order.
@@ -228,7 +239,8 @@ class Chimeway(Recording):
         Args:
             run_id: which run; or
             cancellation_key: which runs, those of the caller's own transaction included.
-            tenant, connection: as for `trigger`.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
             note: free text kept beside the reason, at most 1,000 characters.
 
         Returns:

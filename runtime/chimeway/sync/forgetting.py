@@ -43,7 +43,8 @@ class Forgetting(Unsubscribing):
         says which.
 
         Args:
-            recipient, tenant: who, and whose.
+            recipient: who.
+            tenant: whose.
             connection: see `Chimeway`.
 
         Raises:

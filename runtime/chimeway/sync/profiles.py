@@ -33,8 +33,10 @@ class Profiles(Reading):
 
         Args:
             recipient: who.
-            tenant, connection: as for `trigger`.
-            email, phone: addresses of the channels email, and phone and sms.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
+            email: the address of the channel email.
+            phone: that of the channels phone and sms.
             timezone: an IANA name, such as "Europe/London".
             locale: a tag, such as "de-DE".
             addresses: channel to address, for other channels.
@@ -55,7 +57,8 @@ class Profiles(Reading):
 
         Args:
             recipients: whom, each once; at most 1,000.
-            tenant, connection: as for `trigger`.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
 
         Returns:
             how many there were.
@@ -77,8 +80,10 @@ class Profiles(Reading):
         """Write what holds for a tenant, below what each recipient has: left out stays, None removes.
 
         Args:
-            tenant, connection: as for `trigger`.
-            timezone, locale: of recipients who have none.
+            tenant: as for `trigger`.
+            connection: as for `trigger`.
+            timezone: of recipients who have none.
+            locale: of recipients who have none.
             working_days: such as ["mon", "tue"]; None: Monday to Friday. Replaced as a whole.
             holidays: days on which nobody works, as dates or "2026-12-25". Replaced as a whole.
             preferences: merged into what is known, key by key; None inside removes a key.

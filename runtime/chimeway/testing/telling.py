@@ -92,7 +92,10 @@ class Telling(Sightings):
             data: left out (and not strict), each name to which the workflow refers has a placeholder.
             recipients: "recipient" if left out, unless the data names an `actor_id`.
             tenant: the harness's if left out.
-            idempotency_key, workflow_version, cancellation_key, at: as there.
+            idempotency_key: as there.
+            workflow_version: as there.
+            cancellation_key: as there.
+            at: as there.
         """
         self._open()
         form = self._stage.repertoire.only() if workflow is None else workflow

@@ -1,0 +1,55 @@
+"""The documentation builds as a site, strictly; it needs nothing from elsewhere, and names what is public."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import chimeway
+import chimeway.testing
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` does."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_each_page_is_a_page_of_the_site(site: Path) -> None:
+    """And the README is the first. (That links lead somewhere, also to headings, is seen to by the build.)"""
+    pages = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
+    missing = [page for page in pages if not (site / page.with_suffix(".html")).exists()]
+    assert not [page for page in missing if page.parts[:2] != ("benchmarks", "results")]
+    assert "Two commands" in (site / "index.html").read_text("utf-8")
+
+
+def test_a_reader_is_sent_nowhere_else(site: Path) -> None:
+    """No script, style, font or picture comes from another host: whoever reads is nobody's business."""
+    for page in site.rglob("*.html"):
+        text = page.read_text("utf-8")
+        loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"', text)
+        loaded += re.findall(r'<link[^>]*\shref="([^"]+)"', text)
+        assert not [one for one in loaded if re.match(r"(https?:)?//", one)], page
+        assert 'class="mermaid"' not in text, "the theme would load what draws it from elsewhere"
+    for style in site.rglob("*.css"):
+        assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text("utf-8")), style
+
+
+def test_each_public_name_stands_in_the_reference(site: Path) -> None:
+    """With its docstring, once."""
+    pages = [path.read_text("utf-8") for path in (site / "reference").rglob("*.html")]
+    for module, public in (("chimeway", chimeway.__all__), ("chimeway.testing", chimeway.testing.__all__)):
+        for name in public:
+            assert sum(f'id="{module}.{name}"' in text for text in pages) == 1, f"{module}.{name}"
