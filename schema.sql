@@ -2343,7 +2343,8 @@ begin
 
     update chimeway.workflow_runs r
        set state = s.to_state, step = coalesce(s.step, r.step), visit = coalesce(s.visit, r.visit),
-           entered_at = coalesce(s.entered_at, r.entered_at), mailbox_seen = coalesce(s.mailbox, r.mailbox_seen),
+           entered_at = coalesce(s.entered_at, r.entered_at),
+           mailbox_count = coalesce(s.mailbox, r.mailbox_count), mailbox_seen = coalesce(s.mailbox, r.mailbox_seen),
            status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
            pending_signals = '{}', wake_at = null, armed_step = null, armed_entered_at = null,
            held_reason = null, held_at = null, waiting_for_node = null, parked = false,
@@ -2999,14 +3000,15 @@ end $$;
 -- A run that entered no step yet also takes signals that were routed before it could be seen.
 -- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
 -- then is not there, or is, where the key could only fail.)
-create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
+-- The runs' own rows are the caller's to change: which got mail, and up to which number their mailbox goes now.
+create function chimeway.put_mail(p_locked uuid[], out seen pg_snapshot, out runs uuid[], out counts int[])
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare
-    seen  pg_snapshot;
-    heard boolean;
+declare heard boolean;
 begin
+    runs := '{}';
+    counts := '{}';
     -- Nearly always there is nothing to put: one look tells, whose snapshot is as young.
     select pg_current_snapshot(), exists (
         select from unnest(p_locked) p(id)
@@ -3021,7 +3023,7 @@ begin
                         where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
                           and s.arrival > r.arrival offset 0))
       into seen, heard;
-    if not heard then return seen; end if;
+    if not heard then return; end if;
 
     with mine as (
         select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
@@ -3058,14 +3060,26 @@ begin
         select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
                h.signal_id, chimeway.clock()
           from held h
-        returning run_id, shard, number
-    ), counted as (
-        update chimeway.workflow_runs r set mailbox_count = t.top
-          from (select run_id, shard, max(number) as top from put group by run_id, shard) t
-         where r.id = t.run_id and r.shard = t.shard
+        returning run_id, number
+    ), each as (
+        select p.run_id, max(p.number) as many from put p group by p.run_id
     )
-    select pg_current_snapshot() into seen;
-    return seen;
+    select pg_current_snapshot(), coalesce(array_agg(e.run_id), '{}'), coalesce(array_agg(e.many), '{}')
+      into seen, runs, counts from each e;
+end $$;
+
+-- The same, with the count in the runs' rows.
+create function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare v_mail record;
+begin
+    v_mail := chimeway.put_mail(p_locked);
+    if v_mail.runs <> '{}' then
+        update chimeway.workflow_runs r set mailbox_count = m.many
+          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id;
+    end if;
+    return v_mail.seen;
 end $$;
 
 -- Locks a recipient's budget on a channel and returns its revision. One that is missing is made, with revision 0,
@@ -3161,6 +3175,8 @@ end $$;
 -- (their xmin: whoever writes a row, in whatever way, makes another; 0: there was no row; null: nothing was judged).
 -- What policy had to say stands in the arrays d_verdict, _reason, _inputs and d_until. d_budget: of an in-app message
 -- that a cap looks at, by which revision of the budget it was counted; d_room and d_keep: see begin_attempts.
+-- m_run, m_number and m_signal: signals on which it was decided before they were in the mailbox, and which number each
+-- was foretold; routing has put them there now, or others. What was foretold wrongly is stale.
 create function chimeway.commit_decisions(
     p_owner uuid, p_epoch bigint,
     p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
@@ -3176,7 +3192,8 @@ create function chimeway.commit_decisions(
     d_subject text[], d_body text[],
     c_run uuid[], c_visit int[], c_reason text[],
     p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
-    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
+    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[],
+    m_run uuid[], m_number int[], m_signal uuid[]
 ) returns table (run_id uuid, answer text)
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
@@ -3185,8 +3202,9 @@ declare
     v_locked   uuid[];
     v_stopped  uuid[];
     v_changing uuid[] := '{}';
+    v_misread  uuid[] := '{}';
     v_budgets  boolean := array_remove(d_budget, null) <> '{}';
-    v_seen     pg_snapshot;
+    v_mail     record;
     v_clock    timestamptz;
     v_key      record;
     -- Of the decisions that passed, in parallel: what the guard found in their runs' rows, which nobody else changes.
@@ -3227,7 +3245,13 @@ begin
     end if;
 
     -- (2) route
-    v_seen := chimeway.route_for_runs(v_locked);
+    v_mail := chimeway.put_mail(v_locked);
+    if m_run <> '{}' then
+        v_misread := array(
+            select m.run from unnest(m_run, m_number, m_signal) m(run, number, signal)
+             where not exists (select from chimeway.run_mailbox b
+                                where b.run_id = m.run and b.number = m.number and b.signal_id = m.signal offset 0));
+    end if;
 
     -- (3) guard
     v_clock := chimeway.clock();
@@ -3238,9 +3262,10 @@ begin
       join unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant,
                   p_decision, p_inputs)
            p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant, decision, inputs) on p.id = l.id
+      left join unnest(v_mail.runs, v_mail.counts) m(id, many) on m.id = l.id
      cross join lateral (
-        select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.mailbox_count, r.workflow_key,
-               r.workflow_version, r.tenant_id, r.recipient_id, r.transition_count
+        select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.workflow_key, r.workflow_version,
+               r.tenant_id, r.recipient_id, r.transition_count, coalesce(m.many, r.mailbox_count) as mailbox_count
           from chimeway.workflow_runs r where r.id = p.id offset 0) r
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
       left join lateral (
@@ -3253,7 +3278,7 @@ begin
       left join lateral (
         select t.xmin::text::bigint as version from chimeway.tenants t
          where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
-     where not p.id = any(v_changing) and r.state in ('active','waiting')
+     where not p.id = any(v_changing) and not p.id = any(v_misread) and r.state in ('active','waiting')
        and r.held_reason is null and w.paused_at is null
        and r.revision = p.revision and r.mailbox_count = p.mailbox
        and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
@@ -3297,7 +3322,7 @@ begin
         select g.id, g.shard, g.many + t.pos, g.decision, t.reason, t.from_state, t.to_state,
                t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
                case when t.pos = 1 then g.inputs end,
-               case when t.reason = 'reactivated_from_wait' then v_seen end, v_clock
+               case when t.reason = 'reactivated_from_wait' then v_mail.seen end, v_clock
           from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
                       t_status_reason, t_context, t_signal_id, t_signal_type)
                t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
@@ -3308,7 +3333,7 @@ begin
         update chimeway.workflow_runs r
            set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
                transition_count = r.transition_count + coalesce(n.many, 0),
-               mailbox_seen = p.mailbox, state = p.state,
+               mailbox_count = p.mailbox, mailbox_seen = p.mailbox, state = p.state,
                step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
                pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
                armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
@@ -3414,6 +3439,11 @@ begin
          where s.ids is not null;
     end if;
 
+    if not v_mail.runs <@ v_passed then  -- mail of runs whose decisions did not pass, and so are not written
+        update chimeway.workflow_runs r set mailbox_count = m.many
+          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id and not m.id = any(v_passed);
+    end if;
+
     -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
     if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
 
@@ -3433,6 +3463,35 @@ begin
       from unnest(p_run, p_decision, p_now) p(id, decision, now)
       left join lateral (select r.id from chimeway.workflow_runs r where r.id = p.id offset 0) r on true;
 end $$;
+
+-- The same of programs of schema version 5: all mail that they decide on is in the mailbox.
+create function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[],
+    p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
+    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
+) returns table (run_id uuid, answer text)
+language sql as $$
+    select c.run_id, c.answer from chimeway.commit_decisions(
+        p_owner, p_epoch, p_run, p_decision, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_state,
+        p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at, p_entered_at, p_armed_step,
+        p_armed_entered_at, p_held_reason, p_inputs, p_consumed, t_run, t_pos, t_reason, t_from_state, t_to_state,
+        t_from_step, t_to_step, t_visit, t_status_reason, t_context, t_signal_id, t_signal_type, d_id, d_run, d_visit,
+        d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note, d_terminal_at, d_subject, d_body,
+        c_run, c_visit, c_reason, p_profile, p_tenant, d_until, d_verdict, d_verdict_reason, d_verdict_inputs, d_budget,
+        d_room, d_keep, null::uuid[], null::int[], null::uuid[]) c
+$$;
 
 -- The same of programs of schema version 3, which know of no policy: nothing was judged.
 create function chimeway.commit_decisions(
@@ -4259,6 +4318,47 @@ language sql as $$
     select s.run_id, s.last_arrival, s.more
       from chimeway.route_signals(p_limit, p_each, p_after, chimeway.all_shards()) s
 $$;
+
+-- What of the unrouted signals of some shards nobody here has heard yet (p_known: those somebody has), as they came: at
+-- most p_limit, and for each at most p_each of the runs that it is for (one row with none, if it is for nobody), and
+-- whether there may be more. It writes nothing: who decides on the runs puts the signals into their mailboxes.
+create function chimeway.heed_signals(p_limit int, p_each int, p_known uuid[], p_shards smallint[])
+returns table (signal_id uuid, run_id uuid, tenant_id text)
+language plpgsql stable set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    select w.id, q.id, w.tenant_id
+      from (select s.id, s.shard, s.tenant_id, s.actor_id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.routed_at is null and s.id not in (select unnest(p_known)) and s.shard = any(p_shards)
+             order by s.arrival limit p_limit) w
+      left join lateral (
+        select r.id from chimeway.workflow_runs r
+          join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
+         where r.tenant_id = w.tenant_id and r.recipient_id = w.actor_id and r.shard = w.shard
+           and r.state in ('active','waiting') and r.arrival < w.arrival and w.type = any(d.signal_types)
+           and (w.run_id is null or w.run_id = r.id)
+           and not exists (select from chimeway.run_mailbox b
+                            where b.run_id = r.id and b.signal_id = w.id and b.shard = w.shard offset 0)
+         limit p_each) q on true;
+end $$;
+
+-- Routes the signals that are named, and are not routed yet: for each at most p_each runs at a time. Returns as
+-- route_signals; a signal that somebody else has locked is passed over.
+create function chimeway.route_named_signals(p_signals uuid[], p_each int)
+returns table (run_id uuid, more boolean)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare v_signals uuid[];
+begin
+    select coalesce(array_agg(l.id), '{}') into v_signals from (
+        select s.id from chimeway.signals s
+         where s.id = any(p_signals) and s.routed_at is null for no key update skip locked) l;
+    if v_signals = '{}' then return; end if;
+    return query select t.run_id, t.more from chimeway.route_these(v_signals, p_each) t;
+end $$;
 
 -- Routes waiting signals of some shards tenant by tenant: of the next p_tenants behind p_after, but for those in
 -- p_not, at most p_of_each, whoever has how many. Returns the runs that got mail, and at last the tenant behind which

@@ -157,7 +157,10 @@ TRACES_KNOWN: Final = 10_000
 """Runs of which a node remembers whose trace they belong to; of the others the database is asked again."""
 
 ROUTE_BATCH: Final = 500
-"""Signals routed in one call."""
+"""Signals heard, or routed, in one call."""
+
+HEARD_S: Final = 0.1
+"""How long signals that were heard are left to the decisions that they bring, before the rest is routed."""
 
 SIGNAL_RUNS_PER_CALL: Final = 100
 """Runs into whose mailboxes one routing call puts one signal: who has thousands delays nobody else's."""
@@ -212,6 +215,9 @@ AWAKE_LOOK_S: Final = 0.01
 
 AWAKE_LOOK_SOON_S: Final = 0.002
 """Between its looks after one that found something: where one signal comes, more do."""
+
+AWAKE_LOOK_MANY_S: Final = 0.005
+"""The same where it found several: what comes fast is cheaper together, and sooner through if all is busy."""
 
 AWAKE_ABOVE_HINTS: Final = 200
 """Hints in one second above which a node asks not to be hinted: NOTIFY commits one at a time."""

@@ -85,6 +85,9 @@ async def sent(
     async def send(connection: "asyncpg.Connection[Any]", number: int) -> object:
         return await connection.fetchval("select chimeway.signal('read', $1, $2)", *people[number])
 
+    for connection in connections:  # a producer's connection is no new one
+        await connection.execute("select chimeway.signal('none', 'bench', 'nobody')")
+    await asyncio.sleep(WARM_S)
     ids = await paced(connections, rate, len(people), send)
     async with asyncio.timeout(_ENDED_WITHIN_S):
         while len(runs := await connections[0].fetch(_RUNS, ids)) < len(ids):  # noqa: ASYNC110  (a row is no event)

@@ -8,10 +8,11 @@ from typing import Final
 from chimeway.testing.simulation.real import Simulation, simulation
 from chimeway.testing.simulation.real_history import Played
 
-COMMIT: Final = "commit_decisions/59"
+COMMIT: Final = "commit_decisions/62"
 BEGIN: Final = "begin_attempts/16"
 RECORD: Final = "record_results/11"
-_ROUTE: Final = "v_seen := chimeway.route_for_runs(v_locked);"
+_ROUTE: Final = "v_mail := chimeway.put_mail(v_locked);"
+_ROUTE_NOTHING: Final = "v_mail := chimeway.put_mail('{}');"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +46,11 @@ MUTATIONS: Final = {
     "a decision may be of an older message": _without(
         "feedback:fallback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
     ),
+    "mail may not be what was foretold": _without("read", COMMIT, "and not p.id = any(v_misread)"),
     "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
-    "a decision routes nothing": _without("read", COMMIT, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "a decision routes nothing": _without("read", COMMIT, _ROUTE, _ROUTE_NOTHING),
     "the guard stands before the routing": Mutation(
-        COMMIT, ((_ROUTE, ""), ("-- (4) write what passed", _ROUTE)), "read"
+        COMMIT, ((_ROUTE, _ROUTE_NOTHING), ("-- (4) write what passed", _ROUTE)), "read"
     ),
     "an attempt may have overlooked mail": _without(
         "read", BEGIN, "and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)"
@@ -62,13 +64,15 @@ MUTATIONS: Final = {
         BEGIN,
         "and (w.paused_at is null or (d.attempt_count > 0 and r.mailbox_count = r.mailbox_seen))",
     ),
-    "an attempt routes nothing": _without("read", BEGIN, _ROUTE, "v_seen := pg_current_snapshot();"),
+    "an attempt routes nothing": _without(
+        "read", BEGIN, "v_seen := chimeway.route_for_runs(v_locked);", "v_seen := pg_current_snapshot();"
+    ),
     "a result forgets that the run was stopped": _without(
         "cancel", RECORD, "when d.stop_requested then 'cancelled' else p.status", "else p.status"
     ),
     "a result wakes nobody": _without("read", RECORD, "if v_moving <> '{}' then", "if false then"),
     "a run's first look passes over what was routed": _without(
-        "read", "route_for_runs/1", "where m.visit = 0 and", "where false and"
+        "read", "put_mail/1", "where m.visit = 0 and", "where false and"
     ),
 }
 """What is no longer so → how that is done."""

@@ -75,7 +75,7 @@ async def test_a_batch_of_decisions_is_written_whole(clock_database: Database) -
     await world.say("reader", "read")
     entries = [await world.entry(person) for person in ("new", "skipper", "reader")]
     await world.say("new", "unheard")
-    assert await fail_each(world, lambda: world.commit(*entries), writes=9) == ["applied"] * 3
+    assert await fail_each(world, lambda: world.commit(*entries), writes=8) == ["applied"] * 3
     assert await world.sql("select count(*) from chimeway.inbox_items") == 3
     assert (await world.row("reader"))["state"] == "stopped"
 

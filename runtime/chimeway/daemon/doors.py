@@ -58,7 +58,7 @@ class Ledger:
         return answers
 
     async def _load_runs(self, ids: Sequence[UUID]) -> Sequence[runs.Loaded | None]:
-        return await runs.load_runs(self._database, self._catalogue, ids)
+        return await runs.load_runs(self._database, self._catalogue, ids, foretelling=True)
 
     async def _commit_decisions(self, entries: Sequence[ledger.Entry]) -> Sequence[ledger.Answer]:
         return await ledger.commit_decisions(self._database, self._fence, entries)

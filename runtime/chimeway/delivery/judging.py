@@ -40,8 +40,8 @@ def beginning(
     counted = policy if verdict is not None and verdict.counts else None
     return Beginning(
         delivery.id, delivery.run_id, delivery.revision, _mailbox(run), address, dict(message), provider,
-        profile=policy.profile if policy else None,
-        tenant=policy.tenant if policy else None,
+        profile=policy.profile,
+        tenant=policy.tenant,
         budget=counted.budget(delivery.channel).revision if counted else None,
         room=room_for(verdict) if counted and verdict else None,
         keep=counted.keeps(delivery.channel) if counted else None,
@@ -52,7 +52,7 @@ def beginning(
 def held_back(delivery: Sendable, run: Loaded, verdict: Verdict) -> HeldBack:
     """Return what must be written where policy does not let a delivery go."""
     policy = run.policy
-    if policy is None or verdict.kind == "send" or verdict.reason is None:
+    if verdict.kind == "send" or verdict.reason is None:
         raise AssertionError("only what policy said can be held back by it")
     return HeldBack(
         delivery.id, delivery.run_id, delivery.revision, _mailbox(run), policy.profile, policy.tenant,

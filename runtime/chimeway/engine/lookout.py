@@ -27,6 +27,7 @@ from chimeway.engine.listener import Listener
 from chimeway.limits import (
     ASK_AGAIN_S,
     AWAKE_ABOVE_HINTS,
+    AWAKE_LOOK_MANY_S,
     AWAKE_LOOK_S,
     AWAKE_LOOK_SOON_S,
     IDLE_LOOK_S,
@@ -92,8 +93,9 @@ class Lookout:
             self._look()
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, AWAKE_LOOK_S)
-            if self._found() != found:
-                found, last, pause_s = self._found(), loop.time(), AWAKE_LOOK_SOON_S
+            if (now_found := self._found()) != found:
+                pause_s = min(AWAKE_LOOK_MANY_S, (now_found - found) * AWAKE_LOOK_SOON_S)
+                found, last = now_found, loop.time()
 
     async def _poll(self) -> None:
         """Look often while there is something to find; return when hints are heard again."""

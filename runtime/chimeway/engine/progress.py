@@ -224,7 +224,7 @@ class Engine:
         return _KINDS[done.entry.decision.kind](run, planned)
 
     async def _load(self, ids: Sequence[UUID]) -> Sequence[Loaded | None]:
-        return await runs.load_runs(self._database, self._catalogue, ids)
+        return await runs.load_runs(self._database, self._catalogue, ids, foretelling=True)
 
     async def _commit(self, entries: Sequence[Entry]) -> Sequence[Answer]:
         return await ledger.commit_decisions(self._database, None, entries)

@@ -1,13 +1,22 @@
-"""Puts waiting signals into the mailboxes of runs, and wakes those that got mail.
+"""Hears signals: wakes the runs that they are for, and sees that they come into these runs' mailboxes.
 
 Routing is for latency: a decision routes for its own runs what was not routed before (the ledger's
-second statement), so a signal counts from its commit, whoever is how late.
+second statement), so a signal counts from its commit, whoever is how late. A decision may even be made on
+mail that it only then puts into the mailbox (`store.runs.Loaded.foretold`): its guard says whether it was
+put there as was foretold. So nothing need be written between a signal and the decision that it brings:
+
+1. look which unrouted signals there are, and which runs they are for (`heed`: it writes nothing), but for
+   those that were heard already; wake the runs;
+2. a little later, when nearly all of these have been decided on, route what was heard: many at once, for
+   most of which there is nothing left to do but to mark them. This finds what 1 did not bring about (a run
+   that was locked, or that a decision did not move), so a signal that was heard and forgotten (by a crash, or
+   a node that lost its shards) costs nothing but time: it is unrouted, and heard again.
 
 Where the answer to a batch was lost, its signals may lie in mailboxes, and nobody knows in whose: the sweeper
 is asked to look for mail that no decision has seen.
 
-Signals are routed as they came. While there are more than one batch of them, turns are taken beside it: some
-of tenant after tenant, so that nobody's signal stands behind another tenant's thousands.
+Signals are heard as they came. While there are more than one batch of them, turns are taken beside it: some
+of tenant after tenant are routed, so that nobody's signal stands behind another tenant's thousands.
 """
 
 import asyncio
@@ -18,8 +27,8 @@ from uuid import UUID
 
 from chimeway.clock import set_within
 from chimeway.engine.taker import Taker
-from chimeway.limits import TURN_EVERY_S
-from chimeway.store import mailbox
+from chimeway.limits import HEARD_S, ROUTE_BATCH, TURN_EVERY_S
+from chimeway.store import mailbox, runs
 from chimeway.store.faults import fault_of
 from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database, persistently
@@ -29,7 +38,7 @@ _SHORT: Final = 100
 
 
 class Router:
-    """Routes batch after batch whenever it is asked to look."""
+    """Hears batch after batch whenever it is asked to look."""
 
     def __init__(
         self,
@@ -51,6 +60,10 @@ class Router:
         self._asked = asyncio.Event()
         self._asked_for_turn = asyncio.Event()
         self._backlog = asyncio.Event()
+        self._heard: set[UUID] = set()
+        self._heard_before: set[UUID] = set()
+        self._to_mark = asyncio.Event()
+        self._marking = asyncio.Lock()
         self.found = 0
 
     @property
@@ -66,26 +79,82 @@ class Router:
     async def serve(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._route(), name="as-they-came")
+            group.create_task(self._hear(), name="as-they-came")
+            group.create_task(self._mark_heard(), name="marking")
             group.create_task(self._take_turns(), name="turns")
 
-    async def _route(self) -> None:
+    async def _hear(self) -> None:
         while True:
             await self._asked.wait()
             self._asked.clear()
-            await self._route_all()
+            if await persistently(runs.can_foretell, self._database):
+                await self._hear_all()
+            else:
+                await self._route_all()
             self._backlog.clear()
 
+    async def _hear_all(self) -> None:
+        full = True
+        while full:
+            heard = await persistently(self._heed)
+            if not heard.signals:
+                return
+            self.found += len(heard.signals)
+            self._heard.update(heard.signals)
+            full = len(heard.signals) >= ROUTE_BATCH
+            if full or len(heard.runs) > _SHORT:
+                self._backlog.set()
+            await self._admit(heard.runs)
+            if heard.wide:
+                await self._route_whole(heard.wide)
+            self._to_mark.set()
+            if full:
+                await self._mark()
+
+    async def _heed(self) -> mailbox.Heard:
+        return await mailbox.heed(self._database, [*self._heard, *self._heard_before], self._shards())
+
+    async def _mark_heard(self) -> None:
+        """Route what was heard, some time later."""
+        while True:
+            await self._to_mark.wait()
+            await asyncio.sleep(HEARD_S)
+            await self._mark()
+            if not self._heard and not self._heard_before:
+                self._to_mark.clear()
+
+    async def _mark(self) -> None:
+        """Route what was heard before the last time that this was called."""
+        async with self._marking:
+            if self._heard_before:
+                await self._route_whole(self._heard_before)
+            self._heard_before, self._heard = self._heard, set()
+
+    async def _route_whole(self, signals: Collection[UUID]) -> None:
+        """Route signals for all the runs that they are for."""
+        more = True
+        while more:
+            woken, more = await persistently(self._route_named, signals)
+            await self._admit(woken)
+
+    async def _admit(self, found: Collection[tuple[UUID, str]]) -> None:
+        for run_id, tenant in found:
+            await self._taker.admit(run_id, tenant)
+
+    async def _route_named(self, signals: Collection[UUID]) -> tuple[list[tuple[UUID, str]], bool]:
+        with self._answered():
+            return await mailbox.route_named(self._database, signals)
+
     async def _route_all(self) -> None:
+        """Route all, on a schema on which no decision is made before."""
         after: int | None = 0
         while after is not None:
             before = after
-            runs, after = await persistently(self._route_batch, after)
+            found, after = await persistently(self._route_batch, after)
             self.found += after is not None
-            if before or len(runs) > _SHORT:
+            if before or len(found) > _SHORT:
                 self._backlog.set()
-            for run_id, tenant in runs:
-                await self._taker.admit(run_id, tenant)
+            await self._admit(found)
 
     async def _route_batch(self, after: int) -> tuple[list[tuple[UUID, str]], int | None]:
         with self._answered():

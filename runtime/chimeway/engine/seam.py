@@ -130,7 +130,7 @@ class Seam:
             decision = decide(loaded.snapshot, at, courier)
             if isinstance(decision, Noop):
                 return Rested(decision, loaded)
-            return entry_for(run_id, decision, courier.messages, loaded.policy)
+            return entry_for(run_id, decision, courier.messages, loaded.policy, loaded.foretold)
         except Exception as error:  # noqa: BLE001  (a run's own fault must not end its neighbours)
             return error
 

@@ -23,6 +23,8 @@ from chimeway.groups import begin
 from chimeway.limits import LANE_REST_MAX_S
 
 _UNBOUND: Final = 1 << 40  # who brings something is bounded himself
+_WORTH_A_LANE: Final = 8
+"""How much must wait until a lane is begun beside another: a call for one costs a third of one for eight."""
 
 
 class Owned(Protocol):
@@ -87,7 +89,7 @@ class Lanes(Generic[Item]):
         owner = item.owner
         if owner is not None:
             self._company.meet(owner, asyncio.get_running_loop().time())
-        if owner in self._of_owner or self._waiting.waiting(owner) or self._has_lane():
+        if owner in self._of_owner or self._waiting.waiting(owner) or self._unburdened():
             self._waiting.put(owner, item)
         else:
             self._of_owner[owner] = 1
@@ -114,10 +116,12 @@ class Lanes(Generic[Item]):
 
     def _unburdened(self) -> bool:
         """Whether nobody need be considerate: one is alone, little waits, or so many as fill a batch."""
-        return self.alone() or len(self._waiting) <= self._share or self._shared() >= self._limit
+        return self.alone() or len(self._waiting) <= self._limit or self._shared() >= self._limit
 
     def _has_lane(self) -> bool:
-        return self._busy < (self._lanes if self._unburdened() else 1)
+        if not self._busy:
+            return True
+        return self._busy < self._lanes and len(self._waiting) >= _WORTH_A_LANE and self._unburdened()
 
     def _shared(self) -> int:
         return self._share * (len(self._new) + self._waiting.many_owners())

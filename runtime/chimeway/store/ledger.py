@@ -17,8 +17,9 @@ from chimeway.limits import DECIDED_ANEW_S
 from chimeway.progression.decision import Decision
 from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, random_id, shard_of_id
-from chimeway.store.policies import Policy, has_policy, room_for
+from chimeway.store.policies import Policy, room_for
 from chimeway.store.pool import Database
+from chimeway.store.runs import can_foretell
 from chimeway.values import value
 
 Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
@@ -44,15 +45,22 @@ class Entry:
     delivery_ids: Mapping[int, UUID] = field(default_factory=dict)
     policy: Policy | None = None
     """By which rows it was judged what is planned; None: by none."""
+    foretold: Sequence[tuple[int, UUID]] = ()
+    """Mail that was not in the mailbox when it was decided on: the ledger puts it there, by these numbers."""
 
 
 def entry_for(
-    run_id: UUID, decision: Decision, messages: Mapping[int, Rendered], policy: Policy | None = None
+    run_id: UUID,
+    decision: Decision,
+    messages: Mapping[int, Rendered],
+    policy: Policy | None = None,
+    foretold: Sequence[tuple[int, UUID]] = (),
 ) -> Entry:
     """Give a decision its id, and its deliveries theirs."""
     shard = shard_of_id(run_id)
     ids = {plan.visit: new_id(shard, decision.now) for plan in decision.planned}
-    return Entry(run_id, decision, messages, delivery_ids=ids, policy=policy if decision.planned else None)
+    judged = policy if decision.planned else None
+    return Entry(run_id, decision, messages, delivery_ids=ids, policy=judged, foretold=foretold)
 
 
 async def commit_decisions(database: Database, fence: Fence | None, entries: Sequence[Entry]) -> list[Answer]:
@@ -68,24 +76,25 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
         asyncpg.PostgresError: the batch as a whole failed, and nothing of it was written.
     """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    policy = await has_policy(database)
-    statement = "commit_decisions" if policy else "commit_decisions_3"
-    rows = await database.fetch(statement, owner, epoch, *arrays_of(entries, policy=policy))
+    foretelling = await can_foretell(database)
+    statement = "commit_decisions" if foretelling else "commit_decisions_5"
+    rows = await database.fetch(statement, owner, epoch, *arrays_of(entries, foretelling=foretelling))
     answers = {row["run_id"]: row["answer"] for row in rows}
     return [answers[entry.run_id] for entry in entries]
 
 
-def arrays_of(entries: Sequence[Entry], *, policy: bool) -> list[list[Any]]:
-    """Return the arguments of the door: one array for each column; `policy`: also what it said."""
+def arrays_of(entries: Sequence[Entry], *, foretelling: bool = True) -> list[list[Any]]:
+    """Return the arguments of the door, one array for each column; `foretelling`: also of foretold mail."""
     columns = [
         *_columns([_run_row(e) for e in entries], _RUN_COLUMNS),
         *_columns([row for e in entries for row in _transition_rows(e)], _TRANSITION_COLUMNS),
         *_columns([row for e in entries for row in _delivery_rows(e)], _DELIVERY_COLUMNS),
         *_columns([row for e in entries for row in _cancelled_rows(e)], _CANCELLED_COLUMNS),
     ]
-    if policy:
-        columns += _columns([_judged_by(e) for e in entries], 2)
-        columns += _columns([row for e in entries for row in _verdict_rows(e)], _VERDICT_COLUMNS)
+    columns += _columns([_judged_by(e) for e in entries], 2)
+    columns += _columns([row for e in entries for row in _verdict_rows(e)], _VERDICT_COLUMNS)
+    if foretelling:
+        columns += _columns([(e.run_id, *mail) for e in entries for mail in e.foretold], _FORETOLD_COLUMNS)
     return columns
 
 
@@ -106,7 +115,7 @@ async def commit_again(
 
 
 _RUN_COLUMNS, _TRANSITION_COLUMNS, _DELIVERY_COLUMNS, _CANCELLED_COLUMNS = 20, 12, 13, 3
-_VERDICT_COLUMNS = 7
+_VERDICT_COLUMNS, _FORETOLD_COLUMNS = 7, 3
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:

@@ -1,6 +1,8 @@
 """Signals on their way into the mailboxes of runs."""
 
+from collections import Counter
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from uuid import UUID
 
 from chimeway.limits import ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, TURN_ROWS, TURN_TENANTS
@@ -27,6 +29,39 @@ async def route(
     found = [(row["run_id"], row["tenant_id"]) for row in rows if row["run_id"]]
     more = bool(found) and any(row["more"] for row in rows)
     return found, after if more else rows[0]["last_arrival"]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """Signals that somebody heard, unrouted yet, and the runs that they are for, each with its tenant."""
+
+    signals: Collection[UUID]
+    runs: list[tuple[UUID, str]]
+    wide: Collection[UUID] = ()
+    """Of the signals those that may be for more runs than a call serves: of these none is named."""
+
+
+async def heed(database: Database, known: Collection[UUID], shards: Collection[int] = SHARDS) -> Heard:
+    """Look for a batch of unrouted signals of some shards, but for those that are known; write nothing."""
+    if not shards:
+        return Heard((), [])
+    rows = await database.fetch(
+        "heed_signals", ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, list(known), sorted(shards)
+    )
+    each = Counter(row["signal_id"] for row in rows)
+    wide = {signal for signal, many in each.items() if many >= SIGNAL_RUNS_PER_CALL}
+    found = {
+        row["run_id"]: row["tenant_id"] for row in rows if row["run_id"] and row["signal_id"] not in wide
+    }
+    return Heard(each, list(found.items()), wide)
+
+
+async def route_named(database: Database, signals: Collection[UUID]) -> tuple[list[tuple[UUID, str]], bool]:
+    """Route some signals; return the runs that got mail, and whether these signals have more runs."""
+    rows = await database.fetch("route_named_signals", list(signals), SIGNAL_RUNS_PER_CALL)
+    return [(row["run_id"], row["tenant_id"]) for row in rows if row["run_id"]], any(
+        row["more"] for row in rows
+    )
 
 
 class SignalsInTurn:

@@ -8,10 +8,9 @@ from uuid import UUID
 from chimeway.progression.snapshot import Delivery, Mail, Run, Snapshot
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.ids import SHARDS
-from chimeway.store.policies import Policy, has_policy, policy_of
+from chimeway.store.policies import Policy, policy_of
 from chimeway.store.pool import Database
 from chimeway.values import value
-from chimeway.workflow.calendar import USUAL_DAYS
 from chimeway.workflow.definition import Definition
 
 NO_ID = UUID(int=0)
@@ -31,10 +30,7 @@ class Recipient:
 
 @value
 class Loaded:
-    """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here.
-
-    `policy` None: the schema is of the version before, and knows none.
-    """
+    """A run as loaded: its snapshot and what rendering needs; snapshot None: not understood here."""
 
     id: UUID
     shard: int
@@ -43,13 +39,21 @@ class Loaded:
     mailbox_seen: int
     recipient: Recipient
     snapshot: Snapshot | None
-    policy: Policy | None = None
+    policy: Policy
+    foretold: Sequence[tuple[int, UUID]] = ()
+    """Of the snapshot's mail what is not in the mailbox yet: the number that each signal should get there."""
 
 
-async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID]) -> list[Loaded | None]:
-    """Return what deciding about these runs needs, in their order; None for an unknown id."""
-    statement = "load_runs" if await has_policy(database) else "load_runs_3"
-    rows = {row["id"]: row for row in await database.fetch(statement, list(ids))}
+async def load_runs(
+    database: Database, catalogue: Catalogue, ids: Sequence[UUID], *, foretelling: bool = False
+) -> list[Loaded | None]:
+    """Return what deciding about these runs needs, in their order; None for an unknown id.
+
+    Foretelling, signals that nobody has routed yet are mail, too: whoever decides by it says so to the
+    ledger, which routes them (`Loaded.foretold`).
+    """
+    foretelling = foretelling and await can_foretell(database)
+    rows = {row["id"]: row for row in await database.fetch("load_runs", list(ids), foretelling)}
     found: list[Loaded | None] = []
     for run_id in ids:
         row = rows.get(run_id)
@@ -57,16 +61,18 @@ async def load_runs(database: Database, catalogue: Catalogue, ids: Sequence[UUID
             found.append(None)
             continue
         definition = await catalogue.get(row["workflow_key"], row["workflow_version"])
-        found.append(loaded_of(row, definition, policy=statement == "load_runs"))
+        found.append(loaded_of(row, definition))
     return found
 
 
-def loaded_of(row: Any, definition: Definition | None, *, policy: bool) -> Loaded:
-    """Return a run of its row; `policy`: the row has what policy looks at."""
-    return _loaded(row, definition, policy_of(row) if policy else None)
+async def can_foretell(database: Database) -> bool:
+    """Say whether the ledger takes decisions on mail that it is to route: since schema version 6."""
+    return await database.has_function("heed_signals")
 
 
-def _loaded(row: Any, definition: Definition | None, policy: Policy | None) -> Loaded:
+def loaded_of(row: Any, definition: Definition | None) -> Loaded:
+    """Return a run of its row."""
+    policy = policy_of(row)
     return Loaded(
         id=row["id"],
         shard=row["shard"],
@@ -83,10 +89,16 @@ def _loaded(row: Any, definition: Definition | None, policy: Policy | None) -> L
         ),
         snapshot=_snapshot(row, definition, policy) if definition else None,
         policy=policy,
+        foretold=_foretold(row) if row["foretold"] else (),
     )
 
 
-def _snapshot(row: Any, definition: Definition, policy: Policy | None) -> Snapshot:
+def _foretold(row: Any) -> list[tuple[int, UUID]]:
+    many = row["foretold"]
+    return list(zip(row["numbers"][-many:], row["signal_ids"][-many:], strict=True))
+
+
+def _snapshot(row: Any, definition: Definition, policy: Policy) -> Snapshot:
     return Snapshot(
         run=_run(row),
         definition=definition,
@@ -96,7 +108,7 @@ def _snapshot(row: Any, definition: Definition, policy: Policy | None) -> Snapsh
         delivery=_delivery(row),
         delivery_ids=row["delivery_ids"] or {},
         workflow_paused=row["paused"],
-        working=USUAL_DAYS if policy is None else policy.working,
+        working=policy.working,
     )
 
 

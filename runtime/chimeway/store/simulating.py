@@ -164,7 +164,7 @@ class Lines:
         """Return the text of a function of the schema, as `create or replace function` takes it.
 
         Args:
-            function: name and argument count, such as `commit_decisions/59`: there are overloads.
+            function: name and argument count, such as `commit_decisions/62`: there are overloads.
         """
         name, _, count = function.partition("/")
         sql = "select pg_get_functiondef(p.oid) from pg_proc p where p.proname = $1 and p.pronargs = $2"

@@ -1064,6 +1064,521 @@ begin
          where r.id = d.run_id and r.shard = d.shard offset 0) r on true;
 end $$;
 
+-- ── signals are heard before they are routed ──
+
+create or replace function chimeway.stop_runs(
+    p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
+    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
+    p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
+) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare now_ timestamptz := chimeway.clock();
+begin
+    perform 1 from (
+        select d.id from chimeway.deliveries d
+         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+         order by d.id for no key update) l;
+    if found then
+        return query
+        with ended as (
+            update chimeway.deliveries d
+               set status = case when d.status = 'dispatched' then d.status else 'cancelled' end,
+                   suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_delivery_reason end,
+                   terminal_at = case when d.status = 'dispatched' then null else now_ end,
+                   stop_requested = d.status = 'dispatched',
+                   next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
+             where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+             returning d.run_id, d.id, d.status
+        )
+        select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
+               coalesce(array_agg(e.id) filter (where e.status = 'dispatched'), '{}')
+          from unnest(p_run) r(id) left join ended e on e.run_id = r.id group by r.id;
+    else
+        return query select r.id, '{}'::uuid[], '{}'::uuid[] from unnest(p_run) r(id);
+    end if;
+
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+            from_step, to_step, visit, status_reason, context, note, inputs, at)
+    select r.id, r.shard, r.transition_count + coalesce(s.written, 0) + 1, s.decision, s.reason,
+           coalesce(s.from_state, r.state), s.to_state, coalesce(s.step, r.step), coalesce(s.step, r.step),
+           coalesce(s.visit, r.visit), s.status_reason, coalesce(s.context, '{}'), s.note, s.inputs, now_
+      from unnest(p_run, p_decision, p_to_state, p_reason, p_status_reason, p_context, p_note, p_inputs,
+                  p_from_state, p_step, p_visit, p_written)
+           s(id, decision, to_state, reason, status_reason, context, note, inputs, from_state, step, visit, written)
+     cross join lateral (
+        select r.id, r.shard, r.transition_count, r.state, r.step, r.visit from chimeway.workflow_runs r
+         where r.id = s.id offset 0) r;
+
+    update chimeway.workflow_runs r
+       set state = s.to_state, step = coalesce(s.step, r.step), visit = coalesce(s.visit, r.visit),
+           entered_at = coalesce(s.entered_at, r.entered_at),
+           mailbox_count = coalesce(s.mailbox, r.mailbox_count), mailbox_seen = coalesce(s.mailbox, r.mailbox_seen),
+           status_reason = s.status_reason, status_context = coalesce(s.context, '{}'),
+           pending_signals = '{}', wake_at = null, armed_step = null, armed_entered_at = null,
+           held_reason = null, held_at = null, waiting_for_node = null, parked = false,
+           transition_count = r.transition_count + coalesce(s.written, 0) + 1, revision = r.revision + 1,
+           ended_at = now_
+      from unnest(p_run, p_to_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox, p_written)
+           s(id, to_state, status_reason, context, step, visit, entered_at, mailbox, written)
+     where r.id = s.id and r.shard = chimeway.shard_of_id(s.id);
+end $$;
+
+-- Puts the unrouted signals of locked runs' recipients into their mailboxes, and returns the snapshot
+-- that looked for them. The caller holds the run locks, taken in an EARLIER statement: this one's
+-- snapshot is therefore younger than the locks, and sees every signal committed while it waited.
+-- A run that entered no step yet also takes signals that were routed before it could be seen.
+-- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
+-- then is not there, or is, where the key could only fail.)
+-- The runs' own rows are the caller's to change: which got mail, and up to which number their mailbox goes now.
+create function chimeway.put_mail(p_locked uuid[], out seen pg_snapshot, out runs uuid[], out counts int[])
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare heard boolean;
+begin
+    runs := '{}';
+    counts := '{}';
+    -- Nearly always there is nothing to put: one look tells, whose snapshot is as young.
+    select pg_current_snapshot(), exists (
+        select from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.tenant_id, r.recipient_id, r.shard, r.arrival, r.visit from chimeway.workflow_runs r
+             where r.id = p.id offset 0) r
+         where exists (select from chimeway.signals s
+                        where s.routed_at is null and s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id
+                          and s.shard = r.shard and s.arrival > r.arrival offset 0)
+            or r.visit = 0 and exists (
+                       select from chimeway.signals s
+                        where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+                          and s.arrival > r.arrival offset 0))
+      into seen, heard;
+    if not heard then return; end if;
+
+    with mine as (
+        select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, d.signal_types
+          from unnest(p_locked) p(id)
+         cross join lateral (
+            select r.id, r.shard, r.tenant_id, r.recipient_id, r.arrival, r.visit, r.mailbox_count, r.state,
+                   r.workflow_key, r.workflow_version
+              from chimeway.workflow_runs r where r.id = p.id offset 0) r
+          join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
+         where r.state in ('active','waiting') and d.signal_types <> '{}'
+    ), candidates as (
+        select m.id as run_id, m.shard, m.mailbox_count, s.id as signal_id, s.arrival
+          from mine m cross join lateral (
+            select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.routed_at is null and s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
+               and s.shard = m.shard and s.arrival > m.arrival offset 0) s
+         where m.visit > 0 and s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
+        union all
+        select m.id, m.shard, m.mailbox_count, s.id, s.arrival
+          from mine m cross join lateral (
+            select s.id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.tenant_id = m.tenant_id and s.actor_id = m.recipient_id
+               and s.shard = m.shard and s.arrival > m.arrival offset 0) s
+         where m.visit = 0 and s.type = any(m.signal_types) and (s.run_id is null or s.run_id = m.id)
+    ), fresh as (
+        select c.* from candidates c
+         where not exists (select from chimeway.run_mailbox b
+                            where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard)
+    ), held as (
+        select c.* from fresh c cross join lateral (
+            select from chimeway.signals s where s.id = c.signal_id and s.shard = c.shard offset 0 for key share) s
+    ), put as (
+        insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
+        select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
+               h.signal_id, chimeway.clock()
+          from held h
+        returning run_id, number
+    ), each as (
+        select p.run_id, max(p.number) as many from put p group by p.run_id
+    )
+    select pg_current_snapshot(), coalesce(array_agg(e.run_id), '{}'), coalesce(array_agg(e.many), '{}')
+      into seen, runs, counts from each e;
+end $$;
+
+-- The same, with the count in the runs' rows.
+create or replace function chimeway.route_for_runs(p_locked uuid[]) returns pg_snapshot
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare v_mail record;
+begin
+    v_mail := chimeway.put_mail(p_locked);
+    if v_mail.runs <> '{}' then
+        update chimeway.workflow_runs r set mailbox_count = m.many
+          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id;
+    end if;
+    return v_mail.seen;
+end $$;
+
+-- What of the unrouted signals of some shards nobody here has heard yet (p_known: those somebody has), as they came: at
+-- most p_limit, and for each at most p_each of the runs that it is for (one row with none, if it is for nobody), and
+-- whether there may be more. It writes nothing: who decides on the runs puts the signals into their mailboxes.
+create function chimeway.heed_signals(p_limit int, p_each int, p_known uuid[], p_shards smallint[])
+returns table (signal_id uuid, run_id uuid, tenant_id text)
+language plpgsql stable set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+begin
+    return query
+    select w.id, q.id, w.tenant_id
+      from (select s.id, s.shard, s.tenant_id, s.actor_id, s.arrival, s.type, s.run_id from chimeway.signals s
+             where s.routed_at is null and s.id not in (select unnest(p_known)) and s.shard = any(p_shards)
+             order by s.arrival limit p_limit) w
+      left join lateral (
+        select r.id from chimeway.workflow_runs r
+          join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
+         where r.tenant_id = w.tenant_id and r.recipient_id = w.actor_id and r.shard = w.shard
+           and r.state in ('active','waiting') and r.arrival < w.arrival and w.type = any(d.signal_types)
+           and (w.run_id is null or w.run_id = r.id)
+           and not exists (select from chimeway.run_mailbox b
+                            where b.run_id = r.id and b.signal_id = w.id and b.shard = w.shard offset 0)
+         limit p_each) q on true;
+end $$;
+
+-- Routes the signals that are named, and are not routed yet: for each at most p_each runs at a time. Returns as
+-- route_signals; a signal that somebody else has locked is passed over.
+create function chimeway.route_named_signals(p_signals uuid[], p_each int)
+returns table (run_id uuid, more boolean)
+language plpgsql set enable_seqscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare v_signals uuid[];
+begin
+    select coalesce(array_agg(l.id), '{}') into v_signals from (
+        select s.id from chimeway.signals s
+         where s.id = any(p_signals) and s.routed_at is null for no key update skip locked) l;
+    if v_signals = '{}' then return; end if;
+    return query select t.run_id, t.more from chimeway.route_these(v_signals, p_each) t;
+end $$;
+
+-- Commits the decisions of many runs: lock, route, guard, write, each a statement with its own snapshot.
+-- Answers per run: applied | stale | busy | refused | gone. `applied` is also the answer to a decision
+-- that was written before (its answer was lost). A run stands at most once in a call.
+-- p_profile and p_tenant: by which versions of the recipient's and the tenant's rows policy judged what is planned
+-- (their xmin: whoever writes a row, in whatever way, makes another; 0: there was no row; null: nothing was judged).
+-- What policy had to say stands in the arrays d_verdict, _reason, _inputs and d_until. d_budget: of an in-app message
+-- that a cap looks at, by which revision of the budget it was counted; d_room and d_keep: see begin_attempts.
+-- m_run, m_number and m_signal: signals on which it was decided before they were in the mailbox, and which number each
+-- was foretold; routing has put them there now, or others. What was foretold wrongly is stale.
+create function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[],
+    p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
+    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[],
+    m_run uuid[], m_number int[], m_signal uuid[]
+) returns table (run_id uuid, answer text)
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare
+    v_locked   uuid[];
+    v_stopped  uuid[];
+    v_changing uuid[] := '{}';
+    v_misread  uuid[] := '{}';
+    v_budgets  boolean := array_remove(d_budget, null) <> '{}';
+    v_mail     record;
+    v_clock    timestamptz;
+    v_key      record;
+    -- Of the decisions that passed, in parallel: what the guard found in their runs' rows, which nobody else changes.
+    v_passed    uuid[];
+    v_shard     smallint[];
+    v_tenant    text[];
+    v_recipient text[];
+    v_count     int[];
+    v_state     text[];
+    v_decision  uuid[];
+    v_inputs    jsonb[];
+begin
+    perform chimeway.check_ledger(p_owner, p_epoch);
+
+    -- (1) lock the runs, in id order, then the deliveries that were looked at (one that is no longer its run's current
+    -- one is told by the run's revision; where there was none, only who holds the run's lock can have made one)
+    select coalesce(array_agg(l.id), '{}') into v_locked from (
+        select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    if array_remove(p_delivery, null) <> '{}' then
+        perform 1 from (
+            select d.id from chimeway.deliveries d
+             where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
+    end if;
+    if v_budgets then
+        perform chimeway.lock_budget(k.tenant_id, k.recipient_id, k.channel, k.shard) from (
+            select distinct r.tenant_id, r.recipient_id, n.channel, r.shard
+              from unnest(d_run, d_channel, d_budget) n(run, channel, budget)
+             cross join lateral (
+                select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r where r.id = n.run offset 0) r
+             where n.budget is not null and n.run = any(v_locked)
+             order by r.tenant_id, r.recipient_id, n.channel offset 0) k;
+    end if;
+
+    if 'deferred' = any(d_status) then
+        v_changing := chimeway.being_changed(array(
+            select n.run from unnest(d_run, d_status) n(run, status)
+             where n.status = 'deferred' and n.run = any(v_locked)));
+    end if;
+
+    -- (2) route
+    v_mail := chimeway.put_mail(v_locked);
+    if m_run <> '{}' then
+        v_misread := array(
+            select m.run from unnest(m_run, m_number, m_signal) m(run, number, signal)
+             where not exists (select from chimeway.run_mailbox b
+                                where b.run_id = m.run and b.number = m.number and b.signal_id = m.signal offset 0));
+    end if;
+
+    -- (3) guard
+    v_clock := chimeway.clock();
+    select coalesce(array_agg(r.id), '{}'), array_agg(r.shard), array_agg(r.tenant_id), array_agg(r.recipient_id),
+           array_agg(r.transition_count), array_agg(r.state), array_agg(p.decision), array_agg(p.inputs)
+      into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
+      from unnest(v_locked) l(id)
+      join unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant,
+                  p_decision, p_inputs)
+           p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant, decision, inputs) on p.id = l.id
+      left join unnest(v_mail.runs, v_mail.counts) m(id, many) on m.id = l.id
+     cross join lateral (
+        select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.workflow_key, r.workflow_version,
+               r.tenant_id, r.recipient_id, r.transition_count, coalesce(m.many, r.mailbox_count) as mailbox_count
+          from chimeway.workflow_runs r where r.id = p.id offset 0) r
+      join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+      left join lateral (
+        select d.id, d.revision from chimeway.deliveries d
+         where r.visit > 0 and d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
+      left join lateral (
+        select c.xmin::text::bigint as version from chimeway.recipients c
+         where p.profile is not null and c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id
+           and c.shard = r.shard offset 0) c on true
+      left join lateral (
+        select t.xmin::text::bigint as version from chimeway.tenants t
+         where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
+     where not p.id = any(v_changing) and not p.id = any(v_misread) and r.state in ('active','waiting')
+       and r.held_reason is null and w.paused_at is null
+       and r.revision = p.revision and r.mailbox_count = p.mailbox
+       and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
+       and p.now <= v_clock + interval '50 milliseconds'
+       and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)));
+
+    if v_budgets then  -- of runs that counted by one revision, as many as there is room for
+        select coalesce(array_agg(g.id), '{}'), array_agg(g.shard), array_agg(g.tenant_id), array_agg(g.recipient_id),
+               array_agg(g.many), array_agg(g.state), array_agg(g.decision), array_agg(g.inputs)
+          into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
+          from unnest(v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs)
+               g(id, shard, tenant_id, recipient_id, many, state, decision, inputs)
+         where g.id = any(array(
+            select p.id from unnest(v_passed) p(id)
+            except
+            select n.run from unnest(d_run, d_budget) n(run, budget) where n.budget is not null
+            union all
+            select k.run from (
+                select n.run, n.room, coalesce(sum(n.many) over (
+                           partition by r.tenant_id, r.recipient_id, n.channel order by n.run
+                           rows between unbounded preceding and 1 preceding), 0) as before
+                  from (select n.run, n.channel, n.budget, min(n.room) as room, count(*) as many
+                          from unnest(d_run, d_channel, d_budget, d_room) n(run, channel, budget, room)
+                         where n.budget is not null and n.run = any(v_passed)
+                         group by n.run, n.channel, n.budget) n
+                 cross join lateral (
+                    select r.tenant_id, r.recipient_id, r.shard from chimeway.workflow_runs r
+                     where r.id = n.run offset 0) r
+                 cross join lateral (
+                    select b.revision from chimeway.send_budgets b
+                     where b.tenant_id = r.tenant_id and b.recipient_id = r.recipient_id and b.channel = n.channel
+                       and b.shard = r.shard offset 0) b
+                 where b.revision = n.budget) k
+             where k.before < k.room));
+    end if;
+
+    -- (4) write what passed
+    if v_passed <> '{}' then
+        insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+                from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
+        select g.id, g.shard, g.many + t.pos, g.decision, t.reason, t.from_state, t.to_state,
+               t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
+               case when t.pos = 1 then g.inputs end,
+               case when t.reason = 'reactivated_from_wait' then v_mail.seen end, v_clock
+          from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
+                      t_status_reason, t_context, t_signal_id, t_signal_type)
+               t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
+                 signal_id, signal_type)
+          join unnest(v_passed, v_shard, v_count, v_decision, v_inputs) g(id, shard, many, decision, inputs)
+            on g.id = t.run;
+
+        update chimeway.workflow_runs r
+           set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
+               transition_count = r.transition_count + coalesce(n.many, 0),
+               mailbox_count = p.mailbox, mailbox_seen = p.mailbox, state = p.state,
+               step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
+               pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
+               armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
+               held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
+               ended_at = case when p.state = 'completed' then v_clock end
+          from unnest(v_passed, v_shard) g(id, shard)
+          join unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
+                      p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
+               p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
+                 armed_entered_at, held_reason) on p.id = g.id
+          left join (select t.run, max(t.pos) as many from unnest(t_run, t_pos) t(run, pos) group by t.run) n
+            on n.run = g.id
+         where r.id = g.id and r.shard = g.shard and p.state <> 'stopped';  -- those stop_runs ends
+
+        if array_remove(p_consumed, '{}') <> '{}' then
+            update chimeway.run_mailbox b set consumed_by = p.decision
+              from unnest(v_passed, v_shard) g(id, shard)
+              join unnest(p_run, p_decision, p_consumed) p(id, decision, consumed) on p.id = g.id
+             where p.consumed <> '{}' and b.run_id = g.id and b.number = any(p.consumed::int[]) and b.shard = g.shard
+               and b.consumed_by is null;
+        end if;
+
+        if c_run <> '{}' then
+            update chimeway.deliveries d
+               set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
+                   deferred_reason = null, revision = d.revision + 1
+              from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
+             where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
+               and d.status not in ('succeeded','suppressed','cancelled');
+        end if;
+    end if;
+
+    if v_passed <> '{}' and d_id <> '{}' then
+        insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
+                status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at,
+                deferred_reason)
+        select n.id, g.shard, g.id, n.visit, n.step, g.tenant_id, g.recipient_id, n.channel, n.render_key, n.status,
+               case when n.status <> 'deferred' then n.reason end,
+               case n.status when 'pending' then v_clock when 'deferred' then n.until end, n.error_class, n.note, v_clock,
+               n.terminal_at, case when n.status = 'deferred' then n.reason end
+          from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
+                      d_terminal_at, d_until)
+               n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at, until)
+          join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run;
+        if array_remove(d_verdict, null) <> '{}' then
+            insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
+            select n.id, g.shard, 1, 'planned', n.verdict, n.reason, n.until, n.inputs, v_clock
+              from unnest(d_id, d_run, d_verdict, d_verdict_reason, d_until, d_verdict_inputs)
+                   n(id, run, verdict, reason, until, inputs)
+              join unnest(v_passed, v_shard) g(id, shard) on g.id = n.run
+             where n.verdict is not null;
+        end if;
+        if v_budgets then
+            for v_key in
+                select g.tenant_id, g.recipient_id, n.channel, g.shard, array_agg(v_clock) as sent, max(n.keep) as keep
+                  from unnest(d_run, d_channel, d_budget, d_keep) n(run, channel, budget, keep)
+                  join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id)
+                    on g.id = n.run
+                 where n.budget is not null
+                 group by g.tenant_id, g.recipient_id, n.channel, g.shard
+            loop
+                perform chimeway.count_sends(
+                    v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, v_key.sent, v_key.keep);
+            end loop;
+        end if;
+        if array_remove(d_body, null) <> '{}' then
+            insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body,
+                    created_at)
+            select n.id, g.shard, g.tenant_id, g.recipient_id, g.id, n.render_key, n.subject, n.body, v_clock
+              from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
+                   n(id, run, render_key, subject, body, place)
+              join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run
+             where n.body is not null
+             order by n.place;  -- arrival numbers follow the order in which they were planned
+            if found and exists (select from chimeway.inbox_watched) then
+                perform chimeway.tell_inboxes(array_agg(g.tenant_id), array_agg(g.recipient_id))
+                   from unnest(d_run, d_body) n(run, body)
+                   join unnest(v_passed, v_tenant, v_recipient) g(id, tenant_id, recipient_id) on g.id = n.run
+                  where n.body is not null;
+            end if;
+        end if;
+    end if;
+
+    if 'stopped' = any(p_state) then
+        perform 1 from (
+            select array_agg(g.id order by g.id) as ids, array_agg(g.decision order by g.id) as decisions,
+                   array_agg('stopped'::text) as states, array_agg('workflow_stopped'::text) as reasons,
+                   array_agg(p.status_reason order by g.id) as status_reasons,
+                   array_agg(p.context order by g.id) as contexts, array_agg(null::text) as notes,
+                   array_agg(case when n.many is null then g.inputs end order by g.id) as inputs,
+                   array_agg(coalesce(n.last_state, g.state) order by g.id) as from_states,
+                   array_agg(p.step order by g.id) as steps, array_agg(p.visit order by g.id) as visits,
+                   array_agg(p.entered_at order by g.id) as entered, array_agg(p.mailbox order by g.id) as mailboxes,
+                   array_agg(n.many order by g.id) as written
+              from unnest(v_passed, v_state, v_decision, v_inputs) g(id, state, decision, inputs)
+              join unnest(p_run, p_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox)
+                   p(id, state, status_reason, context, step, visit, entered_at, mailbox) on p.id = g.id
+              left join (select t.run, max(t.pos) as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
+                           from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = g.id
+             where p.state = 'stopped') s,
+            chimeway.stop_runs(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
+                s.inputs, 'run_stopped', s.from_states, s.steps, s.visits, s.entered, s.mailboxes, s.written)
+         where s.ids is not null;
+    end if;
+
+    if not v_mail.runs <@ v_passed then  -- mail of runs whose decisions did not pass, and so are not written
+        update chimeway.workflow_runs r set mailbox_count = m.many
+          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id and not m.id = any(v_passed);
+    end if;
+
+    -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
+    if p_owner is null and v_passed <> '{}' then perform chimeway.hint(); end if;
+
+    if cardinality(v_passed) = cardinality(p_run) then
+        return query select p.id, 'applied' from unnest(p_run) p(id);
+        return;
+    end if;
+    return query
+    select p.id, case
+            when p.id = any(v_passed) then 'applied'
+            when r.id is null then 'gone'
+            when not p.id = any(v_locked) or p.id = any(v_changing) then 'busy'
+            when p.now > v_clock + interval '50 milliseconds' then 'refused'
+            when exists (select from chimeway.workflow_transitions t
+                          where t.run_id = p.id and t.decision_id = p.decision offset 0) then 'applied'
+            else 'stale' end
+      from unnest(p_run, p_decision, p_now) p(id, decision, now)
+      left join lateral (select r.id from chimeway.workflow_runs r where r.id = p.id offset 0) r on true;
+end $$;
+
+-- The same of programs of schema version 5: all mail that they decide on is in the mailbox.
+create or replace function chimeway.commit_decisions(
+    p_owner uuid, p_epoch bigint,
+    p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
+    p_delivery_revision bigint[], p_now timestamptz[], p_state text[], p_step text[], p_visit int[],
+    p_status_reason text[], p_context jsonb[], p_pending text[], p_wake_at timestamptz[],
+    p_entered_at timestamptz[], p_armed_step text[], p_armed_entered_at timestamptz[], p_held_reason text[],
+    p_inputs jsonb[], p_consumed text[],
+    t_run uuid[], t_pos int[], t_reason text[], t_from_state text[], t_to_state text[], t_from_step text[],
+    t_to_step text[], t_visit int[], t_status_reason text[], t_context jsonb[], t_signal_id uuid[],
+    t_signal_type text[],
+    d_id uuid[], d_run uuid[], d_visit int[], d_step text[], d_channel text[], d_render_key text[],
+    d_status text[], d_reason text[], d_error_class text[], d_note text[], d_terminal_at timestamptz[],
+    d_subject text[], d_body text[],
+    c_run uuid[], c_visit int[], c_reason text[],
+    p_profile bigint[], p_tenant bigint[], d_until timestamptz[], d_verdict text[], d_verdict_reason text[],
+    d_verdict_inputs jsonb[], d_budget bigint[], d_room int[], d_keep int[]
+) returns table (run_id uuid, answer text)
+language sql as $$
+    select c.run_id, c.answer from chimeway.commit_decisions(
+        p_owner, p_epoch, p_run, p_decision, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_state,
+        p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at, p_entered_at, p_armed_step,
+        p_armed_entered_at, p_held_reason, p_inputs, p_consumed, t_run, t_pos, t_reason, t_from_state, t_to_state,
+        t_from_step, t_to_step, t_visit, t_status_reason, t_context, t_signal_id, t_signal_type, d_id, d_run, d_visit,
+        d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note, d_terminal_at, d_subject, d_body,
+        c_run, c_visit, c_reason, p_profile, p_tenant, d_until, d_verdict, d_verdict_reason, d_verdict_inputs, d_budget,
+        d_room, d_keep, null::uuid[], null::int[], null::uuid[]) c
+$$;
+
 -- ── roles ──
 
 create or replace function chimeway.grant_roles() returns text[]

@@ -11,6 +11,16 @@ select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workf
   from (select set_config('synchronous_commit', 'off', true) as set) unflushed
  cross join lateral chimeway.route_signals(case unflushed.set when 'off' then $1::int end, $2, $3, $4) s;
 
+-- name: heed_signals
+-- Which runs unrouted signals of some shards are for: see schema.sql, section 8.
+select s.signal_id, s.run_id, s.tenant_id from chimeway.heed_signals($1, $2, $3, $4) s;
+
+-- name: route_named_signals
+-- Routes the signals that are named. Its commit need not be flushed, as above.
+select s.run_id, s.more, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id
+  from (select set_config('synchronous_commit', 'off', true) as set) unflushed
+ cross join lateral chimeway.route_named_signals(case unflushed.set when 'off' then $1::uuid[] end, $2) s;
+
 -- name: route_signals_in_turn
 -- Routes the next signals of tenant after tenant; see schema.sql, section 8.
 select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs r where r.id = s.run_id) as tenant_id

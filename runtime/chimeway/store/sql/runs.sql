@@ -2,8 +2,9 @@
 -- Everything that deciding about runs depends on, in one snapshot; of payloads what conditions look at. Run by run:
 -- `offset 0` keeps the planner, whose statistics may be of a time before a backlog, from joining whole tables. (Where
 -- a run's row says that there is nothing yet, nothing is looked for: no message before the first step, no mail.)
+-- $2: signals that are not routed yet count as mail, by the numbers that the ledger would give them.
 select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
-       r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
+       r.revision, r.mailbox_count + m.foretold as mailbox_count, m.foretold, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
        r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
        w.paused_at is not null as paused,
        coalesce(e.data, '{}') as data,
@@ -48,11 +49,24 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
                     (select coalesce(jsonb_object_agg(f.name, s.payload -> f.name), '{}')
                        from unnest(w.match_fields) f(name) where s.payload ? f.name) end
                     order by b.number) as payloads,
-               array_agg(s.created_at order by b.number) as created
-          from chimeway.run_mailbox b
-          join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
-         where r.mailbox_count > 0 and b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
-           and r.state in ('active','waiting')) m on true;
+               array_agg(s.created_at order by b.number) as created,
+               (count(*) filter (where b.number > r.mailbox_count))::int as foretold
+          from (select b.number, b.signal_id from chimeway.run_mailbox b
+                 where r.mailbox_count > 0 and b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
+                   and r.state in ('active','waiting')
+                union all
+                select r.mailbox_count + (row_number() over (order by u.arrival))::int, u.id
+                  from chimeway.signals u
+                 where $2::boolean and r.visit > 0 and r.state in ('active','waiting')
+                   and u.routed_at is null and u.tenant_id = r.tenant_id and u.actor_id = r.recipient_id
+                   and u.shard = r.shard and u.arrival > r.arrival and u.type = any(w.signal_types)
+                   and (u.run_id is null or u.run_id = r.id)
+                   and not exists (select from chimeway.run_mailbox b
+                                    where b.run_id = r.id and b.signal_id = u.id and b.shard = r.shard offset 0)
+               ) b(number, signal_id)
+         cross join lateral (
+                select s.id, s.type, s.payload, s.created_at from chimeway.signals s
+                 where s.id = b.signal_id and s.shard = r.shard offset 0) s) m on true;
 
 -- name: load_runs_3
 -- The same on schema version 3, which knows no policy.
@@ -255,6 +269,13 @@ select d.definition, d.digest from chimeway.workflow_definitions d where d.key =
 
 -- name: commit_decisions
 -- The ledger: see schema.sql, section 6.
+select c.run_id, c.answer from chimeway.commit_decisions(
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
+    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
+    $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62) c;
+
+-- name: commit_decisions_5
+-- The same on schema version 5, where no mail is foretold.
 select c.run_id, c.answer from chimeway.commit_decisions(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
