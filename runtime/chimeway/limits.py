@@ -87,6 +87,9 @@ LOAD_BATCH: Final = 100
 SHARED_BATCH: Final = 12
 """Of one tenant's in such a call, while another has been there of late: five milliseconds on two cores."""
 
+GATHER_S: Final = 0.008
+"""How long few things wait for more to go with, while others are under way: few cost nearly as much."""
+
 LANE_REST_MAX_S: Final = 0.05
 """Between batches a lane rests as long as it worked, if others are there; a hanging database is no work."""
 

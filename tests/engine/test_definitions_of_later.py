@@ -2,21 +2,6 @@
 
 import json
 
-import pytest
-
-from chimeway import (
-    Chimeway,
-    Engine,
-    SchemaMismatch,
-    Wait,
-    Waiting,
-    Workflow,
-    local_time,
-    repeat,
-    working_days,
-)
-from chimeway.store import migrating
-from kit.bare import bare_database
 from kit.home import workflow
 from kit.machine import Provider, running_machine
 from kit.waiting import wait_for
@@ -52,24 +37,3 @@ async def test_its_runs_wait_for_a_node_that_reads_it(database_url: str) -> None
     async with running_machine(database_url, push, definitions=()) as on:
         await on.rows.until(run_id, "completed")
     assert [message.recipient_id for message in push.messages] == ["bob", "ada"]
-
-
-async def test_the_schema_before_takes_what_it_can(server_url: str) -> None:
-    """There a local time is waited for, by the usual calendar; what repeats is told to need the migration."""
-    wait = Wait("w", until=local_time("09:00", on=working_days))
-    plain = Workflow(key="plain", version=1, steps=[wait])
-    rounds = Workflow(
-        key="rounds", version=1, steps=[Wait("w", duration="P1D", next=repeat("w", times=2, then="end"))]
-    )
-    async with (
-        bare_database(server_url, version=3) as url,
-        Chimeway.connect(url) as client,
-        Engine.connect(url) as engine,
-    ):
-        receipt = await client.trigger(plain, recipients=["ada"])
-        assert isinstance(await engine.progress_run(receipt.run_ids[0]), Waiting)
-        with pytest.raises(SchemaMismatch, match="as rounds version 1 has it; run: chimeway db migrate"):
-            await client.trigger(rounds, recipients=["ada"])
-        await migrating.migrate(url)
-        receipt = await client.trigger(rounds, recipients=["ada"])
-        assert isinstance(await engine.progress_run(receipt.run_ids[0]), Waiting)

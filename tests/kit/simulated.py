@@ -46,7 +46,6 @@ MUTATIONS: Final = {
     "a decision may be of an older message": _without(
         "feedback:fallback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
     ),
-    "mail may not be what was foretold": _without("read", COMMIT, "and not p.id = any(v_misread)"),
     "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
     "a decision routes nothing": _without("read", COMMIT, _ROUTE, _ROUTE_NOTHING),
     "the guard stands before the routing": Mutation(

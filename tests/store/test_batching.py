@@ -316,7 +316,7 @@ async def test_in_company_a_lane_rests_as_long_as_it_worked() -> None:
         await batcher(1, "a")
         await batcher(2, "a")
         call.times.clear()
-        await asyncio.gather(*(batcher(number, "a") for number in range(3, 9)))
+        await asyncio.gather(*(batcher(number, "a") for number in range(3, 13)))
     by_lane = call.rests()[1:3]  # the first went by the lane of who is new; at the end little waits
     assert all(rest >= 0.02 for rest in by_lane)
 

@@ -255,7 +255,9 @@ async def test_an_attempt_that_could_see_a_stop_is_found(
     assert await _broken(world) == found
 
 
-@pytest.mark.parametrize(("guarded", "found"), [(True, set()), (False, {"elapsed_waits"})])
+@pytest.mark.parametrize(
+    ("guarded", "found"), [(True, set()), (False, {"elapsed_waits", "mailbox_numbering"})]
+)
 async def test_a_ledger_without_its_guard_is_found_out(world: World, guarded: bool, found: set[str]) -> None:
     """I5: a decision made before a signal and committed after it elapses only where nobody guards."""
     await world.pass_time(2)

@@ -1,6 +1,6 @@
-"""Lanes: what comes singly is carried in batches. No timer, and no added latency when idle.
+"""Lanes: what comes singly is carried in batches. No added latency when idle.
 
-While one batch is under way the next gathers.
+While one batch is under way the next gathers: for some milliseconds at most, then a free lane takes it.
 
 Fair between owners (tenants): whoever has thousands waiting shares each batch with all others who wait,
 turn by turn. And nobody new waits for a place in a batch: an owner of whom nothing is under way goes into
@@ -20,11 +20,11 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from chimeway.fair import Company, FairQueue
 from chimeway.groups import begin
-from chimeway.limits import LANE_REST_MAX_S
+from chimeway.limits import GATHER_S, LANE_REST_MAX_S
 
 _UNBOUND: Final = 1 << 40  # who brings something is bounded himself
 _WORTH_A_LANE: Final = 8
-"""How much must wait until a lane is begun beside another: a call for one costs a third of one for eight."""
+"""How much must wait until a lane is begun beside another at once: a call for eight costs three for one."""
 
 
 class Owned(Protocol):
@@ -74,6 +74,8 @@ class Lanes(Generic[Item]):
         self._busy_with_new = False
         self._group: asyncio.TaskGroup | None = None
         self._rung = False
+        self._last = 0.0  # when a batch was begun
+        self._gathering: asyncio.TimerHandle | None = None
         self.begun = 0
         """How many batches were begun."""
         self._under_way: set[int] = set()
@@ -89,7 +91,7 @@ class Lanes(Generic[Item]):
         owner = item.owner
         if owner is not None:
             self._company.meet(owner, asyncio.get_running_loop().time())
-        if owner in self._of_owner or self._waiting.waiting(owner) or self._unburdened():
+        if owner in self._of_owner or self._waiting.waiting(owner) or self._free_lane():
             self._waiting.put(owner, item)
         else:
             self._of_owner[owner] = 1
@@ -121,7 +123,21 @@ class Lanes(Generic[Item]):
     def _has_lane(self) -> bool:
         if not self._busy:
             return True
-        return self._busy < self._lanes and len(self._waiting) >= _WORTH_A_LANE and self._unburdened()
+        if not self._free_lane():
+            return False
+        if len(self._waiting) + len(self._new) >= min(_WORTH_A_LANE, self._limit):
+            return True
+        left_s = self._last + GATHER_S - asyncio.get_running_loop().time()
+        if left_s > 0 and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(left_s, self._gathered_enough)
+        return left_s <= 0
+
+    def _free_lane(self) -> bool:
+        return self._busy < (self._lanes if self._unburdened() else 1)
+
+    def _gathered_enough(self) -> None:
+        self._gathering = None
+        self._ring()
 
     def _shared(self) -> int:
         return self._share * (len(self._new) + self._waiting.many_owners())
@@ -142,6 +158,7 @@ class Lanes(Generic[Item]):
                 self._drop(batch)
                 return
             self._busy += 1
+            self._last = asyncio.get_running_loop().time()
         self._begin_new()
 
     def _begin_new(self) -> None:

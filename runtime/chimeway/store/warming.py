@@ -27,8 +27,8 @@ def _with_nothing(statement: str, first: Sequence[Any]) -> Sequence[Any]:
 
 
 _FIRST: Final[Mapping[str, Sequence[Any]]] = {
-    "route_signals": (0, 0, 0),
-    "load_runs": (),
+    "heed_signals": (0, 0),
+    "load_runs": ([], True),
     "commit_decisions": _NOBODY,
     "any_new_run": (),
 }
