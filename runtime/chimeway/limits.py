@@ -87,9 +87,6 @@ LOAD_BATCH: Final = 100
 SHARED_BATCH: Final = 12
 """Of one tenant's in such a call, while another has been there of late: five milliseconds on two cores."""
 
-GATHER_S: Final = 0.008
-"""How long few things wait for more to go with, while others are under way: few cost nearly as much."""
-
 LANE_REST_MAX_S: Final = 0.05
 """Between batches a lane rests as long as it worked, if others are there; a hanging database is no work."""
 
@@ -162,9 +159,6 @@ TRACES_KNOWN: Final = 10_000
 ROUTE_BATCH: Final = 500
 """Signals heard, or routed, in one call."""
 
-HEARD_S: Final = 0.1
-"""How long signals that were heard are left to the decisions that they bring, before the rest is routed."""
-
 SIGNAL_RUNS_PER_CALL: Final = 100
 """Runs into whose mailboxes one routing call puts one signal: who has thousands delays nobody else's."""
 
@@ -218,9 +212,6 @@ AWAKE_LOOK_S: Final = 0.01
 
 AWAKE_LOOK_SOON_S: Final = 0.002
 """Between its looks after one that found something: where one signal comes, more do."""
-
-AWAKE_LOOK_MANY_S: Final = 0.005
-"""The same where it found several: what comes fast is cheaper together, and sooner through if all is busy."""
 
 AWAKE_ABOVE_HINTS: Final = 200
 """Hints in one second above which a node asks not to be hinted: NOTIFY commits one at a time."""

@@ -276,11 +276,13 @@ class Machine:
         """Show how far each part has got; what waits for a provider is no part of ours (`headway`)."""
         lease, rests, loads = self._tenure.fence.epoch, self._roster.rests, self._dispatcher.loads
         runs_due, sent_due = self._run_keeper.moved(), self._delivery_keeper.moved()
+        heard = self._router.moved()
         found: dict[str, Hashable] = {
             "the look-out for new work": self._looks,
             "runs at work": rests if len(self._roster) else None,
             "rounds of runs": self._rounds.moved(),
             # Who reads a backlog waits for room, and there is some when others have got on.
+            "signals": None if heard is None else (heard, rests),
             "due runs": None if runs_due is None else (runs_due, rests),
             "due deliveries": None if sent_due is None else (sent_due, loads),
             "deliveries to load": self._dispatcher.moved(),

@@ -27,12 +27,14 @@ from uuid import UUID
 
 from chimeway.clock import set_within
 from chimeway.engine.taker import Taker
-from chimeway.limits import HEARD_S, ROUTE_BATCH, TURN_EVERY_S
+from chimeway.limits import ROUTE_BATCH, TURN_EVERY_S
 from chimeway.store import mailbox, runs
 from chimeway.store.faults import fault_of
 from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database, persistently
 
+_HEARD_S: Final = 0.1
+"""How long signals that were heard are left to the decisions that they bring, before the rest is routed."""
 _SHORT: Final = 100
 """Of a batch: it is handed on so soon that nobody who comes meanwhile would notice."""
 
@@ -64,7 +66,13 @@ class Router:
         self._heard_before: set[UUID] = set()
         self._to_mark = asyncio.Event()
         self._marking = asyncio.Lock()
+        self._looking = False
+        self._handed_on = 0
         self.found = 0
+
+    def moved(self) -> int | None:
+        """Return a number that is another one whenever this has got on; None: nobody asked it to look."""
+        return self._handed_on if self._looking else None
 
     @property
     def in_backlog(self) -> bool:
@@ -87,10 +95,12 @@ class Router:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            self._looking = True
             if await persistently(runs.can_foretell, self._database):
                 await self._hear_all()
             else:
                 await self._route_all()
+            self._looking = False
             self._backlog.clear()
 
     async def _hear_all(self) -> None:
@@ -100,6 +110,7 @@ class Router:
             if not heard.signals:
                 return
             self.found += len(heard.signals)
+            self._handed_on += 1
             self._heard.update(heard.signals)
             full = len(heard.signals) >= ROUTE_BATCH
             if full or len(heard.runs) > _SHORT:
@@ -118,7 +129,7 @@ class Router:
         """Route what was heard, some time later."""
         while True:
             await self._to_mark.wait()
-            await asyncio.sleep(HEARD_S)
+            await asyncio.sleep(_HEARD_S)
             await self._mark()
             if not self._heard and not self._heard_before:
                 self._to_mark.clear()
@@ -140,6 +151,7 @@ class Router:
     async def _admit(self, found: Collection[tuple[UUID, str]]) -> None:
         for run_id, tenant in found:
             await self._taker.admit(run_id, tenant)
+            self._handed_on += 1
 
     async def _route_named(self, signals: Collection[UUID]) -> tuple[list[tuple[UUID, str]], bool]:
         with self._answered():

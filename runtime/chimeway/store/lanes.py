@@ -20,9 +20,11 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from chimeway.fair import Company, FairQueue
 from chimeway.groups import begin
-from chimeway.limits import GATHER_S, LANE_REST_MAX_S
+from chimeway.limits import LANE_REST_MAX_S
 
 _UNBOUND: Final = 1 << 40  # who brings something is bounded himself
+_GATHER_S: Final = 0.008
+"""How long few things wait for more to go with, while others are under way: few cost nearly as much."""
 _WORTH_A_LANE: Final = 8
 """How much must wait until a lane is begun beside another at once: a call for eight costs three for one."""
 
@@ -127,7 +129,7 @@ class Lanes(Generic[Item]):
             return False
         if len(self._waiting) + len(self._new) >= min(_WORTH_A_LANE, self._limit):
             return True
-        left_s = self._last + GATHER_S - asyncio.get_running_loop().time()
+        left_s = self._last + _GATHER_S - asyncio.get_running_loop().time()
         if left_s > 0 and self._gathering is None:
             self._gathering = asyncio.get_running_loop().call_later(left_s, self._gathered_enough)
         return left_s <= 0
