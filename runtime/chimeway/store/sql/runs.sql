@@ -68,48 +68,6 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
                 select s.id, s.type, s.payload, s.created_at from chimeway.signals s
                  where s.id = b.signal_id and s.shard = r.shard offset 0) s) m on true;
 
--- name: load_runs_3
--- The same on schema version 3, which knows no policy.
-select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step, r.visit,
-       r.revision, r.mailbox_count, r.mailbox_seen, r.status_reason, r.status_context, r.pending_signals, r.wake_at,
-       r.entered_at, r.armed_step, r.armed_entered_at, r.held_reason, r.created_at,
-       w.paused_at is not null as paused,
-       coalesce(e.data, '{}') as data,
-       p.timezone, p.locale, coalesce(p.addresses, '{}') as addresses, coalesce(p.data, '{}') as profile,
-       d.id as d_id, d.visit as d_visit, d.step_id as d_step_id, d.status as d_status, d.revision as d_revision,
-       d.suppression_reason as d_suppression_reason, d.terminal_at as d_terminal_at,
-       d.attempt_count as d_attempts, d.failed_count as d_failed, d.last_outcome as d_last_outcome,
-       d.last_error_class as d_last_error_class,
-       m.numbers, m.signal_ids, m.types, m.payloads, m.created,
-       (select jsonb_object_agg(l.step_id, l.id) from (
-            select distinct on (x.step_id) x.step_id, x.id from chimeway.deliveries x
-             where x.run_id = r.id and x.shard = r.shard order by x.step_id, x.visit desc) l) as delivery_ids
-  from unnest($1::uuid[]) i(id)
- cross join lateral (select * from chimeway.workflow_runs r where r.id = i.id offset 0) r
-  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-  left join lateral (
-        select e.data from chimeway.events e
-         where e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id) offset 0) e on true
-  left join lateral (
-        select p.timezone, p.locale, p.addresses, p.data from chimeway.recipients p
-         where p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard offset 0) p on true
-  left join lateral (
-        select * from chimeway.deliveries d
-         where d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
-  left join lateral (
-        select array_agg(b.number order by b.number) as numbers,
-               array_agg(s.id order by b.number) as signal_ids,
-               array_agg(s.type order by b.number) as types,
-               array_agg(case when jsonb_typeof(s.payload) <> 'object' then '{}' else
-                    (select coalesce(jsonb_object_agg(f.name, s.payload -> f.name), '{}')
-                       from unnest(w.match_fields) f(name) where s.payload ? f.name) end
-                    order by b.number) as payloads,
-               array_agg(s.created_at order by b.number) as created
-          from chimeway.run_mailbox b
-          join chimeway.signals s on s.id = b.signal_id and s.shard = b.shard
-         where b.run_id = r.id and b.shard = r.shard and b.consumed_by is null
-           and r.state in ('active','waiting')) m on true;
-
 -- name: due_runs
 -- One page of due runs in each shard, in due order behind the cursors; paused workflows are marked.
 select q.id, q.wake_at, q.shard, q.tenant_id, w.paused_at is not null as paused
@@ -280,13 +238,6 @@ select c.run_id, c.answer from chimeway.commit_decisions(
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
     $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59) c;
-
--- name: commit_decisions_3
--- The same on schema version 3, where nothing is judged by policy.
-select c.run_id, c.answer from chimeway.commit_decisions(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
-    $47, $48, $49, $50) c;
 
 -- name: backlog
 -- How much is due in some shards, counted up to so many of each shard; and of the signals that nobody has routed.
