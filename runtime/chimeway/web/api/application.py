@@ -59,5 +59,6 @@ def _application(service: Service, streams: Streams) -> FastAPI:
         app.include_router(router)
     for kind in (Refused, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)
+    app.state.routes = [route for router in routers for route in router.routes]
     describing.describe(app, routers)
     return app

@@ -46,6 +46,9 @@ RequestKey: TypeAlias = Annotated[
 ]  # fmt: skip
 
 
+_Dependency: TypeAlias = Callable[..., Awaitable[_T]]
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """What the routes work with, one for a node."""
@@ -108,31 +111,31 @@ def service_of(request: Request) -> Service:
     return service
 
 
-def asker(scope: Scope, *others: Scope, all_tenants: bool = False) -> Callable[..., Awaitable[Asker]]:
+def asker(scope: Scope, *others: Scope, of: Literal["one", "all", "none"] = "one") -> _Dependency[Asker]:
     """Return the dependency of a route that needs one of these scopes.
 
     Args:
         scope, others: one of them is enough.
-        all_tenants: what is asked is of no tenant: only a token of all of them will do.
+        of: what is asked is of one tenant; of all of them, so that only a token of all will do; or of none.
     """
 
-    async def admitted(request: Request, tenant_id: TenantId = None) -> Asker:
+    async def of_one(request: Request, tenant_id: TenantId = None) -> Asker:
         principal = _principal(request)
         _may(principal, (scope, *others))
         return _of_tenant(request, principal, tenant_id)
 
-    async def admitted_to_all(request: Request) -> Asker:
+    async def of_no_one(request: Request) -> Asker:
         principal = _principal(request)
         _may(principal, (scope, *others))
-        if principal.tenant is not None:
+        if of == "all" and principal.tenant is not None:
             raise Refused("needs_all_tenants")
         return Asker(principal, "", service_of(request).client, request)
 
-    admitted.__doc__ = admitted_to_all.__doc__ = " ".join((scope, *others))
-    return admitted_to_all if all_tenants else admitted
+    of_one.__doc__ = of_no_one.__doc__ = " ".join((scope, *others))
+    return of_one if of == "one" else of_no_one
 
 
-def looker(scope: Scope) -> Callable[..., Awaitable[Looker]]:
+def looker(scope: Scope) -> _Dependency[Looker]:
     """Return the dependency of an inbox's route: an inbox token, or an API token with this scope."""
 
     async def admitted(
@@ -164,8 +167,9 @@ def looker(scope: Scope) -> Callable[..., Awaitable[Looker]]:
 
 Producer: TypeAlias = Annotated[Asker, Depends(asker("produce"))]
 Reader: TypeAlias = Annotated[Asker, Depends(asker("read"))]
+ReaderOfNone: TypeAlias = Annotated[Asker, Depends(asker("read", of="none"))]
 OperatorOf: TypeAlias = Annotated[Asker, Depends(asker("operate"))]
-OperatorOfAll: TypeAlias = Annotated[Asker, Depends(asker("operate", all_tenants=True))]
+OperatorOfAll: TypeAlias = Annotated[Asker, Depends(asker("operate", of="all"))]
 Canceller: TypeAlias = Annotated[Asker, Depends(asker("produce", "operate"))]
 
 

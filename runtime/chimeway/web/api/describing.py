@@ -40,6 +40,14 @@ _OF_KEYS: Final = {
     "409": "It cannot be done as things are, or another request with this key is at it.",
     "410": "It was done, and its answer named somebody who is forgotten.",
 }
+_OF_DOORS: Final = {
+    "400": {"description": "It cannot be read."},
+    "401": {"description": "Not signed by whom it should be."},
+    "404": {"description": "No source, or no link, of ours."},
+    "408": {"description": "The body did not come in time."},
+    "413": {"description": "The body is too long."},
+    "503": {"description": "Not now: ask again."},
+}
 _SOURCES: Final[dict[str, Any]] = {
     "/v1/feedback/{source}": {
         "post": {
@@ -48,7 +56,7 @@ _SOURCES: Final[dict[str, Any]] = {
             "description": "Not for tokens: see docs/feedback.md.",
             "parameters": [{"name": "source", "in": "path", "required": True, "schema": {"type": "string"}}],
             "requestBody": {"content": {"application/json": {"schema": {}}}, "required": True},
-            "responses": {"200": {"description": "An answer for each event."}},
+            "responses": {"200": {"description": "An answer for each event."}, **_OF_DOORS},
             "security": [],
         }
     },
@@ -57,10 +65,7 @@ _SOURCES: Final[dict[str, Any]] = {
             "operationId": "unsubscribe",
             "summary": "Unsubscribe by a signed link, with one click (RFC 8058).",
             "parameters": [{"name": "token", "in": "path", "required": True, "schema": {"type": "string"}}],
-            "responses": {
-                "200": {"description": "A page that says so."},
-                "404": {"description": "No link of ours."},
-            },
+            "responses": {"200": {"description": "A page that says so."}, **_OF_DOORS},
             "security": [],
         }
     },

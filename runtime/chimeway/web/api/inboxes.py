@@ -14,7 +14,7 @@ from chimeway.store.views import InboxCounts, InboxItem, Page
 from chimeway.web.api import models
 from chimeway.web.api.asking import Identifier, Looker, Service, looker, service_of, written
 from chimeway.web.api.reading import Cursor, Limit
-from chimeway.web.api.streams import MEDIA_TYPE, EventStream, Streams, told
+from chimeway.web.api.streams import EVENT, MEDIA_TYPE, EventStream, Streams, told
 
 router = APIRouter()
 Reading: TypeAlias = Annotated[Looker, Depends(looker("read"))]
@@ -79,7 +79,7 @@ async def mark_all(looker: Marking, said: models.MarkingAll) -> Response:
     operation_id="streamInbox",
     status_code=200,
     response_class=EventStream,
-    responses={200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "Events."}},
+    responses={200: {"content": {MEDIA_TYPE: {"schema": EVENT}}, "description": "Events."}},
 )
 async def stream(
     looker: Reading,

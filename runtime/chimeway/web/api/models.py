@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
 
 from chimeway.client.inbox_calls import Mark, MarkOfAll
 from chimeway.client.recipient import Recipient
@@ -18,6 +18,12 @@ def _only_text(value: object) -> object:
     if not isinstance(value, str):
         raise ValueError("give an instant with its zone, like 2026-01-05T09:00:00Z")
     return value
+
+
+def _only_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("give a whole number")
+    return value  # 3.0 is one, in JSON
 
 
 Instant: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_only_text)]
@@ -82,7 +88,7 @@ class OneTrigger(Said):
         return [one if isinstance(one, str) else one.recipient_id for one in self.recipients]
 
 
-Version: TypeAlias = Annotated[StrictInt, Field(ge=1, le=MAX_VERSION)]
+Version: TypeAlias = Annotated[int, Field(ge=1, le=MAX_VERSION), BeforeValidator(_only_number)]
 
 
 class Trigger(OneTrigger):
@@ -159,7 +165,7 @@ class InboxTokenWanted(Said):
     """For whom a front end's token is, and for how long."""
 
     recipient_id: Identifier = Field(examples=["user_123"])
-    lasts_s: Annotated[StrictInt, Field(ge=1, le=MAX_INBOX_TOKEN_S)] = 900
+    lasts_s: Annotated[int, Field(ge=1, le=MAX_INBOX_TOKEN_S), BeforeValidator(_only_number)] = 900
     with_data: StrictBool = Field(
         default=False,
         description="Whether items come with the data of their trigger: all that a browser may see.",

@@ -15,7 +15,7 @@ from chimeway.store.profiles import RecipientView
 from chimeway.store.retrying import Failed
 from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
 from chimeway.web.api import models
-from chimeway.web.api.asking import Identifier, Reader, written
+from chimeway.web.api.asking import Identifier, Reader, ReaderOfNone, written
 from chimeway.web.limits import MAX_HTTP_PAGE
 from chimeway.workflow.parse import MAX_VERSION
 
@@ -119,7 +119,7 @@ async def read_preferences(asker: Reader, recipient_id: Identifier) -> Response:
 
 
 @router.get("/v1/workflows", operation_id="listWorkflows", response_model=Page[models.Workflow])
-async def list_workflows(asker: Reader) -> Response:
+async def list_workflows(asker: ReaderOfNone) -> Response:
     """List what is registered, by key, the newest version first. Definitions are of no tenant."""
     found = await definitions.list_definitions(asker.client.database)
     shown = (
@@ -134,7 +134,9 @@ async def list_workflows(asker: Reader) -> Response:
 
 @router.get("/v1/workflows/{workflow}", operation_id="getWorkflow", response_model=models.WorkflowShown)
 async def get_workflow(
-    asker: Reader, workflow: Identifier, version: Annotated[int | None, Query(ge=1, le=MAX_VERSION)] = None
+    asker: ReaderOfNone,
+    workflow: Identifier,
+    version: Annotated[int | None, Query(ge=1, le=MAX_VERSION)] = None,
 ) -> Response:
     """Return a definition; without a version the one that a trigger starts."""
     found = await definitions.fetch_definition(asker.client.database, workflow, version)

@@ -95,7 +95,7 @@ def answer_to(request: Request, error: Exception) -> Response:
         case HTTPException(status_code=404):
             return Refused("not_found").answer()
         case HTTPException(status_code=405):
-            return Refused("method_not_allowed", headers=error.headers).answer()
+            return Refused("method_not_allowed", headers={"Allow": _allowed(request)}).answer()
         case HTTPException(status_code=400):
             return Refused("malformed_json").answer()
         case ChimewayError() if error.code in STATUS_OF:
@@ -140,6 +140,14 @@ def _invalid(faults: Sequence[Any]) -> Response:
     first = told[0]
     detail = f"{first['field']}: {first['detail']}"
     return problem(422, "invalid_input", detail, more={"field": first["field"], "errors": told})
+
+
+def _allowed(request: Request) -> str:
+    """Return all methods that a path has: the frame knows those of the first route that fits."""
+    routes = request.app.state.routes
+    return ", ".join(
+        sorted({m for each in routes if each.path_regex.match(request.url.path) for m in each.methods})
+    )
 
 
 def _route(request: Request) -> str:

@@ -19,6 +19,16 @@ from chimeway.web.api.refusals import Refused
 from chimeway.web.limits import INBOX_STREAM_ALIVE_S, INBOX_STREAMS, INBOX_STREAMS_OF_ONE
 
 MEDIA_TYPE: Final = "text/event-stream"
+EVENT: Final = {
+    "type": "object",
+    "properties": {
+        "event": {"enum": ["state", "expired"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+        "id": {"type": "string"},
+        "retry": {"type": "integer"},
+    },
+}
+"""One event of a stream, as a description has it."""
 _RETRY: Final = "retry: 2000\n"
 _ALIVE: Final = ": alive\n\n"
 _LAST_WORDS_S: Final = 5.0
