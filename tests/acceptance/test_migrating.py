@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 from kit.daemon import running_daemon
 from kit.home import Home
@@ -14,6 +15,7 @@ from kit.waiting import wait_for
 PAGE = Path(__file__).parents[2] / "docs" / "migrating.md"
 
 
+@pytest.mark.big
 async def test_what_the_page_takes_over_is_played(database_url: str, tmp_path: Path) -> None:
     """Two are overdue and told at once, also where the page is followed twice; who has read is not told."""
     made = Home(tmp_path, tmp_path / "workflows", tmp_path / "templates")

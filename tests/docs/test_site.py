@@ -6,18 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 import chimeway
 import chimeway.testing
 
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built as `make docs` does."""
-    folder = tmp_path_factory.mktemp("site")
+def _built(folder: Path) -> Path:
+    """Build the site as `make docs` does."""
     done = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
@@ -27,29 +23,30 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_each_page_is_a_page_of_the_site(site: Path) -> None:
-    """And the README is the first. (That links lead somewhere, also to headings, is seen to by the build.)"""
+def test_the_site_is_whole_and_sends_a_reader_nowhere_else(tmp_path: Path) -> None:
+    """Each page is in it, each public name in its reference, and nothing is loaded from another host.
+
+    (That links lead somewhere, also to headings, is seen to by the build.) One test: it is built once.
+    """
+    site = _built(tmp_path / "site")
     pages = {path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")}
     missing = [page for page in pages if not (site / page.with_suffix(".html")).exists()]
     assert not [page for page in missing if page.parts[:2] != ("benchmarks", "results")]
-    assert "Two commands" in (site / "index.html").read_text("utf-8")
-
-
-def test_a_reader_is_sent_nowhere_else(site: Path) -> None:
-    """No script, style, font or picture comes from another host: whoever reads is nobody's business."""
+    assert "Two commands" in (site / "index.html").read_text("utf-8"), "the README is the first page"
     for page in site.rglob("*.html"):
-        text = page.read_text("utf-8")
-        loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"', text)
-        loaded += re.findall(r'<link[^>]*\shref="([^"]+)"', text)
-        assert not [one for one in loaded if re.match(r"(https?:)?//", one)], page
-        assert 'class="mermaid"' not in text, "the theme would load what draws it from elsewhere"
+        _loads_nothing(page)
     for style in site.rglob("*.css"):
         assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", style.read_text("utf-8")), style
-
-
-def test_each_public_name_stands_in_the_reference(site: Path) -> None:
-    """With its docstring, once."""
-    pages = [path.read_text("utf-8") for path in (site / "reference").rglob("*.html")]
+    references = [path.read_text("utf-8") for path in (site / "reference").rglob("*.html")]
     for module, public in (("chimeway", chimeway.__all__), ("chimeway.testing", chimeway.testing.__all__)):
         for name in public:
-            assert sum(f'id="{module}.{name}"' in text for text in pages) == 1, f"{module}.{name}"
+            assert sum(f'id="{module}.{name}"' in text for text in references) == 1, f"{module}.{name}"
+
+
+def _loads_nothing(page: Path) -> None:
+    """No script, style, font or picture comes from elsewhere: whoever reads is nobody's business."""
+    text = page.read_text("utf-8")
+    loaded = re.findall(r'<(?:script|img|iframe)[^>]*\ssrc="([^"]+)"', text)
+    loaded += re.findall(r'<link[^>]*\shref="([^"]+)"', text)
+    assert not [one for one in loaded if re.match(r"(https?:)?//", one)], page
+    assert 'class="mermaid"' not in text, "the theme would load what draws it from elsewhere"

@@ -4,12 +4,17 @@ import asyncio
 import subprocess
 from collections import Counter
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from chimeway.errors import InvalidInput
+from chimeway.store import nodes, restoring
 from chimeway.store.embedded.account import account_for
 from chimeway.store.embedded.binaries import choose_binaries
+from chimeway.store.pool import Database
 from kit.clusters import Cluster, own_cluster
 from kit.command import inside
 from kit.daemon import running_daemon
@@ -160,19 +165,13 @@ async def _none(rows: Rows, sql: str) -> bool:
     return await rows.value(sql) == 0
 
 
-@pytest.mark.parametrize(
-    ("instant", "what"),
-    [("2020-01-01T00:00:00Z", "a node worked here at"), ("2999-01-01T00:00:00Z", "in the past")],
-)
-async def test_an_instant_that_cannot_be_is_refused(
-    database_url: str, tmp_path: Path, instant: str, what: str
-) -> None:
-    """Where a node has worked since, it is too late; the node does not start, and nothing is held."""
-    made = home(tmp_path, WORKFLOWS[0])
-    async with running_daemon(database_url, made) as daemon:
-        daemon.kill()
-    async with running_daemon(database_url, made, "--after-restore", instant, ready=False) as daemon:
-        assert await daemon.exit_code() == 3
-        assert what in daemon.tail()
-    async with rows_of(database_url) as rows:
-        assert await rows.value("select count(*) from chimeway.restores") == 0
+async def test_an_instant_that_cannot_be_is_refused(database: Database) -> None:
+    """One to come, and one after which a node has worked here: then it is too late; nothing is held."""
+    now = await nodes.database_now(database)
+    with pytest.raises(InvalidInput, match="in the past"):
+        await restoring.begin(database, now + timedelta(minutes=1), "test")
+    await nodes.enrol(database, uuid4(), "somebody", "1", [])
+    with pytest.raises(InvalidInput, match="a node worked here at"):
+        await restoring.begin(database, now - timedelta(minutes=1), "test")
+    async with database.acquire() as connection:
+        assert await connection.fetchval("select count(*) from chimeway.restores") == 0

@@ -23,7 +23,8 @@ select (select extract(epoch from $2::timestamptz - min((r.row).wake_at))::float
              where r.shard = s.shard::smallint and r.waiting_for_node is not null order by r.id limit 16) q) as runs_for_node,
        (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
             select from chimeway.deliveries d
-             where d.shard = s.shard::smallint and d.waiting_for_node is not null order by d.id limit 16) q) as deliveries_for_node,
+             where d.shard = s.shard::smallint and d.waiting_for_node <> 'after_restore'  -- who waits for an operator
+             order by d.id limit 16) q) as deliveries_for_node,
        (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
             select from chimeway.deliveries d
              where d.shard = s.shard::smallint and d.status = 'dispatched' order by d.id limit 16) q) as dispatched,
