@@ -2833,7 +2833,7 @@ begin
         select r.id from chimeway.workflow_runs r
          where r.id = any(p_runs) and (p_tenant_id is null or r.tenant_id = p_tenant_id) order by r.id for update) l;
     return query
-    select g.id, case when r.id is null then 'gone'
+    select distinct on (g.id) g.id, case when r.id is null then 'gone'
                       when r.state not in ('active','waiting') then 'ended'
                       when r.revision is distinct from coalesce(g.revision, r.revision) then 'changed' end
       from unnest(p_runs, p_revisions) g(id, revision)
@@ -2931,7 +2931,7 @@ begin
       from unnest(p_runs) g(id)
       join chimeway.workflow_runs r on r.id = g.id and r.shard = chimeway.shard_of_id(g.id)
      where looked ->> g.id::text is null;
-    moved := array(select g.id from unnest(p_runs) g(id) where looked ->> g.id::text is null order by g.id);
+    moved := array(select distinct g.id from unnest(p_runs) g(id) where looked ->> g.id::text is null order by g.id);
     with due as materialized (
         select r.id, r.shard, t.at, jsonb_set(r.status_context, '{due_at}', to_jsonb(
                    to_char(t.at, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))) as context

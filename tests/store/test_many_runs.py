@@ -61,6 +61,20 @@ async def test_only_what_is_as_it_was_counted_is_cancelled(world: Door) -> None:
     await sound(world)
 
 
+async def test_who_is_named_twice_is_done_once(world: Door) -> None:
+    """One transition, one stop; each name has its row in the answer."""
+    twice = [world.runs["ada"], world.runs["bob"], world.runs["ada"]]
+    told = await world.all("select * from chimeway.retime_runs($1, p_by => '1 h')", twice)
+    assert [row["outcome"] for row in told] == ["retimed"] * 3
+    assert (await world.reasons("ada")).count("wait_retimed") == 1
+    told = await world.all("select * from chimeway.cancel_runs($1)", twice)
+    assert [row["outcome"] for row in told] == ["stopped"] * 3
+    assert (await world.reasons("ada")).count("cancelled_by_request") == 1
+    told = await world.all("select * from chimeway.wake_runs($1)", twice)
+    assert [row["outcome"] for row in told] == ["ended"] * 3
+    await sound(world)
+
+
 async def test_a_wait_is_moved_and_goes_on_by_its_new_time(world: Door) -> None:
     """To now, later, never into the past: the run decides by it, its replay too, and it says so."""
     begun = await now(world)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html.parser import HTMLParser
+from urllib.parse import quote
 from uuid import UUID, uuid4
 
 import httpx2
@@ -343,6 +344,33 @@ async def test_whoever_asks_finds_by_whatever_he_has(site: Site) -> None:
         answer = await site.http.get("/find", params={"q": name})
         assert answer.headers["location"].startswith("/runs?recipient="), name
         assert str(eve) not in Page(await site.http.get(answer.headers["location"])).links
+
+
+async def test_what_people_are_called_is_text_wherever_it_stands(site: Site) -> None:
+    """Names, keys and notes of any kind are shown as they are, and are never part of a page."""
+    evil = "\"><script>alert('x')</script>&amp;"
+    definition = {**ESCALATION, "key": evil, "version": 1}
+    await register(site.world.database, parse(definition))
+    begin = """select chimeway.trigger($1, recipient_id => $1, data => '{"document": 7}',
+                                       cancellation_key => $1)"""
+    run = await site.world.sql(begin, evil)
+    site.world.runs["evil"] = run
+    await site.world.progress("evil")
+    await site.world.sql("select chimeway.hold_run($1, 'held_by_request', $2)", run, evil)
+    await site.sign_in(await site.token("operate", tenant=None))
+    q = quote(evil)
+    for path in (
+        "/runs", f"/runs?recipient={q}", f"/runs?step={q}", f"/runs/{run}", f"/runs/{run}/cancel",
+        "/workflows", "/waiting", f"/waiting?step={q}", f"/workflow?key={q}", f"/workflow/pause?key={q}",
+        "/recipients",
+        f"/recipient?tenant=default&id={q}", f"/deliveries?channel={q}", f"/runs/{run}?did={q}",
+        f"/sign-in?next=/{q}",
+    ):  # fmt: skip
+        answer = await site.http.get(path)
+        assert answer.status_code == 200, path
+        assert "<script>alert" not in answer.text, path
+        assert Page(answer).inline == [], path
+    assert f"/runs/{run}" in Page(await site.http.get(f"/runs?recipient={q}")).links
 
 
 async def test_a_failed_message_is_tried_again(site: Site) -> None:

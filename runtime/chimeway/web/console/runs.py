@@ -11,8 +11,8 @@ from markupsafe import Markup
 from starlette.routing import Route
 
 from chimeway.client.explanation import Explanation, explained
-from chimeway.limits import CONSOLE_WINDOW
 from chimeway.store import console, console_actions, reads
+from chimeway.store.console import RunFilter, RunPage
 from chimeway.store.views import DeliveryView, RunView, Story
 from chimeway.web.console.desk import KINDS, STATES, Desk, cursor_of, run_filter, run_id_of
 from chimeway.web.console.guard import Guard, NotFound, Visit
@@ -23,6 +23,8 @@ from chimeway.web.console.trail import told, trail_of
 from chimeway.workflow.svg import figure
 
 _PAGE: Final = 50
+_LOOKS_S: Final = 0.1
+"""For so long a page goes on to look where there is no index; then it says how far it came."""
 _TOLD: Final = 300
 """Moments and sentences that a page tells of one run, the newest: it may have entered a thousand steps."""
 
@@ -68,7 +70,7 @@ class Runs:
     async def listed(self, visit: Visit) -> View:
         """Show a page of runs."""
         wanted, after = run_filter(visit), cursor_of(visit)
-        page = await self._desk.ask(console.list_runs(wanted, after, _PAGE, self._desk.lateness))
+        page = await self._found(wanted, after)
         query = dict(visit.query)
         query.pop("after", None)
         first = f"/runs?{urlencode(query)}" if query else "/runs"
@@ -80,11 +82,23 @@ class Runs:
                 "wanted": wanted, "states": STATES, "kinds": KINDS, "now": now,
                 "lines": lines(page.items, now, self._desk.lateness),
                 "first": first, "further": further, "is_first": after is None,
-                "searched": page.searched, "window": CONSOLE_WINDOW,
+                "searched": page.searched,
                 "workflows": await self._desk.ask(console.workflows()),
             },
             live=after is None,
         )  # fmt: skip
+
+    async def _found(self, wanted: RunFilter, after: UUID | None) -> RunPage:
+        """Look through window after window, for as long as nobody would call it slow."""
+        began, items, searched = self._desk.clock.monotonic(), list[RunView](), 0
+        while True:
+            limit = _PAGE - len(items)
+            page = await self._desk.ask(console.list_runs(wanted, after, limit, self._desk.lateness))
+            items += page.items
+            searched += page.searched or 0
+            if page.searched is None or self._desk.clock.monotonic() - began > _LOOKS_S:
+                return RunPage(tuple(items), page.cursor, searched if page.searched else None)
+            after = page.cursor
 
     async def one(self, visit: Visit) -> View:
         """Show one run."""
