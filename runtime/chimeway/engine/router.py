@@ -101,6 +101,7 @@ class Router:
             else:
                 await self._route_all()
             self._looking = False
+            self._handed_on += 1  # to have looked in vain is to have got on, too
             self._backlog.clear()
 
     async def _hear_all(self) -> None:
