@@ -267,6 +267,24 @@ def test_keys_of_links_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
         assert first not in str(caught.value)
 
 
+def test_origins_are_as_browsers_say_them() -> None:
+    """Several, from text or a list; a star, a path, a default port, capital letters are none."""
+    two = "https://app.example.org http://127.0.0.1:8080"
+    for given in (two, two.replace(" ", ", "), two.split()):
+        assert Settings(inbox_origins=given).allowed_origins() == set(two.split())
+    assert Settings().allowed_origins() == frozenset()
+    for wrong in (
+        "*", "null", "https://*.example.org", "https://app.example.org/", "https://App.example.org",
+        "https://app.example.org:443", "http://a:80", "app.example.org", "ftp://a", "https://a b", ",",
+        " ".join(f"https://h{number}" for number in range(21)),
+    ):  # fmt: skip
+        with pytest.raises(InvalidSettings, match="CHIMEWAY_INBOX_ORIGINS"):
+            Settings(inbox_origins=wrong)
+    keys = Settings(inbox_keys="k" * 32)
+    assert keys.inbox_token_keys() == (b"k" * 32,)
+    assert {row.name: row.value for row in keys.describe()}["CHIMEWAY_INBOX_KEYS"] == "***"
+
+
 @pytest.mark.parametrize(
     "text",
     [

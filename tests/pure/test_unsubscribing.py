@@ -122,3 +122,7 @@ def test_what_is_doubtful_is_said() -> None:
     assert "https" in plain
     assert "CHIMEWAY_HTTP_BIND" in deaf
     assert keys not in f"{without}{plain}{deaf}"
+    (browsers,) = doubts(Settings(inbox_origins="https://app.example.org"))
+    assert "CHIMEWAY_INBOX_KEYS" in browsers
+    (silent,) = doubts(Settings(inbox_keys=keys, http_bind=""))
+    assert "no front end" in silent

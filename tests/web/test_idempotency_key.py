@@ -8,10 +8,11 @@ import pytest
 
 from chimeway.store import answers
 from chimeway.store.pool import Database, open_database
+from chimeway.store.pruning import turn
 from kit.api import MENTION, Person, together, world
 from kit.rows import rows_of
 from kit.waiting import wait_for
-from store.pruning import prune
+from store.pruning import KEPT, prune
 
 SAID = {"workflow": MENTION.definition.key, "recipients": ["ada"], "data": {"n": 1}}
 COUNT = "select count(*) from chimeway.workflow_runs"
@@ -169,7 +170,8 @@ async def test_answers_leave_by_their_age(database: Database, database_url: str)
                         select key_digest from chimeway.request_answers order by created_at limit 1)"""
         await rows.all(late)
         assert (await prune(database, dry=True))["request_answers"] == 1
-        assert (await prune(database))["request_answers"] == 1
+        assert (await turn(database, "answers", KEPT)).removed == {"request_answers": 1}
+        assert (await prune(database))["request_answers"] == 0
         assert await rows.value("select count(*) from chimeway.request_answers") == 1
         again = await shop.post("/v1/signals", {"type": "t", "actor_id": "ada"}, Idempotency_Key="new")
         assert again.headers["idempotent-replayed"] == "true"

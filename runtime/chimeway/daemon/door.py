@@ -58,7 +58,11 @@ def unsubscribing(settings: Settings, schema_version: int) -> Unsubscribing:
 
 
 def doubts(settings: Settings) -> Iterator[str]:
-    """Yield what is doubtful in how unsubscribing is set up; nothing of it is refused."""
+    """Yield what is doubtful in how unsubscribing and inboxes are set up; nothing of it is refused."""
+    if settings.inbox_origins is not None and settings.inbox_keys is None:
+        yield "CHIMEWAY_INBOX_ORIGINS without CHIMEWAY_INBOX_KEYS: no browser has a token to ask with"
+    if settings.inbox_keys is not None and settings.http_address() is None:
+        yield "CHIMEWAY_HTTP_BIND is empty: this node answers no front end"
     if settings.unsubscribe_keys is None:
         if settings.public_url is not None:
             yield "CHIMEWAY_PUBLIC_URL without CHIMEWAY_UNSUBSCRIBE_KEYS: no link to unsubscribe by is made"

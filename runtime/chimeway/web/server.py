@@ -110,9 +110,15 @@ class HttpServer:
             )
         )
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Return where it listens."""
+        host, port = self._listening.getsockname()[:2]
+        return str(host), int(port)
+
     async def serve(self) -> None:
         """Answer requests until `close`, and then those under way, for a few seconds at most."""
-        host, port = self._listening.getsockname()[:2]
+        host, port = self.address
         _log.info("http.listening", host=host, port=port)
         try:
             await self._server.serve(sockets=[self._listening])

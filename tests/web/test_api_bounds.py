@@ -1,0 +1,101 @@
+"""What a request may cost: time, places, connections; and a schema that has no tokens yet."""
+
+import asyncio
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from chimeway.clock import SystemClock
+from chimeway.daemon.door import http_server
+from chimeway.render.templates import Templates
+from chimeway.settings import Settings
+from chimeway.store.pool import Database, open_database
+from chimeway.web.api import guard
+from chimeway.web.state import Ready
+from kit.api import MENTION, Person, secret, world
+from kit.bare import bare_database
+from kit.daemon import running_daemon
+from kit.home import home, in_app, workflow
+from kit.rows import rows_of
+from kit.waiting import wait_for
+
+
+async def test_a_request_that_takes_too_long(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is broken off, nothing of it was done, and its connection is free."""
+    monkeypatch.setattr(guard, "HTTP_REQUEST_S", 0.3)
+    async with world(database) as found, rows_of(database_url) as rows:
+        shop = await found.person("produce")
+        await shop.get("/v1/runs")  # its token is known from now on
+        run = (await shop.trigger("ada"))["ada"]
+        async with rows.connection.transaction():
+            await rows.all("select 1 from chimeway.workflow_runs for update")
+            late = await shop.post(f"/v1/runs/{run}/cancel", {}, Idempotency_Key="k")
+            assert (late.status_code, late.json()["code"]) == (503, "try_again")
+            assert late.headers["retry-after"]
+        assert await rows.value("select count(*) from chimeway.operator_actions") == 0
+        assert (await shop.post(f"/v1/runs/{run}/cancel", {}, Idempotency_Key="k")).json()["stopped"]
+
+
+async def test_on_the_schema_before(server_url: str) -> None:
+    """There are no tokens: `/v1` is not there, and all else is."""
+    settings = Settings(http_bind="127.0.0.1:0")
+
+    async def asked() -> Ready:
+        return Ready("working")
+
+    async with bare_database(server_url, version=5) as url, open_database(url) as database:
+        served = http_server(settings, database, SystemClock(), 5, Templates({}), asked)
+        async with served as server, asyncio.TaskGroup() as group:
+            assert server is not None
+            group.create_task(server.serve())
+            host, port = server.address
+            async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
+                assert (await client.get("/healthz")).status_code == 200
+                assert (await client.get("/v1/runs")).status_code == 404
+                assert (await client.get("/v1/openapi.json")).status_code == 404
+            server.close()
+
+
+@pytest.mark.big
+async def test_who_asks_keeps_no_decision_waiting(
+    database: Database, database_url: str, tmp_path: Path
+) -> None:
+    """However many requests wait, with every connection that HTTP has: the node goes on to deliver."""
+    where = home(tmp_path, workflow(in_app(), key=MENTION.definition.key))
+    async with (
+        running_daemon(database_url, where, HTTP_BIND="127.0.0.1:0") as daemon, rows_of(database_url) as rows,
+        httpx2.AsyncClient(timeout=40) as client,
+    ):  # fmt: skip
+        line = await daemon.event("http.listening")
+        client.base_url = httpx2.URL(f"http://127.0.0.1:{line['port']}")
+        ops = Person(client, await secret(database, "produce", "operate"))
+        held = (await ops.trigger("ada"))["ada"]
+        await rows.until(held, "completed")
+        async with rows.connection.transaction():
+            await rows.all("select 1 from chimeway.workflow_runs where recipient_id = 'ada' for update")
+            asked = [asyncio.create_task(ops.post(f"/v1/runs/{held}/cancel", {})) for _ in range(60)]
+
+            async def waiting() -> bool:
+                return (await rows.value("select count(*) from pg_locks where not granted")) >= 6
+
+            await wait_for(waiting, "all connections of HTTP wait")
+            trigger = "select chimeway.trigger($1, tenant_id => 'a', recipient_id => 'eve')"
+            begun = asyncio.get_running_loop().time()
+            run = await database_value(database, trigger)
+            ended = "select ended_at is not null from chimeway.workflow_runs where id = $1"
+            await wait_for(lambda: rows.value(ended, run), "eve's run is done")
+            took = asyncio.get_running_loop().time() - begun
+            assert took < 5, took
+            assert (await client.get("/readyz")).status_code == 200
+        answers = await asyncio.gather(*asked)
+        assert {one.status_code for one in answers} <= {200, 503}
+
+
+async def database_value(database: Database, sql: str) -> object:
+    """Return the one value, on a connection that is nobody's else."""
+    async with database.acquire() as connection:
+        value: object = await connection.fetchval(sql, MENTION.definition.key)
+    return value
