@@ -19,6 +19,10 @@ async def test_somebody_signs_in_and_finds_out_why(clock_database: Database) -> 
         rows = await tab.rows()
         assert len(rows) == await world.sql("select count(*) from chimeway.workflow_runs")
         assert await tab.faults() == []
+        await tab.open(f"/runs/{world.runs['skipper']}")
+        assert await tab.page.locator(".timeline li.signal").inner_text() != ""
+        assert await tab.page.locator(".skip").count() == 1, "no word of people's is a class of ours"
+        await tab.open("/runs")
         await tab.page.click("text=reader >> nth=0")
         await tab.page.wait_for_selector("#why")
         assert "stopped" in await tab.text(".top")

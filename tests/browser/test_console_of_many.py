@@ -179,7 +179,7 @@ async def _others(tab: Tab, world: World) -> None:
         messages = await count(world, "deliveries where run_id = $1", run)
         assert await tab.page.locator(".messages .row").count() == messages
         attempts = await count(world, "delivery_attempts where run_id = $1", run)
-        assert await tab.page.locator(".timeline li.attempt_started").count() == attempts
+        assert await tab.page.locator(".timeline li.w-attempt_started").count() == attempts
 
 
 async def test_the_keyboard_is_enough(world: World) -> None:

@@ -120,7 +120,7 @@ def standing(run: RunView, now: datetime, lateness: timedelta) -> Standing:
         return Standing(
             "active", "busy", f"begins {ago(run.wake_at, now)}" if later and run.wake_at else "begins"
         )
-    return Standing("active", "busy", "its message is on its way")
+    return Standing("active", "busy", "waits for what becomes of its message")
 
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
