@@ -6,6 +6,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
 from kit.clusters import own_cluster
 from kit.daemon import running_daemon
 from kit.home import email, home, in_app, workflow
@@ -81,3 +83,23 @@ async def test_a_provider_that_hangs_is_no_reason(database_url: str, tmp_path: P
             gate.release()
             assert await daemon.exit_code() == 0
             assert len(sink.mails) == 1
+
+
+@pytest.mark.big
+async def test_overload_is_no_reason(database_url: str, tmp_path: Path) -> None:
+    """A node that has far more to do than it can, and is late, is fed all the time: its parts get on."""
+    slow = workflow(*(in_app(f"step_{n}") for n in range(8)), key="told")
+    many = "select count(*) from chimeway.trigger_many('told', recipient_ids => $1)"
+    async with manager(tmp_path) as heard, rows_of(database_url) as rows:
+        made = home(tmp_path, slow)
+        command = heard.command(bent(tmp_path))
+        async with running_daemon(database_url, made, command=command, MAX_LATENESS="PT0.2S") as daemon:
+            for batch in range(20):
+                people = [f"user_{batch}_{n}" for n in range(1000)]
+                assert await rows.value(many, people) == 1000
+            await daemon.event("overload.began")
+            await heard.until_status("overloaded: ")
+            await heard.fed_for(6.0)
+            assert not daemon.seen("overload.over"), "the storm was too short to show anything"
+            assert not daemon.seen("work.stands")
+            daemon.kill()

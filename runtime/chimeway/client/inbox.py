@@ -151,7 +151,20 @@ class Inbox:
         before: datetime | None = None,
         connection: object | None = None,
     ) -> tuple[UUID, ...]:
-        """Mark as read what lies in the inbox; as `mark_all_seen`."""
+        """Mark as read what lies in the inbox; as `mark_all_seen`.
+
+        Args:
+            through: the newest item that the person had before their eyes: nothing newer is marked.
+            workflow: as for `list`.
+            render_key: as for `list`.
+            step: as for `list`.
+            since: as for `list`.
+            before: as for `list`.
+            connection: see `Chimeway`.
+
+        Returns:
+            the items that had not borne the mark.
+        """
         chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
         return await self._mark_all("read", chosen, through, connection)
 
@@ -166,7 +179,20 @@ class Inbox:
         before: datetime | None = None,
         connection: object | None = None,
     ) -> tuple[UUID, ...]:
-        """Put away what lies in the inbox; as `mark_all_seen`."""
+        """Put away what lies in the inbox; as `mark_all_seen`.
+
+        Args:
+            through: the newest item that the person had before their eyes: nothing newer is marked.
+            workflow: as for `list`.
+            render_key: as for `list`.
+            step: as for `list`.
+            since: as for `list`.
+            before: as for `list`.
+            connection: see `Chimeway`.
+
+        Returns:
+            the items that had not borne the mark.
+        """
         chosen = Chosen(workflow=workflow, render_key=render_key, step=step, since=since, before=before)
         return await self._mark_all("archived", chosen, through, connection)
 
@@ -198,7 +224,8 @@ class Inbox:
 
         Raises:
             DatabaseUnavailable: the client is closed already.
-            NotPermitted, SchemaMismatch: as any verb; an unreachable database is waited for.
+            NotPermitted: this login may not.
+            SchemaMismatch: the schema does not fit; an unreachable database is waited for.
         """
         longest = None if timeout is None else checks.seconds("timeout", timeout)
         return changes.follow(self._database, self._tenant, self._recipient, longest)

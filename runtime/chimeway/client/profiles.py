@@ -117,7 +117,14 @@ class Profiles(Reading):
         limit: int = 50,
         connection: object | None = None,
     ) -> Page[RecipientView]:
-        """Return a page of profiles in the order of their ids; `page.cursor` leads to the next."""
+        """Return a page of profiles in the order of their ids; `page.cursor` leads to the next.
+
+        Args:
+            tenant: as for `trigger`.
+            cursor: of the page before.
+            limit: how many, at most 1,000.
+            connection: as for `trigger`.
+        """
         call = profile_calls.list_recipients(self._of(tenant), cursor, limit)
         return await callers.run(self._database, call, connection)
 
@@ -129,6 +136,12 @@ class Profiles(Reading):
     async def list_tenants(
         self, *, cursor: str | None = None, limit: int = 50, connection: object | None = None
     ) -> Page[TenantView]:
-        """Return a page of the tenants for which something was written, in the order of their ids."""
+        """Return a page of the tenants for which something was written, in the order of their ids.
+
+        Args:
+            cursor: of the page before.
+            limit: how many, at most 1,000.
+            connection: as for `trigger`.
+        """
         call = profile_calls.list_tenants(cursor, limit)
         return await callers.run(self._database, call, connection)

@@ -198,8 +198,20 @@ class Chimeway(Recording):
     ) -> UUID:
         """Record that something happened; runs of this actor in this tenant hear it.
 
+        Args:
+            signal_type: what happened, such as "notification_read".
+            actor: who did it: it reaches the runs whose recipient this is.
+            tenant: as for `trigger`.
+            payload: what conditions may compare, as JSON can hold it; at most 64 KiB.
+            dedupe_key: the same again, of this actor, records nothing.
+            connection: as for `trigger`.
+
         Returns:
             the signal's id; of the first one where the same `dedupe_key` was used before.
+
+        Raises:
+            InvalidInput: an argument is not what it must be.
+            NotPermitted: this login may not, or not for this tenant.
         """
         call = verbs.signal(self._of(tenant), signal_type, actor, payload, dedupe_key)
         return callers.run(self._database, call, connection)

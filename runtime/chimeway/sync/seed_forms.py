@@ -26,6 +26,14 @@ class Signal:
     ) -> UUID:
         """Record a signal as `Chimeway.signal` does, and return its id.
 
+        Args:
+            actor: who did it.
+            tenant: whose.
+            signal_type: what happened.
+            payload: what conditions may compare.
+            dedupe_key: the same again records nothing.
+            connection: as for `Chimeway.signal`.
+
         Raises:
             DatabaseUnavailable: no client is open in this process.
         """
@@ -54,6 +62,15 @@ class Trigger:
         connection: object | None = None,
     ) -> Receipt:
         """Trigger as `Chimeway.trigger` does; `actor_id` in `args` names the recipient.
+
+        Args:
+            workflow: a key, or a definition.
+            args: the data; kept whole.
+            tenant_id: whose runs.
+            recipients: as for `Chimeway.trigger`.
+            idempotency_key: the same again returns the first receipt.
+            cancellation_key: by which `cancel` finds the runs.
+            connection: as for `Chimeway.trigger`.
 
         Raises:
             DatabaseUnavailable: no client is open in this process.

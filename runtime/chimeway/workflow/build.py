@@ -208,7 +208,14 @@ def signal_received(
     then: Literal["stop", "continue"] | Form = "stop",
     since: Literal["run", "entered"] = "run",
 ) -> Form:
-    """Return the condition that a signal of this type, whose payload fits `match`, has come."""
+    """Return the condition that a signal of this type, whose payload fits `match`, has come.
+
+    Args:
+        signal_type: what happened.
+        match: fields of the payload and what each must equal: a value, `from_data`, `from_delivery`.
+        then: `stop` ends the run, `continue` the wait alone, `goto(...)` leads elsewhere.
+        since: `entered`: only what comes after the step was entered; else also what came before.
+    """
     form: Form = {"type": "signal_received", "signal_type": signal_type}
     form |= _given(match=dict(match) if isinstance(match, Mapping) else match)
     form |= {} if then == "stop" else {"then": then}
@@ -231,12 +238,24 @@ def goto(step_id: str, /) -> Form:
 
 
 def repeat(step_id: str, /, *, times: int, then: str) -> Form:
-    """Return the `next` of a step that leads back to `step_id` at most so often, and then on to `then`."""
+    """Return the `next` of a step that leads back, at most so often, and then on.
+
+    Args:
+        step_id: where it leads back to.
+        times: how often.
+        then: where it leads afterwards.
+    """
     return {"repeat": step_id, "times": times, "then": then}
 
 
 def on_outcome(outcome: Outcome, /, *, to_step: str, keep_retrying: bool = False) -> Form:
-    """Return the rule that this outcome leads to that step."""
+    """Return the rule that this outcome leads to that step.
+
+    Args:
+        outcome: of the step's delivery.
+        to_step: where it leads.
+        keep_retrying: whether a delivery that failed so far is tried on; else it is given up (`superseded`).
+    """
     form: Form = {"kind": "on_outcome", "outcome": outcome, "to_step": to_step}
     return form if keep_retrying is False else {**form, "keep_retrying": keep_retrying}
 
@@ -253,7 +272,14 @@ def wait_until(
     delay_seconds: float | None = None,
     cancel_signals: Sequence[Form] = (),
 ) -> Form:
-    """Return the rule to wait, once the delivery is terminal, and then go to that step."""
+    """Return the rule to wait, once the delivery is terminal, and then go to that step.
+
+    Args:
+        to_step: where it leads.
+        delay: how long, as ISO 8601 or a timedelta; or
+        delay_seconds: how long, in seconds.
+        cancel_signals: conditions that stop the run meanwhile (`signal_received` without `match`).
+    """
     times = _given(delay=_span(delay), delay_seconds=delay_seconds)
     signals = _given(cancel_signals=_listed(cancel_signals))
     return {"kind": "wait_until", "to_step": to_step, **times, **signals}

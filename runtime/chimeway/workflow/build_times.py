@@ -21,8 +21,10 @@ working_days: Final = "working_days"
 def local_time(at: str | time, /, *, on: On | None = None) -> dict[str, Json]:
     """Return the `until` of a wait that is over the next time that the recipient's clock shows this.
 
-    `on` are the days that count: days of the week ("mon" to "sun"), or `working_days`, those on which
-    the tenant works; every day if left out.
+    Args:
+        at: what the clock shows, such as "09:00".
+        on: the days that count: days of the week ("mon" to "sun"), or `working_days`, those on which the
+            tenant works; every day if left out.
     """
     return {"at": _clock(at), **_days(on)}
 
@@ -30,13 +32,22 @@ def local_time(at: str | time, /, *, on: On | None = None) -> dict[str, Json]:
 def hours(start: str | time, end: str | time, /, *, on: On | None = None) -> dict[str, Json]:
     """Return hours of the day, by the recipient's clock, for `send_window`.
 
-    Where `end` is not after `start` they go over midnight, and `on` are the days on which they begin.
+    Args:
+        start: when they begin, such as "09:00".
+        end: when they end; not after `start`: they go over midnight.
+        on: the days on which they begin, as for `local_time`.
     """
     return {"from": _clock(start), "to": _clock(end), **_days(on)}
 
 
 def within(start: str | time, end: str | time, /, *, on: On | None = None) -> dict[str, Json]:
-    """Return the `until` of a wait for these hours: over at once when they have begun."""
+    """Return the `until` of a wait for these hours: over at once when they have begun.
+
+    Args:
+        start: as for `hours`.
+        end: as for `hours`.
+        on: as for `hours`.
+    """
     return {"within": hours(start, end, on=on)}
 
 
