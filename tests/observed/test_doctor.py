@@ -85,6 +85,7 @@ async def cluster() -> AsyncIterator[Cluster]:
         yield cluster
 
 
+@pytest.mark.big
 async def test_a_node_at_work_is_well_until_its_server_is_not(cluster: Cluster, tmp_path: Path) -> None:
     """Nothing fails or warns and the exit code is 0; then fsync goes off, and a slot is left behind."""
     async with running_daemon(cluster.url, home(tmp_path, GUIDE)):

@@ -109,7 +109,7 @@ def as_promtool_has_it(cases: Sequence[Case]) -> dict[str, Any]:
     """Return what promtool is to test."""
     return {
         "rule_files": [str(RULES)],
-        "evaluation_interval": "15s",
+        "evaluation_interval": "1m",
         "tests": [
             {
                 "name": f"{case.alert} {'fires' if case.fires else 'is silent'} ({number})",

@@ -11,7 +11,7 @@ from chimeway.store.vitals import Vitals
 from chimeway.store.whereabouts import ListedNode
 from kit.command import inside, on_terminal, plain
 from kit.daemon import running_daemon
-from kit.home import GUIDE, home
+from kit.home import home, in_app, wait, workflow
 from kit.psql import psql
 from kit.rows import rows_of
 from kit.waiting import wait_for
@@ -20,6 +20,7 @@ NOW = datetime(2026, 11, 28, 2, 40, tzinfo=UTC)
 TRIGGERS = """select count(*) from chimeway.trigger_many('mention_escalation', 'default',
     array(select 'u' || n from generate_series(1, 200) n))"""
 MANY = 123_456_789
+JOURNEY = workflow(in_app(), wait(duration="P1D"))
 
 
 def busy() -> Glimpse:
@@ -56,25 +57,20 @@ async def test_a_node_at_work_is_shown(database_url: str, tmp_path: Path) -> Non
     """Live at eighty columns, once without a terminal, as JSON; what waits is as the rows have it."""
     async with (
         rows_of(database_url) as rows,
-        running_daemon(database_url, home(tmp_path, GUIDE), name="web-1"),
+        running_daemon(database_url, home(tmp_path, JOURNEY), name="web-1"),
     ):
         await psql(database_url, TRIGGERS)
-        await rows.all("select pg_stat_force_next_flush()")
+        waits = "select count(*) from chimeway.workflow_runs where state = 'waiting'"
 
-        async def told() -> dict[str, float] | None:
-            found = await inside("top", "--json", "--interval", "0.5", url=database_url)
-            waits = "select count(*) from chimeway.workflow_runs where state = 'waiting'"
-            assert found.code == 0
-            assert found.json["vitals"]["waiting"] <= 200
-            (node,) = found.json["nodes"]
-            assert (node["name"], node["state"], node["shards"]) == ("web-1", "working", 256)
-            if found.json["vitals"]["waiting"] != await rows.value(waits):
-                return None
-            return dict(found.json["per_second"])
+        async def all_wait() -> bool:
+            return bool(await rows.value(waits) == 200)
 
-        assert (await wait_for(told, "who waits is counted")).keys() == {
-            "decisions", "triggers", "signals", "messages", "calls"
-        }  # fmt: skip
+        await wait_for(all_wait, "all wait")
+        found = await inside("top", "--json", "--interval", "0.2", url=database_url)
+        assert found.json["vitals"]["waiting"] == 200
+        (node,) = found.json["nodes"]
+        assert (node["name"], node["state"], node["shards"]) == ("web-1", "working", 256)
+        assert found.json["per_second"].keys() == {"decisions", "triggers", "signals", "messages", "calls"}
         once = await inside("top", "--once", "--interval", "0.2", url=database_url)
         shown = plain(await on_terminal("top", "--times", "2", "--interval", "0.2", url=database_url))
         for text in (once.out, shown):

@@ -7,18 +7,22 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
+import structlog
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from chimeway import trace_context
-from chimeway.daemon.tracing import asked_for
+from chimeway.clock import SystemClock
+from chimeway.daemon.tracing import Who, asked_for, tracing
 from chimeway.store.definitions import register
-from chimeway.store.pool import open_database
+from chimeway.store.pool import Database, open_database
+from chimeway.store.traces import NEEDS_SCHEMA
 from chimeway.web.server import Site, application
 from chimeway.workflow.parse import parse
 from kit.daemon import running_daemon
@@ -100,6 +104,7 @@ async def test_a_trace_goes_on_after_a_restart(
         assert called.headers["traceparent"] == f"00-{TRACE}-{sent['id']}-01"
 
 
+@pytest.mark.big
 async def test_a_host_makes_traces_of_its_own(database_url: str) -> None:
     """A span is current while the client triggers: its run's spans follow it, in the host's exporter."""
     done = subprocess.run(  # noqa: ASYNC221  (nothing else runs here)
@@ -161,3 +166,22 @@ async def test_a_request_says_whose_trace_it_is() -> None:
 def test_variables_say_whether_it_is_on(given: dict[str, str], on: bool) -> None:
     """Those of OpenTelemetry; nothing of ours."""
     assert asked_for(given) is on
+
+
+async def test_a_missing_extra_keeps_no_node_from_starting(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Variables that are set for all of a machine are no wish of this node's: it is warned of, and off."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
+    for loaded in [name for name in sys.modules if name.partition(".")[0] == "opentelemetry"]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    who = Who("node", uuid4(), "0")
+    with structlog.testing.capture_logs() as logs:
+        async with tracing(database, SystemClock(), who, NEEDS_SCHEMA) as traced:
+            assert traced is None
+        async with tracing(database, SystemClock(), who, NEEDS_SCHEMA - 1) as traced:
+            assert traced is None
+    missing, old = (line["text"] for line in logs)
+    assert "pip install 'chimeway[otel]'" in missing
+    assert "chimeway db migrate" in old

@@ -61,13 +61,15 @@ async def _looked(client: Chimeway, allowed: timedelta, wait_s: float) -> Looked
     """Return what stands in our tables, or None where they do not answer soon."""
     try:
         async with asyncio.timeout(wait_s):
-            return Looked(
-                await examine_work(client.database, attempt_s=_ATTEMPT_S),
-                await client.overdue(max_lateness=allowed),
-                await client.stuck(),
-            )
+            work = await examine_work(client.database, attempt_s=_ATTEMPT_S)
+            overdue = await client.overdue(max_lateness=allowed)
     except TimeoutError:
         return None
+    try:
+        async with asyncio.timeout(wait_s):
+            return Looked(work, overdue, await client.stuck())
+    except TimeoutError:
+        return Looked(work, overdue, None)
 
 
 def _tell(found: list[Finding]) -> None:

@@ -28,7 +28,8 @@ class Looked:
 
     work: Work
     overdue: Sequence[ListedRun]
-    stuck: Sequence[ListedRun]
+    stuck: Sequence[ListedRun] | None
+    """None: there are so many live runs that looking through them takes too long."""
 
 
 def diagnosed(facts: Facts, looked: Looked | None) -> list[Finding]:
@@ -129,7 +130,7 @@ def _nodes(work: Work) -> Iterator[Finding]:
         yield well("shards", "each has a node")
 
 
-def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun]) -> Iterator[Finding]:
+def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] | None) -> Iterator[Finding]:
     if overdue:
         remedy = "chimeway overdue lists them; chimeway top shows whether they become fewer"
         yield judged(
@@ -147,7 +148,12 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun]) 
         )  # fmt: skip
     else:
         yield well("attempts", "no call to a provider is left open")
-    if stuck:
+    if stuck is None:
+        yield judged(
+            "stuck", "warn", "not looked through: there are very many live runs",
+            "chimeway runs --stuck takes its time, and says of each why it stands",
+        )  # fmt: skip
+    elif stuck:
         kinds: Counter[str] = Counter(run.kind for run in stuck)
         told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
         remedy = "chimeway runs --stuck says of each why, and what frees it"

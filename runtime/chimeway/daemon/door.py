@@ -97,7 +97,8 @@ async def http_server(
     address = settings.http_address()
     if address is None and sources:
         _warn("feedback is set up, and CHIMEWAY_HTTP_BIND is empty: nobody is heard")
-    if address is None or not (sources or keys or settings.inbox_keys or settings.http_is_asked_for()):
+    asked_for = keys or settings.inbox_keys or settings.metrics_token or settings.http_is_asked_for()
+    if address is None or not (sources or asked_for):
         yield None
         return
     if keys and schema_version < _UNSUBSCRIBING_NEEDS:

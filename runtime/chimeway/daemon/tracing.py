@@ -26,6 +26,7 @@ from uuid import UUID
 
 from chimeway.clock import Clock
 from chimeway.engine.seam import Committed
+from chimeway.errors import MissingExtra
 from chimeway.extras import imported
 from chimeway.limits import LOAD_BATCH, TRACED_DECISIONS, TRACES_KNOWN
 from chimeway.log import Events
@@ -176,11 +177,7 @@ class Tracing:
 async def tracing(
     database: Database, clock: Clock, who: Who, schema_version: int
 ) -> AsyncIterator[Tracing | None]:
-    """Trace while the block lasts, if that is set up; else None.
-
-    Raises:
-        MissingExtra: it is, and the packages of `otel` are not installed.
-    """
+    """Trace while the block lasts, if that is set up; else None."""
     hosts = _hosts_provider()
     if hosts is None and not asked_for(os.environ):
         yield None
@@ -191,6 +188,9 @@ async def tracing(
         yield None
         return
     provider = _own_provider(who) if hosts is None else hosts
+    if provider is None:
+        yield None
+        return
     made = Tracing(database, clock, provider.get_tracer("chimeway", who.version))
     try:
         yield made
@@ -224,14 +224,22 @@ def _hosts_provider() -> Any:
 
 
 def _own_provider(who: Who) -> Any:
-    """Return a provider that exports by OTLP over HTTP; its variables say where to, and what is sampled."""
-    with imported("otel"):
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  (an extra)
-            OTLPSpanExporter,
-        )
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
-        from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    """Return a provider that exports by OTLP over HTTP; its variables say where to, and what is sampled.
+
+    None, with a warning, where the packages are missing: such variables are often set for all that runs on a
+    machine, and nobody meant that a node should not start.
+    """
+    try:
+        with imported("otel"):
+            from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415  (an extra)
+                OTLPSpanExporter,
+            )
+            from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
+            from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+    except MissingExtra as missing:
+        _log.warning("settings.warning", text=f"OTEL_* ask for traces, and none are made: {missing.message}")
+        return None
 
     named = {"service.version": who.version, "service.instance.id": str(who.id), "chimeway.node": who.name}
     if not os.environ.get("OTEL_SERVICE_NAME"):
