@@ -26,6 +26,7 @@ SUBJECTS: Final = {
     "audit": "What can be shown afterwards",
     "forgetting": "Being forgotten",
     "retention": "What leaves with time",
+    "web": "Who asks by HTTP",
 }
 """What a patch's name begins with, and the heading it stands under."""
 _DRAWN: Final = re.compile(r"(<!-- drawn by make mutants -->\n).*?(<!-- end of what is drawn -->)", re.DOTALL)
