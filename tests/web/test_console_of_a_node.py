@@ -2,17 +2,26 @@
 
 import re
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from chimeway.store import tokens
-from chimeway.store.pool import Database
+from chimeway.store.definitions import register
+from chimeway.store.pool import Database, open_database
 from chimeway.store.verify import verify
+from chimeway.web.console.guard import form_token
+from chimeway.workflow.parse import parse
 from kit.daemon import Daemon, running_daemon
+from kit.door import console_door
 from kit.home import GUIDE, home
+from kit.logins import as_role, logins
 from kit.psql import psql
 from kit.rows import rows_of
+from store.door import Door
+from store.verify_world import ESCALATION
 
 HOURS = GUIDE.replace("PT2S", "PT2H")
 START = (
@@ -24,6 +33,55 @@ async def where(daemon: Daemon) -> str:
     """Return where a node listens."""
     told = await daemon.event("http.listening")
     return f"http://127.0.0.1:{told['port']}"
+
+
+@pytest.fixture(scope="module")
+def names(server_url: str) -> Iterator[Mapping[str, str]]:
+    """A login for each role."""
+    with logins(server_url) as made:
+        yield made
+
+
+async def test_a_node_without_an_owners_rights_can_do_all_of_it(
+    database: Database, names: Mapping[str, str]
+) -> None:
+    """The role of nodes may begin sessions, act, count and carry out plans, and write down who did."""
+    world = Door(database)
+    await register(database, parse(ESCALATION))
+    for person in ("ada", "bob"):
+        await world.start(person)
+    _, secret = await tokens.make(database, "night", None, ["operate"], None)
+    await world.sql("select chimeway.grant_roles()")
+    async with (
+        open_database(as_role(database.url, names["daemon"])) as as_node,
+        console_door(as_node) as http,
+    ):
+        mine = {"Origin": str(http.base_url).rstrip("/")}
+        assert (await http.post("/sign-in", data={"token": secret}, headers=mine)).status_code == 303
+        csrf = {"csrf": form_token(http.cookies["chimeway_console"])}
+        for action in ("hold", "resume", "wake", "retime"):
+            path = f"/runs/{world.runs['ada']}/{action}"
+            assert (await http.post(path, data=csrf, headers=mine)).status_code == 303, action
+        for action in ("pause", "unpause"):
+            form = {**csrf, "key": "escalation"}
+            assert (await http.post(f"/workflow/{action}", data=form, headers=mine)).status_code == 303
+        form = {**csrf, "of": "waiting", "tenant": "default", "action": "cancel"}
+        plan = (await http.post("/plans", data=form, headers=mine)).headers["location"]
+        assert (await http.post(plan, data=csrf, headers=mine)).status_code == 303
+        assert "2</strong> stopped" in (await http.get(plan)).text
+        for path in (
+            "/",
+            "/runs",
+            "/overdue",
+            "/deliveries",
+            "/nodes",
+            "/audit",
+            "/workflow?key=escalation",
+        ):
+            assert (await http.get(path)).status_code == 200, path
+        assert (await http.post("/sign-out", headers=mine)).status_code == 303
+    assert await world.sql("select count(*) from chimeway.console_sessions") == 0
+    assert await verify(database) == []
 
 
 async def test_a_wait_is_moved_on_one_node_and_the_session_holds_on_the_other(

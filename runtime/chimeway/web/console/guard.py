@@ -51,7 +51,6 @@ class Visit:
     request: Request
     who: SignedIn
     form: Mapping[str, str]
-    now_s: float
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -107,7 +106,7 @@ class Guard:
             form = await self._form(request, secret) if acts else {}
             if acts and not who.operates:
                 return self._refused(frame, 403, _LOOKS)
-            visit = Visit(request, who, form, asyncio.get_running_loop().time())
+            visit = Visit(request, who, form)
             if not acts and "text/event-stream" in request.headers.get("accept", ""):
                 return self._streams.begin(lambda: self._again(request, secret, handler))
             made = await self._made(handler, visit)
@@ -123,18 +122,23 @@ class Guard:
         async with asyncio.timeout(_PAGE_S), self._asking:
             return await handler(visit)
 
-    async def _again(
-        self, request: Request, secret: str, handler: Handler
-    ) -> tuple[View, dict[str, Any]] | None:
-        """Draw a page once more for somebody who looks on; None: there is nothing more to see."""
+    async def _again(self, request: Request, secret: str, handler: Handler) -> str | None:
+        """Draw a page's live part once more for somebody who looks on; None: there is nothing more to see.
+
+        No form stands in it, and what else it shows of him is his tenant, and whether he may act.
+        """
         who = await console_sessions.find(self._database, secret)
         if who is None:
             return None
-        visit = Visit(request, who, {}, asyncio.get_running_loop().time())
-        made = await self._made(handler, visit)
-        if not isinstance(made, View) or not made.live:
-            return None
-        return made, {"who": who, "path": request.url.path, "csrf": form_token(secret)}
+
+        async def drawing() -> tuple[View, dict[str, Any]] | None:
+            made = await self._made(handler, Visit(request, who, {}))
+            if not isinstance(made, View) or not made.live:
+                return None
+            return made, {"who": who, "path": request.url.path, "csrf": ""}
+
+        url = (request.url.path, request.url.query)
+        return await self._streams.part((url, who.tenant, who.operates), drawing)
 
     def secret_of(self, request: Request) -> str | None:
         """Return the secret of the cookie that is right here."""

@@ -6,8 +6,10 @@ By server-sent events, on the page's own address: whoever may see the page may l
 import asyncio
 import hashlib
 import json
+import math
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from starlette.responses import Response, StreamingResponse
@@ -26,7 +28,18 @@ _PING_ROUNDS: Final = 7
 _TOLD: Final = re.compile(r"<time[^>]*>[^<]*</time>")
 """Moments are told anew by the browser, as time goes by."""
 
-Again: TypeAlias = Callable[[], Awaitable[tuple[View, Mapping[str, Any]] | None]]
+Again: TypeAlias = Callable[[], Awaitable[str | None]]
+"""Draws a part anew; empty: not now; None: there is nothing more to see."""
+Drawing: TypeAlias = Callable[[], Awaitable[tuple[View, Mapping[str, Any]] | None]]
+
+
+@dataclass(slots=True)
+class _Shared:
+    """A part as it was drawn last, and when."""
+
+    part: str | None = None
+    at: float = -math.inf
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Streams:
@@ -37,6 +50,7 @@ class Streams:
         self._pages = pages
         self._ending = ending
         self._lookers = 0
+        self._shared: dict[Hashable, _Shared] = {}
 
     def begin(self, again: Again) -> Response:
         """Return the stream of a page that `again` draws; None from it ends the stream."""
@@ -67,14 +81,26 @@ class Streams:
         finally:
             self._lookers -= 1
 
+    async def part(self, key: Hashable, drawing: Drawing) -> str | None:
+        """Return a page's live part, drawn once in a round for all who see the same (`key`)."""
+        now = asyncio.get_running_loop().time
+        shared = self._shared.setdefault(key, _Shared())
+        async with shared.lock:
+            if now() - shared.at > _EVERY_S / 2:
+                made = await drawing()
+                shared.part = None if made is None else self._pages.part(*made)
+                shared.at = now()
+        for other in [each for each, one in self._shared.items() if now() - one.at > 4 * _EVERY_S]:
+            if not self._shared[other].lock.locked():
+                del self._shared[other]
+        return shared.part
+
     async def _drawn(self, again: Again) -> str | None:
-        """Return the live part; empty: not now; None: it is over."""
         try:
-            made = await again()
+            return await again()
         except Exception as error:
             if isinstance(error, TimeoutError) or passes(error):
                 return ""
             if isinstance(error, ChimewayError):  # such as a run that was pruned meanwhile
                 return None
             raise
-        return None if made is None else self._pages.part(*made)
