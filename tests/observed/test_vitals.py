@@ -1,13 +1,23 @@
 """What a database says of itself when somebody watches: each figure against rows made for it."""
 
 from datetime import timedelta
+from functools import partial
+from typing import get_args
 
+import httpx2
 import pytest
 
-from chimeway.store import vitals
+from chimeway.delivery.channel import ErrorClass
+from chimeway.store import nodes, vitals
 from chimeway.store.ids import SHARDS, shard_of_id
-from chimeway.store.pool import Database
+from chimeway.store.pool import Database, open_database
+from chimeway.store.schema import VERSION
 from chimeway.store.vitals import Vitals
+from chimeway.tally import Tally
+from chimeway.web.metrics import RESULTS, Metrics
+from chimeway.web.readings import Facts, Readings, Sample
+from chimeway.web.server import Site, application
+from kit.bare import bare_database
 from store.door import Door, opened
 
 
@@ -67,3 +77,41 @@ async def test_who_works_is_counted_by_state(world: Door) -> None:
         "insert into chimeway.nodes (id, name, version, channels) values (gen_random_uuid(), 'n', '0', '{}')"
     )
     assert (await measured(world)).nodes == {"no_lease": 1}
+
+
+async def test_an_older_schema_says_what_it_can(server_url: str) -> None:
+    """A node works on the version before its own, too: there held runs have no index, and are not counted."""
+    async with (
+        bare_database(server_url, version=VERSION - 1) as url,
+        open_database(url, size=1) as database,
+    ):
+        found = await vitals.measure(database, SHARDS, await nodes.database_now(database))
+    assert (found.held, found.waiting, found.ownerless) == (None, 0, 256)
+
+
+async def test_two_nodes_of_one_process_count_apart() -> None:
+    """Each has a registry of its own."""
+    first, second = Tally(), Tally()
+    first.decisions["waiting"] = 3
+    texts = []
+    for tally in (first, second):
+        app = application(Site(metrics=Metrics(partial(_reading, tally)).routes()))
+        transport = httpx2.ASGITransport(app=app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://node") as client:
+            texts.append((await client.get("/metrics")).text)
+    assert 'chimeway_decisions_total{kind="waiting"} 3.0' in texts[0]
+    assert 'chimeway_decisions_total{kind="waiting"} 0.0' in texts[1]
+
+
+def test_each_way_for_a_call_to_end_is_shown() -> None:
+    """The classes of errors, and that it went well."""
+    assert set(RESULTS) == {"succeeded", *get_args(ErrorClass)}
+
+
+async def _reading(tally: Tally) -> Readings:
+    facts = Facts(
+        node="n", version="0", schema_version=VERSION, stage="starting", mode=None, shards=0, runs_at_work=0,
+        deliveries_at_work=0, overloaded=False, brakes=[], trouble=None, troubles=[], lease_age_s=None,
+        sample=Sample(None, None),
+    )  # fmt: skip
+    return Readings(tally, facts)

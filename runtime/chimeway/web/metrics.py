@@ -30,9 +30,10 @@ from starlette.routing import BaseRoute, Route
 
 from chimeway.progression.decision import NoopReason
 from chimeway.progression.outcome import outcome_of
-from chimeway.tally import Spread, Tally
+from chimeway.tally import CALL_S, Spread, Tally
 from chimeway.web.problems import problem
-from chimeway.web.readings import Facts, Read, Readings, Sample
+from chimeway.web.readings import Brake, Facts, Read, Readings, Sample
+from chimeway.workflow.definition import OUTCOMES
 
 _STAGES: Final = ("starting", "standing_by", "working", "draining")
 _MODES: Final = ("hinted", "polling")
@@ -42,7 +43,13 @@ _NODE_STATES: Final = ("working", "standing_by", "draining", "silent", "no_lease
 _DECISIONS: Final = ("advanced", "waiting", "completed", "stopped")
 _NOOPS: Final[tuple[str, ...]] = get_args(NoopReason)
 _ANSWERS: Final = ("applied", "stale", "busy", "refused", "gone", "failed")
+_OUTCOMES: Final = (*OUTCOMES, "deferred", "cancelled")
+RESULTS: Final = (
+    "succeeded", "transient", "timeout", "rate_limited", "unknown", "permanent", "configuration", "bounced",
+)  # fmt: skip
+"""How a call can end: the classes of errors, and that it went well."""
 _OTHER: Final = "other"
+IN_APP: Final = "in_app"
 
 
 class Metrics:
@@ -83,12 +90,12 @@ class _Shown(Collector):
         """Go through all of them; nothing before anything was read."""
         if self.readings is None:
             return
-        yield from _of_tally(self.readings.tally, {one.channel for one in self.readings.facts.brakes})
+        yield from _of_tally(self.readings.tally, self.readings.facts.brakes)
         yield from _of_facts(self.readings.facts)
         yield from _of_sample(self.readings.facts.sample)
 
 
-def _of_tally(tally: Tally, channels: set[str]) -> Iterator[Metric]:
+def _of_tally(tally: Tally, brakes: Sequence[Brake]) -> Iterator[Metric]:
     yield _counter(
         "chimeway_decisions", "Decisions that are durable.", "kind", tally.decisions, known=_DECISIONS
     )
@@ -114,7 +121,7 @@ def _of_tally(tally: Tally, channels: set[str]) -> Iterator[Metric]:
         "chimeway_ledger_answers", "What the ledger answered to decisions.", "answer", tally.answers,
         known=_ANSWERS,
     )  # fmt: skip
-    yield from _of_deliveries(tally, channels)
+    yield from _of_deliveries(tally, brakes)
     yield _histogram(
         "chimeway_hint_round_trip_seconds", "The node's calls to itself through the database.", tally.hints
     )
@@ -125,30 +132,45 @@ def _of_tally(tally: Tally, channels: set[str]) -> Iterator[Metric]:
     yield taken
 
 
-def _of_deliveries(tally: Tally, channels: set[str]) -> Iterator[Metric]:
-    known = channels | {"in_app"}
+def _of_deliveries(tally: Tally, brakes: Sequence[Brake]) -> Iterator[Metric]:
+    """Yield what was sent; all that there can be is there from the beginning, so that a first rise is one."""
+    channels = {one.channel for one in brakes} | {IN_APP}
     ended = CounterMetricFamily(
         "chimeway_deliveries", "What was recorded of deliveries.", labels=["channel", "outcome"]
     )
-    told: dict[tuple[str, str], int] = {}
+    told = {(channel, outcome): 0 for channel in channels for outcome in _OUTCOMES}
     for (channel, status, reason), many in tally.deliveries.items():
-        key = (channel if channel in known else _OTHER, _outcome(status, reason))
+        key = (_known(channel, channels), _outcome(status, reason))
         told[key] = told.get(key, 0) + many
     for labels, many in sorted(told.items()):
         ended.add_metric(labels, many)
     yield ended
+    yield from _of_calls(tally, brakes, channels)
+
+
+def _of_calls(tally: Tally, brakes: Sequence[Brake], channels: set[str]) -> Iterator[Metric]:
     attempts = CounterMetricFamily(
         "chimeway_attempts", "Calls to providers that ended.", labels=["channel", "provider", "result"]
     )
-    for of_attempt, many in sorted(tally.attempts.items()):
+    ended = {(one.channel, one.provider, result): 0 for one in brakes for result in RESULTS}
+    for (channel, provider, result), many in tally.attempts.items():
+        key = (_known(channel, channels), provider, result)
+        ended[key] = ended.get(key, 0) + many
+    for of_attempt, many in sorted(ended.items()):
         attempts.add_metric(of_attempt, many)
     yield attempts
     calls = HistogramMetricFamily(
         "chimeway_attempt_seconds", "How long calls to providers took.", labels=["channel", "provider"]
     )
-    for whose, spread in sorted(tally.calls.items()):
-        _spread(calls, whose, spread)
+    for one in brakes:
+        whose = (one.channel, one.provider)
+        _spread(calls, whose, tally.calls.get(whose) or Spread(CALL_S))
     yield calls
+
+
+def _known(channel: str, channels: set[str]) -> str:
+    """Return a channel's name, or one word for all that this node is not set up with."""
+    return channel if channel in channels else _OTHER
 
 
 def _outcome(status: str, reason: str | None) -> str:
