@@ -157,7 +157,10 @@ TRACES_KNOWN: Final = 10_000
 """Runs of which a node remembers whose trace they belong to; of the others the database is asked again."""
 
 ROUTE_BATCH: Final = 500
-"""Signals heard, or routed, in one call."""
+"""Signals routed in one call."""
+
+HEED_BATCH: Final = 200
+"""Signals heard in one call: so many at once are routed instead."""
 
 SIGNAL_RUNS_PER_CALL: Final = 100
 """Runs into whose mailboxes one routing call puts one signal: who has thousands delays nobody else's."""

@@ -12,11 +12,13 @@ put there as was foretold. So nothing need be written between a signal and the d
    that was locked, or that a decision did not move), so a signal that was heard and forgotten (by a crash, or
    a node that lost its shards) costs nothing but time: it is unrouted, and heard again.
 
+Where much waits it is routed at once, in big batches: then a decision finds it in the mailbox.
+
 Where the answer to a batch was lost, its signals may lie in mailboxes, and nobody knows in whose: the sweeper
 is asked to look for mail that no decision has seen.
 
-Signals are heard as they came. While there are more than one batch of them, turns are taken beside it: some
-of tenant after tenant are routed, so that nobody's signal stands behind another tenant's thousands.
+Signals are heard, and routed, as they came. While there are more than one batch of them, turns are taken
+beside it: some of tenant after tenant are routed, so that nobody's stand behind another tenant's thousands.
 """
 
 import asyncio
@@ -27,7 +29,7 @@ from uuid import UUID
 
 from chimeway.clock import set_within
 from chimeway.engine.taker import Taker
-from chimeway.limits import ROUTE_BATCH, TURN_EVERY_S
+from chimeway.limits import HEED_BATCH, TURN_EVERY_S
 from chimeway.store import mailbox, runs
 from chimeway.store.faults import fault_of
 from chimeway.store.ids import every_shard
@@ -105,23 +107,22 @@ class Router:
             self._backlog.clear()
 
     async def _hear_all(self) -> None:
-        full = True
-        while full:
-            heard = await persistently(self._heed)
-            if not heard.signals:
-                return
-            self.found += len(heard.signals)
-            self._handed_on += 1
-            self._heard.update(heard.signals)
-            full = len(heard.signals) >= ROUTE_BATCH
-            if full or len(heard.runs) > _SHORT:
-                self._backlog.set()
-            await self._admit(heard.runs)
-            if heard.wide:
-                await self._route_whole(heard.wide)
-            self._to_mark.set()
-            if full:
-                await self._mark()
+        """Wake the runs of what waits; where that is much, route it: in big batches that costs no more."""
+        heard = await persistently(self._heed)
+        if not heard.signals:
+            return
+        if len(heard.signals) >= HEED_BATCH:
+            await self._route_all()
+            return
+        self.found += len(heard.signals)
+        self._handed_on += 1
+        self._heard.update(heard.signals)
+        if len(heard.runs) > _SHORT:
+            self._backlog.set()
+        await self._admit(heard.runs)
+        if heard.wide:
+            await self._route_whole(heard.wide)
+        self._to_mark.set()
 
     async def _heed(self) -> mailbox.Heard:
         return await mailbox.heed(self._database, [*self._heard, *self._heard_before], self._shards())
@@ -159,7 +160,7 @@ class Router:
             return await mailbox.route_named(self._database, signals)
 
     async def _route_all(self) -> None:
-        """Route all, on a schema on which no decision is made before."""
+        """Route all, batch after batch."""
         after: int | None = 0
         while after is not None:
             before = after

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from uuid import UUID
 
-from chimeway.limits import ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, TURN_ROWS, TURN_TENANTS
+from chimeway.limits import HEED_BATCH, ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, TURN_ROWS, TURN_TENANTS
 from chimeway.store.ids import SHARDS, every_shard, if_few
 from chimeway.store.pool import Database
 
@@ -45,9 +45,7 @@ async def heed(database: Database, known: Collection[UUID], shards: Collection[i
     """Look for a batch of unrouted signals of some shards, but for those that are known; write nothing."""
     if not shards:
         return Heard((), [])
-    rows = await database.fetch(
-        "heed_signals", ROUTE_BATCH, SIGNAL_RUNS_PER_CALL, list(known), sorted(shards)
-    )
+    rows = await database.fetch("heed_signals", HEED_BATCH, SIGNAL_RUNS_PER_CALL, list(known), sorted(shards))
     each = Counter(row["signal_id"] for row in rows)
     wide = {signal for signal, many in each.items() if many >= SIGNAL_RUNS_PER_CALL}
     found = {
