@@ -168,6 +168,7 @@ async def test_what_is_not_asked_rightly(database: Database) -> None:
             (b'{"type": "\xff", "actor_id": "a"}', {}, 400, "malformed_json"),
             (b"\xff\xfe{\x00}\x00", {}, 400, "malformed_json"),
             (b'{"x": ' + b"9" * 500 + b"}", {}, 400, "malformed_json"),
+            (b'{"x": [' + b"[]," * 60_000 + b"[]]}", {}, 400, "malformed_json"),
             (str(deep).replace("'", '"').encode(), {}, 400, "malformed_json"),
             (b"{}", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
             (b"{}", {"Content-Encoding": "gzip"}, 415, "unsupported_media_type"),

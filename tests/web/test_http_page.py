@@ -1,4 +1,4 @@
-"""docs/http.md names every route of `/v1` with its scope, and every code that it may refuse with."""
+"""docs/http.md names every route of `/v1` and every code; what programs hold on to stays as it is."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from typing import Any, Final
 from chimeway.store.pool import Database
 from chimeway.web.api.refusals import OWN, STATUS_OF
 from kit.api import world
+from kit.golden import agrees
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "http.md"
 _ROUTES: Final = re.compile(r"(?<=\| operation \| scope \| \|\n\|---\|---\|---\|\n)(?:\|.*\n)*")
@@ -32,6 +33,30 @@ def _codes() -> str:
     own = "".join(f"| `{code}` | {status} | {told} |\n" for code, (status, told) in OWN.items())
     ours = "".join(f"| `{code}` | {status} | |\n" for code, status in STATUS_OF.items())
     return own + ours
+
+
+def _names(description: Any) -> str:
+    """Return what clients in other languages are made of: ids, parameters, fields; and what must be there."""
+    lines = []
+    for path, methods in description["paths"].items():
+        for method, one in methods.items():
+            given = [f"{each['name']}{_must(each.get('required'))}" for each in one.get("parameters", ())]
+            lines.append(f"{one['operationId']}: {method.upper()} {path} ({', '.join(given)})")
+    for name, schema in sorted(description["components"]["schemas"].items()):
+        must = schema.get("required", ())
+        fields = [f"{each}{_must(each in must)}" for each in schema.get("properties", ())]
+        lines.append(f"{name}: {', '.join(fields)}")
+    return "\n".join(lines)
+
+
+def _must(required: object) -> str:
+    return "!" if required else ""
+
+
+async def test_names_stay(database: Database) -> None:
+    """A name that goes, or a field that must be given from now on, breaks somebody's program."""
+    async with world(database) as found:
+        agrees(Path(__file__).parent / "openapi.golden.txt", "/v1", _names(found.api.description()))
 
 
 async def test_the_page_has_what_there_is(database: Database) -> None:

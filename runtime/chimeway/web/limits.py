@@ -15,6 +15,10 @@ HTTP_REQUEST_S: Final = 15.0
 MAX_HTTP_BODY_BYTES: Final = 1_048_576
 """A request's body: a thousand signals; who has more sends it in parts."""
 
+MAX_HTTP_VALUES: Final = 50_000
+"""Values in a request's body: more than any trigger's data can have, and read in a tenth of a second, in the
+loop in which the node works."""
+
 MAX_HTTP_PAGE: Final = 200
 """Rows of a page by HTTP: it is written out in the loop in which the node works."""
 

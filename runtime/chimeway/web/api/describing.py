@@ -1,5 +1,7 @@
 """The description of `/v1` (OpenAPI 3.1): what each route needs, what it answers, and what it may refuse."""
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -11,6 +13,8 @@ from chimeway.web.api.models import Problem
 from chimeway.web.problems import MEDIA_TYPE
 
 _API: Final = "apiToken"
+_PAGE: Final = re.compile(r"Page_(\w+?)_(?=\W)")
+"""How the frame names a page of something: no name for a class in another language."""
 _INBOX: Final = "inboxToken"
 _SCHEMES: Final = {
     _API: {
@@ -108,7 +112,8 @@ def _described(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         for status, sentence in usual.items():
             operation["responses"][status] = _problem(sentence)
     found["paths"] |= _SOURCES
-    return found
+    named: dict[str, Any] = json.loads(_PAGE.sub(r"PageOf\1", json.dumps(found)))
+    return named
 
 
 def _problem(sentence: str) -> dict[str, Any]:

@@ -6,10 +6,11 @@ that the rest may take. What is refused here looks as what is refused within.
 
 import asyncio
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -171,10 +172,30 @@ def _replayed(scope: Scope, receive: Receive) -> Receive:
     return replay
 
 
+class ReadOnce(APIRoute):
+    """A route that takes what the guard has read of a body, and does not read it again."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return what answers, as the frame wants it."""
+        answer = super().get_route_handler()
+
+        async def answered(request: Request) -> Response:
+            return await answer(_Read(request.scope, request.receive))
+
+        return answered
+
+
+class _Read(Request):
+    """A request whose body was read."""
+
+    async def json(self) -> Any:
+        return asked_of(self).said
+
+
 def asked_of(request: Request) -> Asked:
     """Return what the guard has found out of a request."""
     asked: Asked = request.scope["state"]["asked"]
     return asked
 
 
-__all__ = ["INBOX", "Asked", "Guard", "asked_of"]
+__all__ = ["INBOX", "Asked", "Guard", "ReadOnce", "asked_of"]

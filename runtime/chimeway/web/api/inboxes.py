@@ -13,10 +13,11 @@ from chimeway.inbox_tokens import InboxBearer
 from chimeway.store.views import InboxCounts, InboxItem, Page
 from chimeway.web.api import models
 from chimeway.web.api.asking import Identifier, Looker, Service, looker, service_of, written
+from chimeway.web.api.guard import ReadOnce
 from chimeway.web.api.reading import Cursor, Limit
 from chimeway.web.api.streams import EVENT, MEDIA_TYPE, EventStream, Streams, told
 
-router = APIRouter()
+router = APIRouter(route_class=ReadOnce)
 Reading: TypeAlias = Annotated[Looker, Depends(looker("read"))]
 Marking: TypeAlias = Annotated[Looker, Depends(looker("produce"))]
 _ITEMS: Final = TypeAdapter(Page[InboxItem])

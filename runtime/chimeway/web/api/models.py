@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, TypeAlias
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, FailFast, Field, StrictBool
 
 from chimeway.client.inbox_calls import Mark, MarkOfAll
 from chimeway.client.recipient import Recipient
@@ -65,7 +65,7 @@ class RecipientSaid(Profile):
 class OneTrigger(Said):
     """One event: whom it is for, and what about."""
 
-    recipients: list[Identifier | RecipientSaid] = Field(
+    recipients: Annotated[list[Identifier | RecipientSaid], FailFast()] = Field(
         min_length=1,
         max_length=MAX_RECIPIENTS,
         description="One run begins for each.",
@@ -105,13 +105,15 @@ class BulkTrigger(Said):
 
     workflow: Identifier = Field(examples=["mention_escalation"])
     workflow_version: Version | None = None
-    triggers: list["PlainTrigger"] = Field(min_length=1, max_length=MAX_RECIPIENTS)
+    triggers: Annotated[list["PlainTrigger"], FailFast()] = Field(min_length=1, max_length=MAX_RECIPIENTS)
 
 
 class PlainTrigger(Said):
     """One of many events: whom it is for, by ids."""
 
-    recipient_ids: list[Identifier] = Field(min_length=1, max_length=MAX_RECIPIENTS, examples=[["user_123"]])
+    recipient_ids: Annotated[list[Identifier], FailFast()] = Field(
+        min_length=1, max_length=MAX_RECIPIENTS, examples=[["user_123"]]
+    )
     data: Json = Field(default_factory=dict)
     idempotency_key: Identifier | None = None
     cancellation_key: Identifier | None = None
@@ -130,7 +132,7 @@ class Signal(Said):
 class BulkSignal(Said):
     """Many signals, all or none."""
 
-    signals: list[Signal] = Field(min_length=1, max_length=MAX_RECIPIENTS)
+    signals: Annotated[list[Signal], FailFast()] = Field(min_length=1, max_length=MAX_RECIPIENTS)
 
 
 class Preferences(Said):
@@ -176,7 +178,7 @@ class Marking(Said):
     """Which items are marked, and how."""
 
     mark: Mark
-    item_ids: list[UUID] = Field(min_length=1, max_length=1_000)
+    item_ids: Annotated[list[UUID], FailFast()] = Field(min_length=1, max_length=1_000)
 
 
 class MarkingAll(Said):

@@ -13,10 +13,11 @@ from chimeway.store.pool import Connection
 from chimeway.store.views import RunView
 from chimeway.web.api import models
 from chimeway.web.api.asking import Asker, Identifier, OperatorOf, OperatorOfAll, RequestKey, reply
+from chimeway.web.api.guard import ReadOnce
 from chimeway.workflow.encode import digest
 from chimeway.workflow.parse import parse
 
-router = APIRouter()
+router = APIRouter(route_class=ReadOnce)
 _RUN: Final = TypeAdapter(RunView)
 _RETRIED: Final = TypeAdapter(models.Retried)
 _PAUSED: Final = TypeAdapter(models.Paused)

@@ -14,8 +14,9 @@ from chimeway.store.answers import Reply
 from chimeway.store.pool import Connection
 from chimeway.web.api import models
 from chimeway.web.api.asking import Canceller, Identifier, Producer, RequestKey, reply, service_of, written
+from chimeway.web.api.guard import ReadOnce
 
-router = APIRouter()
+router = APIRouter(route_class=ReadOnce)
 _RECEIPT: Final = TypeAdapter(models.TriggerReceipt)
 _RECEIPTS: Final = TypeAdapter(models.BulkReceipt)
 _SIGNAL: Final = TypeAdapter(models.SignalReceipt)

@@ -16,10 +16,11 @@ from chimeway.store.retrying import Failed
 from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
 from chimeway.web.api import models
 from chimeway.web.api.asking import Identifier, Reader, ReaderOfNone, written
+from chimeway.web.api.guard import ReadOnce
 from chimeway.web.limits import MAX_HTTP_PAGE
 from chimeway.workflow.parse import MAX_VERSION
 
-router = APIRouter()
+router = APIRouter(route_class=ReadOnce)
 Cursor: TypeAlias = Annotated[
     str | None,
     Query(max_length=1_024, description="Of the page before, as it stands; nobody else makes one."),

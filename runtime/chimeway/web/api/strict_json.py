@@ -6,6 +6,7 @@ import re
 from typing import Any, Final
 
 from chimeway.limits import MAX_JSON_DEPTH
+from chimeway.web.limits import MAX_HTTP_VALUES
 
 _LONGEST_NUMBER: Final = 100
 _STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -18,8 +19,7 @@ class NotJson(ValueError):  # noqa: N818  (it says what the text is not)
 
 def read(body: bytes) -> Any:
     """Return what a body says, or raise NotJson."""
-    if _too_deep(body):
-        raise NotJson(f"it is nested deeper than {MAX_JSON_DEPTH}")
+    _refuse_bombs(body)
     try:
         text = body.decode("utf-8")
         return json.loads(
@@ -42,16 +42,19 @@ def canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, ensure_ascii=True, separators=(",", ":")).encode("ascii")
 
 
-def _too_deep(body: bytes) -> bool:
-    """Say whether it is nested too deep, before anything is built of it."""
-    if body.count(b"[") + body.count(b"{") <= MAX_JSON_DEPTH:
-        return False
+def _refuse_bombs(body: bytes) -> None:
+    """Raise NotJson for what has too many values, or too deep ones, before anything is built of it."""
+    opened = body.count(b"[") + body.count(b"{")
+    if opened <= MAX_JSON_DEPTH and body.count(b",") <= MAX_HTTP_VALUES:
+        return
+    bare = _STRING.sub(b"", body)
+    if bare.count(b",") + bare.count(b"[") + bare.count(b"{") > MAX_HTTP_VALUES:
+        raise NotJson(f"it has more than {MAX_HTTP_VALUES} values")
     depth = 0
-    for found in _BRACKET.finditer(_STRING.sub(b"", body)):
+    for found in _BRACKET.finditer(bare):
         depth += 1 if found[0] in b"[{" else -1
         if depth > MAX_JSON_DEPTH:
-            return True
-    return False
+            raise NotJson(f"it is nested deeper than {MAX_JSON_DEPTH}")
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
