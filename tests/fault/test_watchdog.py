@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import time
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +23,13 @@ START = "select chimeway.trigger('told', recipient_id => $1)"
 MAIL = """
 select chimeway.trigger('mailed', recipient_id => $1)
   from chimeway.identify('default', $1, jsonb_build_object('email', $1 || '@example.org'))"""
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 async def test_a_watchdog_is_fed_by_work_that_moves(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def doubts(settings: Settings) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def http_server(
+async def http_server(  # noqa: PLR0913  (each is a wire of its own)
     settings: Settings,
     database: Database,
     clock: Clock,
@@ -84,10 +84,12 @@ async def http_server(
     templates: Templates,
     asked: Asked,
     metrics: "Callable[[], Sequence[BaseRoute]]" = tuple,
+    *,
+    stands: "Callable[[], str | None]" = lambda: None,
 ) -> "AsyncIterator[HttpServer | None]":
     """Open the node's server, its port bound, or None where nobody is to be heard.
 
-    `asked` says how it is, `metrics` answers whoever measures it.
+    `asked` says how it is, `metrics` answers whoever measures it, `stands` names what of it gets nowhere.
 
     Raises:
         InvalidSettings: a source has a fault, or the port is not free.
@@ -127,6 +129,7 @@ async def http_server(
             api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins())
             console = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
+            stands=stands,
             ready=ReadyDoor(asked).routes(),
             metrics=metrics(),
             feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),

@@ -111,6 +111,7 @@ async def live(
         http_server(
             settings, node.database, node.clock, node.schema_version, node.renderers.templates,
             lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
+            stands=lambda: node.readiness.stands,
         ) as http,
     ):  # fmt: skip
         try:

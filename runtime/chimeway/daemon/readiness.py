@@ -48,6 +48,8 @@ class Readiness:
     """Which are its own; none yet, or none left for it: it stands by."""
     signs: Callable[[], Sequence[Sign]] = tuple
     """While it works: what its parts show of how far they have got."""
+    stands: str | None = None
+    """Which part gets nowhere although the database is well: only a new process mends that."""
     health: Health = field(default_factory=Health)
     _question: Question[tuple[str, str] | None] = field(
         default_factory=lambda: Question(waits_s=_ANSWER_S, kept_s=_REMEMBERED_S)
@@ -67,6 +69,8 @@ class Readiness:
             return NotReady(f"database_{trouble.kind}", f"{trouble.operation}: {trouble.error}")
         if (error := self.lease_lost_by()) is not None:
             return NotReady("database_lost", f"lease: {error}")
+        if self.stands is not None:
+            return NotReady("work_stands", f"{self.stands}: nothing moves there")
         gauge = self.gauge
         why = None if gauge is not None and gauge.trusted() else await self._unanswered(database)
         if why is not None:

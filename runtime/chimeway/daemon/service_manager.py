@@ -17,8 +17,8 @@ _STATUS_CHARS: Final = 400
 class ServiceManager:
     """Whom to tell, and how often it wants to hear that we live."""
 
-    def __init__(self, address: str, watchdog_s: float | None) -> None:
-        """Take the socket's address (@ before an abstract one), and the length of the watchdog, if any."""
+    def __init__(self, address: str = "", watchdog_s: float | None = None) -> None:
+        """Take the socket's address (@ before an abstract one; empty: none), and the watchdog's length."""
         self.watchdog_s = watchdog_s
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         self._status = ""
@@ -29,7 +29,7 @@ class ServiceManager:
         if status is not None and status != self._status:
             self._status = status
             said.append("STATUS=" + " ".join(status.split())[:_STATUS_CHARS])
-        if not said:
+        if not said or not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.setblocking(False)

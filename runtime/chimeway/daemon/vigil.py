@@ -31,14 +31,11 @@ _TROUBLES: Final = {"lost": "is lost", "refused": "refuses work", "slow": "does 
 
 @asynccontextmanager
 async def vigil(stop: asyncio.Event) -> AsyncIterator[Callable[[Node], None]]:
-    """Keep the service manager informed while the block lasts, if there is one.
+    """Watch whether the node's work moves while the block lasts, and keep a service manager informed.
 
     Yields what is to be told of a node that works or stands by, each time that it begins to.
     """
-    manager = manager_in(os.environ)
-    if manager is None:
-        yield lambda _node: None
-        return
+    manager = manager_in(os.environ) or ServiceManager()
     keeps = Vigil(manager, stop)
     task = asyncio.create_task(keeps.serve(), name="vigil")
     try:
@@ -95,6 +92,7 @@ class Vigil:
         before, ready = self._standing, node.readiness
         excused = ready.stage != "working" or not ready.reaches_database()
         self._standing = self._headway.note(ready.signs(), asyncio.get_running_loop().time(), excused=excused)
+        ready.stands = None if self._standing is None else self._standing.part
         if self._standing is not None and before is None:
             _log.error("work.stands", part=self._standing.part, seconds=round(self._standing.seconds, 1))
         elif self._standing is None and before is not None:

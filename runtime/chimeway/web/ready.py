@@ -3,10 +3,10 @@
 | | status |
 |---|---|
 | it works, in time or not, or stands by | 200, `{"status": "working", "overloaded" or "standing_by", ...}` |
-| it begins, or ends; its database is lost, refuses, or does not answer | 503, with a code and a sentence |
+| it begins, or ends; its database is lost, refuses, or does not answer; its work stands | 503, with a code |
 
-A node that is not ready is not broken: it waits, and goes on by itself. `/healthz` says only that the process
-answers; restart a node by that, never by this: a restart mends no database.
+A node that is not ready is not broken: it waits, and goes on by itself. `/healthz` says that the process
+answers, and that its work moves; restart a node by that, never by this: a restart mends no database.
 """
 
 from typing import Final

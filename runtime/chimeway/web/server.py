@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import uvicorn
@@ -24,7 +25,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from chimeway.errors import InvalidSettings
 from chimeway.log import Events
 from chimeway.web.limits import HTTP_AT_ONCE, INBOX_STREAMS
-from chimeway.web.problems import of_the_frame
+from chimeway.web.problems import of_the_frame, problem
 from chimeway.web.traced import Traced
 
 _log = Events()
@@ -43,6 +44,8 @@ class Site:
     Of two that fit a path the first one answers: so what is most particular comes first.
     """
 
+    stands: Callable[[], str | None] = lambda: None
+    """Names what of the node gets nowhere, and only a new process mends; `/healthz` says so."""
     ready: Sequence[BaseRoute] = ()
     metrics: Sequence[BaseRoute] = ()
     feedback: Sequence[BaseRoute] = ()
@@ -52,7 +55,7 @@ class Site:
 
     def routes(self) -> list[BaseRoute]:
         """Return all of them, in the order in which they are asked."""
-        alive = Route("/healthz", _alive, methods=["GET"])
+        alive = Route("/healthz", partial(_alive, self.stands), methods=["GET"])
         return [
             alive, *self.ready, *self.metrics, *self.feedback, *self.unsubscribing, *self.api, *self.console,
         ]  # fmt: skip
@@ -65,7 +68,10 @@ def application(site: Site) -> ASGIApp:
     return Traced(app)
 
 
-async def _alive(_request: Request) -> Response:
+async def _alive(stands: Callable[[], str | None], _request: Request) -> Response:
+    """Answer who restarts nodes: the process lives, and its work moves, late or not."""
+    if (part := stands()) is not None:
+        return problem(503, "work_stands", f"{part}: nothing moves there, and a restart may mend it")
     return JSONResponse({"status": "alive"})
 
 
