@@ -24,6 +24,7 @@ _LONGEST: Final = timedelta(seconds=MAX_INBOX_TOKEN_S)
 _AHEAD: Final = timedelta(seconds=30)
 """How far ahead of ours the clock of who signs may be."""
 _ALGORITHM: Final = "HS256"
+_SHORTEST_KEY: Final = 32
 _FORM: Final = re.compile(
     rf"(?=.{{1,{MAX_INBOX_TOKEN_CHARS}}}\Z)[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\Z"
 )
@@ -58,6 +59,9 @@ def minted(
     if not keys:
         hint = "set CHIMEWAY_INBOX_KEYS"
         raise InvalidInput(f"nothing signs inbox tokens: {hint}", field="keys", hint=hint)
+    if any(len(key) < _SHORTEST_KEY for key in keys):
+        hint = f"give a list of keys, each of {_SHORTEST_KEY} characters or more: openssl rand -base64 32"
+        raise InvalidInput(f"a key can be guessed: {hint}", field="keys", hint=hint)
     if not timedelta(seconds=1) <= lasts <= _LONGEST:
         hint = f"give 1 to {MAX_INBOX_TOKEN_S} seconds"
         raise InvalidInput(f"a token cannot last {lasts}: {hint}", field="lasts", hint=hint)

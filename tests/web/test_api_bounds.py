@@ -1,6 +1,7 @@
 """What a request may cost: time, places, connections; and a schema that has no tokens yet."""
 
 import asyncio
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx2
@@ -14,9 +15,10 @@ from chimeway.store.pool import Database, open_database
 from chimeway.web.api import guard
 from chimeway.web.state import Ready
 from kit.api import MENTION, Person, secret, world
-from kit.bare import bare_database
+from kit.bare import bare_database, run
 from kit.daemon import running_daemon
 from kit.home import home, in_app, workflow
+from kit.logins import as_role, logins
 from kit.rows import rows_of
 from kit.waiting import wait_for
 
@@ -37,6 +39,49 @@ async def test_a_request_that_takes_too_long(
             assert late.headers["retry-after"]
         assert await rows.value("select count(*) from chimeway.operator_actions") == 0
         assert (await shop.post(f"/v1/runs/{run}/cancel", {}, Idempotency_Key="k")).json()["stopped"]
+
+
+@pytest.fixture(scope="module")
+def names(server_url: str) -> Iterator[Mapping[str, str]]:
+    """A login for each role."""
+    with logins(server_url) as made:
+        yield made
+
+
+async def test_a_nodes_own_role_is_enough(database_url: str, names: Mapping[str, str]) -> None:
+    """Whatever is asked of a node it may do as `chimeway_daemon`; nobody has to make it the owner."""
+    await run(database_url, "select chimeway.grant_roles()")
+    key = MENTION.definition.key
+    async with (
+        open_database(database_url) as owner, open_database(as_role(database_url, names["daemon"])) as daemon,
+        world(daemon) as found,
+    ):  # fmt: skip
+        all_ = Person(found.client, await secret(owner, "produce", "read", "operate", tenant=None))
+        ada = {"recipient_id": "ada", "email": "ada@example.org"}
+        said = {"workflow": key, "recipients": [ada], "cancellation_key": "c"}
+        begun = await all_.post("/v1/trigger?tenant_id=a", said, Idempotency_Key="k")
+        assert begun.status_code == 201, begun.text
+        run_id = begun.json()["runs"][0]["run_id"]
+        definition = (await all_.get(f"/v1/workflows/{key}")).json()["definition"]
+        for method, path, body in (
+            ("POST", "/v1/trigger/bulk", {"workflow": key, "triggers": [{"recipient_ids": ["bob"]}]}),
+            ("POST", "/v1/signals", {"type": "t", "actor_id": "ada"}),
+            ("PATCH", "/v1/recipients/ada/preferences", {"preferences": {"channels": {"sms": False}}}),
+            ("POST", "/v1/recipients/ada/unsubscribe", {"workflow": key, "channel": "email"}),
+            ("POST", "/v1/recipients/ada/resubscribe", {"workflow": key, "channel": "email"}),
+            ("POST", f"/v1/runs/{run_id}/hold", {"note": "n"}), ("POST", f"/v1/runs/{run_id}/resume", {}),
+            ("GET", f"/v1/runs/{run_id}/explanation", None), ("GET", "/v1/waiting", None),
+            ("GET", "/v1/overdue", None), ("GET", "/v1/stuck", None), ("GET", "/v1/deliveries/failed", None),
+            ("POST", "/v1/cancel", {"cancellation_key": "c"}), ("POST", f"/v1/workflows/{key}/pause", {}),
+            ("POST", f"/v1/workflows/{key}/unpause", {}),
+            ("POST", "/v1/workflows", {**definition, "version": 2}),
+            ("GET", "/v1/inbox/items?recipient_id=ada", None),
+            ("POST", "/v1/inbox/marks/all?recipient_id=ada", {"mark": "read"}),
+            ("GET", "/v1/inbox/stream?recipient_id=ada&ends_after_s=0.05", None),
+        ):  # fmt: skip
+            where = path if "workflows" in path else f"{path}{'&' if '?' in path else '?'}tenant_id=a"
+            answered = await all_.ask(method, where, body)
+            assert answered.is_success, (path, answered.text)
 
 
 async def test_on_the_schema_before(server_url: str) -> None:

@@ -16,6 +16,7 @@ import httpx2
 import jwt
 import pytest
 
+from chimeway.errors import InvalidInput
 from chimeway.inbox_tokens import AUDIENCE
 from chimeway.store.pool import Database
 from chimeway.web import auth
@@ -148,6 +149,9 @@ async def test_made_without_a_node(database: Database, tmp_path: Path) -> None:
         by_hand = await inside("tokens", "inbox", "ada", "--tenant", "a", "--json", cwd=tmp_path)
         for token in (by_client, by_hand.json["token"]):
             assert (await found.with_secret(token).get("/v1/inbox/counts")).status_code == 200
+        for weak in ([], ["short"], KEY.decode(), [KEY.decode(), ""]):
+            with pytest.raises(InvalidInput):
+                found.chimeway.inbox("ada").token(weak)
     too_long = await inside("tokens", "inbox", "ada", "--expires", "PT2H", cwd=tmp_path)
     assert (too_long.code, "3600 seconds" in too_long.err) == (3, True)
 

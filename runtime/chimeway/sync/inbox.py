@@ -208,10 +208,10 @@ class Inbox:
             with_data: whether items come with the data of their trigger, whole.
 
         Raises:
-            InvalidInput: there is no key, or it would last longer than an hour.
+            InvalidInput: there is no key, one can be guessed, or it would last longer than an hour.
             MissingExtra: the packages of the extra `web` are not installed.
         """
-        written = [key.encode("ascii") for key in keys]
+        written = [key.encode() for key in keys]
         now = SystemClock().now()
         return minted(self._tenant, self._recipient, written, now=now, lasts=lasts, with_data=with_data)[0]
 
