@@ -123,6 +123,7 @@ def test_charts_are_drawn_to_a_round_number() -> None:
     assert heights[2] == 1.5
     assert "10" in [text.text for text in root.iter("text")]
     assert "<rect" not in bars([], "nothing")
+    assert ">1 s<" in bars([Bar("08:00", (("waits", 0.04),))], "late", " s", 1.0), "what is not late looks so"
     assert 'width="25.0"' in share(1, 4)
     assert 'width="0.0"' in share(0, 0)
 

@@ -24,9 +24,9 @@ class Bar(NamedTuple):
         return sum(value for _, value in self.parts)
 
 
-def bars(drawn: Sequence[Bar], about: str, unit: str = "") -> str:
-    """Return a bar chart: `about` is told to those who cannot see it."""
-    most = _round_up(max((bar.height for bar in drawn), default=0))
+def bars(drawn: Sequence[Bar], about: str, unit: str = "", least: float = 0.0) -> str:
+    """Return a bar chart as high as `least`, or more: `about` is told to those who cannot see it."""
+    most = _round_up(max([least, *(bar.height for bar in drawn)]))
     return "".join(_chart(drawn, about, unit, most))
 
 

@@ -64,13 +64,13 @@ def charts(found: Lately) -> dict[str, Any]:
     return {
         "hours": hours, "whole": found.whole, "planned": planned, "failed": failed, "late_s": late,
         "throughput": _drawn(through, f"Messages planned an hour: {planned} in all, {failed} of them failed"),
-        "failures": _drawn(rates, f"Share of messages that failed, by the hour: {failed} of {planned}", " %"),
-        "lateness": _drawn(delays, f"Lateness of the slowest step after a wait: at most {told}", " s"),
+        "failures": _drawn(rates, f"Share of messages that failed: {failed} of {planned}", " %", 10.0),
+        "lateness": _drawn(delays, f"Lateness of the slowest step after a wait: at most {told}", " s", 1.0),
     }  # fmt: skip
 
 
-def _drawn(drawn: list[Bar], about: str, unit: str = "") -> Markup:
-    return Markup(bars(drawn, about, unit))  # noqa: S704  (ours, and escaped where it was drawn)
+def _drawn(drawn: list[Bar], about: str, unit: str = "", least: float = 0.0) -> Markup:
+    return Markup(bars(drawn, about, unit, least))  # noqa: S704  (ours, and escaped where it was drawn)
 
 
 def _clock(hour: Hour) -> str:
