@@ -22,7 +22,7 @@ from chimeway.cli.printing import on_terminal, print_json, print_line, print_sen
 from chimeway.cli.tables import tell_more
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
-from chimeway.client.why_listed import noticed, remedy, waits
+from chimeway.client.why_listed import noticed, remedy, summed_up, waits
 from chimeway.errors import InvalidDefinition
 from chimeway.limits import MAX_PAGE
 from chimeway.settings import Settings
@@ -101,6 +101,8 @@ def tell_stuck(tenant: str | None, database_url: str | None, *, as_json: bool) -
     if as_json:
         print_json({"items": found})
     elif found:
+        for sentence in summed_up(found):
+            print_sentence(sentence)
         _tell_listed(found, known)
         if len(found) == MAX_PAGE:
             print_line(f"There may be more: a list ends after {MAX_PAGE}.")

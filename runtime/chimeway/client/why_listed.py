@@ -1,8 +1,9 @@
 """The sentences of lists: who waits and for what; what is late or stuck, and what to do about it. Pure."""
 
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from typing import Final, assert_never
 
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.client.words import effect, gone_back, heard_by, how_often, listed, moment_in, what_is_next
@@ -11,6 +12,9 @@ from chimeway.store.views import ListedRun, WaitingRun
 from chimeway.store.whereabouts import Holder
 from chimeway.workflow.definition import Definition
 from chimeway.workflow.telling import signal_of
+
+_SHORT: Final = 10
+"""So many can be read one by one, without being counted first."""
 
 
 def waits(run: WaitingRun, definition: Definition | None) -> Iterator[str]:
@@ -38,6 +42,17 @@ def waits(run: WaitingRun, definition: Definition | None) -> Iterator[str]:
             f"{run.workflow_key} has been paused since {moment_in(run.zone, run.paused_at)}: nothing is "
             f"decided until chimeway workflow resume {run.workflow_key}"
         )
+
+
+def summed_up(found: Sequence[ListedRun]) -> Iterator[str]:
+    """Yield, of a list that is not short, how many are listed for which reason, the most first."""
+    if len(found) <= _SHORT:
+        return
+    counted = Counter((run.kind, run.reason, run.workflow_key, run.workflow_version) for run in found)
+    for (kind, reason, key, version), many in counted.most_common(_SHORT):
+        yield f"{many} {kind.replace('_', ' ')} ({reason}): {key} {version}"
+    if len(counted) > _SHORT:
+        yield f"and {sum(n for _, n in counted.most_common()[_SHORT:])} for other reasons."
 
 
 def noticed(run: ListedRun, definition: Definition | None) -> Iterator[str]:
