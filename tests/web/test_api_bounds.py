@@ -12,6 +12,7 @@ from chimeway.daemon.door import http_server
 from chimeway.render.templates import Templates
 from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
+from chimeway.web import server
 from chimeway.web.api import guard
 from chimeway.web.state import Ready
 from kit.api import MENTION, Person, secret, world
@@ -39,6 +40,26 @@ async def test_a_request_that_takes_too_long(
             assert late.headers["retry-after"]
         assert await rows.value("select count(*) from chimeway.operator_actions") == 0
         assert (await shop.post(f"/v1/runs/{run}/cancel", {}, Idempotency_Key="k")).json()["stopped"]
+
+
+async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who comes then is told when to come again, in the words of every refusal; others are answered."""
+    monkeypatch.setattr(server, "_AT_ONCE", 3)
+    async with world(database) as found:
+        shop = await found.person("read")
+        assert (await shop.get("/v1/runs")).status_code == 200
+        others = [await asyncio.open_connection(found.client.base_url.host, found.client.base_url.port)
+                  for _ in range(3)]  # fmt: skip
+        refused = await shop.get("/v1/runs")
+        assert (refused.status_code, refused.json()["code"]) == (503, "try_again")
+        assert refused.headers["retry-after"] == "2"
+        for _, writer in others:
+            writer.close()
+
+        async def answered() -> bool:
+            return (await shop.get("/v1/runs")).status_code == 200
+
+        await wait_for(answered, "there is a place again")
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +114,15 @@ async def test_on_the_schema_before(server_url: str) -> None:
 
     async with bare_database(server_url, version=5) as url, open_database(url) as database:
         served = http_server(settings, database, SystemClock(), 5, Templates({}), asked)
-        async with served as server, asyncio.TaskGroup() as group:
-            assert server is not None
-            group.create_task(server.serve())
-            host, port = server.address
+        async with served as node, asyncio.TaskGroup() as group:
+            assert node is not None
+            group.create_task(node.serve())
+            host, port = node.address
             async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
                 assert (await client.get("/healthz")).status_code == 200
                 assert (await client.get("/v1/runs")).status_code == 404
                 assert (await client.get("/v1/openapi.json")).status_code == 404
-            server.close()
+            node.close()
 
 
 @pytest.mark.big

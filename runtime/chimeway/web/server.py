@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chimeway.errors import InvalidSettings
@@ -33,6 +33,8 @@ _HEAD_S: Final = 10.0
 _KEEP_ALIVE_S: Final = 5
 _GRACE_S: Final = 5
 _HEAD_BYTES: Final = 32_768
+_AT_ONCE: Final = HTTP_AT_ONCE + INBOX_STREAMS
+_AGAIN_S: Final = 2
 _MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE + INBOX_STREAMS
 """More are closed unanswered: each is a file, of which a process has a thousand for its database, too."""
 
@@ -99,9 +101,11 @@ class HttpServer:
         """Take both, and what is to be told when it closes; nobody is answered before `serve`."""
         self._listening = listening
         self._ending = ending
+        self._app = app
         self._server = _Server(
             uvicorn.Config(
-                app,
+                self._answer,
+                interface="asgi3",
                 http=_Hurried,
                 ws="none",
                 lifespan="off",
@@ -111,10 +115,20 @@ class HttpServer:
                 proxy_headers=False,
                 timeout_keep_alive=_KEEP_ALIVE_S,
                 timeout_graceful_shutdown=_GRACE_S,
-                limit_concurrency=HTTP_AT_ONCE + INBOX_STREAMS,
                 h11_max_incomplete_event_size=_HEAD_BYTES,
             )
         )
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or send it away while there are too many connections (uvicorn's own way has no
+        words for programs, and does not say when to come again).
+        """
+        if len(self._server.server_state.connections) > _AT_ONCE:
+            told = "too many ask at once: ask again"
+            busy = problem(503, "try_again", told, retry_after_s=_AGAIN_S, headers={"Connection": "close"})
+            await busy(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     @property
     def address(self) -> tuple[str, int]:
