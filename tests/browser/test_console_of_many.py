@@ -242,6 +242,7 @@ async def test_what_changes_is_seen_without_asking(world: World) -> None:
         tenant = await world.sql("select tenant_id from chimeway.workflow_runs where id = $1", run)
         await world.sql("select outcome from chimeway.cancel($1, $2)", run, tenant)
         await tab.page.wait_for_selector(".top .badge:text-is('stopped')", timeout=15_000)
+        assert await tab.page.evaluate("document.getElementById('live').contains(document.activeElement)")
 
 
 async def test_everything_works_without_script(world: World) -> None:

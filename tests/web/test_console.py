@@ -364,11 +364,14 @@ async def test_a_page_that_is_looked_on_at_says_what_has_changed(
     secret = await site.token("read")
     await site.sign_in(secret)
     headers = {"Accept": "text/event-stream"}
+    shown = re.search(r'data-mark="(\w+)"', (await site.http.get(f"/runs/{site.world.runs['ada']}")).text)
+    assert shown is not None
     async with site.http.stream("GET", f"/runs/{site.world.runs['ada']}", headers=headers) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         events = stream.aiter_lines()
-        first = [line async for line in _until(events, "data: ")][-1]
-        assert "waiting" in first
+        first = [line async for line in _until(events, "data: ")]
+        assert f"id: {shown[1]}" in first, "it is what the page shows already"
+        assert "waiting" in first[-1]
         await site.world.sql("select chimeway.cancel($1)", site.world.runs["ada"])
         assert "cancelled_by_request" in [line async for line in _until(events, "data: ")][-1]
         await tokens.revoke(site.world.database, UUID(site.secrets[secret]))

@@ -4,10 +4,8 @@ By server-sent events, on the page's own address: whoever may see the page may l
 """
 
 import asyncio
-import hashlib
 import json
 import math
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
@@ -17,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from chimeway.clock import jittered, set_within
 from chimeway.errors import ChimewayError
 from chimeway.store.faults import passes
-from chimeway.web.console.pages import HEADERS, Pages, View
+from chimeway.web.console.pages import HEADERS, Pages, View, mark_of
 
 _EVERY_S: Final = 3.0
 _ROUNDS: Final = 100
@@ -25,8 +23,6 @@ _ROUNDS: Final = 100
 _LOOKERS: Final = 24
 """Who look on at once: each is a connection, and a page every three seconds."""
 _PING_ROUNDS: Final = 7
-_TOLD: Final = re.compile(r"<time[^>]*>[^<]*</time>")
-"""Moments are told anew by the browser, as time goes by."""
 
 Again: TypeAlias = Callable[[], Awaitable[str | None]]
 """Draws a part anew; empty: not now; None: there is nothing more to see."""
@@ -69,10 +65,10 @@ class Streams:
                 if part is None:
                     yield "event: over\ndata: {}\n\n"
                     return
-                mark = hashlib.sha256(_TOLD.sub("", part).encode()).hexdigest()
+                mark = mark_of(part)
                 if part and mark != seen:
                     seen = mark
-                    yield f"event: part\ndata: {json.dumps({'html': part})}\n\n"
+                    yield f"id: {mark}\nevent: part\ndata: {json.dumps({'html': part})}\n\n"
                 elif number % _PING_ROUNDS == 0:
                     yield ": here\n\n"
                 await set_within(self._ending, jittered(_EVERY_S))

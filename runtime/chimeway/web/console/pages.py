@@ -3,6 +3,8 @@
 Templates are ours, data is not: everything is escaped, and what is not defined is a fault.
 """
 
+import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -27,6 +29,17 @@ HEADERS: Final[Mapping[str, str]] = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+
+
+_BEGIN: Final = "<!--live-->"
+_END: Final = "<!--/live-->"
+_TOLD: Final = re.compile(r"<time[^>]*>[^<]*</time>")
+"""Moments are told anew by the browser, as time goes by."""
+
+
+def mark_of(part: str) -> str:
+    """Return by what a live part is known again; how long ago something was makes no other of it."""
+    return hashlib.sha256(_TOLD.sub("", part).strip().encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,9 @@ class Pages:
         """Return a whole page; `frame` is what the frame shows of the one who looks."""
         template = self._environment.get_template(view.template)
         html = template.render({**frame, **view.shown, "is_live": view.live})
+        if view.live:
+            part = html.partition(_BEGIN)[2].partition(_END)[0]
+            html = html.replace(' id="live"', f' id="live" data-mark="{mark_of(part)}"', 1)
         return HTMLResponse(html, view.status, headers=dict(HEADERS))
 
     def part(self, view: View, frame: Mapping[str, Any]) -> str:

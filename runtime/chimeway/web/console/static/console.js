@@ -32,15 +32,19 @@
 
   if (!live || !window.EventSource) return;
   const show = (html) => {
+    // Whoever is in it by the keyboard stays where he was: at the same link, or else at the same place.
+    const places = () => [...live.querySelectorAll("a, button, summary, [tabindex]")];
+    const name = (each) => each.getAttribute("href") || each.id;
     const active = document.activeElement;
-    const inside = live.contains(active) ? active.getAttribute("href") || active.id : null;
+    const place = places().indexOf(active);
     const scrolled = [...live.querySelectorAll(".figure")].map((each) => each.scrollLeft);
     const open = [...live.querySelectorAll("details[open]")].map((each) => each.id);
     live.innerHTML = html;
     for (const id of open) document.getElementById(id)?.setAttribute("open", "");
     [...live.querySelectorAll(".figure")].forEach((each, place) => { each.scrollLeft = scrolled[place] || 0; });
-    if (inside) {
-      const again = [...live.querySelectorAll("a, [id]")].find((each) => (each.getAttribute("href") || each.id) === inside);
+    if (place >= 0) {
+      const now = places();
+      const again = now.find((each) => name(each) && name(each) === name(active)) || now[Math.min(place, now.length - 1)];
       if (again) again.focus({ preventScroll: true });
     }
     tell();
@@ -50,7 +54,9 @@
     if (source || document.hidden) return;
     source = new EventSource(location.href);
     source.addEventListener("part", (event) => {
-      show(JSON.parse(event.data).html);
+      // The first part is mostly what the page shows already.
+      if (event.lastEventId !== live.dataset.mark) show(JSON.parse(event.data).html);
+      live.dataset.mark = event.lastEventId;
       if (pulse) { pulse.hidden = false; pulse.classList.remove("fresh"); void pulse.offsetWidth; pulse.classList.add("fresh"); }
     });
     source.addEventListener("over", () => { source.close(); source = null; if (pulse) pulse.hidden = true; });
