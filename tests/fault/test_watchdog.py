@@ -111,3 +111,59 @@ async def test_overload_is_no_reason(database_url: str, tmp_path: Path) -> None:
             assert not daemon.seen("overload.over"), "the storm was too short to show anything"
             assert not daemon.seen("work.stands")
             daemon.kill()
+
+
+BLOCKING = """
+import time
+from chimeway import App, Notify, RenderContext, Workflow
+
+step = Notify("a", channel="in_app", render_key="told")
+app = App(workflows=[Workflow(key="told", version=1, steps=[step])])
+
+@app.render("told")
+def told(context: RenderContext) -> str:
+    if context.data.get("bad"):
+        time.sleep(3600)
+    return "hello"
+"""
+
+
+@pytest.mark.big
+async def test_a_run_that_blocks_its_node_for_ever_is_held_in_the_end(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Who is silent is ended, as systemd does: in the fifth life the run is held, and the others go on."""
+    (tmp_path / "blocking.py").write_text(BLOCKING)
+    made, start = home(tmp_path), "select chimeway.trigger('told', recipient_id => $1, data => $2::jsonb)"
+    program, lives = bent(tmp_path), 0
+    async with manager(tmp_path) as heard, rows_of(database_url) as rows:
+        command = ("env", f"PYTHONPATH={tmp_path}", *heard.command(program))
+        bad: str | None = None
+        while bad is None or (await rows.run(bad))["held_reason"] is None:
+            lives += 1
+            assert lives <= 5, "it takes one node after the other"
+            async with running_daemon(
+                database_url, made, "--app", "blocking:app", command=command, ready=False
+            ) as daemon:
+                begun = time.monotonic()
+                if bad is None:
+                    await daemon.event("daemon.ready")
+                    bad = await rows.value(start, "bad", {"bad": True})
+                    await rows.value(start, "good", {})
+
+                async def over(begun: float = begun, run: str = bad) -> bool:
+                    pings = [at for at in heard.times("WATCHDOG=1") if at > begun]
+                    silent = pings and time.monotonic() - pings[-1] > 2 * WATCHDOG_S
+                    return bool(silent) or (await rows.run(run))["held_reason"] is not None
+
+                await wait_for(over, "it is silent, or has held the run")
+                os.kill(daemon.pid, signal.SIGABRT)
+                await daemon.exit_code()
+        held = await rows.run(bad)
+        assert held["held_reason"] == "three_strikes"
+        async with running_daemon(database_url, made, "--app", "blocking:app", command=command) as daemon:
+            good = await rows.value("select id from chimeway.workflow_runs where recipient_id = 'good'")
+            await rows.until(good, "completed")
+            await heard.fed_for(2.0)
+            assert await daemon.stopped() == 0
+    assert lives == 5, "the first death accuses nobody; three more do"
