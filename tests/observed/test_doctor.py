@@ -192,7 +192,14 @@ async def test_work_that_stands_is_told(database_url: str) -> None:
         await rows.all(OLD_SIGNAL)
         await rows.all(LATER_DEFINITION)
         await rows.all(OPEN_CALL)
+        await rows.all(
+            """with r as (insert into chimeway.restores (taken_at, began_at, until)
+                             values (now(), now(), now()) returning id)
+               insert into chimeway.restored_deliveries (delivery_id, restore_id, held_at)
+               select gen_random_uuid(), id, now() from r"""
+        )
         found = await found_at(database_url)
+    assert found["restored"].told == "held back after a restore: 1 message, until somebody decides"
     assert found["signals"].level == "fail"
     assert found["signals"].told.startswith("1 signal wait to be heard, the oldest since 60 s")
     assert (found["attempts"].level, found["attempts"].figures) == ("warn", {"many": 1})

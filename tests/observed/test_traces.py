@@ -25,6 +25,7 @@ from chimeway.store.pool import Database, open_database
 from chimeway.store.traces import NEEDS_SCHEMA
 from chimeway.web.server import Site, application
 from chimeway.workflow.parse import parse
+from kit.api import world
 from kit.daemon import running_daemon
 from kit.home import TEMPLATES, home, in_app, wait, workflow
 from kit.psql import psql
@@ -149,6 +150,17 @@ async def test_a_request_says_whose_trace_it_is() -> None:
         for headers in ({"traceparent": PARENT}, {}, {"traceparent": "nonsense"}):
             await client.get("/", headers=headers)
     assert seen == [PARENT, None, None]
+
+
+async def test_a_trigger_by_http_goes_on_in_the_requests_trace(database: Database) -> None:
+    """The event of `POST /v1/trigger` bears the request's trace context, and that of the next has none."""
+    async with world(database) as there, rows_of(database.url) as rows:
+        producer = await there.person("produce")
+        said = {"workflow": "mention_escalation", "recipients": ["ada"]}
+        assert (await producer.post("/v1/trigger", said, traceparent=PARENT)).is_success
+        assert (await producer.post("/v1/trigger", said)).is_success
+        found = await rows.all("select traceparent from chimeway.events order by created_at")
+    assert [row["traceparent"] for row in found] == [PARENT, None]
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,12 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] |
         )  # fmt: skip
     else:
         yield well("attempts", "no call to a provider is left open")
+    if work.restored:
+        yield judged(
+            "restored", "warn",
+            f"held back after a restore: {many(work.restored, 'message')}, until somebody decides",
+            "chimeway deliveries restored lists them; release or drop them", many=work.restored,
+        )  # fmt: skip
     if stuck is None:
         yield judged(
             "stuck", "warn", "not looked through: there are very many live runs",

@@ -24,6 +24,7 @@ from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
 _PROBE_S: Final = 5.0
+_RESTORES_NEED: Final = 6
 _NAME: Final = "chimeway doctor"
 
 
@@ -135,6 +136,8 @@ class Work:
     open_attempts: int
     oldest_attempt_s: float
     definitions: Sequence[tuple[str, int, Mapping[str, Any]]]
+    restored: int
+    """Messages that a restore holds back until somebody decides (a thousand at most)."""
 
 
 async def examine(database: Database, *, open_s: float) -> Facts:
@@ -179,7 +182,13 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
             open_attempts=row["many"],
             oldest_attempt_s=row["oldest_s"] or 0.0,
             definitions=[(each["key"], each["version"], each["definition"]) for each in found],
+            restored=await _restored(database, there.number),
         )
+
+
+async def _restored(database: Database, version: int) -> int:
+    held = await database.fetchval("examined_restored", MAX_PAGE) if version >= _RESTORES_NEED else 0
+    return int(held)
 
 
 async def _server(database: Database) -> tuple[Server, float, float]:

@@ -92,3 +92,8 @@ select count(*)::int as many, max(extract(epoch from chimeway.clock() - a.starte
 -- name: examined_definitions
 -- All stored definitions, the newest first, up to a bound.
 select d.key, d.version, d.definition from chimeway.workflow_definitions d order by d.registered_at desc limit $1;
+
+-- name: examined_restored
+-- Messages that a restore holds back until somebody decides, counted up to a bound.
+select count(*)::int from (
+    select from chimeway.restored_deliveries h where h.decision is null order by h.delivery_id limit $1) q;
