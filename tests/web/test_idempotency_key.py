@@ -2,14 +2,18 @@
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from chimeway.store import answers
 from chimeway.store.pool import Database, open_database
 from chimeway.store.pruning import turn
-from kit.api import MENTION, Person, together, world
+from kit.api import MENTION, Person, secret, together, world
+from kit.daemon import running_daemon
+from kit.home import email, home, in_app, wait, workflow
 from kit.rows import rows_of
 from kit.waiting import wait_for
 from store.pruning import KEPT, prune
@@ -175,3 +179,40 @@ async def test_answers_leave_by_their_age(database: Database, database_url: str)
         assert await rows.value("select count(*) from chimeway.request_answers") == 1
         again = await shop.post("/v1/signals", {"type": "t", "actor_id": "ada"}, Idempotency_Key="new")
         assert again.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.big
+async def test_a_node_that_is_killed_meanwhile(database: Database, database_url: str, tmp_path: Path) -> None:
+    """With kill -9, between the beginning of a request and its commit: another node does it, once."""
+    where = home(tmp_path, workflow(in_app(), wait(duration="PT2H"), email(), key=MENTION.definition.key))
+    async with (
+        running_daemon(database_url, where, name="one", HTTP_BIND="127.0.0.1:0") as one,
+        running_daemon(database_url, where, name="two", HTTP_BIND="127.0.0.1:0") as two,
+        rows_of(database_url) as rows, httpx2.AsyncClient(timeout=20) as client,
+    ):  # fmt: skip
+        ports = [(await node.event("http.listening"))["port"] for node in (one, two)]
+        token = await secret(database, "produce")
+
+        async def cancel(port: int, run: str) -> httpx2.Response:
+            path = f"http://127.0.0.1:{port}/v1/runs/{run}/cancel"
+            return await Person(client, token).post(path, {}, Idempotency_Key="k")
+
+        begun = await Person(client, token).post(f"http://127.0.0.1:{ports[1]}/v1/trigger", SAID)
+        run = begun.json()["runs"][0]["run_id"]
+        await rows.until(run, "waiting")
+        async with rows.connection.transaction():
+            await rows.all("select 1 from chimeway.workflow_runs for update")
+            lost = asyncio.create_task(cancel(ports[0], run))
+            await wait_for(lambda: rows.value(f"select count(*) {HOLDERS}"), "one is at it")
+            one.kill()
+            with pytest.raises(httpx2.HTTPError):
+                await lost
+
+        async def done() -> httpx2.Response | None:
+            answered = await cancel(ports[1], run)
+            return answered if answered.status_code == 200 else None
+
+        answered = await wait_for(done, "the other node does it")
+        assert len(answered.json()["stopped"]) == 1
+        assert (await cancel(ports[1], run)).text == answered.text
+        assert await rows.value("select count(*) from chimeway.operator_actions") == 1
