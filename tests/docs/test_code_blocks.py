@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import time
@@ -21,7 +22,7 @@ from chimeway.render.templates import Templates
 from chimeway.settings import Settings
 from chimeway.workflow.text import check_text
 from kit.command import inside
-from kit.pages import DATABASE, Block, blocks, commands, has_tests
+from kit.pages import DATABASE, NODE, Block, blocks, commands, has_tests
 from kit.psql import binary
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +66,8 @@ class _Reader:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.folder, self.url = folder, url
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.node = f"127.0.0.1:{free.getsockname()[1]}"
         self.tests: list[Path] = []
         self.working: list[subprocess.Popen[bytes]] = []
         ours = {"CHIMEWAY_DATABASE_URL": url, "CHIMEWAY_DATA_DIR": str(folder / "data"), "PGOPTIONS": ""}
@@ -81,7 +84,7 @@ class _Reader:
     def meet(self, block: Block) -> None:
         if block.left_out is not None:
             return
-        text = block.text.replace(DATABASE, self.url)
+        text = self._told(block.text)
         if block.file is not None:
             target = self.folder / block.file
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -95,13 +98,16 @@ class _Reader:
                 self._run(block, [binary(), "-X", "-q", "-v", "ON_ERROR_STOP=1", self.url], given=text)
             case "console":
                 for command in commands(block):
-                    self._type(block, command.replace(DATABASE, self.url))
+                    self._type(block, self._told(command))
             case "yaml" | "json" | "toml" | "jinja":
                 _read(block, text)
             case "text":
                 pass
             case _:
                 pytest.fail(f"{block}: nobody knows how to run this language")
+
+    def _told(self, text: str) -> str:
+        return text.replace(DATABASE, self.url).replace(NODE, self.node)
 
     def run_tests(self) -> None:
         """Run all of the page's tests by pytest, as their reader would."""

@@ -13,7 +13,8 @@ A page has one folder and one database, with the schema. What a block is run as 
 | text            | is no code                                                                           |
 
 Before a block may stand a comment: `<!-- file: NAME -->` writes it to the page's folder, too;
-`<!-- not run: REASON -->` leaves it out. `postgresql://localhost/app` stands for the page's database.
+`<!-- not run: REASON -->` leaves it out. `postgresql://localhost/app` stands for the page's database, and
+`127.0.0.1:8420` for where its node answers.
 """
 
 import re
@@ -28,6 +29,8 @@ _BLOCK: Final = re.compile(
 )
 DATABASE: Final = "postgresql://localhost/app"
 """How a document names the reader's database."""
+NODE: Final = "127.0.0.1:8420"
+"""How a document names where the reader's node answers."""
 
 
 @dataclass(frozen=True, slots=True)
