@@ -59,6 +59,7 @@ def test_the_image_runs_as_nobody_and_holds_no_secret() -> None:
     assert copies == ["--from=built /opt/chimeway /opt/chimeway"], "nothing of the checkout itself"
 
 
+@pytest.mark.big
 async def test_its_health_is_asked_of_a_node(database_url: str, tmp_path: Path) -> None:
     """The very command answers well while a node lives, and badly when it is frozen or gone."""
     (given,) = [line.given for line in lines() if line.word == "HEALTHCHECK"]

@@ -109,6 +109,7 @@ async def _held(url: str) -> dict[str, str]:
     return {one["recipient_id"]: one["delivery_id"] for one in answer.json["items"]}
 
 
+@pytest.mark.big
 async def test_nothing_is_sent_twice_after_a_restore(tmp_path: Path) -> None:
     """Four messages that were sent after the dump are held, over a crash, by every node; what is new goes."""
     (tmp_path / "then").mkdir()

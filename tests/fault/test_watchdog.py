@@ -75,6 +75,7 @@ async def test_a_watchdog_is_fed_by_work_that_moves(tmp_path: Path) -> None:
         assert "most recent call first" in daemon.tail(), "where each thread was stands in the log"
 
 
+@pytest.mark.big
 async def test_a_provider_that_hangs_is_no_reason(database_url: str, tmp_path: Path) -> None:
     """Its deliveries wait for it, the watchdog is fed; and who drains says so, and is fed until its end."""
     async with smtp_sink() as sink, manager(tmp_path, abstract=True) as heard, rows_of(database_url) as rows:
