@@ -1,17 +1,21 @@
 -- name: vitals
 -- What a whole database has to say of itself, each count up to a bound ($3) and read by an index: of some shards ($1)
--- how long the oldest run is due that can move by itself (of the first sixteen of each), of all what waits for people.
+-- how long the oldest run is due that can move by itself (of the first sixteen of each, one after the other until one
+-- is found: to see whether a run is stuck takes a while), of all what waits for people.
 -- Without an index of held runs, which older schemas lack, they are not counted.
-select (select extract(epoch from $2::timestamptz - min((r.row).wake_at))::float8
-          from unnest($1::smallint[]) s(shard)
-         cross join lateral (
-                select q as row from chimeway.workflow_runs q
-                 where q.shard = s.shard and q.wake_at is not null and q.held_reason is null
-                   and q.waiting_for_node is null and not q.parked and q.wake_at <= $2
-                 order by q.wake_at, q.id limit 16) r
-          join chimeway.workflow_definitions w
-            on w.key = (r.row).workflow_key and w.version = (r.row).workflow_version
-         where w.paused_at is null and not chimeway.is_stuck(r.row, w)) as overdue_s,
+select (select extract(epoch from $2::timestamptz - (o.run).wake_at)::float8
+          from (select r.run, w as definition
+                  from unnest($1::smallint[]) s(shard)
+                 cross join lateral (
+                        select q as run from chimeway.workflow_runs q
+                         where q.shard = s.shard and q.wake_at is not null and q.held_reason is null
+                           and q.waiting_for_node is null and not q.parked and q.wake_at <= $2
+                         order by q.wake_at, q.id limit 16) r
+                  join chimeway.workflow_definitions w
+                    on w.key = (r.run).workflow_key and w.version = (r.run).workflow_version
+                 where w.paused_at is null
+                 order by (r.run).wake_at offset 0) o
+         where not chimeway.is_stuck(o.run, o.definition) limit 1) as overdue_s,
        (select greatest(q.many, case when q.many >= $3 then i.reltuples::bigint else 0 end)
           from (select count(*) as many from (
                     select from chimeway.workflow_runs r where r.state = 'waiting'
