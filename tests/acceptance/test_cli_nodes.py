@@ -3,8 +3,6 @@
 from datetime import timedelta
 from uuid import UUID
 
-from chimeway.store.pool import open_database
-from kit.bare import bare_database
 from kit.command import inside
 from kit.rows import Rows, rows_of
 
@@ -74,14 +72,3 @@ async def test_every_state(database_url: str) -> None:
         await rows.all(OWN, works, True, 0, 255)
         well = await inside("nodes", "--json", url=database_url)
         assert (well.code, well.json["ownerless_shards"]) == (0, None)
-
-
-async def test_on_schema_3(server_url: str) -> None:
-    """Where one node has all shards, and its lease does not name it, both are listed."""
-    async with bare_database(server_url, version=3) as url, open_database(url) as database:
-        async with database.acquire() as connection:
-            await connection.execute(ENROL, UUID(int=1), "old")
-            await connection.execute("select chimeway.acquire_lease(gen_random_uuid(), interval '1 h', null)")
-        found = await inside("nodes", "--json", url=url)
-        told = [(node["name"], node["state"], node["shards"]) for node in found.json["nodes"]]
-        assert (found.code, told) == (0, [("old", "no_lease", 0), (None, "working", 256)])

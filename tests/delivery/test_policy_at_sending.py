@@ -312,27 +312,3 @@ async def test_a_retry_after_a_death_is_not_counted_again(database_url: str, dat
         assert ends == {first: ("succeeded", 2), second: ("succeeded", 1)}
         assert await rows.value("select cardinality(sent_at) from chimeway.send_budgets") == 2
         await assert_invariants(database_url, rows)
-
-
-async def test_a_program_of_the_schema_before_works_beside(
-    database_url: str, database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What it calls is there: it plans and sends as ever, and leaves what is deferred alone."""
-    push = Provider()
-    async with rows_of(database_url) as rows:
-        await rows.value(IDENTIFY, "ada", cap(1, "PT24H", "delay"))
-        await planned(database_url, rows, database, 2)
-        async with running_machine(database_url, push) as on:
-            await wait_for(lambda: on.rows.value(ONE_DEFERRED), "one is sent and one deferred")
-        for name in ("runs", "ledger", "deliveries"):
-            monkeypatch.setattr(f"chimeway.store.{name}.has_policy", _never)
-        async with running_machine(database_url, push, definitions=(ONE,)) as on:
-            run_id = await on.start(workflow="push")
-            await on.rows.until(run_id, "completed")
-        assert len(push.messages) == 2
-        assert await rows.value("select count(*) from chimeway.deliveries where status = 'deferred'") == 1
-        await assert_invariants(database_url, rows)
-
-
-async def _never(_database: Database) -> bool:
-    return False

@@ -9,7 +9,6 @@ from uuid import UUID
 from chimeway.limits import HISTORY
 from chimeway.store.ids import SHARDS
 from chimeway.store.ledger import Fence
-from chimeway.store.policies import has_policy
 from chimeway.store.pool import Database, column
 
 BeginAnswer: TypeAlias = Literal["begun", "unseen", "stale", "busy", "gone"]
@@ -136,12 +135,12 @@ async def begin_attempts(
 ) -> list[Begun]:
     """Write attempt rows, each guarded by its delivery's revision, its run's mailbox and what policy saw."""
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    names = ["delivery_id", "run_id", "revision", "mailbox", "address", "message", "provider"]
-    statement = "begin_attempts_3"
-    if await has_policy(database):
-        names += ["profile", "tenant", "budget", "room", "keep", "verdict"]
-        statement = "begin_attempts"
-    found = await database.fetch(statement, owner, epoch, node, *(column(rows, name) for name in names))
+    names = (
+        "delivery_id", "run_id", "revision", "mailbox", "address", "message", "provider", "profile", "tenant",
+        "budget", "room", "keep", "verdict",
+    )  # fmt: skip
+    columns = (column(rows, name) for name in names)
+    found = await database.fetch("begin_attempts", owner, epoch, node, *columns)
     answers = {row["delivery_id"]: Begun(row["answer"], row["attempt_no"]) for row in found}
     return [answers[row.delivery_id] for row in rows]
 
@@ -168,8 +167,6 @@ async def record_verdicts(database: Database, fence: Fence | None, rows: Sequenc
 
 async def put_off_until(database: Database, delivery_id: UUID) -> datetime | None:
     """Return until when policy has put a delivery off, the last time; None: never."""
-    if not await has_policy(database):
-        return None
     until: datetime | None = await database.fetchval("put_off_until", delivery_id)
     return until
 
@@ -199,12 +196,8 @@ async def abandoned(
     Of deliveries that wait for the result; `ended`: of those that ended without it, by what a provider told.
     In these shards, senders whose lease has ended; in all, attempts of this `node` that began long ago.
     """
-    if await database.has_function("beat"):
-        statement = "unanswered_attempts" if ended else "abandoned_attempts"
-        rows = await database.fetch(statement, node, after, limit, sorted(shards))
-    else:
-        statement = "unanswered_attempts_3" if ended else "abandoned_attempts_3"
-        rows = await database.fetch(statement, node, after, limit)
+    statement = "unanswered_attempts" if ended else "abandoned_attempts"
+    rows = await database.fetch(statement, node, after, limit, sorted(shards))
     return [(row["delivery_id"], row["run_id"], row["attempt_no"]) for row in rows]
 
 

@@ -19,7 +19,6 @@ from chimeway.progression.policy import (
     merged,
     read_preferences,
 )
-from chimeway.store.pool import Database
 from chimeway.values import value
 from chimeway.workflow.calendar import MONDAY_TO_FRIDAY, USUAL_DAYS, WorkingCalendar
 from chimeway.workflow.definition import Definition, NotifyAction, Step
@@ -57,11 +56,6 @@ class Policy:
     def keeps(self, channel: str) -> int:
         """Return how many sends on a channel must be remembered, for the widest of its caps."""
         return max((cap.limit for cap in self.preferences.caps or () if cap.channel == channel), default=1)
-
-
-async def has_policy(database: Database) -> bool:
-    """Say whether the schema is of version 4; the one before knows no policy, and nothing is judged there."""
-    return await database.has_function("wake_deferred")
 
 
 def policy_of(row: Any) -> Policy:

@@ -21,7 +21,6 @@ import asyncpg
 
 from chimeway.progression.fold import fold
 from chimeway.store.catalogue import Catalogue
-from chimeway.store.policies import has_policy
 from chimeway.store.pool import Connection, Database
 from chimeway.store.pruning import can_prune
 from chimeway.store.queries import SQL
@@ -164,12 +163,11 @@ class _Walks:
 
     async def runs(self, begins: Place) -> None:
         catalogue = Catalogue(self.database)
-        checks = _RUN_CHECKS + (_POLICY_CHECKS if await has_policy(self.database) else ())
         async for runs in run_pages(self.database, self.scope, self.page, begins.behind):
             found, ids = Findings(), [run["id"] for run in runs]
             definitions = await definitions_of(catalogue, runs)
             async with snapshot(self.database) as connection:
-                for name in checks:
+                for name in (*_RUN_CHECKS, *_POLICY_CHECKS):
                     await _check(connection, name, found, ids)
                 await _check_runs(connection, ids, definitions, self.max_lateness, found)
             events = await events_of(self.database, ids) if self.scope.of_some else []

@@ -69,8 +69,7 @@ async def tenant_of_run(database: Database, run_id: UUID) -> str | None:
 async def listed_nodes(database: Database) -> list[ListedNode]:
     """Return who works here, and who did until a short while ago, in the order in which they started."""
     with in_our_words():
-        shared = await database.has_function("beat")
-        rows = await database.fetch("listed_nodes" if shared else "listed_nodes_3")
+        rows = await database.fetch("listed_nodes")
     return [
         ListedNode(
             node_id=row["node_id"],

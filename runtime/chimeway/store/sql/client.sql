@@ -289,20 +289,6 @@ select coalesce(n.id, l.node) as node_id, n.name, n.version, n.channels, n.start
                from chimeway.shard_owners o group by o.owner) s on s.owner = l.owner
  order by n.started_at, l.epoch, n.id;
 
--- name: listed_nodes_3
--- The same on schema version 3, where no lease names its node: nodes, then the lease.
-select q.* from (
-    select n.id as node_id, n.name, n.version, n.channels, n.started_at, n.seen_at,
-           n.seen_at > clock_timestamp() - interval '30 seconds' as seen,
-           null::timestamptz as lease_since, null::timestamptz as lease_until, false as held, false as draining,
-           0 as shards, 0 as suspect
-      from chimeway.nodes n
-    union all
-    select null, null, null, null, null, null, false, h.taken_at, h.expires_at, h.expires_at > clock_timestamp(),
-           false, h.last_shard - h.first_shard + 1, 0
-      from chimeway.shards h where h.owner is not null) q
- order by q.started_at, q.node_id;
-
 -- name: lease_holders
 -- Who holds which shards: until when, and when that node was last seen. (On schema version 3 no lease names its node.)
 select array_agg(x.shard order by x.shard) as shards, n.name, n.seen_at, s.expires_at,

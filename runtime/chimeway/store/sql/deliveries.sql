@@ -50,11 +50,6 @@ select t.id, t.next_attempt_at, t.channel, t.tenant_id, t.allowed
 select b.delivery_id, b.answer, b.attempt_no
   from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) b;
 
--- name: begin_attempts_3
--- The same on schema version 3, which knows no policy.
-select b.delivery_id, b.answer, b.attempt_no
-  from chimeway.begin_attempts($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) b;
-
 -- name: record_verdicts
 -- Writes down what policy holds back: see schema.sql, section 7.
 select v.delivery_id, v.answer, v.nudged
@@ -90,17 +85,6 @@ select q.delivery_id, q.run_id, q.attempt_no
          order by d.id limit $3) q
  order by q.delivery_id limit $3;
 
--- name: abandoned_attempts_3
--- On schema version 3, where one node works: all attempts that are not its own.
-select a.delivery_id, a.run_id, a.attempt_no
-  from chimeway.deliveries d
-  join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count
- where d.status = 'dispatched' and d.id > $2
-   and (a.node <> $1 or a.started_at < chimeway.clock() - interval '5 seconds')
-   and not exists (select from chimeway.delivery_attempt_results x
-                    where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
- order by d.id limit $3;
-
 -- name: unanswered_attempts
 -- The same of deliveries that have ended meanwhile, by what their provider told.
 select a.delivery_id, a.run_id, a.attempt_no
@@ -112,20 +96,6 @@ select a.delivery_id, a.run_id, a.attempt_no
    and d.attempt_count > d.failed_count + case d.last_outcome when 'succeeded' then 1 else 0 end and d.id > $2
    and case when a.node = $1 then a.started_at < chimeway.clock() - interval '5 seconds'
             else d.shard = any($4::smallint[]) and not exists (select from chimeway.leases l where l.owner = a.node) end
-   and (select x.outcome from chimeway.delivery_attempt_results x
-         where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard) is null
- order by d.id limit $3;
-
--- name: unanswered_attempts_3
--- The same on schema version 3.
-select a.delivery_id, a.run_id, a.attempt_no
-  from chimeway.deliveries d
- cross join lateral (
-        select t.* from chimeway.delivery_attempts t
-         where t.delivery_id = d.id and t.shard = d.shard and t.attempt_no = d.attempt_count offset 0) a
- where d.terminal_at is not null
-   and d.attempt_count > d.failed_count + case d.last_outcome when 'succeeded' then 1 else 0 end and d.id > $2
-   and (a.node <> $1 or a.started_at < chimeway.clock() - interval '5 seconds')
    and (select x.outcome from chimeway.delivery_attempt_results x
          where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard) is null
  order by d.id limit $3;
