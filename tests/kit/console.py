@@ -3,11 +3,18 @@
 from dataclasses import dataclass, field
 from datetime import timedelta
 from html.parser import HTMLParser
+from typing import Final
 
 import httpx2
 
 from chimeway.store import tokens
 from store.door import Door
+
+POLICY: Final = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What a page may load and who may frame it."""
 
 
 class Page(HTMLParser):

@@ -15,15 +15,10 @@ from chimeway.store.verify import verify
 from chimeway.web.console import live
 from chimeway.web.console.guard import form_token
 from chimeway.workflow.parse import parse
-from kit.console import Page, Site
+from kit.console import POLICY, Page, Site
 from kit.door import console_door
 from store.door import Door
 from store.verify_world import ESCALATION
-
-POLICY = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 
 
 @pytest.fixture
@@ -306,6 +301,21 @@ async def test_what_people_are_called_is_text_wherever_it_stands(site: Site) -> 
         assert "<script>alert" not in answer.text, path
         assert Page(answer).inline == [], path
     assert f"/runs/{run}" in Page(await site.http.get(f"/runs?recipient={q}")).links
+
+
+async def test_why_there_is_no_run_is_said(site: Site) -> None:
+    """Of somebody without runs; who else has such a name is told to those only who see all tenants."""
+    await site.world.sql("select chimeway.identify('other', 'eve', '{}')")
+    path = "/runs?recipient=eve"
+    await site.sign_in(await site.token("read"))
+    page = Page(await site.http.get(path))
+    assert "Why was nothing triggered? eve has no profile." in page.text
+    assert 'tenant "other"' not in page.text
+    assert "Why was nothing" not in Page(await site.http.get("/runs?recipient=ada")).text
+    assert "Why was nothing" not in Page(await site.http.get(f"{path}&state=waiting")).text
+    await site.sign_in(await site.token("read", tenant=None))
+    assert 'has a profile in tenant "other"' in Page(await site.http.get(f"{path}&tenant=default")).text
+    assert "Name the tenant, too" in Page(await site.http.get("/runs?recipient=nobody")).text
 
 
 async def test_a_failed_message_is_tried_again(site: Site) -> None:

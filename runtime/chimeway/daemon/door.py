@@ -157,8 +157,10 @@ def _console(
     settings: Settings, database: Database, tokens: "Tokens", clock: Clock, ending: asyncio.Event
 ) -> "Sequence[BaseRoute]":
     from chimeway.web.console import site  # noqa: PLC0415
+    from chimeway.web.console.desk import Kept  # noqa: PLC0415
 
-    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url, ending)
+    kept = Kept(settings.retention_completed, settings.idempotency_retention)
+    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url, ending, kept)
 
 
 def _warn(text: str) -> None:

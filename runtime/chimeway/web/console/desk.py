@@ -26,12 +26,21 @@ _MOST_UNITS: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """For how long runs that have ended are kept, and idempotency keys."""
+
+    runs: timedelta = timedelta(days=90)
+    keys: timedelta = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
 class Desk:
-    """Where pages ask, by which time, and from when on a run is late."""
+    """Where pages ask, by which time, from when on a run is late, and what is kept for how long."""
 
     database: Database
     clock: Clock
     lateness: timedelta
+    kept: Kept
 
     @property
     def now(self) -> datetime:

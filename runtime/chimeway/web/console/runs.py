@@ -1,7 +1,7 @@
 """Runs: the list with its filters, and one run: where it is, how it came there, and why."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -11,7 +11,9 @@ from markupsafe import Markup
 from starlette.routing import Route
 
 from chimeway.client.explanation import Explanation, explained
+from chimeway.client.why_nothing import why_nothing
 from chimeway.store import console, console_actions, reads
+from chimeway.store.absences import Sought, look_for
 from chimeway.store.console import RunFilter, RunPage
 from chimeway.store.views import DeliveryView, RunView, Story
 from chimeway.web.console.desk import KINDS, STATES, Desk, cursor_of, run_filter, run_id_of
@@ -83,10 +85,21 @@ class Runs:
                 "lines": lines(page.items, now, self._desk.lateness),
                 "first": first, "further": further, "is_first": after is None,
                 "searched": page.searched,
+                "nothing": [] if page.items or after else await self._why_nothing(visit, wanted),
                 "workflows": await self._desk.ask(console.workflows()),
             },
             live=after is None,
         )  # fmt: skip
+
+    async def _why_nothing(self, visit: Visit, wanted: RunFilter) -> list[str]:
+        """Say why there is no run of somebody, where a tenant and a recipient are named, and no more."""
+        others = (wanted.state, wanted.step, wanted.kind)
+        if wanted.tenant is None or wanted.recipient is None or any(each is not None for each in others):
+            return []
+        found = await look_for(self._desk.database, Sought(wanted.tenant, wanted.recipient, wanted.workflow))
+        if visit.who.tenant is not None:
+            found = replace(found, elsewhere=())  # of others this token learns nothing
+        return why_nothing(found, keys_kept=self._desk.kept.keys, runs_kept=self._desk.kept.runs)
 
     async def _found(self, wanted: RunFilter, after: UUID | None) -> RunPage:
         """Look through window after window, for as long as nobody would call it slow."""

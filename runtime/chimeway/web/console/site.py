@@ -12,7 +12,7 @@ from chimeway.web.auth import Tokens
 from chimeway.web.console.acting import Acting
 from chimeway.web.console.assets import Assets
 from chimeway.web.console.beside import Beside
-from chimeway.web.console.desk import Desk
+from chimeway.web.console.desk import Desk, Kept
 from chimeway.web.console.guard import Guard
 from chimeway.web.console.overview import Overview
 from chimeway.web.console.pages import Pages
@@ -29,6 +29,7 @@ def routes(
     lateness: timedelta,
     public_url: str | None = None,
     ending: asyncio.Event | None = None,
+    kept: Kept | None = None,
 ) -> Sequence[BaseRoute]:
     """Return the operators' pages.
 
@@ -39,11 +40,12 @@ def routes(
         lateness: past its wake by more than this a run is overdue.
         public_url: the address by which people know this node, if one is set.
         ending: set when the node goes: whoever looks on at a page is let go.
+        kept: what is kept for how long, as this node prunes it.
     """
     assets = Assets()
     pages = Pages(assets)
     guard = Guard(database, pages, public_url, ending or asyncio.Event())
-    desk = Desk(database, clock, lateness)
+    desk = Desk(database, clock, lateness, kept or Kept())
     runs = Runs(desk)
     return [
         *assets.routes(),
