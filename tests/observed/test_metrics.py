@@ -157,8 +157,9 @@ async def test_a_token_is_asked_for_and_a_database_is_not(database_url: str, tmp
             assert (refused.status_code, refused.json()["type"]) == (401, "urn:chimeway:no_token")
             assert refused.headers["WWW-Authenticate"] == "Bearer"
         mine = {"authorization": f"Bearer {TOKEN}"}
+        await scrape(url, **mine)
+        await wait_for(held.reached.is_set, "the database is asked, and its answer held")
         answered = await scrape(url, **mine)
-        assert held.reached.is_set()
         assert answered.elapsed.total_seconds() < 2
         assert of(values(answered.text), "chimeway_node_stage", stage="working") == 1
         assert "chimeway_sample_age_seconds" not in answered.text
