@@ -38,7 +38,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Distributions) -> N
     }
     benches = {f"chimeway/bench/{each}" for each in _carried()}
     assert held == ours | benches | {"chimeway/store/schema.sql"}
-    assert {Path(name).suffix for name in held} <= {".py", ".sql", ".typed", ".j2", ".yaml"}, "what is this?"
+    kinds = {".py", ".sql", ".typed", ".j2", ".yaml", ".css", ".js", ".svg"}
+    assert {Path(name).suffix for name in held} <= kinds, "what is this?"
     assert schema == (ROOT / "schema.sql").read_bytes()
     assert {
         "chimeway/py.typed",

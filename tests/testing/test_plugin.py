@@ -133,6 +133,10 @@ def test_nothing_is_there():
         "no:timeout",
         "-p",
         "no:hypothesispytest",
+        "-p",
+        "no:schemathesis",
+        "-p",
+        "no:platformdirs",
         url=None,
     )
     assert "1 passed" in done.stdout, done.stdout
