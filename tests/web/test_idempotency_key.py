@@ -151,11 +151,15 @@ async def test_of_who_was_forgotten_the_key_alone_holds(database: Database, data
         ops = await found.person("operate", name="ops")
         begun = await shop.post("/v1/trigger", SAID, Idempotency_Key="mention-ada")
         run = begun.json()["runs"][0]["run_id"]
-        await ops.post(f"/v1/runs/{run}/hold", {"note": "ada rang"})
+        await ops.post(f"/v1/runs/{run}/hold", {"note": "ada rang"}, Idempotency_Key="held")
+        await ops.post(f"/v1/runs/{run}/resume", Idempotency_Key="resumed")
         await shop.post("/v1/signals", {"type": "t", "actor_id": "bob"}, Idempotency_Key="bob")
         await found.chimeway.for_tenant("a").forget("ada")
         again = await shop.post("/v1/trigger", SAID, Idempotency_Key="mention-ada")
         assert (again.status_code, again.json()["code"]) == (410, "answer_forgotten")
+        for verb, key in (("hold", "held"), ("resume", "resumed")):
+            again = await ops.post(f"/v1/runs/{run}/{verb}", {"note": "ada rang"}, Idempotency_Key=key)
+            assert (again.status_code, again.json()["code"]) == (410, "answer_forgotten")
         assert await rows.value(COUNT) == 1
         texts = await rows.all("select a::text as told from chimeway.request_answers a union all "
                                "select o::text from chimeway.operator_actions o")  # fmt: skip

@@ -33,7 +33,7 @@ async def hold_run(
     async def act(connection: Connection) -> Reply:
         await asker.client.get_run(run_id, connection=connection)  # of this tenant, or not found
         await acting.hold(connection, asker.operator, run_id, said.note)
-        return reply(_RUN, await asker.client.get_run(run_id, connection=connection))
+        return _shown(await asker.client.get_run(run_id, connection=connection))
 
     return await asker.once(act)
 
@@ -47,7 +47,7 @@ async def resume_run(
     async def act(connection: Connection) -> Reply:
         await asker.client.get_run(run_id, connection=connection)
         await acting.resume(connection, asker.operator, run_id, said.note)
-        return reply(_RUN, await asker.client.get_run(run_id, connection=connection))
+        return _shown(await asker.client.get_run(run_id, connection=connection))
 
     return await asker.once(act)
 
@@ -111,6 +111,10 @@ async def _paused(asker: Asker, workflow: str, why: str | None, *, paused: bool)
         return reply(_PAUSED, models.Paused(workflow=workflow, paused=paused, versions=versions))
 
     return await asker.once(act, of_all_tenants=True)
+
+
+def _shown(run: RunView) -> Reply:
+    return reply(_RUN, run, about=[run.recipient_id])
 
 
 def _of_none(asker: Asker) -> Operator:
