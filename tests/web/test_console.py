@@ -102,12 +102,15 @@ async def test_a_form_must_be_ours(site: Site) -> None:
     await site.sign_in(await site.token("operate"))
     form = Page(await site.http.get(path)).forms[path]
     assert len(form["csrf"]) == 64
-    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}):
+    for headers in ({"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": "http://["}):
         assert (await site.post(path, form, **headers)).status_code == 403
+        assert (await site.post("/sign-out", {}, **headers)).status_code == 403
+        assert (await site.post("/sign-in", {"token": "cw_x"}, **headers)).status_code == 403
     assert (await site.http.post(path, data=form)).status_code == 403
     assert (await site.post(path, {})).status_code == 403
     assert (await site.post(path, {"csrf": "0" * 64})).status_code == 403
     assert (await site.post(path, {**form, "note": "x" * 20_000})).status_code == 400
+    assert (await site.post(path, form | {f"f{n}": "1" for n in range(200)})).status_code == 400
     assert (await site.world.row("ada"))["state"] == "waiting"
     other = await site.post("/sign-in", {"token": "cw_x"}, Origin="https://evil.example")
     assert (other.status_code, "set-cookie" in other.headers) == (403, False)

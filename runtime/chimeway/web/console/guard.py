@@ -34,6 +34,7 @@ _AT_ONCE: Final = 4
 """Pages that ask the database at once: of the node's connections most stay its engine's."""
 _PAGE_S: Final = 20.0
 _FORM_BYTES: Final = 16_384
+_FIELDS: Final = 100
 _COOKIE: Final = "chimeway_console"
 _LOOKS: Final = "This token may look, and not act: it lacks the scope operate."
 _SLOW: Final = "The database did not answer in time. Nothing was half done; try again in a moment."
@@ -161,7 +162,7 @@ class Guard:
                 return
             raise NotOurs("The form does not say where it comes from.")
         ours = {request.headers.get("host", ""), self._public.netloc} - {""}
-        if urlsplit(origin).netloc not in ours:
+        if _place_of(origin) not in ours:
             raise NotOurs("The form comes from another place. Open the page here, and send it again.")
 
     async def read_form(self, request: Request) -> dict[str, str]:
@@ -175,7 +176,10 @@ class Guard:
         body = await body_of(request, _FORM_BYTES)
         if not isinstance(body, bytes):
             raise InvalidInput("the form is too long, or came too slowly", hint="send it again")
-        fields = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=100)
+        try:
+            fields = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=_FIELDS)
+        except ValueError:
+            raise InvalidInput("the form has too many fields", hint="send it again") from None
         return {name: value.strip() for name, value in fields if value.strip()}
 
     async def _form(self, request: Request, secret: str) -> dict[str, str]:
@@ -205,6 +209,14 @@ class Guard:
 
 class NotOurs(Exception):  # noqa: N818
     """A form that this session's pages have not shown."""
+
+
+def _place_of(origin: str) -> str:
+    """Return the host and port of an `Origin`; empty where it is none, whoever made it up."""
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def form_token(secret: str) -> str:

@@ -64,10 +64,7 @@ class SigningIn:
         except InvalidInput as refused:
             return self._page(wanted, str(refused), 400)
         except Exception as error:  # noqa: BLE001  (the boundary: what is asked must not end the node)
-            if isinstance(error, DatabaseUnavailable | SchemaMismatch | TimeoutError) or passes(error):
-                return self._page(wanted, "The database did not answer. Try again in a moment.", 503)
-            _log.error("console.failed", path="/sign-in", error=repr(error))
-            return self._page(wanted, "Something is wrong here; the node's log says what.", 500)
+            return self._faulty(wanted, error)
         _log.info("console.signed_in", name=principal.name, tenant=principal.tenant)
         answer = RedirectResponse(ours(wanted) or "/", 303, headers=dict(HEADERS))
         answer.set_cookie(
@@ -88,14 +85,23 @@ class SigningIn:
         except NotOurs as refused:
             return self._page("", str(refused), 403)
         secret = self._guard.secret_of(request)
-        if secret:
-            await console_sessions.end(self._database, secret)
+        try:
+            if secret:
+                await console_sessions.end(self._database, secret)
+        except Exception as error:  # noqa: BLE001  (the session goes on: his cookie must not be taken away)
+            return self._faulty("", error)
         answer = RedirectResponse("/sign-in", 303, headers=dict(HEADERS))
         answer.delete_cookie(
             self._guard.cookie_name(request), path="/", secure=self._guard.is_secure(request), httponly=True,
             samesite="strict",
         )  # fmt: skip
         return answer
+
+    def _faulty(self, wanted: str, error: Exception) -> Response:
+        if isinstance(error, DatabaseUnavailable | SchemaMismatch | TimeoutError) or passes(error):
+            return self._page(wanted, "The database did not answer. Try again in a moment.", 503)
+        _log.error("console.failed", path="/sign-in", error=repr(error))
+        return self._page(wanted, "Something is wrong here; the node's log says what.", 500)
 
 
 def ours(wanted: str) -> str:
