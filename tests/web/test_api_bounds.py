@@ -1,6 +1,7 @@
 """What a request may cost: time, places, connections; and a schema that has no tokens yet."""
 
 import asyncio
+import socket
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,10 +15,14 @@ from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
 from chimeway.web import server
 from chimeway.web.api import guard
+from chimeway.web.api.application import Api
+from chimeway.web.auth import Tokens
+from chimeway.web.server import Site, application
 from chimeway.web.state import Ready
 from kit.api import MENTION, Person, secret, world
 from kit.bare import bare_database, run
 from kit.daemon import running_daemon
+from kit.door import served
 from kit.home import home, in_app, workflow
 from kit.logins import as_role, logins
 from kit.rows import rows_of
@@ -60,6 +65,26 @@ async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPa
             return (await shop.get("/v1/runs")).status_code == 200
 
         await wait_for(answered, "there is a place again")
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="TCP_USER_TIMEOUT is Linux's")
+async def test_who_takes_nothing_of_his_answers_is_cut_off(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """He asks and asks and reads nothing: his place is given back, though he stays."""
+    monkeypatch.setattr(server, "_STALLED_S", 0.5)
+    monkeypatch.setattr(guard, "HTTP_REQUEST_S", 0.5)
+    api = Api(database, SystemClock(), Tokens(database, SystemClock()))
+    async with served(application(Site(api=api.routes()))) as (client, serving):
+        url, places = client.base_url, serving._server.server_state.connections
+        with socket.socket() as stalled:
+            stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            stalled.connect((url.host, url.port))
+            stalled.setblocking(False)
+            ask = f"GET /v1/openapi.json HTTP/1.1\r\nHost: {url.host}\r\n\r\n".encode()
+            await asyncio.get_running_loop().sock_sendall(stalled, ask * 100)
+            await wait_for(lambda: len(places) == 1, "he has a place")
+            await wait_for(lambda: not places, "his place is given back", deadline_s=15)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,9 @@ _HEAD_S: Final = 10.0
 _KEEP_ALIVE_S: Final = 5
 _GRACE_S: Final = 5
 _HEAD_BYTES: Final = 32_768
+_STALLED_S: Final = 30.0
+"""Who takes nothing of what was sent to him for so long is cut off: closing waits until he has it all, so
+he would keep his place for ever, and a few hundred of his kind everybody's."""
 _AT_ONCE: Final = HTTP_AT_ONCE + INBOX_STREAMS
 _AGAIN_S: Final = 2
 _MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE + INBOX_STREAMS
@@ -156,7 +159,7 @@ class HttpServer:
 
 
 def _hurry(transport: Any) -> None:
-    """Have the head of an answer and its body sent as they are written.
+    """Have the head of an answer and its body sent as they are written, and who takes nothing of it cut off.
 
     Else the second waits until the first is acknowledged, for which whoever asks takes forty milliseconds.
     (asyncio does so by itself, but only for sockets that were made with a protocol's number.)
@@ -164,6 +167,8 @@ def _hurry(transport: Any) -> None:
     own = transport.get_extra_info("socket")
     if own is not None and own.family in {socket.AF_INET, socket.AF_INET6}:
         own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+            own.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(_STALLED_S * 1_000))
 
 
 class _Server(uvicorn.Server):
