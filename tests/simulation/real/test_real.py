@@ -34,7 +34,7 @@ MANY = 1_500
 AT_ONCE = (
     "a decision may have overlooked mail",
     "a decision may be of an older run",
-    "an attempt may be of an older message",
+    "an attempt may have overlooked mail",
 )
 """Mutations that are found within a few seeds."""
 
