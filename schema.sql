@@ -4941,6 +4941,7 @@ begin
     delete from chimeway.deliveries d where d.id = any(v_sent);
     delete from chimeway.run_mailbox b where b.run_id = any(v_runs);
     get diagnostics n = row_count; removed := removed || jsonb_build_object('run_mailbox', n);
+    update chimeway.operator_actions o set note = null where o.run_id = any(v_runs) and o.note is not null;
     delete from chimeway.workflow_transitions t where t.run_id = any(v_runs);
     get diagnostics n = row_count; removed := removed || jsonb_build_object('workflow_transitions', n);
     perform set_config('chimeway.retention', v_switch, true);

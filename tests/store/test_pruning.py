@@ -89,6 +89,20 @@ async def test_an_ended_run_leaves_whole_and_others_stay(world: World) -> None:
     assert await prune(world.database) == {}
 
 
+async def test_what_operators_did_to_a_run_stays_without_their_words(world: World) -> None:
+    """Of a person nobody could take them away any more: no row leads from him to a run that has left."""
+    gone, *_ = await _settled(world)
+    written = """insert into chimeway.operator_actions (who, action, run_id, note)
+                 values ('ops', 'cancel', $1, 'rang')"""
+    for run in (world.runs[gone], world.runs["halted"]):
+        await world.sql(written, run)
+    await world.pass_time(24 * 91)
+    await prune(world.database)
+    noted = "select run_id from chimeway.operator_actions where note is not null"
+    assert await world.sql(noted) == world.runs["halted"]
+    assert await world.sql("select count(*) from chimeway.operator_actions") == 2
+
+
 async def test_a_run_with_a_message_under_way_stays(world: World) -> None:
     """Until its provider has answered, or the message is given up: then it leaves."""
     run = world.runs["halted"]

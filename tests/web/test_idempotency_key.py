@@ -160,6 +160,7 @@ async def test_of_who_was_forgotten_the_key_alone_holds(database: Database, data
         for verb, key in (("hold", "held"), ("resume", "resumed")):
             again = await ops.post(f"/v1/runs/{run}/{verb}", {"note": "ada rang"}, Idempotency_Key=key)
             assert (again.status_code, again.json()["code"]) == (410, "answer_forgotten")
+        assert (await ops.post(f"/v1/runs/{run}/cancel", {"note": "ada rang again"})).status_code == 200
         assert await rows.value(COUNT) == 1
         texts = await rows.all("select a::text as told from chimeway.request_answers a union all "
                                "select o::text from chimeway.operator_actions o")  # fmt: skip

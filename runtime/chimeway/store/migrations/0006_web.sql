@@ -121,6 +121,156 @@ begin
     return next;
 end $$;
 
+-- Runs that ended more than `keep` ago, with all their rows. Their event leaves with the last of its runs, if it has no
+-- key or is older than keep_keys; else its key stays, without data and names. Signals leave with the last mailbox that
+-- names them, if they are routed and older than keep_signals.
+create or replace function chimeway.prune_runs(
+    keep         interval,
+    keep_keys    interval,
+    keep_signals interval,
+    at_most      int         default 200,
+    tenant_id    text        default null,
+    after_at     timestamptz default null,
+    after_id     uuid        default null,
+    dry          boolean     default false
+) returns table (more boolean, last_at timestamptz, last_id uuid, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+    v_cut    timestamptz := chimeway.check_pruning(keep, at_most);
+    v_keys   timestamptz := chimeway.check_pruning(keep_keys, at_most);
+    v_said   timestamptz := chimeway.check_pruning(keep_signals, at_most);
+    v_switch text := coalesce(current_setting('chimeway.retention', true), '');
+    v_from   timestamptz := coalesce(after_at, '-infinity');
+    v_behind uuid := coalesce(after_id, '00000000-0000-0000-0000-000000000000');
+    v_page   uuid[];
+    v_runs   uuid[];
+    v_sent   uuid[];
+    v_events uuid[];
+    v_heard  uuid[];    -- the signals in their mailboxes
+    v_locked uuid[];
+    n        bigint;
+    told_t   text[];
+    told_r   text[];
+begin
+    select coalesce(array_agg(p.id) filter (where prune_runs.tenant_id is null or p.tenant_id = prune_runs.tenant_id), '{}'),
+           count(*) = at_most, max(p.ended_at), (array_agg(p.id order by p.ended_at desc, p.id desc))[1]
+      into v_page, more, last_at, last_id from (
+        select r.id, r.ended_at, r.tenant_id from chimeway.workflow_runs r
+         where r.ended_at is not null and r.ended_at < v_cut and (r.ended_at, r.id) > (v_from, v_behind)
+         order by r.ended_at, r.id limit at_most) p;
+    if dry then
+        removed := chimeway.rows_of_runs(array(
+            select unnest(v_page) except select chimeway.unsettled(v_page)), v_keys, v_said);
+        return next;
+        return;
+    end if;
+
+    -- (1) lock, in the order of all; who waits for nobody may leave out what others have
+    v_runs := array(
+        select l.id from (select r.id from chimeway.workflow_runs r
+                           where r.id = any(v_page) order by r.id for update skip locked) l);
+    v_sent := array(
+        select l.id from (select d.id from chimeway.deliveries d
+                           where d.run_id = any(v_runs) order by d.id for update skip locked) l);
+    v_runs := array(
+        select unnest(v_runs)
+        except select chimeway.unsettled(v_runs)
+        except select d.run_id from chimeway.deliveries d where d.run_id = any(v_runs) and not d.id = any(v_sent));
+    v_events := array(select distinct r.event_id from chimeway.workflow_runs r where r.id = any(v_runs));
+    v_locked := array(
+        select l.id from (select e.id from chimeway.events e
+                           where e.id = any(v_events) order by e.id for update skip locked) l);
+    v_runs := array(
+        select unnest(v_runs)
+        except
+        select r.id from chimeway.workflow_runs r
+         where r.id = any(v_runs) and not r.event_id = any(v_locked)
+           and exists (select from chimeway.events e where e.id = r.event_id));
+    v_events := v_locked;
+    v_locked := array(
+        select l.id from (select i.id from chimeway.inbox_items i
+                           where i.id = any(v_sent) order by i.id for update skip locked) l);
+    v_runs := array(
+        select unnest(v_runs)
+        except
+        select i.run_id from chimeway.inbox_items i where i.id = any(v_sent) and not i.id = any(v_locked));
+    v_heard := array(select distinct b.signal_id from chimeway.run_mailbox b where b.run_id = any(v_runs));
+    v_locked := array(
+        select l.id from (select s.id from chimeway.signals s
+                           where s.id = any(v_heard) order by s.id for update skip locked) l);
+    v_runs := array(
+        select unnest(v_runs)
+        except
+        select b.run_id from chimeway.run_mailbox b where b.run_id = any(v_runs) and not b.signal_id = any(v_locked));
+    v_heard := v_locked;
+    if v_runs = '{}' then
+        removed := '{}';
+        return next;
+        return;
+    end if;
+    v_sent := array(select d.id from chimeway.deliveries d where d.run_id = any(v_runs));
+
+    -- (2) what hangs on a row before the row
+    removed := jsonb_build_object('workflow_runs', cardinality(v_runs), 'deliveries', cardinality(v_sent));
+    perform set_config('chimeway.retention', 'on', true);  -- a refusal below takes it back with everything else
+    with gone as (delete from chimeway.inbox_items i where i.id = any(v_sent) returning i.tenant_id, i.recipient_id)
+    select count(*), array_agg(g.tenant_id), array_agg(g.recipient_id) into n, told_t, told_r from gone g;
+    removed := removed || jsonb_build_object('inbox_items', n);
+    delete from chimeway.delivery_feedback f where f.delivery_id = any(v_sent);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('delivery_feedback', n);
+    delete from chimeway.delivery_verdicts v where v.delivery_id = any(v_sent);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('delivery_verdicts', n);
+    delete from chimeway.delivery_attempt_results x where x.delivery_id = any(v_sent);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('delivery_attempt_results', n);
+    delete from chimeway.delivery_attempts a where a.delivery_id = any(v_sent);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('delivery_attempts', n);
+    delete from chimeway.deliveries d where d.id = any(v_sent);
+    delete from chimeway.run_mailbox b where b.run_id = any(v_runs);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('run_mailbox', n);
+    update chimeway.operator_actions o set note = null where o.run_id = any(v_runs) and o.note is not null;
+    delete from chimeway.workflow_transitions t where t.run_id = any(v_runs);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('workflow_transitions', n);
+    perform set_config('chimeway.retention', v_switch, true);
+
+    -- (3) their events, while the runs still say which are whose
+    delete from chimeway.events e
+     using (select r.event_id, count(*) as many from chimeway.workflow_runs r
+             where r.id = any(v_runs) group by r.event_id) g
+     where e.id = any(v_events) and e.id = g.event_id and e.pruned + g.many >= cardinality(e.run_ids)
+       and (e.idempotency_key is null or e.created_at < v_keys);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('events', n);
+    update chimeway.events e
+       set pruned = e.pruned + g.many, forgotten = e.forgotten + g.named,
+           recipient_ids = array(
+               select case when u.run = any(g.runs) then 'pruned-' || gen_random_uuid() else u.name end
+                 from unnest(e.recipient_ids, e.run_ids) with ordinality u(name, run, n) order by u.n),
+           idempotency_key = case
+                when e.created_at < v_keys then null
+                when e.forgotten > 0 then e.idempotency_key
+                when not exists (  -- as in forget_recipient
+                    select from chimeway.events o where o.tenant_id = e.tenant_id and o.shard = e.shard
+                       and o.idempotency_key = chimeway.digest_of(e.tenant_id, e.idempotency_key))
+                then chimeway.digest_of(e.tenant_id, e.idempotency_key) end,
+           data = case when e.pruned + g.many >= cardinality(e.run_ids) then '{}' else e.data end
+      from (select r.event_id, count(*)::int as many, array_agg(r.id) filter (where r.forgotten_at is null) as runs,
+                   (count(*) filter (where r.forgotten_at is null))::int as named
+              from chimeway.workflow_runs r where r.id = any(v_runs) group by r.event_id) g
+     where e.id = any(v_events) and e.id = g.event_id;
+    insert into chimeway.outlived_events (created_at, event_id, shard)
+    select e.created_at, e.id, e.shard from chimeway.events e
+     where e.id = any(v_events) and e.pruned >= cardinality(e.run_ids);
+
+    -- (4) the runs, and what only their mailboxes named
+    delete from chimeway.workflow_runs r where r.id = any(v_runs);
+    delete from chimeway.signals s
+     where s.id = any(v_heard) and s.routed_at is not null and s.created_at < v_said
+       and not exists (select from chimeway.run_mailbox b where b.signal_id = s.id);
+    get diagnostics n = row_count; removed := removed || jsonb_build_object('signals', n);
+    perform chimeway.tell_inboxes(told_t, told_r);
+    return next;
+end $$;
+
 -- A batch of what nodes prune by themselves: of one part, behind the place where the last batch ended, whoever made it.
 -- One at a time: who finds another at it is told `busy`. Once a day a pass begins at the beginning (of signals: as often
 -- as they are kept for), for what was locked or not at its end. (Places, because rows that are deleted stay in an index

@@ -39,6 +39,8 @@ insert into chimeway.request_answers (token_id, key_digest, tenant_id, fingerpri
 values ($1, $2, $3, $4, $5, $6, $7);
 
 -- name: note_action
--- Writes down what an operator does.
+-- Writes down what an operator does; of whom was forgotten no word.
 insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)
-values ($1, $2, $3, $4, $5, $6, $7, $8);
+select $1, $2, $3, $4, $5, $6, $7, case when not exists (
+        select from chimeway.workflow_runs r
+         where r.id = $5 and r.shard = chimeway.shard_of_id($5) and r.forgotten_at is not null) then $8::text end;
