@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chimeway.store import tokens
+from chimeway.store import console, tokens
 from chimeway.store.definitions import register
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
@@ -254,8 +254,11 @@ async def test_a_workflow_is_paused_and_goes_on(site: Site) -> None:
     assert (await site.http.get("/nodes")).status_code == 200
 
 
-async def test_whoever_asks_finds_by_whatever_he_has(site: Site) -> None:
-    """A recipient, of whatever tenant; a run or a message by id; a key; and nothing of another tenant."""
+async def test_whoever_asks_finds_by_whatever_he_has(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipient, of whatever tenant; a run or a message by id; a key; and nothing of another tenant.
+
+    A key of his own tenant is found however many tenants stand before it.
+    """
     eve = site.world.runs["eve"]
     await site.world.sql(
         """select chimeway.trigger('escalation', tenant_id => 'other', recipient_id => 'zoe',
@@ -277,6 +280,9 @@ async def test_whoever_asks_finds_by_whatever_he_has(site: Site) -> None:
         answer = await site.http.get("/find", params={"q": name})
         assert answer.headers["location"].startswith("/runs?recipient="), name
         assert str(eve) not in Page(await site.http.get(answer.headers["location"])).links
+    monkeypatch.setattr(console, "MAX_PAGE", 1)
+    await site.sign_in(await site.token("read", tenant="other"))
+    assert (await site.http.get("/find?q=mail-7")).headers["location"] == f"/runs/{zoe}"
 
 
 async def test_what_people_are_called_is_text_wherever_it_stands(site: Site) -> None:

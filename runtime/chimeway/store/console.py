@@ -279,23 +279,23 @@ def tenants() -> Call[tuple[str, ...]]:
 
 def run_named(tenant: str | None, name: str) -> Call[UUID | None]:
     """Ask for the one run that bears a cancellation key, or began by an idempotency key; else None."""
-    named = (
-        f"select t.name from ({_TENANTS.format('$3::text')}) t where ($1::text is null or t.name = $1::text)"
-    )
+    named = "select $2::text as name"
+    if tenant is None:
+        named = f"select t.name from ({_TENANTS.format('$2::text')}) t"
     sql = f"""
         select distinct q.id from ({named}) n cross join lateral (
             (select r.id from chimeway.workflow_runs r
-              where r.tenant_id = n.name and r.cancellation_key = $2::text limit 2)
+              where r.tenant_id = n.name and r.cancellation_key = $1::text limit 2)
             union all
             (select unnest(e.run_ids) from chimeway.events e
-              where e.tenant_id = n.name and e.idempotency_key = $2::text
-                and e.shard = chimeway.shard_of(n.name, $2::text) limit 2)) q
+              where e.tenant_id = n.name and e.idempotency_key = $1::text
+                and e.shard = chimeway.shard_of(n.name, $1::text) limit 2)) q
          limit 2"""
 
     def read(found: Sequence[Row]) -> UUID | None:
         return UUID(found[0]["id"]) if len(found) == 1 else None
 
-    return one(statement(sql, tenant, name, MAX_PAGE), read)
+    return one(statement(sql, name, MAX_PAGE if tenant is None else tenant), read)
 
 
 def workflows() -> Call[tuple[str, ...]]:
