@@ -24,6 +24,7 @@ _HOW: Final = (
     "Both ends are the server's own record of when a transaction committed (`track_commit_timestamp`): of one"
     " clock, and taken before the commit is flushed, so that one flush lies between them, the signal's."
     " Recipients are drawn from the whole crowd, seven of ten of one tenant, the others of a thousand."
+    " Producers' connections have spoken before: on a new one a first call costs 20 ms of CPU."
 )
 
 
