@@ -67,7 +67,6 @@ class Router:
         self._heard: set[UUID] = set()
         self._heard_before: set[UUID] = set()
         self._to_mark = asyncio.Event()
-        self._marking = asyncio.Lock()
         self._looking = False
         self._handed_on = 0
         self.found = 0
@@ -128,20 +127,15 @@ class Router:
         return await mailbox.heed(self._database, [*self._heard, *self._heard_before], self._shards())
 
     async def _mark_heard(self) -> None:
-        """Route what was heard, some time later."""
+        """Route what was heard, a while later: at once it would be routed before it is decided on."""
         while True:
             await self._to_mark.wait()
             await asyncio.sleep(_HEARD_S)
-            await self._mark()
-            if not self._heard and not self._heard_before:
-                self._to_mark.clear()
-
-    async def _mark(self) -> None:
-        """Route what was heard before the last time that this was called."""
-        async with self._marking:
             if self._heard_before:
                 await self._route_whole(self._heard_before)
             self._heard_before, self._heard = self._heard, set()
+            if not self._heard_before:
+                self._to_mark.clear()
 
     async def _route_whole(self, signals: Collection[UUID]) -> None:
         """Route signals for all the runs that they are for."""

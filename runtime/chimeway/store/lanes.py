@@ -123,16 +123,13 @@ class Lanes(Generic[Item]):
         return self.alone() or len(self._waiting) <= self._limit or self._shared() >= self._limit
 
     def _has_lane(self) -> bool:
-        if not self._busy:
-            return True
-        if not self._free_lane():
-            return False
+        return not self._busy or (self._free_lane() and self._gathers_s() <= 0)
+
+    def _gathers_s(self) -> float:
+        """Return for how long what waits had better gather, beside what is under way."""
         if len(self._waiting) + len(self._new) >= min(_WORTH_A_LANE, self._limit):
-            return True
-        left_s = self._last + _GATHER_S - asyncio.get_running_loop().time()
-        if left_s > 0 and self._gathering is None:
-            self._gathering = asyncio.get_running_loop().call_later(left_s, self._gathered_enough)
-        return left_s <= 0
+            return 0.0
+        return self._last + _GATHER_S - asyncio.get_running_loop().time()
 
     def _free_lane(self) -> bool:
         return self._busy < (self._lanes if self._unburdened() else 1)
@@ -161,6 +158,8 @@ class Lanes(Generic[Item]):
                 return
             self._busy += 1
             self._last = asyncio.get_running_loop().time()
+        if (self._waiting or self._new) and self._free_lane() and self._gathering is None:
+            self._gathering = asyncio.get_running_loop().call_later(self._gathers_s(), self._gathered_enough)
         self._begin_new()
 
     def _begin_new(self) -> None:
