@@ -24,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chimeway.errors import InvalidSettings
 from chimeway.log import Events
+from chimeway.web.joining import Joined
 from chimeway.web.limits import HTTP_AT_ONCE, INBOX_STREAMS
 from chimeway.web.problems import of_the_frame, problem
 from chimeway.web.traced import Traced
@@ -185,7 +186,7 @@ class _Hurried(H11Protocol):
     _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(Joined(transport))  # type: ignore[arg-type]  # it is as one
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.abort()
             return

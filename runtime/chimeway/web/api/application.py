@@ -55,8 +55,8 @@ def _application(service: Service, streams: Streams) -> FastAPI:
     app.state.service = service
     app.state.streams = streams
     routers = (producing.router, reading.router, operating.router, inboxes.router)
-    for router in routers:
-        app.include_router(router)
+    for router in routers:  # not included: the frame would look twice through them, at each request
+        app.router.routes.extend(router.routes)
     for kind in (Refused, RequestValidationError, HTTPException, Exception):
         app.add_exception_handler(kind, handler)
     app.state.routes = [route for router in routers for route in router.routes]

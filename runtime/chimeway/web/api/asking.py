@@ -73,6 +73,15 @@ class Asker:
         """Return who acts, for the audit."""
         return Operator(self.principal.token_id, self.principal.name, self.tenant)
 
+    async def told(self, act: Callable[[object | None], Awaitable[Reply]]) -> Response:
+        """Do what is one statement, and so a transaction by itself (None): with an Idempotency-Key as `once`.
+
+        Beginning and ending one would be two of three round trips.
+        """
+        if "idempotency-key" in self.request.headers:
+            return await self.once(act)
+        return _answer(await act(None))
+
     async def once(
         self, act: Callable[[Connection], Awaitable[Reply]], *, of_all_tenants: bool = False
     ) -> Response:
@@ -87,8 +96,7 @@ class Asker:
             case "forgotten":
                 raise Refused("answer_forgotten")
             case answers.Done():
-                headers = {"Idempotent-Replayed": "true"} if done.replayed else None
-                return Response(done.reply.text, done.reply.status, headers, "application/json")
+                return _answer(done.reply, replayed=done.replayed)
             case _:
                 assert_never(done)
 
@@ -183,6 +191,11 @@ def reply(
 ) -> Reply:
     """Return a value as the answer to what was done."""
     return Reply(status, kind.dump_json(value).decode(), tuple(about))
+
+
+def _answer(said: Reply, *, replayed: bool = False) -> Response:
+    headers = {"Idempotent-Replayed": "true"} if replayed else None
+    return Response(said.text, said.status, headers, "application/json")
 
 
 def _missing(name: str, why: str) -> InvalidInput:

@@ -36,7 +36,7 @@ _TOKEN: Final = TypeAdapter(models.InboxToken)
 async def trigger(asker: Producer, said: models.Trigger, _key: RequestKey = None) -> Response:
     """Begin a run of a workflow for each recipient: one event, one transaction."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         receipt = await asker.client.trigger(
             said.workflow, said.data, recipients=said.whom(), idempotency_key=said.idempotency_key,
             workflow_version=said.workflow_version, cancellation_key=said.cancellation_key, at=said.at,
@@ -44,7 +44,7 @@ async def trigger(asker: Producer, said: models.Trigger, _key: RequestKey = None
         )  # fmt: skip
         return reply(_RECEIPT, _shown(receipt), 200 if receipt.duplicate else 201, said.ids())
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post(
@@ -60,7 +60,7 @@ async def trigger_many(asker: Producer, said: models.BulkTrigger, _key: RequestK
         for one in said.triggers
     ]  # fmt: skip
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         receipts = await asker.client.trigger_many(
             said.workflow, orders, workflow_version=said.workflow_version, connection=connection
         )
@@ -68,14 +68,14 @@ async def trigger_many(asker: Producer, said: models.BulkTrigger, _key: RequestK
         shown = models.BulkReceipt(receipts=[_shown(one) for one in receipts])
         return reply(_RECEIPTS, shown, 201, sorted(whom))
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post("/v1/signals", operation_id="signal", status_code=201, response_model=models.SignalReceipt)
 async def signal(asker: Producer, said: models.Signal, _key: RequestKey = None) -> Response:
     """Record that something happened; runs of this actor hear it."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         made = await asker.client.signal(
             said.type,
             actor=said.actor_id,
@@ -85,7 +85,7 @@ async def signal(asker: Producer, said: models.Signal, _key: RequestKey = None) 
         )
         return reply(_SIGNAL, models.SignalReceipt(signal_id=made), 201, [said.actor_id])
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post(
@@ -98,12 +98,12 @@ async def signal_many(asker: Producer, said: models.BulkSignal, _key: RequestKey
         for one in said.signals
     ]
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         made = await asker.client.signal_many(signals, connection=connection)
         whom = sorted({one.actor_id for one in said.signals})
         return reply(_SIGNALS, models.BulkSignalReceipt(signal_ids=made), 201, whom)
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.patch("/v1/recipients/{recipient_id}", operation_id="identify", response_model=models.Written)
@@ -112,11 +112,11 @@ async def identify(
 ) -> Response:
     """Write a recipient's profile: what is left out stays as it is, null removes."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         await asker.client.identify_many([said.recipient(recipient_id)], connection=connection)
         return _wrote(recipient_id)
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.patch(
@@ -129,11 +129,11 @@ async def write_preferences(
 ) -> Response:
     """Write what a recipient wants: merged into what is known, key by key."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         await asker.client.identify(recipient_id, preferences=said.preferences, connection=connection)
         return _wrote(recipient_id)
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post(
@@ -146,13 +146,13 @@ async def unsubscribe(
 ) -> Response:
     """Write that a recipient wants no more of a workflow on a channel."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         await asker.client.unsubscribe(
             recipient_id, workflow=said.workflow, channel=said.channel, connection=connection
         )
         return _wrote(recipient_id)
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post(
@@ -165,13 +165,13 @@ async def resubscribe(
 ) -> Response:
     """Take back what `unsubscribe`, or a link, has written."""
 
-    async def act(connection: Connection) -> Reply:
+    async def act(connection: object | None) -> Reply:
         await asker.client.resubscribe(
             recipient_id, workflow=said.workflow, channel=said.channel, connection=connection
         )
         return _wrote(recipient_id)
 
-    return await asker.once(act)
+    return await asker.told(act)
 
 
 @router.post("/v1/runs/{run_id}/cancel", operation_id="cancelRun", response_model=Cancellation)
