@@ -40,7 +40,6 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     "definitions_with_live_runs": "asked once, when a node starts",
     "lease_holders": "of shards and leases, of which there are few; the planner takes them for many",
     "listed_nodes": "likewise",
-    "stuck_runs": "what is stuck is only seen in what it is: all live runs are looked at, when somebody asks",
     "overdue_runs": "all that is due is looked at, when somebody asks",
     "oldest_due_runs": "of each shard as many as are asked for, since the oldest may all be of one",
     "due_runs_in_order": "for journeys that are played in tests: their databases are small",

@@ -16,7 +16,7 @@ from chimeway.client.registry import AnyWorkflow, Registrable, meant
 from chimeway.client.results import Cancellation, Receipt, cancellation, receipt
 from chimeway.errors import InvalidInput
 from chimeway.progression.snapshot import RunState
-from chimeway.store import reads, statements
+from chimeway.store import reads, statements, stranded
 from chimeway.store.call import Call, known, one, uuid
 from chimeway.store.statements import Fact, Order
 from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
@@ -161,4 +161,4 @@ def overdue(tenant: str | None, max_lateness: timedelta) -> Call[list[ListedRun]
 
 def stuck(tenant: str | None) -> Call[list[ListedRun]]:
     """Ask for live runs that cannot move by themselves, of one tenant or of all."""
-    return reads.list_stuck(checks.optional_identifier("tenant", tenant))
+    return stranded.list_stuck(checks.optional_identifier("tenant", tenant))

@@ -12,7 +12,7 @@ from typing import Final, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import CONSOLE_COUNTED, CONSOLE_PLAN, CONSOLE_WINDOW, MAX_PAGE
-from chimeway.store import cursors, rows
+from chimeway.store import cursors, rows, stranded
 from chimeway.store.call import Answers, Call, Row, one, statement
 from chimeway.store.views import RunView, WaitingRun
 
@@ -21,6 +21,7 @@ _RUN: Final = """r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_v
        r.visit, r.status_reason, r.status_context, r.pending_signals, r.wake_at, r.held_reason, r.held_at,
        r.waiting_for_node, r.cancellation_key, r.event_id, r.created_at, r.ended_at"""
 _WAKES: Final = "coalesce(r.wake_at, '9999-12-31Z'::timestamptz)"
+_VERSION: Final = "join laid w on w.key = r.workflow_key and w.version = r.workflow_version"
 _NEVER: Final = "9999-12-31T00:00:00+00:00"
 _OVERDUE: Final = """r.id in (
         select o.id from generate_series(0, 255) s(shard) cross join lateral (
@@ -32,11 +33,6 @@ _OVERDUE: Final = """r.id in (
    and not exists (select from chimeway.workflow_definitions p
                     where p.key = r.workflow_key and p.version = r.workflow_version
                       and p.paused_at is not null)"""
-_STUCK: Final = """(r.waiting_for_node is not null or (
-        select chimeway.is_stuck(r, w) from chimeway.workflow_definitions w
-         where w.key = r.workflow_key and w.version = r.workflow_version))"""
-
-
 _TENANTS: Final = """
         with recursive t(name, n) as (
             (select r.tenant_id, 1 from chimeway.workflow_runs r order by r.tenant_id, r.id limit 1)
@@ -112,7 +108,7 @@ class _Asked:
 
 def list_runs(wanted: RunFilter, cursor: UUID | None, limit: int, lateness: timedelta) -> Call[RunPage]:
     """Ask for a page of runs, the newest first, behind a cursor."""
-    indexed, others = _Asked(), _Asked()
+    indexed, others, laid = _Asked(), _Asked(), ("", "")
     indexed.where("r.tenant_id = {}", wanted.tenant)
     indexed.where("r.id < {}::uuid", cursor)
     others.args = indexed.args  # one list of places
@@ -123,8 +119,11 @@ def list_runs(wanted: RunFilter, cursor: UUID | None, limit: int, lateness: time
         case "overdue":
             indexed.where(_OVERDUE, lateness)
         case "stuck":
-            indexed.conditions.append("r.state in ('active','waiting')")
-            others.conditions.append(_STUCK)
+            indexed.conditions.append(stranded.LIVE)
+            others.conditions.append(
+                f"(r.waiting_for_node is not null or {stranded.ASTRAY} or {stranded.NO_MESSAGE})"
+            )
+            laid = (f"with {stranded.LAID_OUT}", _VERSION)
         case None:
             pass
     if by_name:
@@ -135,10 +134,10 @@ def list_runs(wanted: RunFilter, cursor: UUID | None, limit: int, lateness: time
     others.where("r.state = {}", wanted.state)
     others.where("r.workflow_key = {}", wanted.workflow)
     others.where("r.step = {}", wanted.step)
-    window = CONSOLE_WINDOW if wanted.kind != "stuck" else CONSOLE_WINDOW // 10
+    window = CONSOLE_WINDOW if wanted.kind != "stuck" else CONSOLE_WINDOW // 2
     most = others.put(limit + 1)
     page = statement(
-        f"select {_RUN} from ({source} limit {window}) r {others.text()} "
+        f"{laid[0]} select {_RUN} from ({source} limit {window}) r {laid[1]} {others.text()} "
         f"order by r.id desc limit {most}::int",
         *others.args,
     )

@@ -127,14 +127,6 @@ def list_overdue(max_lateness: timedelta, tenant: str | None = None) -> Call[lis
     )
 
 
-def list_stuck(tenant: str | None = None) -> Call[list[ListedRun]]:
-    """Ask for live runs that cannot move by themselves: held, stuck, waiting for a node."""
-    return one(
-        statement(SQL["stuck_runs"], tenant, MAX_PAGE),
-        lambda found: [rows.listed(row, row["kind"]) for row in found],
-    )
-
-
 def _not_found(tenant: str, run_id: UUID) -> WorkflowRunNotFound:
     return WorkflowRunNotFound(
         f'no run {run_id} in tenant "{tenant}"',

@@ -174,25 +174,6 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  order by r.wake_at, r.id
  limit $3::text::int;
 
--- name: stuck_runs
--- Live runs that cannot move by themselves, with the reason: held, waiting for a node, paused or stuck.
-select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
-       case when r.held_reason is not null then 'held'
-            when r.waiting_for_node is not null then 'waiting_for_node'
-            else 'stuck' end as kind,
-       coalesce(r.held_reason, r.waiting_for_node, r.status_reason) as reason,
-       coalesce(r.held_at, r.wake_at, r.entered_at, r.created_at) as since,
-       r.status_context ->> 'to_step' as next_step, coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
-  from chimeway.workflow_runs r
-  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-  left join chimeway.recipients p
-    on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
- where r.state in ('active','waiting')
-   and (r.held_reason is not null or r.waiting_for_node is not null or chimeway.is_stuck(r, w))
-   and ($1::text is null or r.tenant_id = $1::text)
- order by r.id
- limit $2::text::int;
-
 -- name: list_definitions
 -- The registered definitions, the newest version of each key first, and which of them a trigger starts.
 select d.key, d.version, d.digest, d.activated, d.paused_at, d.registered_at,
