@@ -310,6 +310,9 @@ MAX_INBOX_TOKEN_CHARS: Final = 2_048
 MAX_INBOX_ORIGINS: Final = 20
 """Origins from which browsers may ask for inboxes."""
 
+MAX_HTTP_RATE: Final = 1_000_000
+"""Requests a second, and at once, that may be allowed to one: more than a node answers is no limit."""
+
 MAX_TOKEN_NAME_CHARS: Final = 100
 """The name of an API token: it stands in lists, and beside what its bearer did."""
 

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 from chimeway import database_url
 from chimeway.errors import InvalidInput
 from chimeway.limits import (
+    MAX_HTTP_RATE,
     MAX_IDENTIFIER_CHARS,
     MAX_INBOX_ORIGINS,
     MAX_PUBLIC_URL_CHARS,
@@ -180,6 +181,15 @@ def _origins(value: str) -> str:
     return value
 
 
+def _rate(value: object) -> int:
+    """Accept a whole number, as a number or written out."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value.strip(), re.ASCII):
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_HTTP_RATE:
+        raise ValueError(f"a whole number, 0 to {MAX_HTTP_RATE}; 0 for no limit")
+    return value
+
+
 def origins_in(value: str) -> list[str]:
     """Return the origins in a text."""
     return value.replace(",", " ").split()
@@ -238,4 +248,5 @@ PublicUrl = Annotated[str, AfterValidator(_public_url)]
 UnsubscribeKeys = Annotated[SecretStr, BeforeValidator(_keys_in_one), AfterValidator(_unsubscribe_keys)]
 MetricsToken = Annotated[SecretStr, AfterValidator(_metrics_token)]
 Origins = Annotated[str, BeforeValidator(_keys_in_one), AfterValidator(_origins)]
+Rate = Annotated[int, BeforeValidator(_rate)]
 Table: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_table)]

@@ -41,6 +41,7 @@ from chimeway.setting_kinds import (
     NodeName,
     Origins,
     PublicUrl,
+    Rate,
     Sender,
     SmtpUrl,
     Table,
@@ -101,6 +102,8 @@ class Settings(BaseSettings):
     unsubscribe_keys: UnsubscribeKeys | None = None
     public_url: PublicUrl | None = None
     http_bind: Bind = "127.0.0.1:8420"
+    http_rate: Rate = 100
+    http_burst: Rate = 500
     metrics_token: MetricsToken | None = None
     inbox_keys: UnsubscribeKeys | None = None
     inbox_origins: Origins | None = None

@@ -285,6 +285,16 @@ def test_origins_are_as_browsers_say_them() -> None:
     assert {row.name: row.value for row in keys.describe()}["CHIMEWAY_INBOX_KEYS"] == "***"
 
 
+def test_rates_are_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written out or not; what is none, negative or beyond all measure is refused."""
+    assert (Settings().http_rate, Settings().http_burst) == (100, 500)
+    monkeypatch.setenv("CHIMEWAY_HTTP_RATE", "0")
+    assert Settings(http_burst=20).http_rate == 0
+    for wrong in ("-1", "1.5", "ten", "1e3", 2.0, True, 1_000_001, "9" * 5_000):
+        with pytest.raises(InvalidSettings, match=r"CHIMEWAY_HTTP_RATE.*a whole number, 0 to 1000000"):
+            Settings(http_rate=wrong)
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -150,6 +150,25 @@ async def test_on_the_schema_before(server_url: str) -> None:
             node.close()
 
 
+async def test_a_node_counts_who_asks_how_often(database: Database) -> None:
+    """As it is set up: here two at once, and then one a second."""
+    settings = Settings(http_bind="127.0.0.1:0", http_rate=1, http_burst=2)
+
+    async def asked() -> Ready:
+        return Ready("working")
+
+    served = http_server(settings, database, SystemClock(), 6, Templates({}), asked)
+    async with served as node, asyncio.TaskGroup() as group:
+        assert node is not None
+        group.create_task(node.serve())
+        host, port = node.address
+        async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
+            shop = Person(client, await secret(database, "read"))
+            told = [(await shop.get("/v1/runs")).status_code for _ in range(3)]
+            assert told == [200, 200, 429]
+        node.close()
+
+
 @pytest.mark.big
 async def test_who_asks_keeps_no_decision_waiting(
     database: Database, database_url: str, tmp_path: Path

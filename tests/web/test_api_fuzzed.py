@@ -69,7 +69,8 @@ async def _node_tried(
 ) -> Tried:
     where = home(folder, workflow(in_app(), wait(duration="PT2H"), email(), key=MENTION.definition.key))
     bind = {
-        "HTTP_BIND": "127.0.0.1:0", "INBOX_KEYS": KEY.decode(), "UNSUBSCRIBE_KEYS": KEY.decode(),
+        "HTTP_BIND": "127.0.0.1:0", "HTTP_RATE": "0",
+        "INBOX_KEYS": KEY.decode(), "UNSUBSCRIBE_KEYS": KEY.decode(),
         "FEEDBACK": json.dumps({"own": {"kind": "signed", "secret": SECRET}}),
     }  # fmt: skip
     async with running_daemon(url, where, **bind) as daemon:

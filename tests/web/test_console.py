@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import httpx2
 import pytest
 
 from chimeway.store import console, tokens
@@ -17,6 +19,7 @@ from chimeway.web.console.guard import form_token
 from chimeway.workflow.parse import parse
 from kit.console import POLICY, Page, Site
 from kit.door import console_door
+from kit.waiting import wait_for
 from store.door import Door
 from store.verify_world import ESCALATION
 
@@ -396,6 +399,31 @@ async def test_a_page_that_is_looked_on_at_says_what_has_changed(
         await tokens.revoke(site.world.database, UUID(site.secrets[secret]))
         lines = [line async for line in _until(events, "event: over")]
         assert lines[-1] == "event: over"
+
+
+async def test_nobody_looks_on_in_all_places(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four places a tenant's people have three; who comes then has one, and each is given back."""
+    monkeypatch.setattr(live, "LOOKERS", 4)
+    url, looking = f"/runs/{site.world.runs['ada']}", {"Accept": "text/event-stream"}
+    async with console_door(site.world.database) as http, httpx2.AsyncClient(timeout=20) as other:
+        other.base_url = http.base_url
+        ours, theirs = Site(site.world, http), Site(site.world, other)
+        await ours.sign_in(await ours.token("read"))
+        await theirs.sign_in(await theirs.token("read", tenant=None))
+        async with AsyncExitStack() as looked:
+
+            async def looks(who: Site) -> int:
+                ask = who.http.stream("GET", url, headers=looking)
+                return (await looked.enter_async_context(ask)).status_code
+
+            assert [await looks(ours) for _ in range(4)] == [200, 200, 200, 503]
+            assert await looks(theirs) == 200
+
+        async def place() -> bool:
+            async with http.stream("GET", url, headers=looking) as stream:
+                return stream.status_code == 200
+
+        await wait_for(place, "there is a place again")
 
 
 async def _until(lines: AsyncIterator[str], start: str) -> AsyncIterator[str]:

@@ -111,6 +111,7 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
         from chimeway.web.api.application import Api  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.auth import Tokens  # noqa: PLC0415
         from chimeway.web.feedback import FeedbackDoor  # noqa: PLC0415
+        from chimeway.web.rates import Rates  # noqa: PLC0415
         from chimeway.web.ready import ReadyDoor  # noqa: PLC0415
         from chimeway.web.server import HttpServer, Site, application, bound  # noqa: PLC0415
         from chimeway.web.unsubscribe_page import Pages  # noqa: PLC0415
@@ -126,7 +127,8 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
         if schema_version >= _TOKENS_NEED:
             own = await stack.enter_async_context(_own_connections(settings, database))
             tokens = Tokens(own, clock)
-            api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins())
+            rates = Rates(settings.http_rate, settings.http_burst)
+            api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins(), rates)
             console = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
             stands=stands,

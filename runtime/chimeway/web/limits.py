@@ -25,6 +25,10 @@ MAX_HTTP_PAGE: Final = 200
 MAX_REQUEST_KEY_CHARS: Final = 255
 """An Idempotency-Key: a UUID has 36."""
 
+RATES_REMEMBERED: Final = 10_000
+"""Bearers of tokens of whom a node knows how often they asked of late: a number for each. Of more, those who
+have not asked for longest begin anew."""
+
 INBOX_STREAMS: Final = 256
 """Event streams of inboxes that a node holds open, beside its other requests: each is a file."""
 

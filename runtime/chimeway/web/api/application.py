@@ -17,6 +17,7 @@ from chimeway.web.api.guard import Guard
 from chimeway.web.api.refusals import Refused, handler
 from chimeway.web.api.streams import Streams
 from chimeway.web.auth import Tokens
+from chimeway.web.rates import Rates
 
 PREFIX: Final = "/v1"
 
@@ -31,11 +32,14 @@ class Api:
         tokens: Tokens,
         inbox_keys: Sequence[bytes] = (),
         origins: Collection[str] = (),
+        rates: Rates | None = None,
     ) -> None:
-        """Take connections of its own, who knows tokens, and what inbox tokens are signed by."""
+        """Take connections of its own, who knows tokens, what inbox tokens are signed by, from where browsers
+        may ask, and how often each may (None: as he likes).
+        """
         self.streams = Streams()
         self._app = _application(Service(Chimeway(database), tokens, clock, inbox_keys), self.streams)
-        self._guarded = Guard(self._app, tokens, inbox_keys, origins, clock)
+        self._guarded = Guard(self._app, tokens, inbox_keys, origins, clock, rates or Rates(0, 0))
 
     def routes(self) -> list[BaseRoute]:
         """Return where it answers."""

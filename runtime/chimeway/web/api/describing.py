@@ -26,12 +26,14 @@ _SCHEMES: Final = {
         "description": "An inbox token: `POST /v1/inbox-tokens`. It opens the inbox of one recipient.",
     },
 }  # fmt: skip
+_TOO_OFTEN: Final = "This token, or this inbox, asks more often than it may."
 _USUAL: Final = {
     "400": "The body or a header cannot be read.",
     "401": "No token, or none that opens anything.",
     "403": "The token may not do this, or not here.",
     "404": "There is nothing of this name, in this tenant.",
     "422": "Something that was given is not what it must be.",
+    "429": _TOO_OFTEN,
     "500": "Our fault.",
     "503": "Not now: ask again.",
 }
@@ -108,7 +110,7 @@ def _described(app: FastAPI, routers: Sequence[APIRouter]) -> dict[str, Any]:
         if any(one["name"] == "Idempotency-Key" for one in operation.get("parameters", ())):
             usual |= _OF_KEYS
         if path == "/v1/inbox/stream":
-            usual["429"] = "Too many event streams of this recipient."
+            usual["429"] = f"{_TOO_OFTEN} Or there are too many event streams of this recipient, or tenant."
         for status, sentence in usual.items():
             operation["responses"][status] = _problem(sentence)
     found["paths"] |= _SOURCES

@@ -1,7 +1,7 @@
 """What stands before `/v1`: who asks, how much they may send, and how long it may take.
 
-In this order: CORS for inboxes, who it is (before a byte of the body is read), the body, and then the time
-that the rest may take. What is refused here looks as what is refused within.
+In this order: CORS for inboxes, who it is and how often he asks (before a byte of the body is read), the
+body, and then the time that the rest may take. What is refused here looks as what is refused within.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from chimeway.web.api.refusals import Refused, answer_to
 from chimeway.web.auth import Principal, Tokens
 from chimeway.web.bodies import body_of
 from chimeway.web.limits import HTTP_REQUEST_S, MAX_HTTP_BODY_BYTES
+from chimeway.web.rates import Rates
 
 OPEN: Final = frozenset({"/v1/openapi.json"})
 INBOX: Final = "/v1/inbox/"
@@ -59,13 +60,15 @@ class Guard:
         inbox_keys: Sequence[bytes],
         origins: Collection[str],
         clock: Clock,
+        rates: Rates,
     ) -> None:
-        """Take who knows tokens, whose inbox tokens are believed, and from where browsers may ask."""
+        """Take who knows tokens, whose inbox tokens are believed, from where browsers ask, how often all."""
         self._app = app
         self._tokens = tokens
         self._inbox_keys = inbox_keys
         self._origins = origins
         self._clock = clock
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -90,6 +93,7 @@ class Guard:
         """Find out who asks, read the body, and leave both where the application finds them."""
         path = request.scope["path"]
         bearer, secret = (None, "") if path in OPEN else await self._bearer(request)
+        self._count(bearer)
         body, said = b"", None
         if request.method in _WRITES:
             body = await _body(request)
@@ -109,6 +113,19 @@ class Guard:
         if bearer is None:
             raise Refused("unauthorized", "this token opens nothing, or nothing any more")
         return bearer, secret
+
+    def _count(self, bearer: Principal | InboxBearer | None) -> None:
+        if bearer is None:
+            return
+        one = isinstance(bearer, InboxBearer)
+        who = (bearer.tenant, bearer.recipient) if isinstance(bearer, InboxBearer) else bearer.token_id
+        if wait_s := self._rates.wait_s(who, self._clock.monotonic()):
+            told = "this inbox is asked for" if one else "this token asks"
+            raise Refused(
+                "too_many_requests",
+                f"{told} more often than it may: come again in {wait_s} s",
+                again_s=wait_s,
+            )
 
     def _allowed_origin(self, request: Request) -> str | None:
         origin = request.headers.get("origin")

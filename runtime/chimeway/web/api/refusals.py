@@ -50,7 +50,11 @@ OWN: Final[Mapping[str, tuple[int, str]]] = {
     "too_large": (413, "the body is too long"),
     "unsupported_media_type": (415, "the body is not `application/json`"),
     "idempotency_key_reused": (422, "this `Idempotency-Key` was used for another request"),
-    "too_many_streams": (429, "this recipient has too many event streams open"),
+    "too_many_requests": (
+        429,
+        "this token, or this inbox, asks more often than it may: `Retry-After` says when",
+    ),
+    "too_many_streams": (429, "this recipient, or this tenant, has too many event streams open"),
     "internal_error": (500, "our fault: the node's log says more"),
     "try_again": (503, "the database cannot be asked now, or the node is too busy"),
 }
@@ -66,19 +70,21 @@ class Refused(Exception):  # noqa: N818  (it is no fault of ours)
         detail: str | None = None,
         *,
         headers: Mapping[str, str] | None = None,
+        again_s: int = _AGAIN_S,
         **more: Any,
     ) -> None:
-        """Take a code of `OWN`, a sentence for people, and facts for programs."""
+        """Take a code of `OWN`, a sentence for people, when to come again, and facts for programs."""
         self.code = code
         self.status, usual = OWN[code]
         self.detail = detail or usual
         self.headers = headers
+        self.again_s = again_s
         self.more = more
         super().__init__(code)
 
     def answer(self) -> Response:
         """Return it as it is said."""
-        again = _AGAIN_S if self.status in {409, 429, 503} else None
+        again = self.again_s if self.status in {409, 429, 503} else None
         return problem(
             self.status, self.code, self.detail, retry_after_s=again, challenge='Bearer realm="chimeway"',
             headers=self.headers, more=self.more,

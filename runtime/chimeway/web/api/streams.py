@@ -14,6 +14,7 @@ from typing import Any, Final, Self, TypeAlias
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from chimeway.fair import Places
 from chimeway.store.views import InboxChange
 from chimeway.web.api.refusals import Refused
 from chimeway.web.limits import INBOX_STREAM_ALIVE_S, INBOX_STREAMS, INBOX_STREAMS_OF_ONE
@@ -42,16 +43,27 @@ class Streams:
     def __init__(self) -> None:
         """Begin with none taken."""
         self._of: Counter[tuple[str, str]] = Counter()
+        self._places = Places(INBOX_STREAMS)
         self.ending = asyncio.Event()
 
     def join(self, whose: tuple[str, str]) -> "Taken":
         """Take a place, which is given back when whoever has it is left; or refuse."""
-        if self.ending.is_set() or self._of.total() >= INBOX_STREAMS:
+        tenant, _ = whose
+        if self.ending.is_set() or not self._places.free:
             raise Refused("try_again", "this node has no place for another event stream")
         if self._of[whose] >= INBOX_STREAMS_OF_ONE:
             raise Refused("too_many_streams", f"at most {INBOX_STREAMS_OF_ONE} streams of one recipient")
+        if self._places.burden(tenant) is None:
+            raise Refused("too_many_streams", "this tenant has its share of this node's event streams")
         self._of[whose] += 1
-        return Taken(self._of, whose)
+        self._places.take(tenant)
+        return Taken(lambda: self._leave(whose))
+
+    def _leave(self, whose: tuple[str, str]) -> None:
+        self._of[whose] -= 1
+        if not self._of[whose]:
+            del self._of[whose]
+        self._places.leave(whose[0])
 
     def end(self) -> None:
         """End all of them, and take no more: the node goes."""
@@ -61,18 +73,15 @@ class Streams:
 class Taken:
     """A place that somebody has; given back once."""
 
-    def __init__(self, of: Counter[tuple[str, str]], whose: tuple[str, str]) -> None:
-        self._of = of
-        self._whose = whose
+    def __init__(self, leave: Callable[[], None]) -> None:
+        self._leave = leave
         self._taken = True
 
     def give_back(self) -> None:
         """Give it back, if that was not done."""
         if self._taken:
             self._taken = False
-            self._of[self._whose] -= 1
-            if not self._of[self._whose]:
-                del self._of[self._whose]
+            self._leave()
 
     def __enter__(self) -> Self:
         """Have it while the block lasts."""

@@ -109,7 +109,8 @@ class Guard:
                 return self._refused(frame, 403, _LOOKS)
             visit = Visit(request, who, form)
             if not acts and "text/event-stream" in request.headers.get("accept", ""):
-                return self._streams.begin(lambda: self._again(request, secret, handler))
+                whose = who.token_id if who.tenant is None else who.tenant
+                return self._streams.begin(lambda: self._again(request, secret, handler), whose)
             made = await self._made(handler, visit)
             return self._pages.page(made, frame) if isinstance(made, View) else made
         except NotOurs as refused:

@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from chimeway.clock import jittered, set_within
 from chimeway.errors import ChimewayError
+from chimeway.fair import Places
 from chimeway.store.faults import passes
 from chimeway.web.console.pages import HEADERS, Pages, View, mark_of
 
 _EVERY_S: Final = 3.0
 _ROUNDS: Final = 100
 """Five minutes; then the browser comes again by itself, maybe to another node."""
-_LOOKERS: Final = 24
-"""Who look on at once: each is a connection, and a page every three seconds."""
+LOOKERS: Final = 24
+"""Who look on at once: each is a connection, and a page every three seconds. Of one tenant, or one token of
+all tenants, three times as many as are free: alone 18."""
 _PING_ROUNDS: Final = 7
 
 Again: TypeAlias = Callable[[], Awaitable[str | None]]
@@ -45,37 +48,33 @@ class Streams:
         """Nobody yet; `ending` is set when the node goes, and ends them all."""
         self._pages = pages
         self._ending = ending
-        self._lookers = 0
+        self._places = Places(LOOKERS)
         self._shared: dict[Hashable, _Shared] = {}
 
-    def begin(self, again: Again) -> Response:
+    def begin(self, again: Again, whose: Hashable) -> Response:
         """Return the stream of a page that `again` draws; None from it ends the stream."""
-        if self._lookers >= _LOOKERS or self._ending.is_set():
+        if self._ending.is_set() or self._places.burden(whose) is None:
             return Response(status_code=503, headers={**HEADERS, "Retry-After": "30"})
-        headers = {**HEADERS, "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(again), media_type="text/event-stream", headers=headers)
+        self._places.take(whose)
+        return _Looking(self._events(again), lambda: self._places.leave(whose))
 
     async def _events(self, again: Again) -> AsyncIterator[str]:
-        self._lookers += 1
-        try:
-            seen = ""
-            yield "retry: 3000\n\n"
-            for number in range(_ROUNDS):
-                part = await self._drawn(again)
-                if part is None:
-                    yield "event: over\ndata: {}\n\n"
-                    return
-                mark = mark_of(part)
-                if part and mark != seen:
-                    seen = mark
-                    yield f"id: {mark}\nevent: part\ndata: {json.dumps({'html': part})}\n\n"
-                elif number % _PING_ROUNDS == 0:
-                    yield ": here\n\n"
-                await set_within(self._ending, jittered(_EVERY_S))
-                if self._ending.is_set():
-                    return
-        finally:
-            self._lookers -= 1
+        seen = ""
+        yield "retry: 3000\n\n"
+        for number in range(_ROUNDS):
+            part = await self._drawn(again)
+            if part is None:
+                yield "event: over\ndata: {}\n\n"
+                return
+            mark = mark_of(part)
+            if part and mark != seen:
+                seen = mark
+                yield f"id: {mark}\nevent: part\ndata: {json.dumps({'html': part})}\n\n"
+            elif number % _PING_ROUNDS == 0:
+                yield ": here\n\n"
+            await set_within(self._ending, jittered(_EVERY_S))
+            if self._ending.is_set():
+                return
 
     async def part(self, key: Hashable, drawing: Drawing) -> str | None:
         """Return a page's live part, drawn once in a round for all who see the same (`key`)."""
@@ -100,3 +99,18 @@ class Streams:
             if isinstance(error, ChimewayError):  # such as a run that was pruned meanwhile
                 return None
             raise
+
+
+class _Looking(StreamingResponse):
+    """Writes a stream, and gives its place back, however it ends: it may end before it has begun."""
+
+    def __init__(self, events: AsyncIterator[str], leave: Callable[[], None]) -> None:
+        headers = {**HEADERS, "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
