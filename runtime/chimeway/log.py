@@ -75,6 +75,7 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         # What is asked by HTTP
         "http.put_off": "route, reason: a request was sent away to come again",
         "http.failed": "route, error: a request met a fault of ours",
+        "http.use_not_noted": "token_id, reason: that it was used today could not be written; another time",
         # Decisions
         "decision.committed": "run_id, workflow, kind, reason, step: a decision is durable",
         "decision.put_off": "run_id, answer (busy: locked elsewhere; refused: our clock is ahead)",

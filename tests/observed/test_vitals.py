@@ -97,10 +97,29 @@ async def test_two_nodes_of_one_process_count_apart() -> None:
     for tally in (first, second):
         app = application(Site(metrics=Metrics(partial(_reading, tally)).routes()))
         transport = httpx2.ASGITransport(app=app)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://node") as client:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
             texts.append((await client.get("/metrics")).text)
     assert 'chimeway_decisions_total{kind="waiting"} 3.0' in texts[0]
     assert 'chimeway_decisions_total{kind="waiting"} 0.0' in texts[1]
+
+
+async def test_a_strangers_page_in_a_browser_reads_no_numbers() -> None:
+    """Its own name leads to this machine, and stands in `Host`: 421, unless it has the token."""
+    for token in (None, "t" * 20):
+        app = application(Site(metrics=Metrics(partial(_reading, Tally()), token).routes()))
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app=app), base_url="http://node")
+        async with client:
+            bearer = {"Authorization": f"Bearer {token}"}
+            for host, own in {
+                "127.0.0.1:8420": True, "[::1]:8420": True, "localhost": True, "LOCALHOST.:8420": True,
+                "10.0.0.7:8420": True, "a.localhost": True, "evil.example": False, "evil.example:8420": False,
+                "127.0.0.1.evil.example": False, "localhost.evil.example": False, "[::1].evil.example": False,
+                "127.0.0.1@evil.example": False, "2130706433": False, "evil.example:127.0.0.1": False,
+            }.items():  # fmt: skip
+                answered = await client.get("/metrics", headers={"Host": host, **bearer})
+                assert answered.status_code == (200 if own or token else 421), host
+                if answered.status_code == 421:
+                    assert answered.json()["code"] == "wrong_host"
 
 
 def test_each_way_for_a_call_to_end_is_shown() -> None:

@@ -1,9 +1,11 @@
 """API tokens: made once, found by their secret, and worth nothing once they are revoked or have expired."""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from chimeway.clock import ManualClock
 from chimeway.errors import InvalidInput, NotPermitted
@@ -76,7 +78,33 @@ async def test_the_day_of_its_use_is_noted(database: Database) -> None:
     clock = _clock()
     _, secret = await tokens.make(database, "shop", "t", ["read"], None)
     assert (await tokens.listed(database))[0].last_used_on is None
-    await Tokens(database, clock).of(secret)
+    asking = Tokens(database, clock)
+    await asking.of(secret)
+    await asking.note_use()
+    assert (await tokens.listed(database))[0].last_used_on == clock.now().date()
+
+
+async def test_whether_its_use_can_be_noted_is_none_of_its_concern(database: Database) -> None:
+    """Who asks has his answer, be the database read-only or the row another's; it is noted another time."""
+    clock = _clock()
+    made, secret = await tokens.make(database, "shop", "t", ["read"], None)
+    asking = Tokens(database, clock)
+    async with database.acquire() as connection:
+        name = await connection.fetchval("select current_database()")
+        await connection.execute(f'alter database "{name}" set default_transaction_read_only = on')
+    async with open_database(database.url, size=2) as standby:
+        asking = Tokens(standby, clock)
+        assert await asking.of(secret)
+        with capture_logs() as lines:
+            await asking.note_use()
+        assert [(line["event"], line["token_id"]) for line in lines] == [("http.use_not_noted", str(made.id))]
+    assert (await tokens.listed(database))[0].last_used_on is None
+    asking = Tokens(database, clock)
+    async with database.acquire() as other, other.transaction():
+        await other.execute("select 1 from chimeway.api_tokens for update")
+        async with asyncio.timeout(2):
+            assert await asking.of(secret)
+    await asking.note_use()
     assert (await tokens.listed(database))[0].last_used_on == clock.now().date()
 
 

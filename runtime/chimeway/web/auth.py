@@ -1,20 +1,25 @@
 """Who asks: from the secret of an API token to what it opens.
 
 A token that was revoked opens nothing after five seconds, on any node; one that expired, nothing at once.
+That it was used is noted once its bearer has his answer: whether that can be written is none of his concern.
 """
 
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import date
 from typing import Final, NamedTuple
 from uuid import UUID
 
 from chimeway.clock import Clock
+from chimeway.log import Events
 from chimeway.store import tokens
 from chimeway.store.pool import Database
 from chimeway.store.tokens import FoundToken, Scope
 
 __all__ = ["Principal", "Scope", "Tokens"]
+_log = Events()
+_NOTING_S: Final = 5.0
 _REMEMBERED_S: Final = 5.0
 _REMEMBERED: Final = 1_024
 _AT_ONCE: Final = 2
@@ -53,6 +58,7 @@ class Tokens:
         self._clock = clock
         self._known: OrderedDict[bytes, _Answer] = OrderedDict()
         self._asking = asyncio.Semaphore(_AT_ONCE)
+        self._used: dict[UUID, date] = {}
 
     async def of(self, secret: str) -> Principal | None:
         """Return whose secret this is; None: nobody's, or it has expired or was revoked.
@@ -73,6 +79,19 @@ class Tokens:
             return None
         return Principal(found.id, found.name, found.tenant_id, found.scopes)
 
+    async def note_use(self) -> None:
+        """Write down the day on which tokens were used, once they were answered; if not now, another time."""
+        while self._used:
+            token_id, day = self._used.popitem()
+            try:
+                async with asyncio.timeout(_NOTING_S):
+                    await tokens.mark_used(self._database, token_id, day)
+            except Exception as error:  # noqa: BLE001  (the boundary: he was answered, and is none the worse)
+                _log.warning(
+                    "http.use_not_noted", token_id=str(token_id), reason=str(error) or type(error).__name__
+                )
+                return
+
     def _remembered(self, digest: bytes) -> _Answer | None:
         answer = self._known.get(digest)
         if answer is None or self._clock.monotonic() - answer.at >= _REMEMBERED_S:
@@ -85,7 +104,7 @@ class Tokens:
         found = await tokens.find(self._database, secret)
         now = self._clock.now()
         if found is not None and found.holds(now) and found.last_used_on != now.date():
-            await tokens.mark_used(self._database, found.id, now.date())
+            self._used[found.id] = now.date()
         self._known[digest] = answer = _Answer(at, found)
         self._known.move_to_end(digest)
         while len(self._known) > _REMEMBERED:

@@ -6,8 +6,9 @@ test holds that table against a scrape. Labels have values from closed sets, or 
 with; whose a message is (tenant, recipient, workflow) is never among them: their number has no bound.
 
 **Who may read it.** Numbers say how much is sent and how well, so they are not for everybody. Where the node
-listens on its own machine alone anybody there may; elsewhere only who has the token, and without one there
-is no `/metrics`. The token is a setting and no row: what watches is to be let in when the database is down.
+listens on its own machine alone anybody there may, but no stranger's page in a browser there (see `hosts`);
+elsewhere only who has the token, and without one there is no `/metrics`. The token is a setting and no row:
+what watches is to be let in when the database is down.
 """
 
 import hmac
@@ -31,6 +32,7 @@ from starlette.routing import BaseRoute, Route
 from chimeway.progression.decision import NoopReason
 from chimeway.progression.outcome import outcome_of
 from chimeway.tally import CALL_S, Spread, Tally
+from chimeway.web.hosts import by_address
 from chimeway.web.problems import problem
 from chimeway.web.readings import Brake, Facts, Read, Readings, Sample
 from chimeway.workflow.definition import OUTCOMES
@@ -76,6 +78,9 @@ class Metrics:
             refused = problem(401, "no_token", "give CHIMEWAY_METRICS_TOKEN as Authorization: Bearer ...")
             refused.headers["WWW-Authenticate"] = "Bearer"
             return refused
+        if self._token is None and not by_address(request):
+            hint = "ask 127.0.0.1 or localhost, or set CHIMEWAY_METRICS_TOKEN"
+            return problem(421, "wrong_host", f"without a token only who asks by address: {hint}")
         self._shown.readings = await self._read()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self._registry), media_type=None, headers={"content-type": content_type})

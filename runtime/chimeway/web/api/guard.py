@@ -88,6 +88,7 @@ class Guard:
         except Exception as error:  # noqa: BLE001  (the boundary: what is asked must not end the node)
             if not sending.begun:
                 await answer_to(request, error)(scope, receive, sending)
+        await self._tokens.note_use()
 
     async def _admit(self, request: Request) -> None:
         """Find out who asks, read the body, and leave both where the application finds them."""

@@ -3,6 +3,7 @@
 import secrets
 from typing import Final
 
+from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -66,7 +67,8 @@ class SigningIn:
         except Exception as error:  # noqa: BLE001  (the boundary: what is asked must not end the node)
             return self._faulty(wanted, error)
         _log.info("console.signed_in", name=principal.name, tenant=principal.tenant)
-        answer = RedirectResponse(ours(wanted) or "/", 303, headers=dict(HEADERS))
+        noting = BackgroundTask(self._tokens.note_use)
+        answer = RedirectResponse(ours(wanted) or "/", 303, headers=dict(HEADERS), background=noting)
         answer.set_cookie(
             self._guard.cookie_name(request),
             secret,
