@@ -29,9 +29,9 @@ class Leases:
         """Of the dead: they run out some time."""
 
     def died(self, node: PlayedNode) -> None:
-        """Note that a node died, and whether it left a lease."""
-        if node.tenure is not None:
-            self.left.append(node.tenure.fence)
+        """Note that a node died, and whether it left a lease, perhaps without any shard in it."""
+        if node.fence is not None:
+            self.left.append(node.fence)
 
     def answered(self, gate: Gate, answer: object) -> None:
         """Note a lease of which its node does not hear: it died, and nobody else will end it."""

@@ -17,7 +17,7 @@ from chimeway.render.message import RenderContext
 from chimeway.render.renderers import Renderers
 from chimeway.store import nodes
 from chimeway.store.catalogue import Catalogue
-from chimeway.store.ledger import Answer, Entry, commit_decisions
+from chimeway.store.ledger import Answer, Entry, Fence, commit_decisions
 from chimeway.store.migrations import VERSION
 from chimeway.store.pool import persistently
 from chimeway.store.runs import Loaded, load_runs, oldest_due
@@ -67,6 +67,8 @@ class PlayedNode:
     owner: str
     channels: tuple[str, ...] = _CHANNELS
     tenure: GatedTenure | None = None
+    fence: Fence | None = None
+    """Of the lease that it has begun and of whose end it does not know: while it works, and after."""
     machine: GatedMachine | None = None
     stop: asyncio.Event = field(default_factory=asyncio.Event)
     leaving: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,6 +89,7 @@ class PlayedNode:
             fence = await self._gate(
                 "lease", "begin a lease", partial(begin_lease, owner=owner, node=node.id)
             )
+            self.fence = fence
             self.tenure = tenure = GatedTenure(
                 fence, clean=True, trusted_until=float("inf"), shards=frozenset(), on_leaving=self.leaving.set
             )
@@ -98,6 +101,7 @@ class PlayedNode:
                 self.tenure = self.machine = None
             if not tenure.lost.is_set():
                 await self._gate("lease", "end the lease", partial(end_lease, fence=fence))
+            self.fence = None
 
     async def _keep(self, tenure: Tenure) -> None:
         """Do what `engine.keeper` does: beat, learn what is ours, give away what is too much."""
