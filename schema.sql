@@ -29,7 +29,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (6, 5);
+insert into chimeway.schema_version (version, serves_from) values (7, 6);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -552,11 +552,11 @@ create table chimeway.request_answers (
 create index request_answers_about on chimeway.request_answers using gin (about);
 create index request_answers_old on chimeway.request_answers (created_at);
 
--- What operators did by HTTP, written in the transaction of what they did: who, when, to what, and why.
+-- What operators did by HTTP or by command, written in the transaction of what they did: who, when, to what, and why.
 create table chimeway.operator_actions (
     id           uuid        primary key default gen_random_uuid(),
     at           timestamptz not null default chimeway.clock(),
-    who          text        not null,               -- a token's name
+    who          text        not null,               -- a token's name; of a command, who was logged in
     token_id     uuid,
     action       text        not null,               -- such as 'cancel'
     tenant_id    text,                               -- null: what is of no tenant, such as a workflow
@@ -597,13 +597,14 @@ create index operator_plans_made on chimeway.operator_plans (made_at);
 
 -- How far what nodes prune by themselves has come: see chimeway.prune_next.
 create table chimeway.pruning (
-    part     text        primary key check (part in ('bodies','runs','events','signals','answers')),
+    part     text        primary key check (part in ('bodies','runs','events','signals','answers','actions','restored')),
     place_at timestamptz not null default '-infinity',
     place    uuid        not null default '00000000-0000-0000-0000-000000000000',
     began_at timestamptz not null default '-infinity',  -- when a pass last began at the beginning
     moved_at timestamptz
 ) with (fillfactor = 50, autovacuum_vacuum_threshold = 200, autovacuum_vacuum_scale_factor = 0);
-insert into chimeway.pruning (part) values ('bodies'), ('runs'), ('events'), ('signals'), ('answers');
+insert into chimeway.pruning (part) values ('bodies'), ('runs'), ('events'), ('signals'), ('answers'), ('actions'),
+    ('restored');
 
 -- ── 3 append-only ────────────────────────────────────────────────────────────────────────────────
 
@@ -5148,6 +5149,89 @@ begin
     return next;
 end $$;
 
+-- What operators did more than `keep` ago: the audit, whether or not what they did it to is still there.
+create function chimeway.prune_actions(
+    keep      interval,
+    at_most   int     default 500,
+    tenant_id text    default null,
+    dry       boolean default false
+) returns table (more boolean, last_at timestamptz, last_id uuid, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp set enable_seqscan = off set jit = off as $$
+#variable_conflict use_column
+declare
+    v_cut timestamptz := chimeway.check_pruning(keep, at_most);
+    n     bigint;
+begin
+    more := false;
+    if dry then
+        select count(*) into n from chimeway.operator_actions o
+         where o.at < v_cut and (prune_actions.tenant_id is null or o.tenant_id = prune_actions.tenant_id);
+    else
+        with old as materialized (
+            select o.id from chimeway.operator_actions o
+             where o.at < v_cut and (prune_actions.tenant_id is null or o.tenant_id = prune_actions.tenant_id)
+             order by o.at, o.id limit at_most for update skip locked
+        ), gone as (
+            delete from chimeway.operator_actions o using old where o.id = old.id returning o.at
+        )
+        select count(*), max(g.at) into n, last_at from gone g;
+        more := n = at_most;
+    end if;
+    removed := jsonb_build_object('operator_actions', n);
+    return next;
+end $$;
+
+-- What restores left behind more than `keep` ago: messages of which nothing is to be decided any more, runs that have
+-- ended, and the restores themselves once nothing hangs on them. They are of no tenant. What is still held stays.
+create function chimeway.prune_restored(
+    keep    interval,
+    at_most int     default 500,
+    dry     boolean default false
+) returns table (more boolean, last_at timestamptz, last_id uuid, removed jsonb)
+language plpgsql security definer set search_path = chimeway, pg_temp set jit = off as $$
+#variable_conflict use_column
+declare
+    v_cut      timestamptz := chimeway.check_pruning(keep, at_most);
+    v_messages uuid[];
+    v_runs     uuid[];
+    v_restores uuid[];
+begin
+    v_messages := array(
+        select h.delivery_id from chimeway.restored_deliveries h
+         where h.held_at < v_cut and h.decided_at < v_cut
+            or h.held_at < v_cut and h.decision is null and not exists (
+               select from chimeway.deliveries d
+                where d.id = h.delivery_id and d.shard = chimeway.shard_of_id(h.delivery_id) and d.terminal_at is null)
+         limit case when dry then null else at_most end);
+    v_runs := array(
+        select m.run_id from chimeway.restored_runs m join chimeway.restores e on e.id = m.restore_id
+         where e.began_at < v_cut and not exists (
+               select from chimeway.workflow_runs r
+                where r.id = m.run_id and r.shard = chimeway.shard_of_id(m.run_id) and r.ended_at is null)
+         limit case when dry then null else at_most end);
+    if not dry then
+        v_messages := array(select h.delivery_id from chimeway.restored_deliveries h
+                             where h.delivery_id = any(v_messages) for update skip locked);
+        delete from chimeway.restored_deliveries h where h.delivery_id = any(v_messages);
+        delete from chimeway.restored_runs m where m.run_id = any(v_runs);
+    end if;
+    v_restores := array(
+        select e.id from chimeway.restores e
+         where e.began_at < v_cut and e.until < v_cut
+           and not exists (select from chimeway.restored_deliveries h
+                            where h.restore_id = e.id and not h.delivery_id = any(v_messages))
+           and not exists (select from chimeway.restored_runs m
+                            where m.restore_id = e.id and not m.run_id = any(v_runs))
+         limit case when dry then null else at_most end);
+    if not dry then
+        delete from chimeway.restores e where e.id = any(v_restores);
+    end if;
+    more := not dry and greatest(cardinality(v_messages), cardinality(v_runs), cardinality(v_restores)) >= at_most;
+    removed := jsonb_build_object('restored_deliveries', cardinality(v_messages),
+                                  'restored_runs', cardinality(v_runs), 'restores', cardinality(v_restores));
+    return next;
+end $$;
+
 -- A batch of what nodes prune by themselves: of one part, behind the place where the last batch ended, whoever made it.
 -- One at a time: who finds another at it is told `busy`. Once a day a pass begins at the beginning (of signals: as often
 -- as they are kept for), for what was locked or not at its end. (Places, because rows that are deleted stay in an index
@@ -5185,6 +5269,8 @@ begin
     when 'events' then select * into found from chimeway.prune_events(keep, at_most, null, here.place_at, here.place);
     when 'signals' then select * into found from chimeway.prune_signals(keep, at_most, null, here.place);
     when 'answers' then select * into found from chimeway.prune_answers(keep, at_most);
+    when 'actions' then select * into found from chimeway.prune_actions(keep, at_most);
+    when 'restored' then select * into found from chimeway.prune_restored(keep, at_most);
     end case;
     if found.last_id is not null or here.began_at = now_ then
         update chimeway.pruning p
@@ -5242,7 +5328,9 @@ begin
                                                   cancel_runs,wake_runs,retime_runs,
                                                   forget_recipient,export_recipient,unsubscribe,resubscribe,
                                                   prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,
+                                                  prune_actions,prune_restored,
                                                   revoke_api_token}'),
+            ('operator', 'insert', 'table', '{operator_actions}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
                                                   watch_inboxes,unwatch_inboxes,

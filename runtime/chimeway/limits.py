@@ -335,7 +335,7 @@ PRUNE_BATCH: Final = 100
 """Runs, messages, events or signals that one transaction of pruning looks at: some fifty milliseconds."""
 
 PRUNE_EVERY_S: Final = 60.0
-"""Between a node's looks at what may leave; five statements each."""
+"""Between a node's looks at what may leave; seven statements each."""
 
 MAX_DUE: Final = 1_000
 """Runs that one `progress_due_runs` takes."""

@@ -10,7 +10,7 @@ from string import Formatter
 from typing import Annotated, Any, Final, TypeAlias
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, SecretStr, TypeAdapter
 
 from chimeway import database_url
 from chimeway.errors import InvalidInput
@@ -35,6 +35,7 @@ _KEY: Final = re.compile(r"[A-Za-z0-9+/=_-]{32,512}", re.ASCII)
 _BEARER: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 _LONGEST: Final = timedelta(days=36_525)
 _LONGEST_INTEGER: Final = 100
+_SPAN: Final = TypeAdapter(timedelta)
 _IN_A_HEADER: Final = re.compile(r"[!-;=?-z|~]+")
 
 
@@ -55,6 +56,14 @@ def _duration(value: object) -> timedelta:
     if found > _LONGEST:
         raise ValueError("a duration of at most 100 years, like P90D")
     return found
+
+
+def _written(value: timedelta) -> str:
+    """Write a duration as it may be given: a year in days, too."""
+    rest = str(_SPAN.dump_python(value - timedelta(days=value.days), mode="json"))
+    return (
+        rest if not value.days else f"P{value.days}D{rest[1:] if value.seconds or value.microseconds else ''}"
+    )
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -237,7 +246,9 @@ def _no_number(_: str) -> float:
     raise ValueError("JSON, which has no NaN and no Infinity")
 
 
-Duration = Annotated[timedelta, BeforeValidator(_duration)]
+Duration = Annotated[
+    timedelta, BeforeValidator(_duration), PlainSerializer(_written, return_type=str, when_used="json")
+]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 SmtpUrl = Annotated[SecretStr, AfterValidator(_smtp_url)]
 Bind = Annotated[str, AfterValidator(_bind)]

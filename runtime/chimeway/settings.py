@@ -116,6 +116,7 @@ class Settings(BaseSettings):
     retention_signals: Duration = timedelta(days=30)
     idempotency_retention: Duration = timedelta(days=30)
     keep_bodies: Duration = timedelta(days=7)
+    retention_audit: Duration = timedelta(days=400)
     prune: Literal["on", "off"] = "on"
     channels: Annotated[Table, NoDecode] = Field(default_factory=dict)
     feedback: Annotated[Table, NoDecode] = Field(default_factory=dict)

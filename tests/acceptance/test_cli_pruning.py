@@ -10,7 +10,7 @@ from store.verify_world import played
 
 KEPT = (
     "ended runs are kept for P90D, signals are kept for P30D, idempotency keys are kept for P30D, "
-    "texts of messages are kept for P7D\n"
+    "texts of messages are kept for P7D, deeds of operators are kept for P400D\n"
 )
 
 

@@ -62,7 +62,7 @@ steps:
     action: {type: notify, channel: log, render_key: plain}
 """
 _DAYS: Final = 30
-_KEPT: Final = {"runs": 7, "signals": 5, "keys": 5, "bodies": 2}
+_KEPT: Final = {"runs": 7, "signals": 5, "keys": 5, "bodies": 2, "audit": 30}
 _PINNED: Final = range(18, 23)
 _WAITS_DAYS: Final = 5
 _A_SECOND: Final = 200

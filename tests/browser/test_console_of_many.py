@@ -265,9 +265,7 @@ async def test_everything_works_without_script(world: World) -> None:
     assert await count(world, waiting) == 0
     done = "operator_actions where tenant_id = 'tenant_7' and action = 'cancel' and note = 'the tenant asked'"
     assert await count(world, done) == before
-    report = await examine(
-        database, Scope(tenant="tenant_7"), max_lateness=timedelta(seconds=5), retention=timedelta(days=90)
-    )
+    report = await examine(database, Scope(tenant="tenant_7"), max_lateness=timedelta(seconds=5))
     assert report.violations == []
 
 

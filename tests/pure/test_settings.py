@@ -61,8 +61,16 @@ def test_fixed_names() -> None:
         "CHIMEWAY_RETENTION_SIGNALS",
         "CHIMEWAY_IDEMPOTENCY_RETENTION",
         "CHIMEWAY_KEEP_BODIES",
+        "CHIMEWAY_RETENTION_AUDIT",
         "CHIMEWAY_DIRECT_DATABASE_URL",
     } <= {row.name for row in Settings().describe()}
+
+
+@pytest.mark.parametrize("length", ["P400D", "PT3S", "P1DT1H", "PT0.5S", "P36525D", "P6DT23H59M"])
+def test_a_length_is_shown_as_it_may_be_given(length: str) -> None:
+    """Also one of more than a year, which has no fixed length."""
+    shown = {row.name: row.value for row in Settings(retention_audit=length).describe()}
+    assert shown["CHIMEWAY_RETENTION_AUDIT"] == length
 
 
 def test_order_of_sources(monkeypatch: pytest.MonkeyPatch, here: Path) -> None:

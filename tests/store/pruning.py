@@ -9,7 +9,7 @@ from chimeway.store.pool import Database
 from chimeway.store.pruning import PARTS, Retention, batches
 
 DAY = timedelta(days=1)
-KEPT = Retention(runs=90 * DAY, signals=30 * DAY, keys=30 * DAY, bodies=7 * DAY)
+KEPT = Retention(runs=90 * DAY, signals=30 * DAY, keys=30 * DAY, bodies=7 * DAY, audit=400 * DAY)
 OF_RUNS = (
     "workflow_transitions", "deliveries", "delivery_attempts", "run_mailbox", "inbox_items",
 )  # fmt: skip

@@ -17,7 +17,7 @@ from store.plain_sql import plain
 from store.plans import CALLS, CALLS_OF, NOW, affordable, cancel, explained, journey
 
 MANY = 20_000
-LONG_AGO = Retention(*[timedelta(microseconds=1)] * 4)
+LONG_AGO = Retention(*[timedelta(microseconds=1)] * 5)
 FILL = f"""
 set session_replication_role = replica;
 create temporary table person as

@@ -82,7 +82,7 @@ async def test_they_are_as_if_they_had_been_played(million: str) -> None:
 
 async def _examined(database: Database) -> int:
     scope = Scope(sample=3_000, seed=1)
-    report = await examine(database, scope, max_lateness=timedelta(seconds=5), retention=timedelta(days=90))
+    report = await examine(database, scope, max_lateness=timedelta(seconds=5))
     assert report.violations == []
     return report.runs
 

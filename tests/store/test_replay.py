@@ -104,7 +104,7 @@ async def test_a_definition_that_is_not_understood_is_passed_over_and_said(world
 
 
 async def _examined(world: World, scope: Scope = EVERYTHING, **more: Any) -> Report:
-    usual = {"max_lateness": timedelta(seconds=5), "retention": timedelta(days=90), "page": 3}
+    usual = {"max_lateness": timedelta(seconds=5), "page": 3}
     return await examine(world.database, scope, **(usual | more))
 
 

@@ -300,10 +300,17 @@ async def test_a_run_is_overdue_from_the_later_of_wake_and_take_over(world: Worl
 async def test_events_outlive_their_pruned_runs(world: World) -> None:
     """I8: an event may lack as many of its runs as were pruned, and no more, however old it is."""
     await world.break_it("quitter", "delete from chimeway.workflow_runs where id = $run")
-    (violation,) = await verify(world.database, retention=timedelta(minutes=1))
+    (violation,) = await verify(
+        world.database,
+    )
     assert violation.check == "runs_of_events"
     await world.break_it("quitter", "update chimeway.events set pruned = 1 where $run = any(run_ids)")
-    assert await verify(world.database, retention=timedelta(minutes=1)) == []
+    assert (
+        await verify(
+            world.database,
+        )
+        == []
+    )
 
 
 async def test_a_definition_that_this_program_cannot_read_is_not_judged(world: World) -> None:

@@ -25,6 +25,7 @@ _KEPT: Final = {
     "CHIMEWAY_RETENTION_SIGNALS": "signals",
     "CHIMEWAY_IDEMPOTENCY_RETENTION": "idempotency keys",
     "CHIMEWAY_KEEP_BODIES": "texts of messages",
+    "CHIMEWAY_RETENTION_AUDIT": "deeds of operators",
 }
 
 
@@ -61,9 +62,10 @@ def prune(
     """Remove what has ended long ago, in small batches.
 
     Runs leave with all that is theirs (their inbox items, too), signals and keys of triggers when nothing
-    needs them any more, and of messages their texts. How long each is kept is a setting:
-    CHIMEWAY_RETENTION_COMPLETED, CHIMEWAY_RETENTION_SIGNALS, CHIMEWAY_IDEMPOTENCY_RETENTION,
-    CHIMEWAY_KEEP_BODIES. Each batch is a short transaction that waits for nobody; nodes work meanwhile, and
+    needs them any more, of messages their texts, and last of all who did what, and what was held after a
+    restore. How long each is kept is a setting: CHIMEWAY_RETENTION_COMPLETED, CHIMEWAY_RETENTION_SIGNALS,
+    CHIMEWAY_IDEMPOTENCY_RETENTION, CHIMEWAY_KEEP_BODIES, CHIMEWAY_RETENTION_AUDIT.
+    Each batch is a short transaction that waits for nobody; nodes work meanwhile, and
     prune by themselves, unless CHIMEWAY_PRUNE is off. Interrupted, it says what has left; started again, it
     goes on.
     """

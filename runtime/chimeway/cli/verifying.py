@@ -74,7 +74,6 @@ def verify(
                 client.database,
                 scope,
                 max_lateness=settings.max_lateness,
-                retention=settings.retention_completed,
                 progress=count,
                 come=report,
             )

@@ -10,13 +10,12 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
-from chimeway.errors import SchemaMismatch
 from chimeway.limits import PRUNE_BATCH
 from chimeway.settings import Settings
 from chimeway.store.pool import Database
 from chimeway.store.words import in_our_words
 
-Part: TypeAlias = Literal["bodies", "runs", "events", "signals", "answers"]
+Part: TypeAlias = Literal["bodies", "runs", "events", "signals", "answers", "actions", "restored"]
 PARTS: Final[tuple[Part, ...]] = get_args(Part)
 """In this order: what a run has leaves with it, and is not read twice."""
 _ASKED: Final[Mapping[Part, str]] = {
@@ -25,30 +24,45 @@ _ASKED: Final[Mapping[Part, str]] = {
     "events": "prune_events",
     "signals": "prune_signals",
     "answers": "prune_answers",
+    "actions": "prune_actions",
+    "restored": "prune_restored",
 }
+_LATER: Final[frozenset[Part]] = frozenset({"actions", "restored"})
+"""What the schema of the version before does not prune."""
+_FROM_THE_FRONT: Final[frozenset[Part]] = frozenset({"answers", "actions", "restored"})
+"""Of these there are few: each batch begins at the oldest there is."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """For how long is kept what has ended: runs, routed signals, keys, what was rendered."""
+    """For how long is kept what has ended: runs, routed signals, keys, what was rendered, who did what."""
 
     runs: timedelta
     signals: timedelta
     keys: timedelta
     bodies: timedelta
+    audit: timedelta
 
     def of(self, part: Part) -> timedelta:
         """Return how long what is of this part stays."""
-        if part == "signals":
-            return self.signals
-        return {"bodies": self.bodies, "runs": self.runs, "events": self.keys, "answers": self.keys}[part]
+        match part:
+            case "bodies":
+                return self.bodies
+            case "runs":
+                return self.runs
+            case "signals":
+                return self.signals
+            case "events" | "answers":
+                return self.keys
+            case "actions" | "restored":
+                return self.audit
 
 
 def retention_of(settings: Settings) -> Retention:
     """Return what the settings say."""
     return Retention(
         runs=settings.retention_completed, signals=settings.retention_signals,
-        keys=settings.idempotency_retention, bodies=settings.keep_bodies,
+        keys=settings.idempotency_retention, bodies=settings.keep_bodies, audit=settings.retention_audit,
     )  # fmt: skip
 
 
@@ -71,11 +85,6 @@ class Turn:
     behind: timedelta
 
 
-async def can_prune(database: Database) -> bool:
-    """Say whether the schema has what it takes; the version before has not."""
-    return await database.has_function("prune_next")
-
-
 async def batches(
     database: Database, part: Part, retention: Retention, *, tenant: str | None = None, dry: bool = False,
     at_most: int = PRUNE_BATCH,
@@ -85,14 +94,12 @@ async def batches(
     Who stops between two batches has lost nothing, and needs no place to go on from: what is left is left.
 
     Raises:
-        SchemaMismatch: the schema is older than pruning.
         DatabaseUnavailable: it cannot be reached.
     """
-    if not await can_prune(database):
-        hint = "bring it up: chimeway db migrate"
-        raise SchemaMismatch(f"the schema is of a version that cannot be pruned; {hint}", hint=hint)
-    if part == "answers" and not await database.has_function(_ASKED[part]):
-        return  # the version before has none
+    if part in _LATER and not await database.has_function(_ASKED[part]):
+        return  # the version before leaves it where it is
+    if part == "restored" and tenant is not None:
+        return  # what is held after a restore is noted for all tenants at once
     batch = Batch({}, more=True)
     while batch.more:
         with in_our_words():
@@ -113,8 +120,9 @@ async def _batch(
     keep: tuple[Any, ...] = (retention.of(part),)
     if part == "runs":
         keep = (retention.runs, retention.keys, retention.signals)
-    behind = () if part == "answers" else last[1:] if part == "signals" else last
-    row = await database.fetchrow(_ASKED[part], *keep, at_most, tenant, *behind, dry)
+    behind = () if part in _FROM_THE_FRONT else last[1:] if part == "signals" else last
+    whose = () if part == "restored" else (tenant,)
+    row = await database.fetchrow(_ASKED[part], *keep, at_most, *whose, *behind, dry)
     assert row is not None, "it returns one row"
     return Batch(_counted(row["removed"]), row["more"], (row["last_at"], row["last_id"]))
 

@@ -22,7 +22,6 @@ import asyncpg
 from chimeway.progression.fold import fold
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Connection, Database
-from chimeway.store.pruning import can_prune
 from chimeway.store.queries import SQL
 from chimeway.store.replaying import Definitions
 from chimeway.store.verify_findings import Findings, Violation
@@ -92,14 +91,11 @@ async def verify(
     database: Database,
     *,
     max_lateness: timedelta = timedelta(seconds=5),
-    retention: timedelta = timedelta(days=90),
     page: int = PAGE,
     progress: Callable[[int], None] | None = None,
 ) -> list[Violation]:
     """Check I1 to I10 over all there is, as `examine` does; return what does not hold."""
-    report = await examine(
-        database, Scope(), max_lateness=max_lateness, retention=retention, page=page, progress=progress
-    )
+    report = await examine(database, Scope(), max_lateness=max_lateness, page=page, progress=progress)
     return report.violations
 
 
@@ -108,7 +104,6 @@ async def examine(
     scope: Scope,
     *,
     max_lateness: timedelta,
-    retention: timedelta,
     page: int = PAGE,
     progress: Callable[[int], None] | None = None,
     come: Report | None = None,
@@ -119,8 +114,6 @@ async def examine(
         database: where; nothing is written there.
         scope: what is looked at. Of a tenant, and in a sample, events go with the first of their runs.
         max_lateness: how far past its wake a run may be (I6).
-        retention: for how long ended runs are kept: an event older than that may have none (I8), where the
-            schema is older than pruning, which counts what it takes.
         page: rows read at once; one page is one snapshot.
         progress: told, after each page, how many rows were looked at.
         come: where an earlier one had come to, behind whose place this one goes on; it is counted up.
@@ -133,7 +126,7 @@ async def examine(
         SchemaMismatch: it has no schema that fits.
     """
     report = Report() if come is None else come
-    walks = _Walks(database, scope, report, max_lateness, retention, page, progress or _tell_nobody)
+    walks = _Walks(database, scope, report, max_lateness, page, progress or _tell_nobody)
     begins = report.place or Place("runs")
     with in_our_words():
         match begins.walk:
@@ -157,7 +150,6 @@ class _Walks:
     scope: Scope
     report: Report
     max_lateness: timedelta
-    retention: timedelta
     page: int
     tell: Callable[[int], None]
 
@@ -204,13 +196,8 @@ class _Walks:
 
     async def _check_events(self, ids: Sequence[UUID], found: Findings) -> None:
         if ids:
-            counted = await can_prune(self.database)
             async with snapshot(self.database) as connection:
-                if counted:
-                    await _check(connection, "verify_runs_of_events", found, ids)
-                else:
-                    rows = await connection.fetch(SQL["verify_young_events"], ids, self.retention)
-                    found.add_rows("runs_of_events", rows)
+                await _check(connection, "verify_runs_of_events", found, ids)
                 await _check(connection, "verify_events_once", found, ids)
 
     def _note(

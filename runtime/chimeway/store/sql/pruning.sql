@@ -23,6 +23,16 @@ select p.more, p.last_at, p.last_id, p.removed
 select p.more, p.last_at, p.last_id, p.removed
   from chimeway.prune_answers($1::interval, $2::int, $3::text, $4::boolean) p;
 
+-- name: prune_actions
+-- Removes a batch of what operators did.
+select p.more, p.last_at, p.last_id, p.removed
+  from chimeway.prune_actions($1::interval, $2::int, $3::text, $4::boolean) p;
+
+-- name: prune_restored
+-- Removes a batch of what restores left behind.
+select p.more, p.last_at, p.last_id, p.removed
+  from chimeway.prune_restored($1::interval, $2::int, $3::boolean) p;
+
 -- name: prune_next
 -- Prunes on where the last node left off, one at a time.
 select p.busy, p.more, p.behind, p.removed

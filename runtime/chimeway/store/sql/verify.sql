@@ -350,14 +350,6 @@ select e.id, format('%s of its runs are missing, run %s too, and %s were pruned'
          where not exists (select from chimeway.workflow_runs r where r.id = n.id)) m
  where e.id = any($1::uuid[]) and m.many <> e.pruned;
 
--- name: verify_young_events
--- The same where the schema is older than pruning: of events older than $2 runs may have gone.
-select e.id, format('run %s of recipient %s is missing', n.run_id, n.recipient_id) as facts
-  from chimeway.events e
- cross join lateral unnest(e.run_ids, e.recipient_ids) n(run_id, recipient_id)
- where e.id = any($1::uuid[]) and e.created_at > chimeway.clock() - $2::interval
-   and not exists (select from chimeway.workflow_runs r where r.id = n.run_id);
-
 -- name: verify_events_once
 -- I8: one idempotency key has one event. Takes events.
 select e.id, format('event %s has the same idempotency key', o.id) as facts
