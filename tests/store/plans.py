@@ -257,7 +257,7 @@ async def _pages(world: Door) -> None:
             await world.database.fetch("list_runs_of_recipient", tenant, None, None, person, None, "50")
         for place in ((None, None), ("9999-12-31Z", str(UUID(int=7)))):
             await world.database.fetch("waiting_runs", tenant, *place, "50")
-        await world.database.fetch("failed_deliveries", tenant, None, 50)
+        await world.database.fetch("failed_deliveries", tenant, None, 50, None, None)
         await world.database.fetch("list_recipients", tenant, None, "50")
         await world.database.fetch("list_recipients", tenant, "user_777", "50")
 

@@ -1,14 +1,25 @@
 """`/v1`: what producers, readers and operators ask, over a real socket and on real rows."""
 
+from datetime import timedelta
 from typing import Any
-from uuid import uuid4
 
+from chimeway.clock import SystemClock
 from chimeway.limits import MAX_JSON_DEPTH
 from chimeway.store.pool import Database
+from chimeway.web.api.application import Api
+from chimeway.web.auth import Tokens
 from chimeway.web.limits import MAX_HTTP_BODY_BYTES
-from kit.api import MENTION, World, world
+from chimeway.web.server import Site, application
+from kit.api import MENTION, Person, World, world
+from kit.door import served
 from kit.rows import Rows, rows_of
 
+FAILED = """
+insert into chimeway.deliveries (id, shard, run_id, tenant_id, recipient_id, visit, step_id, channel,
+       render_key, status, attempt_count, failed_count, next_attempt_at, last_outcome, created_at)
+select gen_random_uuid(), shard, id, tenant_id, recipient_id, 1, 's', 'email', 'k', 'failed', 1, 1,
+       now() + interval '1 hour' + interval '1 minute' * (row_number() over () % 2), 'failed', now()
+  from chimeway.workflow_runs"""
 NOBODY = "019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21"
 
 
@@ -74,6 +85,53 @@ async def test_pages_lead_through_everything_once(database: Database) -> None:
             assert (await shop.get(f"/v1/{path}")).status_code == 200, path
 
 
+async def test_lists_of_trouble_have_pages(database: Database, database_url: str) -> None:
+    """What is overdue, stuck, failed: each once, in its order, and to the end; of another tenant nothing."""
+    async with world(database) as found, rows_of(database_url) as rows:
+        ops = await found.person("operate", "produce")
+        other = await found.person("produce", tenant="b")
+        runs = sorted((await ops.trigger(*[f"user-{n}" for n in range(5)])).values())
+        await other.trigger("eve")
+        await rows.all(FAILED)
+        await rows.all("update chimeway.workflow_runs set wake_at = now() - interval '1 minute'")
+
+        async def paged(path: str) -> list[str]:
+            seen, cursor = list[str](), ""
+            while True:
+                page = (await ops.get(f"/v1/{path}limit=2{cursor}")).json()
+                seen += [one["run_id"] for one in page["items"]]
+                assert len(page["items"]) <= 2
+                if page["cursor"] is None:
+                    return seen
+                cursor = f"&cursor={page['cursor']}"
+
+        assert await paged("overdue?") == runs
+        assert await paged("overdue?max_lateness_s=360000&") == []
+        by_time = "select run_id from chimeway.deliveries where tenant_id = 'a' order by next_attempt_at, id"
+        assert await paged("deliveries/failed?") == [str(run) for (run,) in await rows.all(by_time)]
+        for run in runs:
+            assert (await ops.post(f"/v1/runs/{run}/hold", {})).status_code == 200
+        assert await paged("stuck?") == runs
+        assert await paged("overdue?") == []
+        for path in ("overdue", "stuck", "deliveries/failed"):
+            assert (await ops.get(f"/v1/{path}?cursor=nonsense")).json()["field"] == "cursor"
+
+
+async def test_what_is_overdue_is_said_by_the_nodes_measure(database: Database, database_url: str) -> None:
+    """As CHIMEWAY_MAX_LATENESS says, where nobody asks for another."""
+    clock = SystemClock()
+    api = Api(database, clock, Tokens(database, clock), lateness=timedelta(hours=1))
+    async with world(database) as found, rows_of(database_url) as rows:
+        shop = await found.person("produce", "read")
+        await shop.trigger("ada")
+        await rows.all("update chimeway.workflow_runs set wake_at = now() - interval '10 minutes'")
+        assert len((await shop.get("/v1/overdue")).json()["items"]) == 1
+        async with served(application(Site(api=api.routes()))) as (client, _):
+            patient = Person(client, shop.secret)
+            assert (await patient.get("/v1/overdue")).json()["items"] == []
+            assert len((await patient.get("/v1/overdue?max_lateness_s=300")).json()["items"]) == 1
+
+
 async def test_preferences_and_unsubscribing(database: Database) -> None:
     """Written key by key, and read as they are known."""
     async with world(database) as found:
@@ -136,16 +194,8 @@ async def test_a_message_that_failed_is_tried_again(database: Database, database
     async with world(database) as found, rows_of(database_url) as rows:
         ops = await found.person("operate", "produce", name="ops")
         run = (await ops.trigger("ada"))["ada"]
-        delivery = uuid4()
-        await rows.all(
-            """insert into chimeway.deliveries (id, shard, run_id, tenant_id, recipient_id, visit, step_id,
-                    channel, render_key, status, attempt_count, failed_count, next_attempt_at, last_outcome,
-                    created_at)
-               select $2, shard, id, tenant_id, recipient_id, 1, 's', 'email', 'k', 'failed', 1, 1,
-                      now() + interval '1 hour', 'failed', now()
-                 from chimeway.workflow_runs where id = $1::text::uuid""",
-            run, delivery,
-        )  # fmt: skip
+        await rows.all(FAILED)
+        delivery = await rows.value("select id from chimeway.deliveries")
         (listed,) = (await ops.get("/v1/deliveries/failed?channel=email")).json()["items"]
         assert (listed["delivery_id"], listed["recipient_id"]) == (str(delivery), "ada")
         done = await ops.post(f"/v1/deliveries/{delivery}/retry", {"note": "provider is back"})

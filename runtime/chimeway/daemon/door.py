@@ -128,7 +128,15 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
             own = await stack.enter_async_context(_own_connections(settings, database))
             tokens = Tokens(own, clock)
             rates = Rates(settings.http_rate, settings.http_burst)
-            api = Api(own, clock, tokens, settings.inbox_token_keys(), settings.allowed_origins(), rates)
+            api = Api(
+                own,
+                clock,
+                tokens,
+                settings.inbox_token_keys(),
+                settings.allowed_origins(),
+                rates,
+                settings.max_lateness,
+            )
             console = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
             stands=stands,

@@ -122,9 +122,25 @@ def list_waiting(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[Wa
 def list_overdue(max_lateness: timedelta, tenant: str | None = None) -> Call[list[ListedRun]]:
     """Ask for runs past their wake by more than `max_lateness`, the latest first (1,000 at most)."""
     return one(
-        statement(SQL["overdue_runs"], max_lateness, tenant, MAX_PAGE),
+        statement(SQL["overdue_runs"], max_lateness, tenant, MAX_PAGE, None, None),
         lambda found: [rows.listed(row, "overdue") for row in found],
     )
+
+
+def page_overdue(
+    max_lateness: timedelta, tenant: str, *, cursor: str | None, limit: int
+) -> Call[Page[ListedRun]]:
+    """Ask for a page of the same, of one tenant."""
+    after = (None, None) if cursor is None else cursors.read(cursor)
+    return one(
+        statement(SQL["overdue_runs"], max_lateness, tenant, limit + 1, *after),
+        rows.page(limit, lambda row: rows.listed(row, "overdue"), behind),
+    )
+
+
+def behind(row: Row) -> str:
+    """Return the cursor behind a run that people should look at."""
+    return cursors.written(row["since"], row["id"])
 
 
 def _not_found(tenant: str, run_id: UUID) -> WorkflowRunNotFound:

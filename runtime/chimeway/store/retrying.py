@@ -6,7 +6,9 @@ from typing import Literal
 from uuid import UUID
 
 from chimeway.progression.snapshot import DeliveryStatus
+from chimeway.store import cursors
 from chimeway.store.pool import Database
+from chimeway.store.views import Page
 from chimeway.store.words import in_our_words
 
 
@@ -58,9 +60,21 @@ async def list_failed(
     database: Database, tenant: str | None, channel: str | None, limit: int
 ) -> list[Failed]:
     """Return messages that failed or were put off, the next to be sent first; of all tenants for None."""
+    return list(await page_failed(database, tenant, channel, cursor=None, limit=limit))
+
+
+async def page_failed(
+    database: Database, tenant: str | None, channel: str | None, *, cursor: str | None, limit: int
+) -> Page[Failed]:
+    """Return a page of the same."""
+    after = (None, None) if cursor is None else cursors.read(cursor)
     with in_our_words():
-        rows = await database.fetch("failed_deliveries", tenant, channel, limit)
-    return [Failed(**row) for row in rows]
+        rows = await database.fetch("failed_deliveries", tenant, channel, limit + 1, *after)
+    found = [Failed(**row) for row in rows]
+    last = found[limit - 1] if len(found) > limit else None
+    if last is None or last.next_attempt_at is None:
+        return Page(tuple(found[:limit]))
+    return Page(tuple(found[:limit]), cursors.written(last.next_attempt_at.isoformat(), last.delivery_id))
 
 
 async def retry(database: Database, tenant: str, delivery_id: UUID) -> Retry | None:

@@ -7,11 +7,12 @@ found by one join. (A test holds both against each other.)
 """
 
 from typing import Final
+from uuid import UUID
 
 from chimeway.limits import MAX_PAGE
-from chimeway.store import rows
-from chimeway.store.call import Call, one, statement
-from chimeway.store.views import ListedRun
+from chimeway.store import cursors, reads, rows
+from chimeway.store.call import Call, Statement, one, statement
+from chimeway.store.views import ListedRun, Page
 
 LIVE: Final = "r.state in ('active','waiting')"
 
@@ -43,8 +44,25 @@ NO_MESSAGE: Final = """(r.state = 'active' and r.step is not null and not exists
 
 
 def list_stuck(tenant: str | None) -> Call[list[ListedRun]]:
-    """Ask for live runs that cannot move by themselves: held, stuck, waiting for a node."""
-    live = LIVE if tenant is None else f"{LIVE} and r.tenant_id = $2::text"
+    """Ask for live runs that cannot move by themselves: held, stuck, waiting for a node (1,000 at most)."""
+    return one(_asked(tenant, MAX_PAGE), lambda found: [rows.listed(row, row["kind"]) for row in found])
+
+
+def page_stuck(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[ListedRun]]:
+    """Ask for a page of the same, of one tenant, in the order of their ids: the oldest first."""
+    after = None if cursor is None else cursors.read(cursor)[1]
+    return one(
+        _asked(tenant, limit + 1, after),
+        rows.page(limit, lambda row: rows.listed(row, row["kind"]), reads.behind),
+    )
+
+
+def _asked(tenant: str | None, limit: int, after: UUID | None = None) -> Statement:
+    live, args = LIVE, list[object]([limit])
+    for value, condition in ((tenant, "r.tenant_id = ${}::text"), (after, "r.id > ${}::text::uuid")):
+        if value is not None:
+            args.append(value)
+            live += f" and {condition.format(len(args))}"
     version = "w.key = r.workflow_key and w.version = r.workflow_version"
     sources = (
         f"chimeway.workflow_runs r where {live} and r.held_reason is not null",
@@ -68,5 +86,4 @@ def list_stuck(tenant: str | None) -> Call[list[ListedRun]]:
           left join chimeway.recipients p
             on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
          order by r.id"""
-    args = (MAX_PAGE,) if tenant is None else (MAX_PAGE, tenant)
-    return one(statement(sql, *args), lambda found: [rows.listed(row, row["kind"]) for row in found])
+    return statement(sql, *args)

@@ -152,8 +152,8 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
  limit $4::text::int;
 
 -- name: overdue_runs
--- Runs past their wake by more than is allowed, counted from the last take-over, the latest first; paused
--- and held ones wait on purpose.
+-- Runs past their wake by more than is allowed, counted from the last take-over, the latest first, behind the
+-- cursor; paused and held ones wait on purpose.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.state, r.step,
        r.status_reason as reason, r.wake_at as since, r.status_context ->> 'to_step' as next_step,
        coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
@@ -166,6 +166,8 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
            and r.waiting_for_node is null and not r.parked and w.paused_at is null
            and r.wake_at < (select chimeway.clock() - $1::text::interval)  -- once: a condition of the index
            and ($2::text is null or r.tenant_id = $2::text)
+           and (r.wake_at, r.id) > (coalesce($4::text, '-infinity')::timestamptz,
+                                    coalesce($5::text, '00000000-0000-0000-0000-000000000000')::uuid)
            and not chimeway.is_stuck(r, w)
          order by r.wake_at, r.id limit $3::text::int) r
   left join chimeway.recipients p
@@ -228,7 +230,8 @@ select chimeway.pause_workflow($1, $2);
 select chimeway.resume_run($1, $2);
 
 -- name: failed_deliveries
--- Messages that failed and are to be tried again, or that policy has put off, the next first, with what keeps them.
+-- Messages that failed and are to be tried again, or that policy has put off, the next first, behind the cursor, with
+-- what keeps them.
 select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as step, d.channel, d.attempt_count,
        d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node, d.status,
        to_jsonb(d) ->> 'deferred_reason' as deferred_reason,
@@ -241,6 +244,8 @@ select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as 
   join chimeway.workflow_runs r on r.id = d.run_id and r.shard = d.shard
  where d.status in ('failed','deferred')
    and ($1::text is null or d.tenant_id = $1) and ($2::text is null or d.channel = $2)
+   and (d.next_attempt_at, d.id) > (coalesce($4::timestamptz, '-infinity'),
+                                    coalesce($5::uuid, '00000000-0000-0000-0000-000000000000'))
  order by d.next_attempt_at, d.id
  limit $3;
 

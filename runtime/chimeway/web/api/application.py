@@ -1,6 +1,7 @@
 """`/v1` as one application: its routes, what answers when something is wrong, and its description."""
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -9,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute, Route
 
 from chimeway.client.chimeway import Chimeway
+from chimeway.client.verbs import MAX_LATENESS
 from chimeway.clock import Clock
 from chimeway.store.pool import Database
 from chimeway.web.api import describing, inboxes, operating, producing, reading
@@ -33,12 +35,14 @@ class Api:
         inbox_keys: Sequence[bytes] = (),
         origins: Collection[str] = (),
         rates: Rates | None = None,
+        lateness: timedelta = MAX_LATENESS,
     ) -> None:
         """Take connections of its own, who knows tokens, what inbox tokens are signed by, from where browsers
-        may ask, and how often each may (None: as he likes).
+        may ask, how often each may (None: as he likes), and how late a run may be before it is overdue.
         """
         self.streams = Streams()
-        self._app = _application(Service(Chimeway(database), tokens, clock, inbox_keys), self.streams)
+        service = Service(Chimeway(database), tokens, clock, inbox_keys, lateness)
+        self._app = _application(service, self.streams)
         self._guarded = Guard(self._app, tokens, inbox_keys, origins, clock, rates or Rates(0, 0))
 
     def routes(self) -> list[BaseRoute]:

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeAlias, TypeVar, assert_never
 
 from fastapi import Depends, Header, Query, Request, Response
@@ -57,6 +58,8 @@ class Service:
     tokens: Tokens
     clock: Clock
     inbox_keys: Sequence[bytes]
+    lateness: timedelta
+    """Past its wake by more than this a run is overdue, where nothing else is asked."""
 
 
 @dataclass(frozen=True, slots=True)

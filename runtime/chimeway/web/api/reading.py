@@ -4,18 +4,17 @@ from datetime import timedelta
 from typing import Annotated, Final, TypeAlias
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
 from chimeway.client.explanation import Explanation
-from chimeway.client.verbs import MAX_LATENESS
 from chimeway.progression.snapshot import RunState
-from chimeway.store import definitions, retrying
+from chimeway.store import callers, definitions, reads, retrying, stranded
 from chimeway.store.profiles import RecipientView
 from chimeway.store.retrying import Failed
 from chimeway.store.views import ListedRun, Page, RunView, WaitingRun
 from chimeway.web.api import models
-from chimeway.web.api.asking import Identifier, Reader, ReaderOfNone, written
+from chimeway.web.api.asking import Identifier, Reader, ReaderOfNone, service_of, written
 from chimeway.web.api.guard import ReadOnce
 from chimeway.web.limits import MAX_HTTP_PAGE
 from chimeway.workflow.parse import MAX_VERSION
@@ -76,24 +75,37 @@ async def list_waiting(asker: Reader, cursor: Cursor = None, limit: Limit = 50) 
 @router.get("/v1/overdue", operation_id="listOverdue", response_model=Page[ListedRun])
 async def list_overdue(
     asker: Reader,
-    max_lateness_s: Annotated[float, Query(ge=0, le=31_536_000)] = MAX_LATENESS.total_seconds(),
+    request: Request,
+    max_lateness_s: Annotated[
+        float | None,
+        Query(ge=0, le=31_536_000, description="Left out: as the node has it, `CHIMEWAY_MAX_LATENESS`."),
+    ] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
 ) -> Response:
-    """List runs past their wake, the latest first, at most 200: it should be empty."""
-    found = await asker.client.overdue(max_lateness=timedelta(seconds=max_lateness_s))
-    return written(_LISTED, Page(tuple(found[:MAX_HTTP_PAGE])))
+    """List runs past their wake, the latest first: it should be empty."""
+    usual = service_of(request).lateness
+    late = usual if max_lateness_s is None else timedelta(seconds=max_lateness_s)
+    call = reads.page_overdue(late, asker.tenant, cursor=cursor, limit=limit)
+    return written(_LISTED, await callers.run(asker.client.database, call))
 
 
 @router.get("/v1/stuck", operation_id="listStuck", response_model=Page[ListedRun])
-async def list_stuck(asker: Reader) -> Response:
-    """List live runs that cannot move by themselves: held, stuck, waiting for a node; at most 200."""
-    return written(_LISTED, Page(tuple((await asker.client.stuck())[:MAX_HTTP_PAGE])))
+async def list_stuck(asker: Reader, cursor: Cursor = None, limit: Limit = 50) -> Response:
+    """List live runs that cannot move by themselves: held, stuck, waiting for a node; the oldest first."""
+    call = stranded.page_stuck(asker.tenant, cursor=cursor, limit=limit)
+    return written(_LISTED, await callers.run(asker.client.database, call))
 
 
 @router.get("/v1/deliveries/failed", operation_id="listFailedDeliveries", response_model=Page[Failed])
-async def list_failed(asker: Reader, channel: Identifier | None = None, limit: Limit = 50) -> Response:
+async def list_failed(
+    asker: Reader, channel: Identifier | None = None, cursor: Cursor = None, limit: Limit = 50
+) -> Response:
     """List messages that failed, or were put off, and wait for their next attempt, the next first."""
-    found = await retrying.list_failed(asker.client.database, asker.tenant, channel, limit)
-    return written(_FAILED, Page(tuple(found)))
+    found = await retrying.page_failed(
+        asker.client.database, asker.tenant, channel, cursor=cursor, limit=limit
+    )
+    return written(_FAILED, found)
 
 
 @router.get("/v1/recipients", operation_id="listRecipients", response_model=Page[RecipientView])
