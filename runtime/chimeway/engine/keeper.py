@@ -161,7 +161,7 @@ class Keeper:
                 return
             try:
                 if await self._beat(tenure) is None:
-                    _log.warning("lease.lost", reason="another node has taken over", shards=self._told())
+                    self._tell_lost()
                     self._tell(tenure.lost.set)
                     return
                 again_s = _AT_ONCE_S
@@ -240,12 +240,17 @@ class Keeper:
     async def _end(self, fence: Fence) -> None:
         try:
             async with asyncio.timeout(_CLOSE_S):
-                await (await self._connected()).end(fence)
-            if self._held:
+                ours = await (await self._connected()).end(fence)
+            if not ours:  # a batch that was refused has told the node before a beat could
+                self._tell_lost()
+            elif self._held:
                 _log.info("lease.released", shards=self._told())
         except Exception as error:
             if fault_of(behind(error)) is None:
                 raise
+
+    def _tell_lost(self) -> None:
+        _log.warning("lease.lost", reason="another node has taken over", shards=self._told())
 
     def _told(self) -> str:
         return shard_ranges(self._held)

@@ -105,9 +105,9 @@ class SharedLine:
         )
         return int(given)
 
-    async def end(self, fence: Fence) -> None:
-        """End the lease."""
-        await self._connection.fetchval(SQL["end_lease"], fence.owner, fence.epoch)
+    async def end(self, fence: Fence) -> bool:
+        """End the lease; False: others had ended it."""
+        return bool(await self._connection.fetchval(SQL["release_lease"], fence.owner, fence.epoch))
 
     async def close(self) -> None:
         """Close the connection, at once if need be."""
@@ -160,9 +160,9 @@ class SoleLine:
         """Give nothing: the lease is whole, and given by its end."""
         return 0
 
-    async def end(self, fence: Fence) -> None:
-        """Hand the lease over."""
-        await self._connection.fetchval(SQL["release_lease"], fence.owner, fence.epoch)
+    async def end(self, fence: Fence) -> bool:
+        """Hand the lease over; False: another has it."""
+        return bool(await self._connection.fetchval(SQL["release_lease"], fence.owner, fence.epoch))
 
     async def close(self) -> None:
         """Close the connection, at once if need be."""

@@ -11,10 +11,6 @@ select b.shards, b.suspect, b.surplus, b.nodes, b.silent, b.shown
 -- Gives shards to others.
 select chimeway.hand_over($1, $2, $3, $4);
 
--- name: end_lease
--- Ends a lease; what it still has goes to others.
-select chimeway.end_lease($1, $2);
-
 -- name: absolve_shards
 -- Says of shards that nothing in them is under suspicion any more.
 select chimeway.absolve_shards($1, $2, $3);
@@ -28,7 +24,7 @@ select a.epoch, a.clean from chimeway.acquire_lease($1, $2, $3) a;
 select chimeway.renew_lease($1, $2, $3) as kept, to_regclass('chimeway.leases') is not null as shared;
 
 -- name: release_lease
--- On schema version 3: hands the lease over.
+-- Ends a lease, and what it still has goes to others; false: they had ended it.
 select chimeway.release_lease($1, $2);
 
 -- name: lock_lease
