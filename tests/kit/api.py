@@ -30,6 +30,14 @@ MENTION: Final = Workflow(
     ],
 )
 
+FAILED: Final = """
+insert into chimeway.deliveries (id, shard, run_id, tenant_id, recipient_id, visit, step_id, channel,
+       render_key, status, attempt_count, failed_count, next_attempt_at, last_outcome, created_at)
+select gen_random_uuid(), shard, id, tenant_id, recipient_id, 1, 's', 'email', 'k', 'failed', 1, 1,
+       now() + interval '1 hour' + interval '1 minute' * (row_number() over () % 2), 'failed', now()
+  from chimeway.workflow_runs"""
+"""Each run has a message that failed, and is tried again in an hour or so."""
+
 
 class Person:
     """Somebody with a token, or without one."""

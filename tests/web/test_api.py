@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 from chimeway.clock import SystemClock
 from chimeway.limits import MAX_JSON_DEPTH
@@ -10,16 +11,10 @@ from chimeway.web.api.application import Api
 from chimeway.web.auth import Tokens
 from chimeway.web.limits import MAX_HTTP_BODY_BYTES
 from chimeway.web.server import Site, application
-from kit.api import MENTION, Person, World, world
+from kit.api import FAILED, MENTION, Person, World, world
 from kit.door import served
 from kit.rows import Rows, rows_of
 
-FAILED = """
-insert into chimeway.deliveries (id, shard, run_id, tenant_id, recipient_id, visit, step_id, channel,
-       render_key, status, attempt_count, failed_count, next_attempt_at, last_outcome, created_at)
-select gen_random_uuid(), shard, id, tenant_id, recipient_id, 1, 's', 'email', 'k', 'failed', 1, 1,
-       now() + interval '1 hour' + interval '1 minute' * (row_number() over () % 2), 'failed', now()
-  from chimeway.workflow_runs"""
 NOBODY = "019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21"
 
 
@@ -130,6 +125,31 @@ async def test_what_is_overdue_is_said_by_the_nodes_measure(database: Database, 
             patient = Person(client, shop.secret)
             assert (await patient.get("/v1/overdue")).json()["items"] == []
             assert len((await patient.get("/v1/overdue?max_lateness_s=300")).json()["items"]) == 1
+
+
+async def test_ids_with_a_slash(database: Database) -> None:
+    """Percent-encoded it is a part of its id, once; and leads to nothing else than it names."""
+    async with world(database) as found:
+        shop = await found.person("produce", "read")
+        names = ("a/b", "/", "a%2Fb", "ada/preferences", "a//b", "../runs", "x?y#z", "\u00e4/\u2603")
+        for name in names:
+            path = f"/v1/recipients/{quote(name, safe='')}"
+            assert (await shop.ask("PATCH", path, {"locale": "de"})).json() == {"recipient_id": name}, name
+            assert (await shop.get(path)).json()["recipient_id"] == name
+            prefers = {"preferences": {"channels": {"sms": False}}}
+            assert (await shop.ask("PATCH", f"{path}/preferences", prefers)).status_code == 200
+            assert (await shop.get(f"{path}/preferences")).json() == prefers
+        listed = (await shop.get("/v1/recipients")).json()["items"]
+        assert {one["recipient_id"] for one in listed} == set(names)
+        for path in ("/v1/recipients/a/b", "/v1/recipients%2Fa", "/v1%2Finbox/counts", "/v1/runs%2F"):
+            assert (await shop.get(path)).json()["code"] == "not_found", path
+        for path in ("/v1/recipients/a%2Fb%00", "/v1/recipients/%ff%2F%00"):
+            assert (await shop.get(path)).status_code == 422, path
+        keyed = "/v1/recipients/k%2Fk"
+        same = [await shop.ask("PATCH", keyed, {"locale": "de"}, Idempotency_Key="k") for _ in range(2)]
+        assert [one.headers.get("idempotent-replayed") for one in same] == [None, "true"]
+        other = await shop.ask("PATCH", "/v1/recipients/k%252Fk", {"locale": "de"}, Idempotency_Key="k")
+        assert other.json()["code"] == "idempotency_key_reused"
 
 
 async def test_preferences_and_unsubscribing(database: Database) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx2
@@ -13,6 +14,7 @@ from chimeway.daemon.door import http_server
 from chimeway.render.templates import Templates
 from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
+from chimeway.store.schema import VERSION
 from chimeway.web import server
 from chimeway.web.api import guard
 from chimeway.web.api.application import Api
@@ -130,43 +132,67 @@ async def test_a_nodes_own_role_is_enough(database_url: str, names: Mapping[str,
             assert answered.is_success, (path, answered.text)
 
 
-async def test_on_the_schema_before(server_url: str) -> None:
-    """There are no tokens: `/v1` is not there, and all else is."""
-    settings = Settings(http_bind="127.0.0.1:0")
+@asynccontextmanager
+async def node_of(
+    settings: Settings, database: Database, schema: int = VERSION
+) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve what a node serves, as it is set up."""
 
     async def asked() -> Ready:
         return Ready("working")
 
-    async with bare_database(server_url, version=5) as url, open_database(url) as database:
-        served = http_server(settings, database, SystemClock(), 5, Templates({}), asked)
-        async with served as node, asyncio.TaskGroup() as group:
-            assert node is not None
-            group.create_task(node.serve())
-            host, port = node.address
-            async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
-                assert (await client.get("/healthz")).status_code == 200
-                assert (await client.get("/v1/runs")).status_code == 404
-                assert (await client.get("/v1/openapi.json")).status_code == 404
-            node.close()
-
-
-async def test_a_node_counts_who_asks_how_often(database: Database) -> None:
-    """As it is set up: here two at once, and then one a second."""
-    settings = Settings(http_bind="127.0.0.1:0", http_rate=1, http_burst=2)
-
-    async def asked() -> Ready:
-        return Ready("working")
-
-    served = http_server(settings, database, SystemClock(), 6, Templates({}), asked)
+    served = http_server(settings, database, SystemClock(), schema, Templates({}), asked)
     async with served as node, asyncio.TaskGroup() as group:
         assert node is not None
         group.create_task(node.serve())
         host, port = node.address
         async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
-            shop = Person(client, await secret(database, "read"))
-            told = [(await shop.get("/v1/runs")).status_code for _ in range(3)]
-            assert told == [200, 200, 429]
+            yield client
         node.close()
+
+
+async def test_on_the_schema_before(server_url: str) -> None:
+    """There are no tokens: `/v1` is not there, and all else is."""
+    settings = Settings(http_bind="127.0.0.1:0")
+    async with (
+        bare_database(server_url, version=5) as url, open_database(url) as database,
+        node_of(settings, database, 5) as client,
+    ):  # fmt: skip
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/v1/runs")).status_code == 404
+        assert (await client.get("/v1/openapi.json")).status_code == 404
+
+
+async def test_a_node_counts_who_asks_how_often(database: Database) -> None:
+    """As it is set up: here two at once, and then one a second."""
+    settings = Settings(http_bind="127.0.0.1:0", http_rate=1, http_burst=2)
+    async with node_of(settings, database) as client:
+        shop = Person(client, await secret(database, "read"))
+        assert [(await shop.get("/v1/runs")).status_code for _ in range(3)] == [200, 200, 429]
+
+
+async def test_people_see_a_page_where_nothing_is(database: Database) -> None:
+    """Who asks for HTML, and not for a program's paths; all others have a problem with its code."""
+    people = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    async with node_of(Settings(http_bind="127.0.0.1:0"), database) as client:
+        for method, path, headers, status, kind in (
+            ("GET", "/nowhere", people, 404, "text/html"),
+            ("GET", "/nowhere", {}, 404, "application/problem"),
+            ("GET", "/<script>alert(1)</script>", people, 404, "text/html"),
+            ("POST", "/healthz", people, 405, "text/html"),
+            ("POST", "/healthz", {}, 405, "application/problem"),
+            ("GET", "/v1/nowhere", people, 401, "application/problem"),
+            ("GET", "/nowhere", {"Accept": "*/*"}, 404, "application/problem"),
+        ):  # fmt: skip
+            answered = await client.request(method, path, headers=headers)
+            assert (answered.status_code, path) == (status, path)
+            assert answered.headers["content-type"].startswith(kind)
+            assert "<script>alert" not in answered.text
+            if status == 405:
+                assert answered.headers["allow"]
+            if kind == "text/html":
+                assert "default-src 'none'" in answered.headers["content-security-policy"]
+                assert 'href="/"' in answered.text
 
 
 @pytest.mark.big

@@ -11,7 +11,7 @@ import pytest
 from chimeway.store import answers
 from chimeway.store.pool import Database, open_database
 from chimeway.store.pruning import turn
-from kit.api import MENTION, Person, secret, together, world
+from kit.api import FAILED, MENTION, Person, secret, together, world
 from kit.daemon import running_daemon
 from kit.home import email, home, in_app, wait, workflow
 from kit.rows import rows_of
@@ -166,6 +166,29 @@ async def test_of_who_was_forgotten_the_key_alone_holds(database: Database, data
                                "select o::text from chimeway.operator_actions o")  # fmt: skip
         assert not any("ada" in row["told"] for row in texts)
         assert any("bob" in row["told"] for row in texts)
+
+
+async def test_what_was_said_of_who_was_forgotten_leaves(database: Database, database_url: str) -> None:
+    """A note may name him, and its digest could be guessed: those of cancels and retries leave, too."""
+    async with world(database) as found, rows_of(database_url) as rows:
+        shop, ops = await found.person("produce"), await found.person("operate")
+        runs = await shop.trigger("ada", "bob", cancellation_key="doc_1")
+        await rows.all(FAILED)
+        by_run = "select id from chimeway.deliveries where recipient_id = 'ada'"
+        why = {"note": "ada rang"}
+        for path, said in (
+            (f"/v1/deliveries/{await rows.value(by_run)}/retry", why),
+            (f"/v1/runs/{runs['ada']}/cancel", why),
+            (f"/v1/runs/{runs['ada']}/cancel", {"note": "once more"}),
+            ("/v1/cancel", {"cancellation_key": "doc_1", **why}),
+        ):
+            await found.chimeway.for_tenant("a").forget("nobody")
+            asked = await ops.post(path, said, Idempotency_Key=f"{path} {said['note']}".replace(" ", "-"))
+            assert asked.status_code == 200, asked.text
+        known = "select count(fingerprint) from chimeway.request_answers"
+        assert await rows.value(known) == 4
+        await found.chimeway.for_tenant("a").forget("ada")
+        assert await rows.value(known) == 0
 
 
 async def test_answers_leave_by_their_age(database: Database, database_url: str) -> None:

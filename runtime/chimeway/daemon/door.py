@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from starlette.routing import BaseRoute
 
     from chimeway.web.auth import Tokens
+    from chimeway.web.problems import Lost
     from chimeway.web.server import HttpServer
 
 _log = Events()
@@ -124,6 +125,7 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
     async with AsyncExitStack() as stack:
         api: Api | None = None
         console: Sequence[BaseRoute] = ()
+        lost: Lost | None = None
         if schema_version >= _TOKENS_NEED:
             own = await stack.enter_async_context(_own_connections(settings, database))
             tokens = Tokens(own, clock)
@@ -137,7 +139,7 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
                 rates,
                 settings.max_lateness,
             )
-            console = _console(settings, own, tokens, clock, api.streams.ending)
+            console, lost = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
             stands=stands,
             ready=ReadyDoor(asked).routes(),
@@ -146,6 +148,7 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
             unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
             api=() if api is None else api.routes(),
             console=console,
+            lost=lost,
         )
         yield HttpServer(
             application(site), bound(*address), (lambda: None) if api is None else api.streams.end
@@ -165,12 +168,13 @@ def _own_connections(settings: Settings, database: Database) -> AbstractAsyncCon
 
 def _console(
     settings: Settings, database: Database, tokens: "Tokens", clock: Clock, ending: asyncio.Event
-) -> "Sequence[BaseRoute]":
+) -> "tuple[Sequence[BaseRoute], Lost]":
     from chimeway.web.console import site  # noqa: PLC0415
     from chimeway.web.console.desk import Kept  # noqa: PLC0415
 
     kept = Kept(settings.retention_completed, settings.idempotency_retention)
-    return site.routes(database, tokens, clock, settings.max_lateness, settings.public_url, ending, kept)
+    pages = site.routes(database, tokens, clock, settings.max_lateness, settings.public_url, ending, kept)
+    return pages, site.lost
 
 
 def _warn(text: str) -> None:

@@ -3,6 +3,7 @@
 Whoever calls has seen to it that it is his to do, and of his tenant.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -87,6 +88,11 @@ async def retry(connection: Connection, who: Operator, delivery_id: UUID, why: s
         raise DeliveryNotRetryable(f"delivery {delivery_id} is {found.status}{held}", status=found.status)
     await note(connection, who, "retry", run_id=found.run_id, delivery_id=delivery_id, why=why)
     return found
+
+
+async def whose(connection: Connection, runs: Sequence[UUID]) -> list[str]:
+    """Return the recipients of some runs."""
+    return [row["recipient_id"] for row in await connection.fetch(SQL["recipients_of_runs"], runs)]
 
 
 async def pause(

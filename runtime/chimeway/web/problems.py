@@ -1,7 +1,7 @@
 """Errors as HTTP says them: problem+json (RFC 9457), with our stable code."""
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -39,6 +39,24 @@ def problem(
         "detail": detail,
     }  # fmt: skip
     return JSONResponse(body | dict(more or {}), status_code=status, headers=said, media_type=MEDIA_TYPE)
+
+
+Lost: TypeAlias = Callable[[int], Response]
+"""Draws a page for people, for a status: there is nothing at this path, or not by this method."""
+
+
+def for_people(lost: Lost | None) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Return what turns the frame's refusals into a page where a browser asks for one, else a problem."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        wants = "text/html" in request.headers.get("accept", "")
+        if lost is None or not wants or not isinstance(error, HTTPException):
+            return await of_the_frame(request, error)
+        page = lost(error.status_code)
+        page.headers.update(error.headers or {})
+        return page
+
+    return answer
 
 
 async def of_the_frame(_request: Request, error: Exception) -> Response:

@@ -26,7 +26,7 @@ from chimeway.errors import InvalidSettings
 from chimeway.log import Events
 from chimeway.web.joining import Joined
 from chimeway.web.limits import HTTP_AT_ONCE, INBOX_STREAMS
-from chimeway.web.problems import of_the_frame, problem
+from chimeway.web.problems import Lost, for_people, problem
 from chimeway.web.traced import Traced
 
 _log = Events()
@@ -58,6 +58,8 @@ class Site:
     unsubscribing: Sequence[BaseRoute] = ()
     api: Sequence[BaseRoute] = ()
     console: Sequence[BaseRoute] = ()
+    lost: Lost | None = None
+    """What people see where nothing is; programs get a problem."""
 
     def routes(self) -> list[BaseRoute]:
         """Return all of them, in the order in which they are asked."""
@@ -69,7 +71,7 @@ class Site:
 
 def application(site: Site) -> ASGIApp:
     """Return what answers requests: at their own paths, and with no redirect to what a `Host` header says."""
-    app = Starlette(routes=site.routes(), exception_handlers={HTTPException: of_the_frame})
+    app = Starlette(routes=site.routes(), exception_handlers={HTTPException: for_people(site.lost)})
     app.router.redirect_slashes = False
     return Traced(app)
 

@@ -38,6 +38,11 @@ select a.fingerprint, a.status, a.answer from chimeway.request_answers a where a
 insert into chimeway.request_answers (token_id, key_digest, tenant_id, fingerprint, status, answer, about)
 values ($1, $2, $3, $4, $5, $6, $7);
 
+-- name: recipients_of_runs
+-- Whose runs these are.
+select distinct r.recipient_id from unnest($1::uuid[]) u(id)
+  join chimeway.workflow_runs r on r.id = u.id and r.shard = chimeway.shard_of_id(u.id);
+
 -- name: note_action
 -- Writes down what an operator does; of whom was forgotten no word.
 insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)

@@ -76,12 +76,17 @@ class Asker:
         """Return who acts, for the audit."""
         return Operator(self.principal.token_id, self.principal.name, self.tenant)
 
+    @property
+    def keyed(self) -> bool:
+        """Say whether the request is one to be done once, and its answer kept."""
+        return "idempotency-key" in self.request.headers
+
     async def told(self, act: Callable[[object | None], Awaitable[Reply]]) -> Response:
         """Do what is one statement, and so a transaction by itself (None): with an Idempotency-Key as `once`.
 
         Beginning and ending one would be two of three round trips.
         """
-        if "idempotency-key" in self.request.headers:
+        if self.keyed:
             return await self.once(act)
         return _answer(await act(None))
 

@@ -20,6 +20,7 @@ from chimeway import inbox_tokens
 from chimeway.clock import Clock
 from chimeway.inbox_tokens import InboxBearer
 from chimeway.web.api import strict_json
+from chimeway.web.api.paths import as_meant, with_slashes_in_ids
 from chimeway.web.api.refusals import Refused, answer_to
 from chimeway.web.auth import Principal, Tokens
 from chimeway.web.bodies import body_of
@@ -72,6 +73,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        scope = with_slashes_in_ids(scope)
         request = Request(scope, receive)
         sending = _Sending(send, self._allowed_origin(request))
         try:
@@ -198,6 +200,7 @@ class ReadOnce(APIRoute):
         answer = super().get_route_handler()
 
         async def answered(request: Request) -> Response:
+            request.scope["path_params"] = as_meant(request.scope["path_params"])
             return await answer(_Read(request.scope, request.receive))
 
         return answered

@@ -65,7 +65,7 @@ async def retry_delivery(
         shown = models.Retried(
             delivery_id=delivery_id, run_id=found.run_id, attempt_count=found.attempt_count
         )
-        return reply(_RETRIED, shown)
+        return reply(_RETRIED, shown, about=[found.recipient_id])
 
     return await asker.once(act)
 

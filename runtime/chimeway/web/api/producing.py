@@ -13,7 +13,16 @@ from chimeway.store import acting
 from chimeway.store.answers import Reply
 from chimeway.store.pool import Connection
 from chimeway.web.api import models
-from chimeway.web.api.asking import Canceller, Identifier, Producer, RequestKey, reply, service_of, written
+from chimeway.web.api.asking import (
+    Asker,
+    Canceller,
+    Identifier,
+    Producer,
+    RequestKey,
+    reply,
+    service_of,
+    written,
+)
 from chimeway.web.api.guard import ReadOnce
 
 router = APIRouter(route_class=ReadOnce)
@@ -183,7 +192,7 @@ async def cancel_run(
     async def act(connection: Connection) -> Reply:
         done = await asker.client.cancel(run_id, note=said.note, connection=connection)
         await acting.note(connection, asker.operator, "cancel", run_id=run_id, why=said.note)
-        return reply(_CANCELLATION, done)
+        return await _cancelled(asker, connection, done)
 
     return await asker.once(act)
 
@@ -198,7 +207,7 @@ async def cancel_by_key(asker: Canceller, said: models.CancelByKey, _key: Reques
         )
         for run in done.stopped:
             await acting.note(connection, asker.operator, "cancel", run_id=run.run_id, why=said.note)
-        return reply(_CANCELLATION, done)
+        return await _cancelled(asker, connection, done)
 
     return await asker.once(act)
 
@@ -224,6 +233,12 @@ async def mint_inbox_token(asker: Producer, said: models.InboxTokenWanted, reque
 def _shown(receipt: Receipt) -> models.TriggerReceipt:
     runs = [models.StartedRun(recipient_id=name, run_id=run) for name, run in receipt.runs.items()]
     return models.TriggerReceipt(runs=runs, duplicate=receipt.duplicate)
+
+
+async def _cancelled(asker: Asker, connection: Connection, done: Cancellation) -> Reply:
+    """Tell what a cancel did; what is kept of it leaves with whoever is forgotten of those whom it met."""
+    runs = [*(run.run_id for run in done.stopped), *(run.run_id for run in done.already_ended)]
+    return reply(_CANCELLATION, done, about=await acting.whose(connection, runs) if asker.keyed else ())
 
 
 def _wrote(recipient: str) -> Reply:

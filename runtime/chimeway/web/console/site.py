@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 
+from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from chimeway.clock import Clock
@@ -15,11 +16,18 @@ from chimeway.web.console.beside import Beside
 from chimeway.web.console.desk import Desk, Kept
 from chimeway.web.console.guard import Guard
 from chimeway.web.console.overview import Overview
-from chimeway.web.console.pages import Pages
+from chimeway.web.console.pages import Pages, View
 from chimeway.web.console.plans import Plans
 from chimeway.web.console.runs import Runs
 from chimeway.web.console.signing_in import SigningIn
 from chimeway.web.console.workflows import Workflows
+
+
+def lost(status: int) -> Response:
+    """Return the page for people who follow a path at which nothing is, or not to be asked so."""
+    told = "There is no such page here." if status == 404 else "This address cannot be asked in this way."
+    view = View("told.html.j2", {"title": "Not found" if status == 404 else "Not done", "told": told}, status)
+    return Pages(Assets()).page(view, {"who": None, "path": "", "csrf": ""})
 
 
 def routes(
