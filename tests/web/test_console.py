@@ -431,3 +431,14 @@ async def _until(lines: AsyncIterator[str], start: str) -> AsyncIterator[str]:
         yield line
         if line.startswith(start):
             return
+
+
+async def test_the_waiting_room_of_all_tenants(site: Site) -> None:
+    """Who may see all sees all of them, each with its tenant; to act on many, one is chosen."""
+    await site.sign_in(await site.token("operate", tenant=None))
+    page = Page(await site.http.get("/waiting"))
+    assert "eve" in page.text
+    assert "other" in page.text
+    assert "/plans" not in page.forms
+    assert "Choose a tenant to do something" in page.text
+    assert "/plans" in Page(await site.http.get("/waiting?tenant=other")).forms

@@ -51,6 +51,8 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "cancel": ("steering", "Stop a run, or all that bear a cancellation key."),
         "hold": ("steering", "Hold a run: nothing is decided or sent until it is resumed."),
         "resume": ("steering", "Let a held run go on."),
+        "wake": ("moving", "Have runs evaluated now that ought to move."),
+        "retime": ("moving", "Move when waits are over."),
         "deliveries": (
             "delivering",
             "List messages that failed, wait or are held; send them or not.",

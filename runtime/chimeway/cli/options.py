@@ -19,6 +19,9 @@ Tenant: TypeAlias = Annotated[
 EveryTenant: TypeAlias = Annotated[
     str | None, typer.Option("--tenant", help="Whose; without it those of all tenants.", show_default=False)
 ]
+AllTenants: TypeAlias = Annotated[
+    bool, typer.Option("--all-tenants", help="Those of all tenants, and not of one.")
+]
 Note: TypeAlias = Annotated[
     str | None, typer.Option(help="Free text, kept beside the reason.", show_default=False)
 ]

@@ -9,6 +9,7 @@ import typer
 
 from chimeway.cli import session
 from chimeway.cli.options import (
+    AllTenants,
     AsJson,
     Cursor,
     DatabaseUrl,
@@ -26,7 +27,8 @@ from chimeway.client.why_listed import noticed, remedy, summed_up, waits
 from chimeway.errors import InvalidDefinition
 from chimeway.limits import MAX_PAGE
 from chimeway.settings import Settings
-from chimeway.store import definitions, whereabouts
+from chimeway.store import callers, console, definitions, whereabouts
+from chimeway.store.console import WaitFilter
 from chimeway.store.views import ListedRun, Page, WaitingRun
 from chimeway.store.whereabouts import Holder
 from chimeway.workflow.definition import Definition
@@ -37,18 +39,32 @@ Definitions: TypeAlias = dict[tuple[str, int], Definition | None]
 """Definitions by key and version; None: not understood here."""
 
 
-@app.command(epilog=examples("chimeway waiting --tenant org_456", "chimeway waiting --limit 500 --json"))
+@app.command(
+    epilog=examples(
+        "chimeway waiting --tenant org_456",
+        "chimeway waiting --all-tenants",
+        "chimeway waiting --limit 500 --json",
+    )
+)
 def waiting(
     tenant: Tenant = None,
+    *,
+    all_tenants: AllTenants = False,
     cursor: Cursor = None,
     limit: Limit = 50,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """List who waits, for what, until when; the next to go on first."""
+    if all_tenants and tenant is not None:
+        raise typer.BadParameter("--all-tenants goes without --tenant")
 
     async def ask(client: Chimeway) -> tuple[Page[WaitingRun], Definitions]:
-        page = await client.waiting(tenant=tenant, cursor=cursor, limit=limit)
+        if all_tenants:
+            found = await callers.run(client.database, console.list_waiting(WaitFilter(None), cursor, limit))
+            page = Page(found.items, found.cursor)
+        else:
+            page = await client.waiting(tenant=tenant, cursor=cursor, limit=limit)
         return page, {} if as_json else await _definitions(client, page)
 
     page, known = session.run(database_url, ask)

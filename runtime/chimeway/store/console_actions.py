@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import CONSOLE_AT_ONCE, CONSOLE_PLAN_S
+from chimeway.store.acting import Operator
 from chimeway.store.console import Chosen
 from chimeway.store.console_sessions import SignedIn
 from chimeway.store.pool import Connection, Database
@@ -222,14 +223,48 @@ async def go_on(database: Database, who: SignedIn, plan_id: UUID, note: str | No
         if not ids:
             return plan
         revisions = list(plan.revisions[plan.done : plan.done + CONSOLE_AT_ONCE])
-        came = await _of_plan(connection, plan.action, ids, revisions, who.tenant, note, plan.when)
-        did = [run_id for run_id, outcome in came.items() if outcome == _DID[plan.action]]
-        await connection.execute(SQL["console_note_actions"], who.name, who.token_id, plan.action, did, note)
+        by = Operator(who.token_id, who.name, who.tenant)
+        came = await _noted(connection, by, plan.action, ids, revisions, note, plan.when)
         outcome = dict(plan.outcome)
         for each in came.values():
             outcome[each] = outcome.get(each, 0) + 1
         await connection.execute(SQL["console_plan_came"], plan_id, plan.done + len(ids), outcome)
     return await find_plan(database, who, plan_id)
+
+
+async def act_on_many(
+    database: Database, who: Operator, action: PlanAction, chosen: Chosen, *, note: str | None, when: When
+) -> AsyncIterator[dict[UUID, str]]:
+    """Act on the runs that were chosen, if they are as they were then, batch by batch; each is a transaction.
+
+    Yields what came of each run of a batch; where something was done, it is written down who did it.
+    """
+    for first in range(0, len(chosen.run_ids), CONSOLE_AT_ONCE):
+        batch = slice(first, first + CONSOLE_AT_ONCE)
+        ids, revisions = list(chosen.run_ids[batch]), list(chosen.revisions[batch])
+        async with _transaction(database) as connection:
+            came = await _noted(connection, who, action, ids, revisions, note, when)
+        yield came
+
+
+def did(action: PlanAction, outcome: str) -> bool:
+    """Say whether this outcome of an action means that something was done."""
+    return outcome == _DID[action]
+
+
+async def _noted(
+    connection: Connection,
+    who: Operator,
+    action: PlanAction,
+    ids: list[UUID],
+    revisions: list[int],
+    note: str | None,
+    when: When,
+) -> dict[UUID, str]:
+    came = await _of_plan(connection, action, ids, revisions, who.tenant, note, when)
+    done = [run_id for run_id, outcome in came.items() if did(action, outcome)]
+    await connection.execute(SQL["console_note_actions"], who.name, who.token_id, action, done, note)
+    return came
 
 
 def _plan(row: Any) -> Plan:

@@ -84,7 +84,7 @@ def run_filter(visit: Visit) -> RunFilter:
     )
 
 
-def wait_filter(given: Mapping[str, str], tenant: str) -> WaitFilter:
+def wait_filter(given: Mapping[str, str], tenant: str | None) -> WaitFilter:
     """Return which waiting runs are asked for, or raise InvalidInput."""
     before = given.get("before")
     at = None if before is None else as_instant(before)

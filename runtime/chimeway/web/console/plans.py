@@ -48,12 +48,11 @@ class Plans:
         tenants = () if visit.who.tenant is not None else await self._desk.ask(console.tenants())
         if tenant is None and len(tenants) == 1:
             (tenant,) = tenants
-        page = wanted = further = None
-        if tenant is not None:
-            wanted = wait_filter(query, tenant)
-            page = await self._desk.ask(console.list_waiting(wanted, query.get("after"), _PAGE))
-            if page.cursor is not None:
-                further = "/waiting?" + urlencode({**query, "tenant": tenant, "after": page.cursor})
+        further, wanted = None, wait_filter(query, tenant)
+        page = await self._desk.ask(console.list_waiting(wanted, query.get("after"), _PAGE))
+        if page.cursor is not None:
+            whose = {} if tenant is None else {"tenant": tenant}
+            further = "/waiting?" + urlencode({**query, **whose, "after": page.cursor})
         return View(
             "waiting.html.j2",
             {
