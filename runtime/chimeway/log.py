@@ -115,6 +115,8 @@ EVENTS: Final[Mapping[str, str]] = MappingProxyType(
         "unsubscribe.failed": "workflow, channel, delivery_id, error: a fault of ours",
         "metrics.failed": "error: a fault of ours kept figures from being asked for; the last ones stand",
         "http.listening": "host, port: requests are answered there",
+        "channel.missing": "channel, workflows: these send by it, and nothing is set up for it here; their "
+        "messages wait for a node that has it, and fail where none has",
         "channel.opened": "channel, provider: ready to send",
         "channel.breaker": "channel, provider, state (open, trial, closed), failures, pause_s, endpoint",
         "channel.full": "channel, waiting, under_way, shut_s: what finds no room waits in the database",

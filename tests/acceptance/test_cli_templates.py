@@ -180,7 +180,7 @@ async def test_check_of_nothing(tmp_path: Path, database_url: str) -> None:
 
 
 async def test_a_node_tells_at_its_start_and_works(database_url: str, tmp_path: Path) -> None:
-    """What keeps a message from being made is logged with its names; the node serves all the same."""
+    """What keeps a message from being made, or from going out, is logged; the node serves all the same."""
     faulty = {**TEMPLATES, "mention_email.email.j2": "{% block subject %}{{ recipient.nmae }}{% endblock %}"}
     async with running_daemon(database_url, home(tmp_path, GUIDE, templates=faulty)) as daemon:
         told = {(line["template"], line["line"], line["code"]) for line in daemon.seen("template.fault")}
@@ -190,6 +190,7 @@ async def test_a_node_tells_at_its_start_and_works(database_url: str, tmp_path: 
         }
         (checked,) = daemon.seen("template.checked")
         assert (checked["workflows"], checked["errors"], checked["complete"]) == (1, 2, True)
+        assert [line["channel"] for line in daemon.seen("channel.missing")] == ["email"]
 
 
 def test_the_commands_are_in_the_list() -> None:

@@ -1,4 +1,4 @@
-"""What a node says at its start of messages that it could not make. It stops for none of them.
+"""What a node says at its start of messages that it could not make, or not send. It stops for none of them.
 
 Looked through are the workflows that triggers start now (the current version of each key), for so long
 and no longer. What is registered later is not looked at: its messages fail one by one, each with its reason.
@@ -6,7 +6,7 @@ and no longer. What is registered later is not looked at: its messages fail one 
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from chimeway.limits import TEMPLATE_CHECK_S, TEMPLATE_FAULTS_LOGGED
@@ -22,8 +22,13 @@ _log = Events()
 _PAGE: Final = 200
 
 
-async def check_templates(database: Database, renderers: Renderers) -> None:
-    """Log what keeps messages of current workflows from being made.
+async def check_templates(database: Database, renderers: Renderers, channels: Collection[str]) -> None:
+    """Log what keeps messages of current workflows from being made here, or from going out.
+
+    Args:
+        database: where the workflows are.
+        renderers: what makes messages of this node.
+        channels: those that this node has a provider for.
 
     Raises:
         DatabaseUnavailable: it is gone.
@@ -37,6 +42,7 @@ async def check_templates(database: Database, renderers: Renderers) -> None:
         if time.monotonic() > ends:
             complete = False
             break
+    _tell_missing(wanted, channels)
     checking = Checking(renderers, wanted)
     for _ in checking.each():
         await asyncio.sleep(0)  # the loop may be a host's
@@ -45,6 +51,15 @@ async def check_templates(database: Database, renderers: Renderers) -> None:
     found = checking.result()
     complete = complete and found.complete
     _tell(found, workflows, complete, round(time.monotonic() - ends + TEMPLATE_CHECK_S, 3))
+
+
+def _tell_missing(wanted: Sequence[Wanted], channels: Collection[str]) -> None:
+    steps: dict[str, list[str]] = {}
+    for one in wanted:
+        if one.channel != "in_app" and one.channel not in channels:
+            steps.setdefault(one.channel, []).append(one.step)
+    for channel, those in sorted(steps.items())[:TEMPLATE_FAULTS_LOGGED]:
+        _log.warning("channel.missing", channel=channel, workflows=those[:3])
 
 
 def _tell(found: Checked, workflows: int, complete: bool, seconds: float) -> None:  # noqa: FBT001  (internal)

@@ -118,7 +118,8 @@ async def live(
             async with asyncio.TaskGroup() as group:
                 beat = group.create_task(_beat(node), name="beat")
                 check = group.create_task(
-                    persistently(check_templates, node.database, node.renderers), name="check-templates"
+                    persistently(check_templates, node.database, node.renderers, node.channels),
+                    name="check-templates",
                 )
                 prune = group.create_task(_prune(node, settings), name="prune")
                 lag = group.create_task(loop_lag.watch(node.tally.loop_lag), name="loop-lag")

@@ -205,5 +205,6 @@ def translate(error: BaseException) -> ChimewayError | None:
         message, hint = told(error)
         return kind(message.partition(": ")[2] or message, hint=hint)
     if fault_of(error) == "connection":
-        return DatabaseUnavailable(f"the database cannot be reached ({lost_by(error)})")
+        hint = "look at the database URL, and whether a server runs and listens there"
+        return DatabaseUnavailable(f"the database cannot be reached ({lost_by(error)}): {hint}", hint=hint)
     return None
