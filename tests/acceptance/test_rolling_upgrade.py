@@ -7,6 +7,8 @@ Producers trigger and signal all the while, each thing twice, as who had no answ
 """
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from chimeway.store import migrating, schema
-from chimeway.store.pool import connect
+from chimeway.store import schema
+from chimeway.store.pool import Connection, connect
 from kit.bare import bare_database, schema_of
 from kit.daemon import COMMAND, Daemon, running_daemon
 from kit.home import Home, email, home, in_app, wait, workflow
@@ -27,6 +29,8 @@ from kit.smtp import Sink, smtp_sink
 from kit.waiting import wait_for
 
 OLD = schema.VERSION - 1
+LOCKED_S = 5.0
+"""No call of a producer takes as long: a migration gives up within a second a lock that it does not get."""
 GUIDE = workflow(in_app(), wait(duration="PT2S"), email())
 IDENTIFY = "select chimeway.identify('default', $1, jsonb_build_object('email', $1 || '@example.org'))"
 TRIGGER = """select chimeway.trigger('mention_escalation', tenant_id => 'default', recipient_id => $1,
@@ -47,6 +51,14 @@ class Producers:
     url: str
     people: list[str] = field(default_factory=list)
     ended: bool = False
+    longest_s: float = 0.0
+    """How long a call took, at the most: what a migration, or a node that comes, made somebody wait."""
+
+    async def _call(self, connection: Connection, sql: str, person: str) -> object:
+        begun = time.monotonic()
+        answer = await connection.fetchval(sql, person)
+        self.longest_s = max(self.longest_s, time.monotonic() - begun)
+        return answer
 
     async def produce(self) -> None:
         """Trigger one journey after the other until the end; each call is made twice."""
@@ -54,15 +66,14 @@ class Producers:
         try:
             while not self.ended:
                 person = f"user_{len(self.people)}"
-                await connection.fetchval(IDENTIFY, person)
-                assert await connection.fetchval(TRIGGER, person) == await connection.fetchval(
-                    TRIGGER, person
-                )
+                await self._call(connection, IDENTIFY, person)
+                first, again = [await self._call(connection, TRIGGER, person) for _ in range(2)]
+                assert first == again
                 if len(self.people) % 2:
                     for _ in range(2):
-                        await connection.fetchval(READ, person)
+                        await self._call(connection, READ, person)
                 self.people.append(person)
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.005)
         finally:
             await connection.close()
 
@@ -133,8 +144,16 @@ async def test_nodes_of_two_versions_share_a_database(server_url: str, tmp_path:
         first = await world.node("old-1", old)
         async with producing(url) as producers:
             await producers.go_on(rows)
-            await migrating.migrate(url)
+            producers.longest_s = 0.0
+            begun = time.monotonic()
+            migrated = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "chimeway", "db", "migrate", "--database-url", url
+            )
+            assert await migrated.wait() == 0
+            took_s = time.monotonic() - begun
             await producers.go_on(rows)
+            print(f"migrated in {took_s:.1f} s; a call took {producers.longest_s:.2f} s at most")
+            assert producers.longest_s < LOCKED_S
             second = await world.node("new-1", new)
             await producers.go_on(rows)
             assert await first.stopped() == 0
@@ -146,6 +165,8 @@ async def test_nodes_of_two_versions_share_a_database(server_url: str, tmp_path:
             last = await world.node("new-2", new)
             assert await back.stopped() == 0
             await producers.go_on(rows)
+            print(f"a call took {producers.longest_s:.2f} s at most, in the whole")
+            assert producers.longest_s < LOCKED_S
         await rows.until_none_live()
         assert await rows.value("select max(version) from chimeway.schema_version") == schema.VERSION
         for node in (first, second, back, last):
