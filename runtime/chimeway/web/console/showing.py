@@ -91,6 +91,10 @@ def as_field(at: datetime) -> str:
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M}"
 
 
+_ENDS: Final = {"workflow_completed": "nothing follows", "workflow_stopped": "as its definition says"}
+"""Reasons that would only say the state once more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """How a run stands: a word, the tone in which it is shown, and a few words of what it waits for."""
@@ -104,7 +108,7 @@ def standing(run: RunView, now: datetime, lateness: timedelta) -> Standing:
     """Return how a run stands at this moment."""
     if run.ended_at is not None:
         tone = {"completed": "good", "stopped": "calm", "failed": "bad"}[run.state]
-        return Standing(run.state, tone, words(run.status_reason))
+        return Standing(run.state, tone, _ENDS.get(run.status_reason, words(run.status_reason)))
     if run.held_reason is not None:
         return Standing("held", "bad", words(run.held_reason))
     if run.waiting_for_node is not None:
