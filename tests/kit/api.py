@@ -44,7 +44,7 @@ class Person:
 
     def __init__(self, client: httpx2.AsyncClient, secret: str | None) -> None:
         """Take a client that knows the address."""
-        self._client = client
+        self.client = client
         self.secret = secret
 
     async def ask(self, method: str, path: str, said: Any = None, **headers: str) -> httpx2.Response:
@@ -53,8 +53,8 @@ class Person:
         if self.secret is not None:
             given["Authorization"] = f"Bearer {self.secret}"
         if said is None:
-            return await self._client.request(method, path, headers=given)
-        return await self._client.request(method, path, json=said, headers=given)
+            return await self.client.request(method, path, headers=given)
+        return await self.client.request(method, path, json=said, headers=given)
 
     async def get(self, path: str, **headers: str) -> httpx2.Response:
         """Read."""

@@ -39,6 +39,7 @@ _STALLED_S: Final = 30.0
 he would keep his place for ever, and a few hundred of his kind everybody's."""
 _AT_ONCE: Final = HTTP_AT_ONCE + INBOX_STREAMS
 _AGAIN_S: Final = 2
+_TWO_ENDS: Final = frozenset({b"content-length", b"transfer-encoding"})
 _MOST_CONNECTIONS: Final = 2 * HTTP_AT_ONCE + INBOX_STREAMS
 """More are closed unanswered: each is a file, of which a process has a thousand for its database, too."""
 
@@ -128,8 +129,13 @@ class HttpServer:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or send it away while there are too many connections (uvicorn's own way has no
         words for programs, and does not say when to come again).
+
+        One that says twice, and in two ways, where it ends may be two for the proxy before us.
         """
-        if len(self._server.server_state.connections) > _AT_ONCE:
+        if {name for name, _ in scope["headers"]} >= _TWO_ENDS:
+            told = "give Content-Length or Transfer-Encoding, not both"
+            await problem(400, "bad_header", told, headers={"Connection": "close"})(scope, receive, send)
+        elif len(self._server.server_state.connections) > _AT_ONCE:
             told = "too many ask at once: ask again"
             busy = problem(503, "try_again", told, retry_after_s=_AGAIN_S, headers={"Connection": "close"})
             await busy(scope, receive, send)

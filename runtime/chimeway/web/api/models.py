@@ -28,7 +28,9 @@ def _only_number(value: object) -> object:
 
 Instant: TypeAlias = Annotated[AwareDatetime, BeforeValidator(_only_text)]
 Json: TypeAlias = dict[str, Any]
-Note: TypeAlias = Annotated[str | None, Field(max_length=MAX_NOTE_CHARS, description="Why; kept for people.")]
+Note: TypeAlias = Annotated[
+    str | None, Field(max_length=MAX_NOTE_CHARS, pattern=r"^[^\x00]*$", description="Why; kept for people.")
+]
 
 
 class Said(BaseModel):
