@@ -52,6 +52,13 @@ def test_a_command_is_where_the_list_says(name: str, module: str, sentence: str)
     assert told.startswith(sentence)
 
 
+async def test_the_list_of_a_group_cuts_no_sentence_off() -> None:
+    """Who looks for a command reads what it does to the end."""
+    told = await inside("db", "--help")
+    assert "..." not in told.out.partition("Commands:")[2]
+    assert "exit 1 if this program cannot work on it." in " ".join(told.out.split())
+
+
 async def test_help_imports_no_more_than_it_needs() -> None:
     """What a command needs is imported when it is used: --help stays quick."""
     code = "import sys, chimeway.cli.main; print(sorted(sys.modules))"

@@ -220,7 +220,7 @@ async def test_completion_knows_commands_and_their_options() -> None:
         out, _ = await process.communicate()
         return set(out.decode().split())
 
-    assert await complete("chimeway wa") == {"waiting"}
+    assert await complete("chimeway wai") == {"waiting"}
     assert "--recipient" in await complete("chimeway runs --re")
     assert {"paths", "pause"} <= await complete("chimeway workflow pa")
 

@@ -87,6 +87,7 @@ def runs(
              run.status_reason, run.created_at)
             for run in page
         ),
+        nothing=f"no run of tenant {tenant or 'default'} is like this",
     )  # fmt: skip
     tell_more(page)
 

@@ -100,7 +100,11 @@ class _OnDemand(TyperGroup):
 def _command(app: typer.Typer, name: str) -> Any:
     """Return a module's command of this name; a module named like it is a group of its own."""
     group = typer.main.get_group(app)
-    return group if app.info.name == name else group.commands[name]
+    if app.info.name != name:
+        return group.commands[name]
+    for each in group.commands.values():  # in the list, too, as a whole: click would cut it off
+        each.short_help = each.short_help or " ".join((each.help or "").partition("\n\n")[0].split())
+    return group
 
 
 def _print_version(asked: bool) -> None:

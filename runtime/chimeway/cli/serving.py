@@ -37,7 +37,10 @@ def serve(
     ] = None,
     smtp_url: Annotated[
         str | None,
-        typer.Option(help="smtp://user:password@host:port?starttls=true, or smtps://.", show_default=False),
+        typer.Option(
+            help="smtp://user:password@host:port?starttls=true, or smtps://; with CHIMEWAY_EMAIL_FROM.",
+            show_default=False,
+        ),
     ] = None,
     *,
     after_restore: Annotated[
