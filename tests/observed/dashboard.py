@@ -76,6 +76,8 @@ ROWS: Final = (
     )),
     ("Messages", (
         Panel("Deliveries", "ops", rate("chimeway_deliveries_total", "channel, outcome")),
+        Panel("Not sent", "ops", rate("chimeway_deliveries_not_sent_total", "channel, reason"),
+              "Messages that nobody gets any more, by why."),
         Panel("Attempts", "ops", rate("chimeway_attempts_total", "channel, provider, result")),
         Panel("How long providers take", "s", quantiles("chimeway_attempt_seconds", "channel")),
         Panel("Breakers that are not closed", "none", (

@@ -15,13 +15,15 @@ from uuid import UUID
 from chimeway.clock import Clock, jittered
 from chimeway.engine.seam import Committed, Evaluation, NotUnderstood, Refused, Rested
 from chimeway.log import Events
-from chimeway.progression.decision import STUCK_NOOPS
+from chimeway.progression.decision import STUCK_NOOPS, Decision
+from chimeway.progression.snapshot import Snapshot
 from chimeway.store import runs
 from chimeway.store.faults import fault_of, passes
 from chimeway.store.pool import Database, unless_broken
 from chimeway.store.runs import Loaded
 from chimeway.store.text import fault_note
 from chimeway.tally import Tally
+from chimeway.workflow.definition import NotifyAction
 from chimeway.workflow.durations import known_zone
 
 Tenant: TypeAlias = str | None
@@ -35,6 +37,7 @@ _STUCK_AGAIN_S: Final = 60.0
 _DUE_AGAIN_S: Final = 5.0
 _FAULT_AGAIN_S: Final = 10.0
 _NOTE_CHARS: Final = 900
+_NOT_SENT_YET: Final = frozenset({"pending", "failed", "deferred", "digested"})
 _RESUMED_BY_HAND: Final = frozenset({"run_held", "workflow_paused"})  # whoever resumes sees to the wake
 
 
@@ -169,6 +172,8 @@ class Acting:
         for plan in decision.planned:
             if plan.birth.status != "pending":
                 tally.deliveries[plan.channel, plan.birth.status, plan.birth.reason] += 1
+        if (ended := _unsent(snapshot, decision)) is not None:
+            tally.deliveries[ended[0], "cancelled", ended[1]] += 1
 
     def _refused(self, actor: Actor, answer: str) -> None:
         _log.debug("decision.put_off", run_id=str(actor.run_id), answer=answer)
@@ -241,3 +246,16 @@ def _tell_of_zone(zone: str) -> None:
     """Say once that this machine lacks a zone that the database let in; it counts as UTC (`decide`)."""
     if not known_zone(zone):
         _log.warning("zone.unknown", zone=zone)
+
+
+def _unsent(snapshot: Snapshot, decision: Decision) -> tuple[str, str] | None:
+    """Return channel and reason of the message that a decision takes back: a stop, or a step left behind."""
+    delivery = snapshot.delivery
+    if delivery is None or delivery.status not in _NOT_SENT_YET:
+        return None
+    step = snapshot.definition.step(delivery.step_id)
+    by_ledger = "run_stopped" if decision.kind == "stopped" else None  # in the same transaction
+    reason = next((one.reason for one in decision.cancelled if one.visit == delivery.visit), by_ledger)
+    if reason is None or step is None or not isinstance(step.action, NotifyAction):
+        return None
+    return step.action.channel, reason

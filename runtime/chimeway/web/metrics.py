@@ -46,6 +46,11 @@ _DECISIONS: Final = ("advanced", "waiting", "completed", "stopped")
 _NOOPS: Final[tuple[str, ...]] = get_args(NoopReason)
 _ANSWERS: Final = ("applied", "stale", "busy", "refused", "gone", "failed")
 _OUTCOMES: Final = (*OUTCOMES, "deferred", "cancelled")
+REASONS: Final = (
+    "no_address", "preference", "quiet_hours", "cap", "retries_exhausted", "permanent_failure", "bounced",
+    "superseded", "stopped_before_send", "run_stopped", "recipient_forgotten",
+)  # fmt: skip
+"""Why a message is not sent, or not any more."""
 RESULTS: Final = (
     "succeeded", "transient", "timeout", "rate_limited", "unknown", "permanent", "configuration", "bounced",
 )  # fmt: skip
@@ -150,7 +155,22 @@ def _of_deliveries(tally: Tally, brakes: Sequence[Brake]) -> Iterator[Metric]:
     for labels, many in sorted(told.items()):
         ended.add_metric(labels, many)
     yield ended
+    yield _not_sent(tally, channels)
     yield from _of_calls(tally, brakes, channels)
+
+
+def _not_sent(tally: Tally, channels: set[str]) -> Metric:
+    why = CounterMetricFamily(
+        "chimeway_deliveries_not_sent", "Messages that nobody gets any more.", labels=["channel", "reason"]
+    )
+    told = {(channel, reason): 0 for channel in channels for reason in REASONS}
+    for (channel, status, reason), many in tally.deliveries.items():
+        if status in {"suppressed", "cancelled"}:
+            key = (_known(channel, channels), _known(reason or _OTHER, set(REASONS)))
+            told[key] = told.get(key, 0) + many
+    for labels, many in sorted(told.items()):
+        why.add_metric(labels, many)
+    return why
 
 
 def _of_calls(tally: Tally, brakes: Sequence[Brake], channels: set[str]) -> Iterator[Metric]:
