@@ -304,6 +304,25 @@ async def paused(ada: Journey) -> None:
     await ada.advance(hours=2)
 
 
+async def kept_at_its_message(ada: Journey) -> None:
+    """The e-mail is planned; then the workflow is paused, and an hour goes by."""
+    await ada.advance(hours=2)
+    await ada.sql("select chimeway.pause_workflow('mention_escalation', true)")
+    await ada.advance(hours=1)
+
+
+async def planned_and_left(ada: Journey) -> None:
+    """The e-mail is planned, and for an hour nobody sends it: its provider's breaker is open, say."""
+    await ada.advance(hours=2)
+    await ada.advance(hours=1)
+
+
+async def failed_and_left(ada: Journey) -> None:
+    """The e-mail failed once, and for an hour nobody tries it again."""
+    await failed(ada)
+    await ada.advance(hours=1)
+
+
 async def forgotten(ada: Journey) -> None:
     """The wait's time comes, and no node is there."""
     await ada.sql("update chimeway.test_clock set at = at + interval '3 hours'")
@@ -531,6 +550,9 @@ CASES: dict[str, Case] = {
     "held, given back, and read": Case(MENTION, ADA, resumed),
     "paused, and due": Case(MENTION, ADA, paused),
     "due, and nobody there": Case(MENTION, ADA, forgotten),
+    "paused, with a message planned": Case(MENTION, ADA, kept_at_its_message),
+    "planned, and nobody sends it": Case(MENTION, ADA, planned_and_left),
+    "failed, and nobody tries it again": Case(MENTION, ADA, failed_and_left),
     "no node for the run": Case(MENTION, ADA, no_node),
     "no node for the channel": Case(MENTION, ADA, no_channel),
     "an e-mail's template at fault": Case(MENTION, ADA, unmade),

@@ -8,8 +8,8 @@ have happened otherwise. What was said too late, and what was never sent, stands
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from chimeway.client.why_deliveries import told
-from chimeway.client.why_standing import LATE, standing
+from chimeway.client.why_deliveries import LATE, told
+from chimeway.client.why_standing import standing
 from chimeway.client.words import (
     effect,
     heard_by,

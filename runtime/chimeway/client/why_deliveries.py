@@ -1,5 +1,6 @@
 """Why a message was sent, or not sent: one sentence for each delivery. Pure."""
 
+from datetime import timedelta
 from typing import Final, assert_never
 
 from chimeway.client.why_feedback import also, corrected
@@ -8,6 +9,8 @@ from chimeway.client.words import by, message, moment, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
+LATE: Final = timedelta(seconds=5)
+"""What is due for so long is late, a run or a message, and is told so."""
 HELD: Final = "after_restore"
 DROPPED: Final = "given up after a restore"
 """What rows say of messages that are held after a restore, or were given up (schema.sql, section 7)."""
@@ -41,10 +44,8 @@ def _told(story: Story, row: DeliveryView) -> str:
         case "failed" if row.waiting_for_node == HELD:
             return _held(row, f"has not been sent, as far as is known: {_failures(row)}")
         case "failed":
-            return (
-                f"{message(row)} has not been sent yet: {_failures(row)}. "
-                f"It is tried again {_when_next(story, row)}."
-            )
+            not_yet = f"{message(row)} has not been sent yet: {_failures(row)}."
+            return f"{not_yet} {_left(story, row) or f'It is tried again {_when_next(story, row)}.'}"
         case _:
             assert_never(row.status)
 
@@ -137,11 +138,27 @@ def _not_yet(story: Story, row: DeliveryView) -> str:
             f"{message(row)} was planned at {planned} and waits for a node that has what it needs "
             f"({row.waiting_for_node})."
         )
+    if row.status == "pending" and (story.run.held_reason or story.paused_at):
+        kept = "its run is held" if story.run.held_reason else "its workflow is paused"
+        return f"{message(row)} was planned at {planned}; no provider is called while {kept}."
+    if row.status == "pending" and (left := _left(story, row)) is not None:
+        return f"{message(row)} was planned at {planned}, and no provider has been called. {left}"
     if row.status == "pending":
         return f"{message(row)} was planned at {planned} and is about to be sent."
     if row.status == "deferred" and row.verdicts:
         return f"It is due {_when_next(story, row)}, and is judged anew then."
     return f"{message(row)} was planned at {planned} and is {row.status}: it is due {_when_next(story, row)}."
+
+
+def _left(story: Story, row: DeliveryView) -> str | None:
+    """Say that a message is due and nobody sends it, and why that may be; None where it is not late."""
+    due = row.next_attempt_at
+    if due is None or story.run.held_reason or story.now - due < LATE:
+        return None
+    return (
+        f"It has been due since {moment(story, due)}: its channel is full, its provider failed and is left "
+        "alone for a while, or no node works. `chimeway doctor` and `chimeway top` say which."
+    )
 
 
 def _held(row: DeliveryView, so_far: str) -> str:

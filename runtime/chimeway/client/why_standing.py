@@ -1,9 +1,9 @@
 """Where a live run stands: what it waits for, and what keeps it from going on. Pure."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Final
 
+from chimeway.client.why_deliveries import LATE
 from chimeway.client.words import effect, gone_back, heard_by, how_often, moment, what_is_next, written_moment
 from chimeway.progression.instants import read
 from chimeway.progression.snapshot import LIVE
@@ -12,8 +12,6 @@ from chimeway.store.views import Story
 from chimeway.workflow.definition import END
 from chimeway.workflow.telling import signal_of
 
-LATE: Final = timedelta(seconds=5)
-"""A run that went on this much after its time was late, and is told so."""
 _HELD_FOR: Final[Mapping[str, str]] = {
     "poison_decision": "the decision about it failed every time it was made",
     "three_strikes": "nodes died three times while they looked at it",
