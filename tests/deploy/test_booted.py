@@ -6,9 +6,11 @@ wheel, PostgreSQL knows the node by its user's name, and secrets come as credent
 
 import asyncio
 import json
+import re
 import socket
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +25,7 @@ from kit.smtp import smtp_sink
 from kit.waiting import wait_for
 
 pytestmark = [pytest.mark.big, pytest.mark.timeout(240)]
+PAGE = Path(__file__).parents[2] / "docs" / "operating.md"
 PROGRAM = "/opt/chimeway/bin/chimeway"
 DATABASE = "postgresql:///chimeway?host=/var/run/postgresql"
 UNIT = "/usr/local/lib/systemd/system/chimeway.service"
@@ -37,6 +40,14 @@ select chimeway.identify('default', id, jsonb_build_object('email', id || '@exam
        chimeway.trigger($1, recipient_id => id)
   from (select $2 || '_' || n as id from generate_series(1, $3::int) n) u"""
 
+MADE_UP = """
+[Service]
+Type=exec
+DynamicUser=yes
+StateDirectory=chimeway
+Environment=CHIMEWAY_LOG_FORMAT=json CHIMEWAY_DATA_DIR=%S/chimeway
+ExecStart=/opt/chimeway/bin/chimeway serve
+KillMode=mixed"""
 UNANSWERED = """
 select a.delivery_id from chimeway.delivery_attempts a
   left join chimeway.delivery_attempt_results x using (delivery_id, attempt_no, shard)
@@ -77,7 +88,7 @@ def asked(machine: Machine, *sql: str) -> None:
 
 
 def with_database(machine: Machine) -> None:
-    """Make the database, as the page on operating says, and name it in a credential."""
+    """Make the database, and name it in a credential."""
     asked(machine, "create role chimeway login", "create database chimeway owner chimeway")
     machine.says(PROGRAM, "db", "init", "--database-url", DATABASE, as_="chimeway")
     credential(machine, "database_url", DATABASE)
@@ -145,6 +156,18 @@ async def test_it_is_started_when_it_has_its_lease(installed: Machine) -> None:
     installed.says("systemctl", "start", "postgresql")
     await until(installed, "StatusText", "working: in time, shards 0-255")
     assert (shown(installed, "MainPID"), shown(installed, "ActiveState")) == (alive, "active")
+
+
+def test_what_the_page_says_sets_one_up(machine: Machine) -> None:
+    """Word by word, but for the environment, which is there."""
+    page = PAGE.read_text()
+    (steps,) = re.findall(r"```text\n(?:python3 -m venv \S+ .+\n)(deploy/install\n.*?)```", page, re.DOTALL)
+    psql = f"export PGHOST=/run/postgresql PATH={BINARIES}:$PATH; cd /opt\n"
+    assert "0 fail" in machine.says("sh", "-ec", psql + steps)
+    assert shown(machine, "ActiveState") == "active"
+    assert shown(machine, "UnitFileState") == "enabled"
+    machine.says("/opt/deploy/install", "--uninstall", "--purge")
+    asked(machine, "drop database chimeway with (force)", "drop role chimeway")
 
 
 async def test_secrets_reach_it_and_it_reaches_the_world(installed: Machine) -> None:
@@ -264,6 +287,25 @@ async def test_a_postgresql_of_its_own_lives_behind_the_same_walls(installed: Ma
     installed.says("systemctl", "stop", "chimeway")
     assert (shown(installed, "Result"), shown(installed, "ExecMainStatus")) == ("success", "0")
     assert "database system is shut down" in installed.says("tail", "-n", "1", "/var/lib/chimeway/server.log")
+
+
+async def test_who_ran_under_a_made_up_user_finds_his_data(machine: Machine) -> None:
+    """As the unit of before did: the installer says what hides its own, and its node has the same data."""
+    hiding = "/etc/systemd/system/chimeway.service"
+    machine.write(hiding, MADE_UP)
+    machine.says("systemctl", "daemon-reload")
+    machine.says("systemctl", "start", "chimeway")
+    life = shown(machine, "InvocationID")
+    await wait_for(lambda: "daemon.ready" in {one["event"] for one in journal(machine, life)}, "it is ready")
+    assert (machine.inside / "var/lib/private/chimeway/cluster").exists()
+    assert f"beware     {hiding} hides the unit" in machine.tries("/opt/deploy/install").stderr
+    machine.says("systemctl", "stop", "chimeway")
+    machine.says("rm", hiding)
+    machine.says("/opt/deploy/install")
+    machine.says("systemctl", "start", "chimeway")
+    (now,) = {one["created"] for one in journal(machine, shown(machine, "InvocationID")) if "created" in one}
+    assert now is False
+    machine.says("/opt/deploy/install", "--uninstall", "--purge")
 
 
 async def test_an_upgrade_in_place_keeps_what_is_the_operators(installed: Machine) -> None:
