@@ -246,7 +246,7 @@ async def test_several_nodes_on_a_host_share_the_work(installed: Machine) -> Non
     """By the template; one that is killed comes back; a removal ends all of them."""
     with_database(installed)
     nodes = [f"chimeway@{n}" for n in (1, 2, 3)]
-    installed.says("systemctl", "start", *nodes)
+    installed.says("systemctl", "enable", "--now", *nodes)
     for node in nodes:
         assert shown(installed, "ActiveState", node) == "active"
     async with rows_of(installed.database("chimeway")) as rows:
@@ -268,6 +268,8 @@ async def test_several_nodes_on_a_host_share_the_work(installed: Machine) -> Non
         }
     installed.says("/opt/deploy/install", "--uninstall")
     assert installed.tries("pgrep", "-u", "chimeway").stdout == "", "none is left running"
+    left = list((installed.inside / "etc/systemd/system").rglob("chimeway*"))
+    assert not left, "none is started at the next boot"
 
 
 async def test_a_postgresql_of_its_own_lives_behind_the_same_walls(installed: Machine) -> None:

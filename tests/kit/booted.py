@@ -110,8 +110,8 @@ def booted(folder: Path) -> Iterator[Machine]:
     cgroup, place = _cgroups(), folder / "machine"
     assert cgroup is not None
     place.mkdir()
-    cgroup.mkdir()
     wheel = _wheel(folder)
+    cgroup.mkdir()
     packages = sysconfig.get_path("purelib")
     words = (BOOT, cgroup, place, sys.base_prefix, packages, ROOT / "deploy")
     with (folder / "console.log").open("wb") as console:
