@@ -1,17 +1,22 @@
 """`chimeway top`: on a terminal of eighty columns, without one, for programs; figures against the rows."""
 
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from chimeway.cli.top import _looks
 from chimeway.cli.top_view import lines, rates
+from chimeway.errors import DatabaseUnavailable
 from chimeway.store.backlog import Backlog
 from chimeway.store.glimpses import ChannelWaiting, Glimpse
+from chimeway.store.pool import open_database
 from chimeway.store.vitals import Vitals
 from chimeway.store.whereabouts import ListedNode
 from kit.command import inside, on_terminal, plain
 from kit.daemon import running_daemon
 from kit.home import home, in_app, wait, workflow
+from kit.proxy import proxy_to
 from kit.psql import psql
 from kit.rows import rows_of
 from kit.waiting import wait_for
@@ -78,6 +83,23 @@ async def test_a_node_at_work_is_shown(database_url: str, tmp_path: Path) -> Non
             assert "web-1                        working         256" in text
             assert "stand   waiting " in text
         assert max(len(line) for line in once.out.splitlines()) <= 80
+
+
+async def test_a_database_that_goes_away_ends_it_not(database_url: str) -> None:
+    """Cut off it goes on by a new connection; while nothing is there it says so, again and again."""
+    async with AsyncExitStack() as way:
+        proxy = await way.enter_async_context(proxy_to(database_url))
+        async with open_database(proxy.url, size=1) as database:
+            looks = _looks(database, 0.01, 0)
+            assert isinstance(await anext(looks), tuple)
+            proxy.close()
+            found = [await anext(looks) for _ in range(3)]
+            assert isinstance(found[-1], tuple)
+            await way.aclose()
+            found = [await anext(looks) for _ in range(3)]
+            assert isinstance(found[-2], DatabaseUnavailable)
+            assert isinstance(found[-1], DatabaseUnavailable)
+            await looks.aclose()
 
 
 async def test_without_a_node_it_says_so(database_url: str) -> None:

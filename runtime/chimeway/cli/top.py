@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
-from typing import Annotated, Final
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Annotated, Final, TypeAlias
 
 import typer
 from rich.console import Console, Group
@@ -15,10 +15,13 @@ from chimeway.cli.options import AsJson, DatabaseUrl, examples
 from chimeway.cli.printing import on_terminal, print_json, print_line
 from chimeway.cli.top_view import as_json, lines
 from chimeway.client.chimeway import Chimeway
+from chimeway.errors import DatabaseUnavailable
 from chimeway.store.glimpses import Glimpse, glimpse
 from chimeway.store.pool import Database
+from chimeway.store.words import in_our_words
 
 app = typer.Typer(rich_markup_mode=None)
+Look: TypeAlias = tuple[Glimpse, Glimpse]
 _WINDOW_S: Final = 15.0
 """Rates are of so long: the server's own counters are some seconds late, each by itself."""
 
@@ -35,7 +38,8 @@ def top(
     """Show what is done, late and waiting, as it changes.
 
     Until Ctrl-C: rates, the oldest of what is late, nodes, and channels with messages that wait.
-    Eighty columns do. Without a terminal, and with --once or --json, it is written once.
+    Eighty columns do. While the database is away it says so, and looks again. Without a terminal, and with
+    --once or --json, it is written once.
     """
     live = on_terminal() and not once and not json
 
@@ -44,7 +48,10 @@ def top(
         if live:
             await _show(looks)
             return
-        async for first, last in looks:
+        async for found in looks:
+            if isinstance(found, DatabaseUnavailable):
+                raise found
+            first, last = found
             if json:
                 print_json(as_json(first, last))
             else:
@@ -54,24 +61,36 @@ def top(
     session.run(database_url, look)
 
 
-async def _show(looks: AsyncIterator[tuple[Glimpse, Glimpse]]) -> None:
+async def _show(looks: AsyncIterator[Look | DatabaseUnavailable]) -> None:
     with Live(Text("looking ..."), screen=True, auto_refresh=False, console=Console(highlight=False)) as live:
-        async for first, last in looks:
-            shown = [
-                Text(line.text, line.style, no_wrap=True, overflow="ellipsis") for line in lines(first, last)
-            ]
+        async for found in looks:
+            if isinstance(found, DatabaseUnavailable):
+                told = Text(f"{found.message}\nIt is looked for again; Ctrl-C ends.", "red")
+                live.update(told, refresh=True)
+                continue
+            shown = [Text(line.text, line.style, no_wrap=True, overflow="ellipsis") for line in lines(*found)]
             live.update(Group(*shown), refresh=True)
 
 
-async def _looks(database: Database, interval: float, times: int) -> AsyncIterator[tuple[Glimpse, Glimpse]]:
-    """Yield the oldest glimpse of the window with each new one; `times` 0: for ever."""
+async def _looks(
+    database: Database, interval: float, times: int
+) -> AsyncGenerator[Look | DatabaseUnavailable, None]:
+    """Yield the oldest glimpse of the window with each new one, or why there is none; `times` 0: for ever."""
     kept = deque([await glimpse(database)])
     looked = 0
     while not times or looked < times:
         await asyncio.sleep(interval)
-        last = await glimpse(database)
-        yield kept[0], last
         looked += 1
+        try:
+            with in_our_words():
+                last = await glimpse(database)
+        except DatabaseUnavailable as lost:
+            kept.clear()  # a server that comes back counts anew
+            yield lost
+            continue
         kept.append(last)
+        if len(kept) == 1:
+            continue
+        yield kept[0], last
         while last.taken_at - kept[0].taken_at > _WINDOW_S:
             kept.popleft()
