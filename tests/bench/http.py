@@ -53,7 +53,7 @@ async def bench(seconds: float) -> None:
     with place.server() as url:
         await place.prepare(url)
         port = place.free_port()
-        settings = {"HTTP_BIND": f"127.0.0.1:{port}"}
+        settings = {"HTTP_BIND": f"127.0.0.1:{port}", "HTTP_RATE": "0"}
         async with place.daemon(url, _WORKFLOW, **settings) as process, open_database(url) as database:
             _, secret = await tokens.make(database, "bench", "org_456", ["produce", "read"], None)
             server = Meter(await _postmaster(url))
