@@ -99,15 +99,7 @@ def read_story(tenant: str, run_id: UUID) -> Call[Story]:
 
     own = statement(SQL["run_row"], run_id, tenant)
     asked = (own, *(statement(SQL[name], run_id) for name in _STORY))
-    return Call(
-        asked, read, {1 + _STORY.index(name): _has_policy for name in ("explain_verdicts", "explain_tenant")}
-    )
-
-
-def _has_policy(answers: Answers) -> bool:
-    """Say whether the schema has what policy said; one of the version before has not."""
-    context = answers[1]
-    return bool(context) and bool(context[0]["has_policy"])
+    return Call(asked, read)
 
 
 def list_waiting(tenant: str, *, cursor: str | None, limit: int) -> Call[Page[WaitingRun]]:

@@ -52,8 +52,7 @@ select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.
 -- name: explain_context
 -- What a run's explanation needs beside its own rows: zone, definition, whether paused, whose event.
 select coalesce(p.timezone, 'UTC') as zone, w.definition, w.paused_at, e.idempotency_key, e.id as event_id,
-       chimeway.clock() as now, to_regclass('chimeway.tenants') is not null as has_policy,
-       to_jsonb(r) ->> 'forgotten_at' as forgotten_at  -- the schema of the version before has no such column
+       chimeway.clock() as now, r.forgotten_at
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   left join chimeway.events e on e.id = r.event_id and e.shard = chimeway.shard_of_id(r.event_id)
@@ -98,7 +97,7 @@ select f.delivery_id, f.source, f.event_id, f.kind, f.at, f.detail, f.recorded_a
  order by f.recorded_at, f.event_id;
 
 -- name: explain_verdicts
--- What policy said of a run's messages, in order; not asked of a schema of the version before, which has no such table.
+-- What policy said of a run's messages, in order.
 select v.delivery_id, v.stage, v.verdict, v.reason, v.until, v.inputs, v.at
   from chimeway.deliveries d
   join chimeway.delivery_verdicts v on v.delivery_id = d.id and v.shard = d.shard
@@ -106,7 +105,7 @@ select v.delivery_id, v.stage, v.verdict, v.reason, v.until, v.inputs, v.at
  order by v.delivery_id, v.number;
 
 -- name: explain_tenant
--- The zone of a run's tenant, which its recipients have who have none of their own; likewise.
+-- The zone of a run's tenant, which its recipients have who have none of their own.
 select t.timezone
   from chimeway.workflow_runs r
   join chimeway.tenants t on t.tenant_id = r.tenant_id
