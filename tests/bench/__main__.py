@@ -19,7 +19,10 @@ from tests.bench.frame.pairs import play
 
 _HERE = Path(__file__).parent
 _DOCS = _HERE.parents[1] / "docs" / "benchmarks"
-_OLDER = ("fairness", "harness", "hints", "http", "inboxes", "isolation", "month", "overload", "pure")
+_OLDER = (
+    "fairness", "harness", "hints", "horizon", "http",
+    "inboxes", "isolation", "month", "overload", "pure",
+)  # fmt: skip
 _SUITE = {path.name.partition("_")[0].upper(): path.stem for path in sorted(_HERE.glob("b[0-9]*_*.py"))}
 
 

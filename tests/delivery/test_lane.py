@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from chimeway.clock import SystemClock
 from chimeway.daemon.machine import Machine
 from chimeway.delivery.lane import Lane
 from chimeway.delivery.pacing import ChannelLimits
@@ -36,7 +37,7 @@ def _one(channel: str) -> dict[str, object]:
 async def _due(on: Running) -> set[UUID]:
     """Return what the next look at the due deliveries would bring."""
     full = on.machine._dispatcher.full_channels
-    pages = Pages(on.node.database, "delivery", every_shard, 16, full)
+    pages = Pages(on.node.database, "delivery", every_shard, 16, SystemClock(), full)
     return {due.id for due in await pages.next(on.node.clock.now())}
 
 

@@ -51,3 +51,20 @@ async def test_what_no_hint_told_of_is_found_by_a_glance(database_url: str, aske
         await on.rows.all("create or replace function chimeway.hint() returns void language sql as 'select'")
         run_id = await on.rows.value(STARTED_UNHEARD)
         await on.rows.until(run_id, "waiting")
+
+
+async def test_where_looking_at_all_is_costly_what_comes_is_found_behind_the_marks(
+    database_url: str, asked: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside an old snapshot nobody glances; what no hint told of is found, played, and stopped."""
+    monkeypatch.setattr("chimeway.store.sparing._CHEAP_S", 0.0)
+    monkeypatch.setattr("chimeway.store.sparing._TIMES", 1_000_000)
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
+        await wait_for(lambda: asked["glance"] > 2, "it glances")
+        await on.rows.all("create or replace function chimeway.hint() returns void language sql as 'select'")
+        glances = asked["glance"]
+        run_id = await on.rows.value(STARTED_UNHEARD)
+        await on.rows.until(run_id, "waiting")
+        await on.rows.value("select chimeway.signal('notification_read', actor_id => 'ada')")
+        await on.rows.until(run_id, "stopped")
+        assert asked["glance"] <= glances + 1

@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from chimeway.clock import SystemClock
 from chimeway.engine.router import Router
 from chimeway.engine.taker import Taker
 from chimeway.limits import SIGNAL_RUNS_PER_CALL
@@ -37,7 +38,7 @@ async def routing(
     def offer(run_id: UUID, _tenant: str | None) -> None:
         woken.append(run_id)
 
-    router = Router(database, Taker(offer, admit, woken.__contains__), list, unheard)
+    router = Router(database, Taker(offer, admit, woken.__contains__), list, unheard, SystemClock())
     serving = asyncio.ensure_future(router.serve())
     router.look()
     try:

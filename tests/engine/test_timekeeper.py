@@ -21,6 +21,7 @@ from chimeway.store.pool import Database
 from kit.home import email, workflow
 from kit.machine import Provider, install, running_machine
 from kit.rows import Rows, rows_of
+from kit.slow_clock import SlowClock
 from kit.waiting import DEADLINE_S, wait_for
 
 SOON = timedelta(milliseconds=250)
@@ -81,7 +82,7 @@ async def hands(database: Database) -> AsyncIterator[Hands]:
 @asynccontextmanager
 async def keeping(database: Database, hands: Hands, page: int = 16) -> AsyncIterator[Timekeeper]:
     """Keep the time of runs while the block lasts."""
-    near, far = (Pages(database, "run", every_shard, page) for _ in range(2))
+    near, far = (Pages(database, "run", every_shard, page, SystemClock()) for _ in range(2))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
     keeper = Timekeeper(Sweeps(near, far), hands.clock, taker)
     serving = asyncio.ensure_future(keeper.serve())
@@ -117,7 +118,7 @@ async def test_who_looks_for_what_is_new_leaves_the_rest_to_the_next_look(
         asked.release()
         return await runs_of.any_new(database)
 
-    near, far = (Pages(database, "run", every_shard, 16) for _ in range(2))
+    near, far = (Pages(database, "run", every_shard, 16, SystemClock()) for _ in range(2))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
     keeper = Timekeeper(Sweeps(near, far, any_new=any_new), hands.clock, taker)
     serving = asyncio.ensure_future(keeper.serve())
@@ -131,6 +132,30 @@ async def test_who_looks_for_what_is_new_leaves_the_rest_to_the_next_look(
     keeper.look_for_new()
     await hands.has(2)
     assert set(hands.order()) == {due, new}
+    serving.cancel()
+    await asyncio.gather(serving, return_exceptions=True)
+
+
+async def test_what_is_new_is_found_where_to_ask_for_it_is_costly(database: Database, hands: Hands) -> None:
+    """After three costly questions nobody asks any more for a while: the sweep finds what is new."""
+    asked: list[bool] = []
+
+    async def any_new() -> bool:
+        asked.append(await runs_of.any_new(database))
+        return asked[-1]
+
+    slow = SlowClock()
+    near, far = (Pages(database, "run", every_shard, 16, slow) for _ in range(2))
+    taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
+    keeper = Timekeeper(Sweeps(near, far, any_new=any_new), slow, taker)
+    serving = asyncio.ensure_future(keeper.serve())
+    for number in range(1, 4):
+        keeper.look_for_new()
+        await wait_for(lambda many=number: len(asked) >= many, "it asks", every_s=0.005)
+    new = await hands.run("new", timedelta())
+    keeper.look_for_new()
+    await hands.has(1)
+    assert (hands.order(), asked) == ([new], [False] * 3)
     serving.cancel()
     await asyncio.gather(serving, return_exceptions=True)
 
@@ -151,7 +176,7 @@ async def test_nothing_comes_early(database: Database, hands: Hands) -> None:
 
 async def test_nothing_comes_early_by_a_part_of_a_millisecond(database: Database, hands: Hands) -> None:
     """The wheel counts whole milliseconds; what is due within one comes after it."""
-    near, far = (Pages(database, "run", every_shard, 16) for _ in range(2))
+    near, far = (Pages(database, "run", every_shard, 16, SystemClock()) for _ in range(2))
     clock = ManualClock(datetime(2026, 3, 2, 9, tzinfo=UTC))
     taker = Taker(hands.offer, hands.take, hands.at_work.__contains__)
     keeper = Timekeeper(Sweeps(near, far), clock, taker)

@@ -131,7 +131,9 @@ async def _load(world: Door) -> None:
 
 async def _due(world: Door) -> None:
     for kind in ("run", "delivery"):
-        assert await Pages(world.database, kind, every_shard, 16).next(NOW() + timedelta(minutes=5))
+        assert await Pages(world.database, kind, every_shard, 16, SystemClock()).next(
+            NOW() + timedelta(minutes=5)
+        )
 
 
 async def _backlog(world: Door) -> None:

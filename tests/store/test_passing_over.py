@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from chimeway.clock import SystemClock
 from chimeway.store import runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
@@ -94,7 +95,7 @@ async def test_a_locked_run_is_not_said_to_wait_for_a_node(world: Door) -> None:
 
 async def test_parking_passes_over_a_locked_run(world: Door) -> None:
     """Of the due runs of a paused workflow a locked one is parked at the next look, and unparked likewise."""
-    pages = Pages(world.database, "run", every_shard, 16)
+    pages = Pages(world.database, "run", every_shard, 16, SystemClock())
     now = await world.sql("select chimeway.clock()")
 
     async def look() -> list[object]:

@@ -13,7 +13,7 @@ async def test_what_a_signal_goes_through_is_planned_before_it_comes(database: D
             planned = await connection.fetch(
                 "select statement from pg_prepared_statements where generic_plans > 0"
             )
-        for verb in ("heed_signals(", "unnest($1::uuid[])", "commit_decisions(", "least(r.visit, 1)"):
+        for verb in ("limit $2) q on true", "unnest($1::uuid[])", "commit_decisions(", "least(r.visit, 1)"):
             assert [verb in row["statement"] for row in planned].count(True) == 1, verb
 
 

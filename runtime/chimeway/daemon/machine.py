@@ -148,7 +148,9 @@ class Machine:
         self._glance = Glance(
             database, clock, self._follower, self._feed.shards, self._look, self._sweeper.unpark
         )
-        self._router = Router(database, runs_to, roster.crowded, self._sweeper.look, self._feed.shards)
+        self._router = Router(
+            database, runs_to, roster.crowded, self._sweeper.look, node.clock, self._feed.shards
+        )
         self._foundling = Foundling(
             database, clock, tenure.fence.owner, self._dispatcher, self._results, self._nudge,
             self._feed.share,
@@ -217,12 +219,13 @@ class Machine:
         return Listener(node.direct_url, f"{node.name} listener", node.id, node.clock, node.tally)
 
     def _keeper(self, kind: Kind, taker: Taker, turns: Sequence[Turns]) -> Timekeeper:
+        node = self._node
         near, far = (
-            Pages(self._node.database, kind, self._feed.shards, rows, self._dispatcher.full_channels)
+            Pages(node.database, kind, self._feed.shards, rows, node.clock, self._dispatcher.full_channels)
             for rows in (DUE_PAGE_PER_SHARD, AHEAD_PAGE_PER_SHARD)
         )
-        any_new = partial(runs.any_new, self._node.database) if kind == "run" else None
-        return Timekeeper(Sweeps(near, far, turns, any_new), self._node.clock, taker)
+        any_new = partial(runs.any_new, node.database) if kind == "run" else None
+        return Timekeeper(Sweeps(near, far, turns, any_new), node.clock, taker)
 
     async def _look_through(self, shards: frozenset[int], go_on: Callable[[], None]) -> None:
         """Record a dead node's calls as unknown, and find out whether a run of these shards killed it."""

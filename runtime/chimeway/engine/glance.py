@@ -4,7 +4,8 @@ Once a second the lookout looks unasked, for what a lost hint should have told. 
 always, and each kind of work (signals, due runs, due deliveries, runs whose pause is over, calls that nobody
 answered) would need a statement of its own to find that out. A glance asks all of it at once, and only if
 there is something does whoever looks for it look. Its answer also bears the database's time, which the
-follower would else ask for. A busy node does not glance: everybody looks for himself, as if there were none.
+follower would else ask for. A busy node does not glance: everybody looks for himself, as if there were none;
+so it is where a glance is costly, since those who look may begin behind what was dealt with (`sparing`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from chimeway.engine.follower import Follower
 from chimeway.limits import IDLE_LOOK_S
 from chimeway.store import glances
 from chimeway.store.pool import Database, persistently
+from chimeway.store.sparing import Sparing
 
 _FRESH_S: Final = 1.5 * IDLE_LOOK_S
 
@@ -40,6 +42,7 @@ class Glance:
         self._work = work
         self._unpark = unpark
         self._asked = asyncio.Event()
+        self._sparing = Sparing(clock)
         self._seen_at = float("-inf")
         self._calls = True
 
@@ -60,6 +63,9 @@ class Glance:
         while True:
             await self._asked.wait()
             self._asked.clear()
+            if not self._sparing.may():
+                self._work()
+                continue
             seen = await persistently(self._glance)
             if seen.work:
                 self._work()
@@ -68,7 +74,8 @@ class Glance:
 
     async def _glance(self) -> glances.Seen:
         sent_at = self._clock.monotonic()
-        seen = await glances.glance(self._database, self._clock.now(), self._shards())
+        with self._sparing.looking():
+            seen = await glances.glance(self._database, self._clock.now(), self._shards())
         self._follower.told(seen.now, sent_at)
         self._seen_at, self._calls = self._clock.monotonic(), seen.calls
         return seen

@@ -17,6 +17,9 @@ Where much waits it is routed at once, in big batches: then a decision finds it 
 Where the answer to a batch was lost, its signals may lie in mailboxes, and nobody knows in whose: the sweeper
 is asked to look for mail that no decision has seen.
 
+Where looking at all that waits is costly (`store.sparing`), most looks begin behind what was seen to arrive
+some seconds ago (`marks`). Nobody's backlog is ever behind that, for it was not seen; what was locked may be.
+
 Signals are heard, and routed, as they came. While there are more than one batch of them, turns are taken
 beside it: some of tenant after tenant are routed, so that nobody's stand behind another tenant's thousands.
 """
@@ -27,7 +30,8 @@ from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
-from chimeway.clock import set_within
+from chimeway.clock import Clock, set_within
+from chimeway.engine.marks import Marks
 from chimeway.engine.taker import Taker
 from chimeway.limits import HEED_BATCH, TURN_EVERY_S
 from chimeway.store import mailbox, runs
@@ -50,10 +54,11 @@ class Router:
         taker: Taker,
         crowded: Callable[[], Collection[str | None]],
         unheard: Callable[[], None],
+        clock: Clock,
         shards: Callable[[], Collection[int]] = every_shard,
     ) -> None:
         """Take where woken runs go, who names tenants that have runs enough waiting there, whom to tell that
-        there may be mail of which nobody was told, and who names our shards.
+        there may be mail of which nobody was told, what measures looks, and who names our shards.
         """
         self._database = database
         self._unheard = unheard
@@ -61,6 +66,7 @@ class Router:
         self._taker = taker
         self._crowded = crowded
         self._turns = mailbox.SignalsInTurn(database, shards)
+        self._marks = Marks(clock)
         self._asked = asyncio.Event()
         self._asked_for_turn = asyncio.Event()
         self._backlog = asyncio.Event()
@@ -107,11 +113,13 @@ class Router:
 
     async def _hear_all(self) -> None:
         """Wake the runs of what waits; where that is much, route it: in big batches that costs no more."""
-        heard = await persistently(self._heed)
+        after = self._marks.begin(self._shards())
+        heard = await persistently(self._heed, after)
+        self._marks.saw(heard.last)
         if not heard.signals:
             return
         if len(heard.signals) >= HEED_BATCH:
-            await self._route_all()
+            await self._route_all(after)
             return
         self.found += len(heard.signals)
         self._handed_on += 1
@@ -123,8 +131,10 @@ class Router:
             await self._route_whole(heard.wide)
         self._to_mark.set()
 
-    async def _heed(self) -> mailbox.Heard:
-        return await mailbox.heed(self._database, [*self._heard, *self._heard_before], self._shards())
+    async def _heed(self, after: int) -> mailbox.Heard:
+        known = [*self._heard, *self._heard_before]
+        with self._marks.looking(after):
+            return await mailbox.heed(self._database, known, self._shards(), after)
 
     async def _mark_heard(self) -> None:
         """Route what was heard, a while later: at once it would be routed before it is decided on."""
@@ -153,14 +163,15 @@ class Router:
         with self._answered():
             return await mailbox.route_named(self._database, signals)
 
-    async def _route_all(self) -> None:
-        """Route all, batch after batch."""
-        after: int | None = 0
+    async def _route_all(self, behind: int = 0) -> None:
+        """Route all behind an arrival number, batch after batch."""
+        after: int | None = behind
         while after is not None:
             before = after
             found, after = await persistently(self._route_batch, after)
+            self._marks.saw(after or 0)
             self.found += after is not None
-            if before or len(found) > _SHORT:
+            if before > behind or len(found) > _SHORT:
                 self._backlog.set()
             await self._admit(found)
 

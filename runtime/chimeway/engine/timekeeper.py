@@ -26,6 +26,7 @@ from chimeway.limits import LOOK_AHEAD_MS, SWEEP_ANEW, TURN_EVERY_S, WHEEL_KEYS
 from chimeway.log import Events
 from chimeway.store.due import Due, Pages
 from chimeway.store.pool import persistently
+from chimeway.store.sparing import Sparing
 from chimeway.store.turns import Turns
 from chimeway.wheel import Wheel
 
@@ -33,6 +34,8 @@ _log = Events()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
 _HANDED_ON_AT_ONCE: Final = 16
+_WITHOUT_S: Final = 0.1
+"""How soon the near sweep comes where asking for what is new costs more than it."""
 _REST: Final = 2
 """How many times as long as a turn took nobody asks for another: turns take a third of a core at most."""
 _SHORT: Final = 100
@@ -63,6 +66,7 @@ class Timekeeper:
         self._near, self._far, self._turns = sweeps.near, sweeps.far, sweeps.turns
         self._any_new = sweeps.any_new
         self._asked_for_new = asyncio.Event()
+        self._sparing = Sparing(clock)
         self._clock = clock
         self._taker = taker
         self._polled_at = _floor(clock.now())
@@ -193,8 +197,16 @@ class Timekeeper:
         while True:
             await self._asked_for_new.wait()
             self._asked_for_new.clear()
-            if self._any_new is None or self._asked.is_set() or await persistently(self._any_new):
+            if not self._sparing.may():
+                await self._clock.sleep(_WITHOUT_S)
                 self.look()
+            elif self._any_new is None or self._asked.is_set() or await persistently(self._ask_for_new):
+                self.look()
+
+    async def _ask_for_new(self) -> bool:
+        assert self._any_new is not None
+        with self._sparing.looking():
+            return await self._any_new()
 
     async def _sweep_near(self) -> None:
         while True:
@@ -244,7 +256,7 @@ class Timekeeper:
         ahead = timedelta(milliseconds=LOOK_AHEAD_MS)
         while True:
             self._far_asked.clear()
-            self._far.restart()
+            self._far.restart(self._clock.now())  # what is due by now is the near sweep's
             while not self._far.ended:
                 page = await persistently(self._far.next, self._clock.now() + ahead)
                 now = self._clock.now()

@@ -39,19 +39,27 @@ class Heard:
     runs: list[tuple[UUID, str]]
     wide: Collection[UUID] = ()
     """Of the signals those that may be for more runs than a call serves: of these none is named."""
+    last: int = 0
+    """The highest of their arrival numbers."""
 
 
-async def heed(database: Database, known: Collection[UUID], shards: Collection[int] = SHARDS) -> Heard:
-    """Look for a batch of unrouted signals of some shards, but for those that are known; write nothing."""
+async def heed(
+    database: Database, known: Collection[UUID], shards: Collection[int] = SHARDS, after: int = 0
+) -> Heard:
+    """Look for a batch of unrouted signals of some shards, behind an arrival number, but for those that are
+    known; write nothing.
+    """
     if not shards:
         return Heard((), [])
-    rows = await database.fetch("heed_signals", HEED_BATCH, SIGNAL_RUNS_PER_CALL, list(known), sorted(shards))
+    rows = await database.fetch(
+        "heed_signals", HEED_BATCH, SIGNAL_RUNS_PER_CALL, after, list(known), sorted(shards)
+    )
     each = Counter(row["signal_id"] for row in rows)
     wide = {signal for signal, many in each.items() if many >= SIGNAL_RUNS_PER_CALL}
     found = {
         row["run_id"]: row["tenant_id"] for row in rows if row["run_id"] and row["signal_id"] not in wide
     }
-    return Heard(each, list(found.items()), wide)
+    return Heard(each, list(found.items()), wide, max((row["arrival"] for row in rows), default=0))
 
 
 async def route_named(database: Database, signals: Collection[UUID]) -> tuple[list[tuple[UUID, str]], bool]:

@@ -27,7 +27,7 @@ def _with_nothing(statement: str, first: Sequence[Any]) -> Sequence[Any]:
 
 
 _FIRST: Final[Mapping[str, Sequence[Any]]] = {
-    "heed_signals": (0, 0),
+    "heed_signals": (0, 0, 0),
     "load_runs": ([], True),
     "commit_decisions": _NOBODY,
     "any_new_run": (),

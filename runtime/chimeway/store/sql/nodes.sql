@@ -12,8 +12,22 @@ select s.run_id, s.last_arrival, s.more, (select r.tenant_id from chimeway.workf
  cross join lateral chimeway.route_signals(case unflushed.set when 'off' then $1::int end, $2, $3, $4) s;
 
 -- name: heed_signals
--- Which runs unrouted signals of some shards are for: see schema.sql, section 8.
-select s.signal_id, s.run_id, s.tenant_id from chimeway.heed_signals($1, $2, $3, $4) s;
+-- Which runs unrouted signals of some shards ($5) are for, behind an arrival number ($3), but for those that are known
+-- ($4): of at most $1 signals, of each at most $2. Writes nothing.
+select w.id as signal_id, q.id as run_id, w.tenant_id, w.arrival
+  from (select s.id, s.shard, s.tenant_id, s.actor_id, s.arrival, s.type, s.run_id from chimeway.signals s
+         where s.routed_at is null and s.arrival > $3 and s.id not in (select unnest($4::uuid[]))
+           and s.shard = any($5::smallint[])
+         order by s.arrival limit $1) w
+  left join lateral (
+        select r.id from chimeway.workflow_runs r
+          join chimeway.workflow_definitions d on d.key = r.workflow_key and d.version = r.workflow_version
+         where r.tenant_id = w.tenant_id and r.recipient_id = w.actor_id and r.shard = w.shard
+           and r.state in ('active','waiting') and r.arrival < w.arrival and w.type = any(d.signal_types)
+           and (w.run_id is null or w.run_id = r.id)
+           and not exists (select from chimeway.run_mailbox b
+                            where b.run_id = r.id and b.signal_id = w.id and b.shard = w.shard offset 0)
+         limit $2) q on true;
 
 -- name: route_named_signals
 -- Routes the signals that are named. Its commit need not be flushed, as above.

@@ -1,0 +1,55 @@
+"""How often all of an index is looked through, where that is costly: of the time a twentieth at most.
+
+What is dealt with leaves the indexes of what is due and of signals that wait, but its entries stay until
+vacuum takes them, and vacuum takes none that an older snapshot might see: of a dump that lasts an hour, of a
+transaction that somebody forgot. Looks begin where the oldest is, so each would go through all of these: a
+tenth of a second each after forty thousand journeys (docs/benchmarks/log.md), and many a second. So who has
+found that costly begins, most times, behind a mark: behind what was dealt with when he looked last.
+
+What can be behind the mark: a row that was committed late (its transaction was open for longer than
+`LATE_S`), or that comes back with its old time (a run that is resumed, or no longer paused). Looking at all
+finds these, at its next time. Nothing is lost, and where looking is cheap all are always looked at.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Final
+
+from chimeway.clock import Clock
+
+LATE_S: Final = 3.0
+LATE: Final = timedelta(seconds=LATE_S)
+"""How far a mark stays behind the present: for longer few transactions are open."""
+
+_CHEAP_S: Final = 0.010
+"""So long a look may take that goes through all, and be repeated at once."""
+_TIMES: Final = 20
+_LONGEST_S: Final = 30.0
+_COUNTED: Final = 3
+"""Of so many looks the shortest counts: one that a busy machine, or a lock, kept waiting says nothing."""
+
+
+class Sparing:
+    """Says when to look at all again, by what that took of late."""
+
+    def __init__(self, clock: Clock) -> None:
+        """Take whose seconds count."""
+        self._clock = clock
+        self._took: deque[float] = deque(maxlen=_COUNTED)
+        self._again_at = float("-inf")
+
+    def may(self) -> bool:
+        """Say whether to look at all now."""
+        return self._clock.monotonic() >= self._again_at
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Measure a look at all; one that fails is none."""
+        began = self._clock.monotonic()
+        yield
+        now = self._clock.monotonic()
+        self._took.append(now - began)
+        cost = min(self._took) if len(self._took) == _COUNTED else 0.0
+        self._again_at = now + min(_TIMES * cost, _LONGEST_S) if cost > _CHEAP_S else float("-inf")
