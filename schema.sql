@@ -4322,7 +4322,8 @@ $$;
 
 -- What of the unrouted signals of some shards nobody here has heard yet (p_known: those somebody has), as they came: at
 -- most p_limit, and for each at most p_each of the runs that it is for (one row with none, if it is for nobody).
--- It writes nothing: who decides on the runs puts the signals into their mailboxes.
+-- It writes nothing: who decides on the runs puts the signals into their mailboxes. (For nodes of schema version 6; later
+-- ones have a statement of their own, which begins behind an arrival number.)
 create function chimeway.heed_signals(p_limit int, p_each int, p_known uuid[], p_shards smallint[])
 returns table (signal_id uuid, run_id uuid, tenant_id text)
 language plpgsql stable set enable_seqscan = off
