@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import asyncpg
 import pytest
 
+from bench.frame.stage import _LOCK_CLASS, _made, _sweep
+from chimeway.store.clones import on_database
 from chimeway.store.embedded import temporary_server
 from kit.command import chimeway
 from kit.logins import as_role, logins
@@ -66,6 +68,25 @@ async def test_a_bench_that_is_told_to_end_leaves_nothing(bench_server: str) -> 
         "interrupted; what it made is dropped",
     )
     assert await _left(bench_server) == 0
+
+
+async def test_what_a_killed_bench_left_is_dropped_by_the_next(bench_server: str) -> None:
+    """Not what one that lives has made, nor what is nobody's we know of."""
+    connection = await asyncpg.connect(bench_server)
+    for name in ("chimeway_bench_7", "chimeway_bench_8", "chimeway_bench_abc"):
+        await connection.execute(f"create database {name}")
+    elsewhere = await asyncpg.connect(on_database(bench_server, "template1"))
+    await elsewhere.execute("select pg_advisory_lock($1, 8)", _LOCK_CLASS)
+    await _sweep(bench_server)
+    left = await connection.fetch(f"{LEFT.replace('count(*)', 'datname')} order by 1")
+    assert [row[0] for row in left] == ["chimeway_bench_8", "chimeway_bench_abc"]
+    await elsewhere.close()
+    await _sweep(bench_server)
+    assert await _left(bench_server) == 1
+    async with _made(bench_server):
+        await _sweep(bench_server)
+        assert await _left(bench_server) == 2
+    await connection.close()
 
 
 @pytest.mark.big

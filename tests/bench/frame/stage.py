@@ -2,12 +2,13 @@
 
 import asyncio
 import os
+import re
 import secrets
 import signal
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from chimeway.store import schema
 from chimeway.store.clones import on_database
 from chimeway.store.embedded import temporary_server
 from chimeway.store.pool import connect, open_database
+from chimeway.store.pooler import is_pooled
 
 from .meters import Meter, metered
 from .plan import Asked
@@ -33,6 +35,11 @@ _SHOWN: Final = (
 _NOBODYS: Final = "select exists (select from chimeway.shards where owner is null)"
 _DEADLINE_S: Final = 30.0
 _PREFIX: Final = "chimeway_bench"
+_NUMBERED: Final = re.compile(rf"{_PREFIX}_(\d+)")
+_LOCK_CLASS: Final = 0x0C41_BE7C
+"""Beside it the number of a database: a session that holds this lock shows that who made it lives."""
+_LIVES_ELSEWHERE: Final = """select exists (select from pg_locks where locktype = 'advisory' and objsubid = 2
+    and classid = $1::bigint and objid = $2::bigint and pid <> pg_backend_pid())"""
 _KEPT_VARIABLES: Final = ("CHIMEWAY_POSTGRES_BIN",)
 _CHANNELS: Final = ("in_app", "log", "email")
 _TEXT: Final = "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
@@ -154,6 +161,7 @@ def named_server(url: str) -> Callable[[Asked], AbstractAsyncContextManager[Stag
 @asynccontextmanager
 async def _set(url: str, asked: Asked) -> AsyncIterator[Stage]:
     """Make a template with the schema and a database by it, and drop both afterwards."""
+    await _sweep(url)
     async with _made(url) as template:
         async with open_database(on_database(url, template)) as database:
             await schema.install(database)
@@ -170,9 +178,11 @@ async def _made(url: str, how: str = "") -> AsyncIterator[str]:
     Raises:
         NotPermitted: the role may not make databases.
     """
-    name = f"{_PREFIX}_{secrets.token_hex(6)}"
+    number = secrets.randbelow(2**31)
+    name, lives = f"{_PREFIX}_{number}", await connect(url, "chimeway bench")
     try:  # who is told to end while it is being made may have made it
         try:
+            await lives.execute("select pg_advisory_lock($1, $2)", _LOCK_CLASS, number)
             await _run(url, f'create database "{name}" {how}')
         except asyncpg.InsufficientPrivilegeError as fault:
             hint = "give it the right (alter role ... createdb), or measure on a server of your own"
@@ -182,7 +192,26 @@ async def _made(url: str, how: str = "") -> AsyncIterator[str]:
             ) from fault
         yield name
     finally:
-        await _run(url, f'drop database if exists "{name}" with (force)')
+        try:
+            await _run(url, f'drop database if exists "{name}" with (force)')
+        finally:
+            await lives.close()
+
+
+async def _sweep(url: str) -> None:
+    """Drop what benches have left behind that were killed; through a pooler nobody can tell who lives."""
+    connection = await connect(url, "chimeway bench")
+    try:
+        rows = [] if is_pooled(connection) else await connection.fetch("select datname from pg_database")
+        for found in filter(None, (_NUMBERED.fullmatch(row["datname"]) for row in rows)):
+            key = (_LOCK_CLASS, int(found[1]))
+            if await connection.fetchval("select pg_try_advisory_lock($1, $2)", *key):
+                if not await connection.fetchval(_LIVES_ELSEWHERE, *key):
+                    with suppress(asyncpg.InsufficientPrivilegeError):  # of another role: his to drop
+                        await connection.execute(f'drop database if exists "{found[0]}" with (force)')
+                await connection.execute("select pg_advisory_unlock($1, $2)", *key)
+    finally:
+        await connection.close()
 
 
 async def _run(url: str, statement: str) -> None:
