@@ -293,7 +293,6 @@ CALLERS: Final[Mapping[str, Caller]] = {
     "beat": _stored("beat", *_LEASE, "'1 h'", "false", "true", "'{}'"),
     "hand_over": _stored("hand_over", *_LEASE, "'{1,2}'", "false"),
     "hand_over, leaving": _stored("hand_over", *_LEASE, "'{1,2}'", "true"),
-    "end_lease": _stored("end_lease", *_LEASE),
     "absolve_shards": _stored("absolve_shards", *_LEASE, "'{1,2}'"),
     "acquire_lease": _stored("acquire_lease", "gen_random_uuid()", "'1 h'", "null"),
     "renew_lease": _stored("renew_lease", *_LEASE, "'1 h'"),

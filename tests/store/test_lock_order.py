@@ -97,7 +97,6 @@ WAITS: Final = {
     "beat": "leases order_shards",
     "hand_over": "leases order_shards",
     "hand_over, leaving": "leases order_shards",
-    "end_lease": "leases order_shards",
     "release_lease": "leases order_shards",
     "absolve_shards": "order_shards",
     "acquire_lease": "order_shards",
