@@ -9,9 +9,9 @@ class SlowClock(SystemClock):
     def __init__(self) -> None:
         """Begin at zero."""
         super().__init__()
-        self.seconds = 0.0
+        self.seconds, self.each = 0.0, 1.0
 
     def monotonic(self) -> float:
-        """Return the seconds, one more each time."""
-        self.seconds += 1.0
+        """Return the seconds, `each` more each time."""
+        self.seconds += self.each
         return self.seconds

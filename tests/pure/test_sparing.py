@@ -50,6 +50,34 @@ def test_what_is_costly_takes_a_twentieth_of_the_time(clock: ManualClock) -> Non
     assert sparing.may()
 
 
+def test_where_the_machine_is_slow_all_is_looked_at(clock: ManualClock) -> None:
+    """Looks behind a mark that take as long show that it is not what they leave out: they are seldom."""
+    sparing = Sparing(clock)
+    for _ in range(3):
+        look(sparing, clock, 1.0)
+    for _ in range(3):
+        assert not sparing.may()
+        with sparing.looking(whole=False):
+            clock.advance(0.3)
+    for _ in range(25):
+        assert sparing.may()
+        look(sparing, clock, 1.0)
+    for _ in range(10):
+        look(sparing, clock, 1.0)
+    assert not sparing.may(), "they are tried again"
+
+
+def test_what_is_worth_it_stays(clock: ManualClock) -> None:
+    """Looks behind a mark that take a quarter of the time go on."""
+    sparing = Sparing(clock)
+    for _ in range(3):
+        look(sparing, clock, 1.0)
+    for _ in range(10):
+        assert not sparing.may()
+        with sparing.looking(whole=False):
+            clock.advance(0.2)
+
+
 def test_one_look_that_was_kept_waiting_says_nothing(clock: ManualClock) -> None:
     """Neither a lock nor a busy machine keeps the next look from being one at all."""
     sparing = Sparing(clock)

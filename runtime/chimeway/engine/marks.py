@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Collection
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 from chimeway.clock import Clock
 from chimeway.store.sparing import LATE_S, Sparing
@@ -36,5 +36,5 @@ class Marks:
             self._seen.append((self._clock.monotonic(), arrival))
 
     def looking(self, after: int) -> AbstractContextManager[None]:
-        """Measure a look, if it is one at all."""
-        return nullcontext() if after else self._sparing.looking()
+        """Measure a look, at all or behind a number."""
+        return self._sparing.looking(whole=not after)

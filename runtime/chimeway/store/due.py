@@ -87,7 +87,7 @@ class Pages:
             self._begin_at_marks(until)
         passed_over = list(self._passed_over())
         whole = begins and _BEFORE_ALL in self._cursor.values()
-        with self._sparing.looking() if whole else nullcontext():
+        with self._sparing.looking(whole=whole) if begins else nullcontext():
             rows = await self._database.fetch(
                 statement,
                 shards,

@@ -6,6 +6,9 @@ transaction that somebody forgot. Looks begin where the oldest is, so each would
 tenth of a second each after forty thousand journeys (docs/benchmarks/log.md), and many a second. So who has
 found that costly begins, most times, behind a mark: behind what was dealt with when he looked last.
 
+On a machine that is too busy all looks take long, and then nothing is won by a mark. So those that begin
+there are measured as well, and unless they take a quarter of the time at most, all are looked at as ever.
+
 What can be behind the mark: a row that was committed late (its transaction was open for longer than
 `LATE_S`), or that comes back with its old time (a run that is resumed, or no longer paused). Looking at all
 finds these, at its next time. Nothing is lost, and where looking is cheap all are always looked at.
@@ -19,7 +22,7 @@ from typing import Final
 
 from chimeway.clock import Clock
 
-LATE_S: Final = 3.0
+LATE_S: Final = 5.0
 LATE: Final = timedelta(seconds=LATE_S)
 """How far a mark stays behind the present: for longer few transactions are open."""
 
@@ -29,6 +32,8 @@ _TIMES: Final = 20
 _LONGEST_S: Final = 30.0
 _COUNTED: Final = 3
 """Of so many looks the shortest counts: one that a busy machine, or a lock, kept waiting says nothing."""
+_WORTH: Final = 4
+"""So many times less a look must take to be worth it that not all is looked at."""
 
 
 class Sparing:
@@ -37,19 +42,27 @@ class Sparing:
     def __init__(self, clock: Clock) -> None:
         """Take whose seconds count."""
         self._clock = clock
-        self._took: deque[float] = deque(maxlen=_COUNTED)
+        self._whole: deque[float] = deque(maxlen=_COUNTED)
+        self._spared: deque[float] = deque(maxlen=_COUNTED)
         self._again_at = float("-inf")
+        self._believed_at = float("-inf")
 
     def may(self) -> bool:
         """Say whether to look at all now."""
         return self._clock.monotonic() >= self._again_at
 
     @contextmanager
-    def looking(self) -> Iterator[None]:
-        """Measure a look at all; one that fails is none."""
+    def looking(self, *, whole: bool = True) -> Iterator[None]:
+        """Measure a look, at all or behind a mark; one that fails is none."""
         began = self._clock.monotonic()
         yield
         now = self._clock.monotonic()
-        self._took.append(now - began)
-        cost = min(self._took) if len(self._took) == _COUNTED else 0.0
-        self._again_at = now + min(_TIMES * cost, _LONGEST_S) if cost > _CHEAP_S else float("-inf")
+        (self._whole if whole else self._spared).append(now - began)
+        cost = min(self._whole) if len(self._whole) == _COUNTED else 0.0
+        if len(self._spared) == _COUNTED and _WORTH * min(self._spared) > cost:
+            self._believed_at = now + _LONGEST_S  # it is the machine: to be asked again after a while
+            self._spared.clear()
+        if cost <= _CHEAP_S or now < self._believed_at:
+            self._again_at = float("-inf")
+        elif whole:
+            self._again_at = now + min(_TIMES * cost, _LONGEST_S)
