@@ -58,17 +58,15 @@ def test_where_the_machine_is_slow_all_is_looked_at(clock: ManualClock) -> None:
     for _ in range(3):
         assert not sparing.may()
         with sparing.looking(whole=False):
-            clock.advance(0.3)
-    for _ in range(25):
+            clock.advance(0.4)
+    for _ in range(20):
         assert sparing.may()
-        look(sparing, clock, 1.0)
-    for _ in range(10):
         look(sparing, clock, 1.0)
     assert not sparing.may(), "they are tried again"
 
 
 def test_what_is_worth_it_stays(clock: ManualClock) -> None:
-    """Looks behind a mark that take a quarter of the time go on."""
+    """Looks behind a mark that take a third of the time go on."""
     sparing = Sparing(clock)
     for _ in range(3):
         look(sparing, clock, 1.0)

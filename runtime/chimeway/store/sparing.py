@@ -7,7 +7,7 @@ tenth of a second each after forty thousand journeys (docs/benchmarks/log.md), a
 found that costly begins, most times, behind a mark: behind what was dealt with when he looked last.
 
 On a machine that is too busy all looks take long, and then nothing is won by a mark. So those that begin
-there are measured as well, and unless they take a quarter of the time at most, all are looked at as ever.
+there are measured as well, and unless they take a third of the time at most, all are looked at as ever.
 
 What can be behind the mark: a row that was committed late (its transaction was open for longer than
 `LATE_S`), or that comes back with its old time (a run that is resumed, or no longer paused). Looking at all
@@ -22,7 +22,7 @@ from typing import Final
 
 from chimeway.clock import Clock
 
-LATE_S: Final = 5.0
+LATE_S: Final = 3.0
 LATE: Final = timedelta(seconds=LATE_S)
 """How far a mark stays behind the present: for longer few transactions are open."""
 
@@ -32,7 +32,7 @@ _TIMES: Final = 20
 _LONGEST_S: Final = 30.0
 _COUNTED: Final = 3
 """Of so many looks the shortest counts: one that a busy machine, or a lock, kept waiting says nothing."""
-_WORTH: Final = 4
+_WORTH: Final = 3
 """So many times less a look must take to be worth it that not all is looked at."""
 
 
@@ -45,7 +45,7 @@ class Sparing:
         self._whole: deque[float] = deque(maxlen=_COUNTED)
         self._spared: deque[float] = deque(maxlen=_COUNTED)
         self._again_at = float("-inf")
-        self._believed_at = float("-inf")
+        self._not_worth_until = float("-inf")
 
     def may(self) -> bool:
         """Say whether to look at all now."""
@@ -59,10 +59,11 @@ class Sparing:
         now = self._clock.monotonic()
         (self._whole if whole else self._spared).append(now - began)
         cost = min(self._whole) if len(self._whole) == _COUNTED else 0.0
+        for_now = now + min(_TIMES * cost, _LONGEST_S)
         if len(self._spared) == _COUNTED and _WORTH * min(self._spared) > cost:
-            self._believed_at = now + _LONGEST_S  # it is the machine: to be asked again after a while
             self._spared.clear()
-        if cost <= _CHEAP_S or now < self._believed_at:
+            self._not_worth_until = for_now
+        if cost <= _CHEAP_S or now < self._not_worth_until:
             self._again_at = float("-inf")
         elif whole:
-            self._again_at = now + min(_TIMES * cost, _LONGEST_S)
+            self._again_at = for_now
