@@ -31,11 +31,11 @@ def fail(sparing: Sparing, clock: ManualClock) -> None:
 
 
 def test_what_is_cheap_is_done_always(clock: ManualClock) -> None:
-    """Looks of some milliseconds follow each other at once."""
+    """Looks of a millisecond or two follow each other at once."""
     sparing = Sparing(clock)
     for _ in range(10):
         assert sparing.may()
-        look(sparing, clock, 0.009)
+        look(sparing, clock, 0.0019)
 
 
 def test_what_is_costly_takes_a_twentieth_of_the_time(clock: ManualClock) -> None:

@@ -34,8 +34,10 @@ _log = Events()
 _POLLED_AT_ONCE: Final = 1_000
 _LONGEST_SLEEP_S: Final = 5.0
 _HANDED_ON_AT_ONCE: Final = 16
+_ASKED_TIMES: Final = 4
+"""How many times as long as it took nobody asks again for what is new: mostly it takes nothing at all."""
 _WITHOUT_S: Final = 0.1
-"""How soon the near sweep comes where asking for what is new costs more than it."""
+"""How soon the near sweep comes where that would be longer."""
 _REST: Final = 2
 """How many times as long as a turn took nobody asks for another: turns take a third of a core at most."""
 _SHORT: Final = 100
@@ -66,7 +68,7 @@ class Timekeeper:
         self._near, self._far, self._turns = sweeps.near, sweeps.far, sweeps.turns
         self._any_new = sweeps.any_new
         self._asked_for_new = asyncio.Event()
-        self._sparing = Sparing(clock)
+        self._sparing = Sparing(clock, _ASKED_TIMES)
         self._clock = clock
         self._taker = taker
         self._polled_at = _floor(clock.now())
@@ -197,10 +199,10 @@ class Timekeeper:
         while True:
             await self._asked_for_new.wait()
             self._asked_for_new.clear()
-            if not self._sparing.may():
-                await self._clock.sleep(_WITHOUT_S)
-                self.look()
-            elif self._any_new is None or self._asked.is_set() or await persistently(self._ask_for_new):
+            pause_s = self._sparing.pause_s()
+            await self._clock.sleep(min(pause_s, _WITHOUT_S))
+            sweeping = self._any_new is None or self._asked.is_set() or pause_s > _WITHOUT_S
+            if sweeping or await persistently(self._ask_for_new):
                 self.look()
 
     async def _ask_for_new(self) -> bool:

@@ -26,7 +26,7 @@ LATE_S: Final = 3.0
 LATE: Final = timedelta(seconds=LATE_S)
 """How far a mark stays behind the present: for longer few transactions are open."""
 
-_CHEAP_S: Final = 0.010
+_CHEAP_S: Final = 0.002
 """So long a look may take that goes through all, and be repeated at once."""
 _TIMES: Final = 20
 _LONGEST_S: Final = 30.0
@@ -39,9 +39,10 @@ _WORTH: Final = 3
 class Sparing:
     """Says when to look at all again, by what that took of late."""
 
-    def __init__(self, clock: Clock) -> None:
-        """Take whose seconds count."""
+    def __init__(self, clock: Clock, times: int | None = None) -> None:
+        """Take whose seconds count, and how many times as long as it took nobody looks at all again (20)."""
         self._clock = clock
+        self._times = times or _TIMES
         self._whole: deque[float] = deque(maxlen=_COUNTED)
         self._spared: deque[float] = deque(maxlen=_COUNTED)
         self._again_at = float("-inf")
@@ -49,7 +50,11 @@ class Sparing:
 
     def may(self) -> bool:
         """Say whether to look at all now."""
-        return self._clock.monotonic() >= self._again_at
+        return self.pause_s() <= 0
+
+    def pause_s(self) -> float:
+        """Return in how many seconds to look at all again; nought or less: now."""
+        return self._again_at - self._clock.monotonic()
 
     @contextmanager
     def looking(self, *, whole: bool = True) -> Iterator[None]:
@@ -59,7 +64,7 @@ class Sparing:
         now = self._clock.monotonic()
         (self._whole if whole else self._spared).append(now - began)
         cost = min(self._whole) if len(self._whole) == _COUNTED else 0.0
-        for_now = now + min(_TIMES * cost, _LONGEST_S)
+        for_now = now + min(self._times * cost, _LONGEST_S)
         if len(self._spared) == _COUNTED and _WORTH * min(self._spared) > cost:
             self._spared.clear()
             self._not_worth_until = for_now
