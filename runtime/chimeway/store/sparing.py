@@ -29,11 +29,11 @@ LATE: Final = timedelta(seconds=LATE_S)
 _CHEAP_S: Final = 0.002
 """So long a look may take that goes through all, and be repeated at once."""
 _TIMES: Final = 20
-_LONGEST_S: Final = 30.0
+_LONGEST_S: Final = 10.0
 _COUNTED: Final = 3
 """Of so many looks the shortest counts: one that a busy machine, or a lock, kept waiting says nothing."""
 _WORTH: Final = 3
-"""So many times less a look must take to be worth it that not all is looked at."""
+"""So many times less each of some looks must take to be worth it that not all is looked at."""
 
 
 class Sparing:
@@ -65,7 +65,7 @@ class Sparing:
         (self._whole if whole else self._spared).append(now - began)
         cost = min(self._whole) if len(self._whole) == _COUNTED else 0.0
         for_now = now + min(self._times * cost, _LONGEST_S)
-        if len(self._spared) == _COUNTED and _WORTH * min(self._spared) > cost:
+        if self._spared and _WORTH * max(self._spared) > cost:
             self._spared.clear()
             self._not_worth_until = for_now
         if cost <= _CHEAP_S or now < self._not_worth_until:
