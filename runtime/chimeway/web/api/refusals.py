@@ -14,6 +14,7 @@ from starlette.responses import Response
 from chimeway.errors import ChimewayError
 from chimeway.log import Events
 from chimeway.store.faults import passes
+from chimeway.web.api.wrong import told
 from chimeway.web.problems import of_the_frame, problem
 
 _log = Events()
@@ -139,13 +140,10 @@ def _invalid(faults: Sequence[Any]) -> Response:
     """Say what is wrong field by field; not what was given: it may be a secret in the wrong place."""
     if any(fault["type"] == "json_invalid" for fault in faults):
         return Refused("malformed_json").answer()
-    told = [
-        {"field": ".".join(str(part) for part in fault["loc"]), "detail": str(fault["msg"])}
-        for fault in faults[:20]
-    ]
-    first = told[0]
+    found = told(faults)
+    first = found[0]
     detail = f"{first['field']}: {first['detail']}"
-    return problem(422, "invalid_input", detail, more={"field": first["field"], "errors": told})
+    return problem(422, "invalid_input", detail, more={"field": first["field"], "errors": found})
 
 
 def _allowed(request: Request) -> str:

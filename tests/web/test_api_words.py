@@ -1,0 +1,48 @@
+"""What is wrong with a request is said field by field, in our words."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from chimeway.web.api.models import Trigger
+from chimeway.web.api.wrong import told
+
+RIGHT: dict[str, Any] = {"workflow": "mention", "recipients": ["ada"]}
+WRONG: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "nothing": ({}, {"recipients": "it is missing", "workflow": "it is missing"}),
+    "a number for a text": ({**RIGHT, "workflow": 7}, {"workflow": "give a text"}),
+    "nobody": ({**RIGHT, "recipients": []}, {"recipients": "give at least 1"}),
+    "a number for somebody": (
+        {**RIGHT, "recipients": ["ada", 7]}, {"recipients.1": "give a text, or an object"},
+    ),
+    "somebody's address": (
+        {**RIGHT, "recipients": [{"recipient_id": "ada", "email": 7}]}, {"recipients.0.email": "give a text"},
+    ),
+    "a channel with a name like a kind": (
+        {**RIGHT, "recipients": [{"recipient_id": "ada", "addresses": {"Push": 7}}]},
+        {"recipients.0.addresses.Push": "give a text"},
+    ),
+    "an unknown name": ({**RIGHT, "recipient": "ada"}, {"recipient": "nothing here has this name"}),
+    "an array for an object": ({**RIGHT, "data": []}, {"data": "give an object"}),
+    "an instant without a zone": (
+        {**RIGHT, "at": "2026-01-05T09:00:00"},
+        {"at": "give an instant with its zone, like 2026-01-05T09:00:00Z"},
+    ),
+    "no version": (
+        {**RIGHT, "workflow_version": 0}, {"workflow_version": "give a number that is not less than 1"},
+    ),
+    "half a version": ({**RIGHT, "workflow_version": 1.5}, {"workflow_version": "give a whole number"}),
+    "a version as a text": ({**RIGHT, "workflow_version": "1"}, {"workflow_version": "give a whole number"}),
+    "a long key": (
+        {**RIGHT, "idempotency_key": "x" * 300}, {"idempotency_key": "give at most 255 characters"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG)
+def test_each_field_has_what_would_be_right(given: dict[str, Any], said: dict[str, str]) -> None:
+    """Neither a library's words, nor a class's name, nor what was given."""
+    with pytest.raises(ValidationError) as fault:
+        Trigger.model_validate(given)
+    assert {one["field"]: one["detail"] for one in told(fault.value.errors())} == said  # type: ignore[arg-type]
