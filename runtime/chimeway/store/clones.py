@@ -24,6 +24,9 @@ _PREFIX: Final = "chimeway_test"
 _NAME: Final = re.compile(rf"{_PREFIX}_(\d+)_\w+")
 _LOCK_CLASS: Final = 0x0C41_3E3A
 """Beside it, the number of a maker."""
+_COPIED: Final = "strategy file_copy"
+"""Whole files, and a checkpoint: half the work of `wal_log`, which writes each page into the log, too, and
+leaves its copy in the server's buffers, through which the end of the database goes once more."""
 
 
 class Clones:
@@ -74,7 +77,7 @@ class Clones:
             if test_clock not in self._templates:
                 self._templates[test_clock] = await self._template(test_clock=test_clock)
             name = self._named("db")
-            await self._create(name, f'template "{self._templates[test_clock]}"')
+            await self._create(name, f'template "{self._templates[test_clock]}" {_COPIED}')
             return on_database(self._url, name)
 
     async def drop(self, url: str) -> None:
