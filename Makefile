@@ -25,9 +25,9 @@ check: $(STAMP)  ## format, lint, types, import rules
 	$(BIN)/mypy --explicit-package-bases tests/bench/frame tests/bench/whole_journeys.py tests/bench/capacity.py
 	$(BIN)/lint-imports --no-cache
 
-# Three on two cores: many a test waits (for a lease, a pause, a process), and then another one works.
+# Four on two cores: many a test waits (for a lease, a pause, a process), and then another one works.
 test: $(STAMP)  ## the tests of every commit: at most eight minutes on two cores
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not big" $(ARGS)
+	$(BIN)/python -m pytest -n 4 --dist worksteal -m "not big" $(ARGS)
 
 test-all: $(STAMP)  ## the big ones too: at most forty-five minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal --timeout 2400 $(ARGS)
