@@ -168,7 +168,7 @@ TOLD: Final = (_notify("in_app"), _wait("PT1H"), _notify("push"))
 SENT: Final = ("begin_attempts", "record_results")
 JOURNEYS: Final = (
     Journey("elapsed", (_notify("in_app"), _wait("PT0.05S"), _notify("push")), _elapses, "completed", SENT),
-    Journey("read", TOLD, _is_read, "stopped", ("signal", "route_signals")),
+    Journey("read", TOLD, _is_read, "stopped", ("signal", "heed_signals")),
     Journey("retried", (_notify("push"),), _elapses, "completed", SENT),
     Journey(
         "bounced", (_notify("push", progress=[BOUNCED, LATER]), _notify("sms")), _bounces, "completed",

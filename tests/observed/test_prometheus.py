@@ -69,6 +69,8 @@ async def asked(client: httpx2.AsyncClient, path: str, **parameters: str) -> Any
         answer = await client.get(path, params=parameters)
     except httpx2.TransportError:
         return None
+    if answer.status_code == 503:  # it listens before it can answer
+        return None
     found = answer.json()
     assert found["status"] == "success", found
     return found["data"]
