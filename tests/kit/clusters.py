@@ -237,8 +237,15 @@ class Cluster:
 
     async def promote(self) -> None:
         """Make this standby one that writes, and wait until it does."""
-        await self.sql("select pg_promote(true)")
-        await wait_for(lambda: self.value("select not pg_is_in_recovery()"), "it writes")
+
+        async def writes() -> bool:
+            try:
+                return bool(await self.value("select not pg_is_in_recovery()"))
+            except asyncpg.SerializationError:  # what it still replays ends who reads
+                return False
+
+        await self.sql("select pg_promote(false)")
+        await wait_for(writes, "it writes")
 
     async def follow(self, primary: "Cluster", name: str = "standby") -> None:
         """Make this stopped cluster, which once wrote, a running standby of another (pg_rewind)."""
