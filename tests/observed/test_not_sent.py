@@ -26,8 +26,10 @@ async def test_a_stop_takes_back_what_was_not_sent(database_url: str, tmp_path: 
         async with running_daemon(database_url, made, **settings) as daemon:
             await psql(database_url, START)
             await psql(database_url, "select chimeway.trigger('mention_escalation', recipient_id => 'bob')")
-            failed = "select true from chimeway.deliveries where status = 'failed'"
-            await wait_for(lambda: rows.value(failed), "a failed attempt")
+            # Long enough before the next attempt: of one under way its provider tells the end.
+            failed = """select true from chimeway.deliveries
+                         where status = 'failed' and next_attempt_at > chimeway.clock() + interval '2 s'"""
+            await wait_for(lambda: rows.value(failed), "a failed attempt, and some time until the next")
             await psql(database_url, READS)
             why = {"channel": "email", "reason": "run_stopped"}
             found = await seen(daemon, "chimeway_deliveries_not_sent_total", 1, **why)
