@@ -140,3 +140,15 @@ def test_new_shards_are_looked_through(clock: ManualClock) -> None:
     assert marks.begin(SHARDS - {1}) == 10
     assert marks.begin(SHARDS | {3}) == 0
     assert marks.begin(SHARDS | {3}) == 10
+
+
+def test_what_was_seen_is_forgotten_where_all_is_looked_at(clock: ManualClock) -> None:
+    """Who needs no mark for weeks, since his looks are cheap, remembers the last seconds alone."""
+    marks = Marks(clock)
+    for arrival in range(1, 10_000):
+        assert marks.begin(SHARDS) == 0
+        with marks.looking(0):
+            clock.advance(0.001)
+        marks.saw(arrival)
+        clock.advance(0.1)
+    assert len(marks._seen) <= 1 + LATE_S / 0.1

@@ -22,12 +22,10 @@ class Marks:
     def begin(self, shards: Collection[int]) -> int:
         """Return behind what to look in these shards; 0: at all."""
         mine = frozenset(shards)
+        self._move()
         if self._sparing.may() or not mine <= self._shards:
             self._shards = mine
             return 0
-        before = self._clock.monotonic() - LATE_S
-        while self._seen and self._seen[0][0] <= before:
-            self._mark = max(self._mark, self._seen.popleft()[1])
         return self._mark
 
     def saw(self, arrival: int) -> None:
@@ -38,3 +36,9 @@ class Marks:
     def looking(self, after: int) -> AbstractContextManager[None]:
         """Measure a look, at all or behind a number."""
         return self._sparing.looking(whole=not after)
+
+    def _move(self) -> None:
+        """Move the mark, needed or not: what was seen is remembered for some seconds, and no longer."""
+        before = self._clock.monotonic() - LATE_S
+        while self._seen and self._seen[0][0] <= before:
+            self._mark = self._seen.popleft()[1]
