@@ -46,3 +46,28 @@ def test_each_field_has_what_would_be_right(given: dict[str, Any], said: dict[st
     with pytest.raises(ValidationError) as fault:
         Trigger.model_validate(given)
     assert {one["field"]: one["detail"] for one in told(fault.value.errors())} == said  # type: ignore[arg-type]
+
+
+def test_of_many_faults_a_few_are_looked_at() -> None:
+    """Whoever sends fifty thousand wrong names is told of twenty, and keeps no node busy with the rest."""
+    with pytest.raises(ValidationError) as fault:
+        Trigger.model_validate({**RIGHT, **{f"n{number}": 1 for number in range(50_000)}})
+    faults = Looked(fault.value.errors())
+    assert [one["field"] for one in told(faults)] == [f"n{number}" for number in range(20)]
+    assert faults.most <= 40
+
+
+class Looked(list[Any]):
+    """Faults of which nobody goes through more than the first of a slice."""
+
+    most = 0
+
+    def __getitem__(self, place: Any) -> Any:
+        """Return a slice, and note how long it is."""
+        found = super().__getitem__(place)
+        self.most = max(self.most, len(found))
+        return found
+
+    def __iter__(self) -> Any:
+        """Nobody may."""
+        raise AssertionError("all faults are gone through")

@@ -46,21 +46,22 @@ _RIGHT: Final[Mapping[str, str]] = MappingProxyType(
 )
 """A kind of fault → what would be right."""
 _MOST: Final = 20
+_LOOKED_AT: Final = 2 * _MOST
+"""Of a field there are two where one of two kinds is wanted; of a bad request there may be fifty thousand."""
 
 
 def told(faults: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     """Return of each field (`body.recipients.0`, say) what would be right: at most twenty, in their order."""
+    some = faults[:_LOOKED_AT]
+    fields = [_field(fault["loc"]) for fault in some]
     found: dict[str, list[str]] = {}
-    for fault in faults:
-        right = _right(fault)
-        found.setdefault(_field(fault["loc"]), [])
-        if right not in found[_field(fault["loc"])]:
-            found[_field(fault["loc"])].append(right)
-    deepest = {
-        field: words for field, words in found.items()
-        if not (_of_two_kinds(field, faults) and any(other.startswith(f"{field}.") for other in found))
-    }  # fmt: skip
-    return [{"field": field, "detail": _joined(words)} for field, words in list(deepest.items())[:_MOST]]
+    for fault, field in zip(some, fields, strict=True):
+        if _is_of_the_other_kind(fault) and any(other.startswith(f"{field}.") for other in fields):
+            continue  # it is right of its kind, but for what is told of a field in it
+        words = found.setdefault(field, [])
+        if (right := _right(fault)) not in words:
+            words.append(right)
+    return [{"field": field, "detail": _joined(words)} for field, words in list(found.items())[:_MOST]]
 
 
 def _right(fault: Mapping[str, Any]) -> str:
@@ -69,21 +70,21 @@ def _right(fault: Mapping[str, Any]) -> str:
 
 
 def _field(place: Sequence[str | int]) -> str:
-    return ".".join(
-        str(part) for number, part in enumerate(place) if not (number and _is_kind(place[number - 1], part))
-    )
+    return ".".join(str(part) for number, part in enumerate(place) if not _is_kind(place, number))
 
 
-def _is_kind(before: str | int, part: str | int) -> bool:
+def _is_kind(place: Sequence[str | int], number: int) -> bool:
     """Say whether a part of a place is no name, but one of the kinds that an item of an array may be of."""
-    return isinstance(before, int) and isinstance(part, str) and (part[:1].isupper() or "-" in part)
+    part = place[number]
+    return (
+        number > 0 and isinstance(place[number - 1], int)
+        and isinstance(part, str) and (part[:1].isupper() or "-" in part)
+    )  # fmt: skip
 
 
-def _of_two_kinds(field: str, faults: Sequence[Mapping[str, Any]]) -> bool:
-    """Say whether a fault of this field is only that it is not of the other kind."""
-    mine = [fault for fault in faults if _field(fault["loc"]) == field]
-    return all(fault["type"] == "string_type" and _field(fault["loc"]) != ".".join(
-        str(part) for part in fault["loc"]) for fault in mine)  # fmt: skip
+def _is_of_the_other_kind(fault: Mapping[str, Any]) -> bool:
+    """Say whether what is wrong is only that an item is no text, which it might have been."""
+    return fault["type"] == "string_type" and _is_kind(fault["loc"], len(fault["loc"]) - 1)
 
 
 def _joined(words: Sequence[str]) -> str:
