@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import cache
 
 from starlette.responses import Response
 from starlette.routing import BaseRoute
@@ -23,11 +24,19 @@ from chimeway.web.console.signing_in import SigningIn
 from chimeway.web.console.workflows import Workflows
 
 
+@cache
+def _drawing() -> tuple[Assets, Pages]:
+    """Return what all pages are drawn by, those for a path at which nothing is, too: read once."""
+    assets = Assets()
+    return assets, Pages(assets)
+
+
 def lost(status: int) -> Response:
     """Return the page for people who follow a path at which nothing is, or not to be asked so."""
     told = "There is no such page here." if status == 404 else "This address cannot be asked in this way."
     view = View("told.html.j2", {"title": "Not found" if status == 404 else "Not done", "told": told}, status)
-    return Pages(Assets()).page(view, {"who": None, "path": "", "csrf": ""})
+    _, pages = _drawing()
+    return pages.page(view, {"who": None, "path": "", "csrf": ""})
 
 
 def routes(
@@ -50,8 +59,7 @@ def routes(
         ending: set when the node goes: whoever looks on at a page is let go.
         kept: what is kept for how long, as this node prunes it.
     """
-    assets = Assets()
-    pages = Pages(assets)
+    assets, pages = _drawing()
     guard = Guard(database, pages, public_url, ending or asyncio.Event())
     desk = Desk(database, clock, lateness, kept or Kept())
     runs = Runs(desk)
