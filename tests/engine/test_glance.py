@@ -58,7 +58,7 @@ async def test_where_looking_at_all_is_costly_what_comes_is_found_behind_the_mar
 ) -> None:
     """Beside an old snapshot nobody glances; what no hint told of is found, played, and stopped."""
     monkeypatch.setattr("chimeway.store.sparing._CHEAP_S", 0.0)
-    monkeypatch.setattr("chimeway.store.sparing._TIMES", 1_000_000)
+    monkeypatch.setattr("chimeway.store.sparing.TIMES", 1_000_000)
     monkeypatch.setattr("chimeway.store.sparing._WORTH", 0)
     async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
         await wait_for(lambda: asked["glance"] > 2, "it glances")

@@ -22,11 +22,10 @@ from chimeway.store import runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.pool import Database, persistently
 from chimeway.store.share import EVERYTHING, Share
+from chimeway.store.sparing import TIMES
 
 _log = Events()
 _REMEMBER_S: Final = 600.0
-_TIMES: Final = 20
-"""How many times as long as a sweep took nobody sweeps again: beside an old snapshot each costs more."""
 
 
 class Sweeper:
@@ -94,7 +93,7 @@ class Sweeper:
             if found:
                 _log.info("sweep.finished", runs=found, seconds=round(took_s, 3))
             pause_s = SWEEP_EVERY_S if found else min(2 * pause_s, SWEEP_SELDOM_S)
-            pause_s = min(max(pause_s, _TIMES * took_s), SWEEP_SELDOM_S)
+            pause_s = min(max(pause_s, TIMES * took_s), SWEEP_SELDOM_S)  # (see sparing)
             await self._clock.sleep(jittered(pause_s))
 
     async def _unread(self) -> int:

@@ -7,7 +7,9 @@ from uuid import UUID
 
 from chimeway.progression.snapshot import DeliveryStatus
 from chimeway.store import cursors
+from chimeway.store.call import Row
 from chimeway.store.pool import Database
+from chimeway.store.rows import page
 from chimeway.store.views import Page
 from chimeway.store.words import in_our_words
 
@@ -70,11 +72,11 @@ async def page_failed(
     after = (None, None) if cursor is None else cursors.read(cursor)
     with in_our_words():
         rows = await database.fetch("failed_deliveries", tenant, channel, limit + 1, *after)
-    found = [Failed(**row) for row in rows]
-    last = found[limit - 1] if len(found) > limit else None
-    if last is None or last.next_attempt_at is None:
-        return Page(tuple(found[:limit]))
-    return Page(tuple(found[:limit]), cursors.written(last.next_attempt_at.isoformat(), last.delivery_id))
+    return page(limit, lambda row: Failed(**row), _behind)([dict(row) for row in rows])
+
+
+def _behind(row: Row) -> str:
+    return cursors.written(row["next_attempt_at"].isoformat(), row["delivery_id"])
 
 
 async def retry(database: Database, tenant: str, delivery_id: UUID) -> Retry | None:

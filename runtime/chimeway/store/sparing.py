@@ -28,7 +28,8 @@ LATE: Final = timedelta(seconds=LATE_S)
 
 _CHEAP_S: Final = 0.002
 """So long a look may take that goes through all, and be repeated at once."""
-_TIMES: Final = 20
+TIMES: Final = 20
+"""How many times as long as it took nobody looks at all again."""
 _LONGEST_S: Final = 10.0
 _COUNTED: Final = 3
 """Of so many looks the shortest counts: one that a busy machine, or a lock, kept waiting says nothing."""
@@ -42,7 +43,7 @@ class Sparing:
     def __init__(self, clock: Clock, times: int | None = None) -> None:
         """Take whose seconds count, and how many times as long as it took nobody looks at all again (20)."""
         self._clock = clock
-        self._times = times or _TIMES
+        self._times = times or TIMES
         self._whole: deque[float] = deque(maxlen=_COUNTED)
         self._spared: deque[float] = deque(maxlen=_COUNTED)
         self._again_at = float("-inf")

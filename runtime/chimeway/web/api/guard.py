@@ -6,7 +6,7 @@ body, and then the time that the rest may take. What is refused here looks as wh
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Coroutine, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -120,10 +120,12 @@ class Guard:
     def _count(self, bearer: Principal | InboxBearer | None) -> None:
         if bearer is None:
             return
-        one = isinstance(bearer, InboxBearer)
-        who = (bearer.tenant, bearer.recipient) if isinstance(bearer, InboxBearer) else bearer.token_id
+        who: Hashable
+        if isinstance(bearer, InboxBearer):
+            who, told = (bearer.tenant, bearer.recipient), "this inbox is asked for"
+        else:
+            who, told = bearer.token_id, "this token asks"
         if wait_s := self._rates.wait_s(who, self._clock.monotonic()):
-            told = "this inbox is asked for" if one else "this token asks"
             raise Refused(
                 "too_many_requests",
                 f"{told} more often than it may: come again in {wait_s} s",
