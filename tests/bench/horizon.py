@@ -7,19 +7,19 @@ run waited, and a signal until its run had stopped (half of them, and 99 of a hu
 CPU of the node and of PostgreSQL, for each journey.
 """
 
-import asyncio
-import time
-from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
 from tests.bench import whole_journeys as whole
 from tests.bench.frame import Asked
 from tests.bench.frame.stage import own_server
+from tests.bench.paced import paced
 
 _RATE: Final = 100.0
 _MANY: Final = 40_000
 _AT_ONCE: Final = 1_000
+_PARTS: Final = 10
+"""So many transactions of these wait, before they are signalled."""
 _TOOK: Final = """
 select percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from {}) * 1000)
   from chimeway.workflow_runs r {} where r.recipient_id = any($1)"""
@@ -49,22 +49,22 @@ async def bench(seconds: float) -> None:
 
 
 async def _bulk(play: whole.Playing, name: str, many: int) -> None:
-    for first in range(0, many, 10 * _AT_ONCE):
-        people = [f"{name}{number}" for number in range(first, min(many, first + 10 * _AT_ONCE))]
-        for at in range(0, len(people), _AT_ONCE):
-            await play.trigger(people[at : at + _AT_ONCE])
+    parts = list(whole.batches(many, _AT_ONCE, name))
+    for first in range(0, len(parts), _PARTS):
+        for people in parts[first : first + _PARTS]:
+            await play.trigger(people)
         await play.until(whole.ALL_WAIT)
-        for at in range(0, len(people), _AT_ONCE):
-            await play.signal(people[at : at + _AT_ONCE])
+        for people in parts[first : first + _PARTS]:
+            await play.signal(people)
         await play.until(whole.ENDED)
 
 
 async def _trickle(play: whole.Playing, name: str, seconds: float) -> None:
     people = [f"{name}{number}" for number in range(int(seconds * _RATE))]
     before = {part: meter.cpu_s for part, meter in play.meters.items()}
-    await _paced(play.trigger, people)
+    await paced([play.rows], _RATE, len(people), lambda _, number: play.trigger([people[number]]))
     await play.until(whole.ALL_WAIT)
-    await _paced(play.signal, people)
+    await paced([play.rows], _RATE, len(people), lambda _, number: play.signal([people[number]]))
     await play.until(whole.ENDED)
     told = [f"{name:7}"]
     for part, query in (("waits after", _WAITED), ("stops after", _STOPPED)):
@@ -73,10 +73,3 @@ async def _trickle(play: whole.Playing, name: str, seconds: float) -> None:
     for part, meter in play.meters.items():
         told.append(f"{part} {1000 * (meter.cpu_s - before[part]) / len(people):.2f} ms")
     print("  " + "  ".join(told), flush=True)
-
-
-async def _paced(say: Callable[[list[str]], Awaitable[None]], people: Sequence[str]) -> None:
-    began = time.monotonic()
-    for number, person in enumerate(people):
-        await asyncio.sleep(max(0.0, began + number / _RATE - time.monotonic()))
-        await say([person])

@@ -207,10 +207,10 @@ async def commits(stage: Stage, seconds: float, connections: int = 16) -> Mappin
         return {"commits": many / (loop.time() - began)}
 
 
-def batches(many: int, at_once: int) -> Iterator[list[str]]:
+def batches(many: int, at_once: int, name: str = "user") -> Iterator[list[str]]:
     """Yield people's ids, some at a time."""
     for first in range(0, many, at_once):
-        yield [f"user-{n}" for n in range(first, min(many, first + at_once))]
+        yield [f"{name}-{n}" for n in range(first, min(many, first + at_once))]
 
 
 def _seconds(since: datetime, until: Any) -> float:

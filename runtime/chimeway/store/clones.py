@@ -15,6 +15,7 @@ from typing import Final
 import asyncpg
 
 from chimeway.errors import DatabaseUnavailable
+from chimeway.store.makers import Makers
 from chimeway.store.pool import Connection, connect
 from chimeway.store.pooler import close
 from chimeway.store.schema import TEST_CLOCK, schema_sql
@@ -36,6 +37,7 @@ class Clones:
         """Take an open connection to the server; use `on`."""
         self._url = url
         self._admin = admin
+        self._makers = Makers(admin, _LOCK_CLASS)
         self._turn = asyncio.Lock()  # one connection, one statement at a time
         self._number = 0
         self._count = 0
@@ -111,30 +113,14 @@ class Clones:
     async def _take_number(self) -> None:
         while True:
             self._number = secrets.randbelow(2**31)
-            if await self._lock(self._number):
+            if await self._makers.take(self._number):
                 return
-
-    async def _lock(self, number: int) -> bool:
-        return bool(await self._admin.fetchval("select pg_try_advisory_lock($1, $2)", _LOCK_CLASS, number))
-
-    async def _lives_elsewhere(self, number: int) -> bool:
-        """Say whether a maker lives that came in by another database: locks are of a database each."""
-        return bool(
-            await self._admin.fetchval(
-                """select exists (select from pg_locks where locktype = 'advisory' and classid = $1::bigint
-                    and objid = $2::bigint and pid <> pg_backend_pid())""",
-                _LOCK_CLASS,
-                number,
-            )
-        )
 
     async def _sweep(self) -> None:
         """Drop what makers have left that live no more."""
-        for number in {found for found, _ in await self._present()} - {self._number}:
-            if await self._lock(number):
-                if not await self._lives_elsewhere(number):
-                    await self._drop_of(number)
-                await self._admin.execute("select pg_advisory_unlock($1, $2)", _LOCK_CLASS, number)
+        others = {found for found, _ in await self._present()} - {self._number}
+        async for number in self._makers.dead(others):
+            await self._drop_of(number)
 
     async def _drop_own(self) -> None:
         async with self._turn:

@@ -19,6 +19,7 @@ from chimeway.errors import NotPermitted
 from chimeway.store import schema
 from chimeway.store.clones import on_database
 from chimeway.store.embedded import temporary_server
+from chimeway.store.makers import Makers
 from chimeway.store.pool import connect, open_database
 from chimeway.store.pooler import is_pooled
 
@@ -38,8 +39,6 @@ _PREFIX: Final = "chimeway_bench"
 _NUMBERED: Final = re.compile(rf"{_PREFIX}_(\d+)")
 _LOCK_CLASS: Final = 0x0C41_BE7C
 """Beside it the number of a database: a session that holds this lock shows that who made it lives."""
-_LIVES_ELSEWHERE: Final = """select exists (select from pg_locks where locktype = 'advisory' and objsubid = 2
-    and classid = $1::bigint and objid = $2::bigint and pid <> pg_backend_pid())"""
 _KEPT_VARIABLES: Final = ("CHIMEWAY_POSTGRES_BIN",)
 _CHANNELS: Final = ("in_app", "log", "email")
 _TEXT: Final = "{% block subject %}Hello{% endblock %}{% block body %}You were mentioned{% endblock %}"
@@ -182,7 +181,7 @@ async def _made(url: str, how: str = "") -> AsyncIterator[str]:
     name, lives = f"{_PREFIX}_{number}", await connect(url, "chimeway bench")
     try:  # who is told to end while it is being made may have made it
         try:
-            await lives.execute("select pg_advisory_lock($1, $2)", _LOCK_CLASS, number)
+            await Makers(lives, _LOCK_CLASS).take(number)  # by chance it is nobody's
             await _run(url, f'create database "{name}" {how}')
         except asyncpg.InsufficientPrivilegeError as fault:
             hint = "give it the right (alter role ... createdb), or measure on a server of your own"
@@ -203,13 +202,11 @@ async def _sweep(url: str) -> None:
     connection = await connect(url, "chimeway bench")
     try:
         rows = [] if is_pooled(connection) else await connection.fetch("select datname from pg_database")
-        for found in filter(None, (_NUMBERED.fullmatch(row["datname"]) for row in rows)):
-            key = (_LOCK_CLASS, int(found[1]))
-            if await connection.fetchval("select pg_try_advisory_lock($1, $2)", *key):
-                if not await connection.fetchval(_LIVES_ELSEWHERE, *key):
-                    with suppress(asyncpg.InsufficientPrivilegeError):  # of another role: his to drop
-                        await connection.execute(f'drop database if exists "{found[0]}" with (force)')
-                await connection.execute("select pg_advisory_unlock($1, $2)", *key)
+        found = filter(None, (_NUMBERED.fullmatch(row["datname"]) for row in rows))
+        names = {int(one[1]): one[0] for one in found}
+        async for number in Makers(connection, _LOCK_CLASS).dead(names):
+            with suppress(asyncpg.InsufficientPrivilegeError):  # of another role: his to drop
+                await connection.execute(f'drop database if exists "{names[number]}" with (force)')
     finally:
         await connection.close()
 
