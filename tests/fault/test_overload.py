@@ -30,6 +30,8 @@ LEFT = "select count(*) from chimeway.workflow_runs where ended_at is null"
 UNROUTED = "select count(*) from chimeway.signals where routed_at is null"
 AT_ONCE = 100
 BEHIND = 3_000
+LEAST, MOST = 1_500, 15_000
+"""What a producer of a storm writes, before he ends when the node tells, and until he gives up."""
 ROOM_MIB = 200
 """What a storm may add to the node's memory, however long it lasts."""
 
@@ -75,17 +77,23 @@ async def _watched(daemon: Daemon, client: httpx2.AsyncClient) -> AsyncIterator[
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def _produce(url: str, many: range) -> None:
-    """Be a producer who waits for nobody: a hundred people in each transaction, of whom the odd ones read."""
-    connection = await connect(url, "producer")
+async def _produce(url: str, name: str, told: Callable[[], object]) -> int:
+    """Be a producer who waits for nobody: a hundred people in each transaction, of whom the odd ones read.
+
+    He goes on until the node tells that it is outrun, however fast it is; returns how many people.
+    """
+    connection, many = await connect(url, f"producer {name}"), 0
     try:
-        for begin in range(many.start, many.stop, AT_ONCE):
-            people = [f"user_{n}" for n in range(begin, min(begin + AT_ONCE, many.stop))]
+        while many < LEAST or not told():
+            assert many < MOST, "nobody outruns this node"
+            people = [f"user_{name}_{n}" for n in range(many, many + AT_ONCE)]
             await connection.execute(IDENTIFY, people)
             await connection.execute(TRIGGER, "guide", people)
-            await connection.execute(READ, [p for p in people if int(p.split("_")[1]) % 2])
+            await connection.execute(READ, people[1::2])
+            many += AT_ONCE
     finally:
         await connection.close()
+    return many
 
 
 async def _outrun(url: str, told: Callable[[], object]) -> int:
@@ -155,7 +163,7 @@ async def _heard(provider: Provider, event: dict[str, str]) -> bool:
     return (await provider.says(event)).status_code == 200
 
 
-async def _tell_of(sink: Sink, provider: Provider, many: int) -> None:
+async def _tell_of(sink: Sink, provider: Provider, many: "asyncio.Future[int]") -> None:
     """Be the e-mails' provider, who tells of each that it arrived, and again until he is heard."""
     told = 0
     places = asyncio.Semaphore(100)
@@ -166,7 +174,7 @@ async def _tell_of(sink: Sink, provider: Provider, many: int) -> None:
             await wait_for(lambda: _heard(provider, event), "it is heard", deadline_s=120, every_s=0.5)
 
     async with asyncio.TaskGroup() as group:
-        while told < many:
+        while not many.done() or told < many.result():
             for mail in sink.mails[told:]:
                 group.create_task(post(mail.delivery_id))
                 told += 1
@@ -177,15 +185,14 @@ async def _tell_of(sink: Sink, provider: Provider, many: int) -> None:
 @pytest.mark.timeout(600)
 async def test_outrun_on_every_way_at_once(database_url: str, tmp_path: Path) -> None:
     """Triggers, signals, waits that fall due, e-mails and what is told of them: nothing is lost."""
-    many, producers = 6_000, 4
     made = home(tmp_path, GUIDE)
-    each, half = many // producers, many // 2
+    mails: asyncio.Future[int] = asyncio.get_running_loop().create_future()
     async with AsyncExitStack() as stack:
         sink = await stack.enter_async_context(smtp_sink())
         rows = await stack.enter_async_context(rows_of(database_url))
         daemon = await stack.enter_async_context(
             running_daemon(
-                database_url, made, HTTP_BIND="127.0.0.1:0", SMTP_URL=sink.url,
+                database_url, made, HTTP_BIND="127.0.0.1:0", SMTP_URL=sink.url, MAX_LATENESS="PT0.3S",
                 FEEDBACK=json.dumps({"own": {"kind": "signed", "secret": SECRET}}),
             )
         )  # fmt: skip
@@ -193,10 +200,10 @@ async def test_outrun_on_every_way_at_once(database_url: str, tmp_path: Path) ->
         client = await stack.enter_async_context(httpx2.AsyncClient(base_url=address, timeout=60))
         before = daemon.rss_mib()
         seen = await stack.enter_async_context(_watched(daemon, client))
-        telling = asyncio.ensure_future(_tell_of(sink, Provider(client), half))
-        await asyncio.gather(
-            *(_produce(database_url, range(n * each, (n + 1) * each)) for n in range(producers))
-        )
+        telling = asyncio.ensure_future(_tell_of(sink, Provider(client), mails))
+        storm = (_produce(database_url, name, lambda: daemon.seen("overload.began")) for name in "abcd")
+        many = sum(await asyncio.gather(*storm))
+        mails.set_result(half := many // 2)
         await _over(daemon, rows, 300, strains=6)
         await telling
         print(f"\n{many:,} journeys: at most {seen.peak_mib:.0f} MiB ({before:.0f} before), {seen.statuses}")
