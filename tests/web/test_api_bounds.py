@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +17,7 @@ from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
 from chimeway.store.schema import VERSION
 from chimeway.web import server
-from chimeway.web.api import guard
+from chimeway.web.api import guard, strict_json
 from chimeway.web.api.application import Api
 from chimeway.web.auth import Tokens
 from chimeway.web.server import Site, application
@@ -47,6 +48,24 @@ async def test_a_request_that_takes_too_long(
             assert late.headers["retry-after"]
         assert await rows.value("select count(*) from chimeway.operator_actions") == 0
         assert (await shop.post(f"/v1/runs/{run}/cancel", {}, Idempotency_Key="k")).json()["stopped"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100 + b'"' + b'\\"' * 500_000,
+        b"[" * 100 + b'"' + b'\\"' * 500_000 + b"\\",
+        b"[" * 100 + b'""' * 500_000 + b'"',
+        b"," * 1_000_000,
+        b'{"' + b"[" * 1_000_000,
+    ],
+)
+def test_no_body_stops_the_loop(body: bytes) -> None:
+    """What is no JSON is known as such in the time that it takes to read it once, however it is made."""
+    begins = time.process_time()
+    with pytest.raises(strict_json.NotJson):
+        strict_json.read(body)
+    assert time.process_time() - begins < 2
 
 
 async def test_too_many_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

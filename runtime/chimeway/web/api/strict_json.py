@@ -9,7 +9,9 @@ from chimeway.limits import MAX_JSON_DEPTH
 from chimeway.web.limits import MAX_HTTP_VALUES
 
 _LONGEST_NUMBER: Final = 100
-_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STRING: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""One that never ends goes to the end: else each quote in it would be looked at as the beginning of another,
+and all behind it read again, for hours."""
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 
 
