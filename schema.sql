@@ -139,7 +139,7 @@ create table chimeway.workflow_runs (
     held_reason      text check (held_reason in ('poison_decision','three_strikes','too_many_steps','held_by_request')),
     held_at          timestamptz,
     waiting_for_node text,                          -- what no node of late could do
-    parked           boolean     not null default false,  -- due while its workflow is paused
+    parked           boolean     not null default false,  -- due, or has mail, while its workflow is paused
     strikes          smallint    not null default 0,
     created_at       timestamptz not null,
     ended_at         timestamptz,

@@ -109,6 +109,18 @@ async def test_a_signal_in_a_pause_wins_after_it(database_url: str) -> None:
         assert push.to("waiting_0") == []
 
 
+async def test_a_signal_in_a_pause_is_acted_on_after_it(database_url: str) -> None:
+    """A run that is not due hears in a pause, and may not move; when that is over it does, unasked."""
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
+        waiting = await on.rows.value(START, "ada")
+        await on.rows.until(waiting, "waiting")
+        await on.rows.value(STEER, True)
+        await on.rows.value("select chimeway.signal('notification_read', actor_id => 'ada')")
+        await wait_for(lambda: on.rows.value(f"select ({PARKED}) = 1"), "it is put aside with its mail")
+        await on.rows.value(STEER, False)
+        await on.rows.until(waiting, "stopped")
+
+
 def _note_evaluations(on: Running) -> list[UUID]:
     """Return a list of the runs that are evaluated from now on."""
     evaluated: list[UUID] = []

@@ -56,7 +56,7 @@ def _wires(put_off: list[UUID]) -> Wires:
     def nowhere(*_: object) -> None:
         return
 
-    return Wires(nowhere, lambda run_id, *_: put_off.append(run_id), nowhere, nowhere, nowhere)
+    return Wires(nowhere, lambda run_id, *_: put_off.append(run_id), nowhere, nowhere, nowhere, nowhere)
 
 
 @asynccontextmanager

@@ -106,6 +106,36 @@ async def test_mail_that_was_heard_is_not_shown(clock_database: Database) -> Non
     assert shown == [world.runs["last"]] * 2
 
 
+async def test_mail_is_shown_again_to_who_was_held(clock_database: Database) -> None:
+    """Who was shown his mail, was held before he could act, and is resumed is shown it at the next sweep."""
+    world, clock = await opened(clock_database), ManualClock(SystemClock().now())
+    await world.start("ada")
+    ada = world.runs["ada"]
+    await _say(world, "ada", "read", document=7)
+    clock.advance(1)
+    async with sweeping(world, clock) as shown:
+        await _pass_until(clock, lambda: shown == [ada], "ada is shown her mail")
+        await world.sql("select chimeway.hold_run($1, 'held_by_request')", ada)
+        await world.sql("select chimeway.resume_run($1)", ada)
+        await _pass_until(clock, lambda: shown == [ada, ada], "and again")
+        assert clock.monotonic() < _FORGETS_S / 2
+
+
+async def test_who_may_not_move_is_put_aside_with_his_mail(clock_database: Database) -> None:
+    """A run of a paused workflow is shown no mail; it is parked, and comes back when the pause is over."""
+    world, clock = await opened(clock_database), ManualClock(SystemClock().now())
+    await world.start("ada")
+    await _say(world, "ada", "read", document=7)
+    await world.sql("select chimeway.pause_workflow('escalation', true)")
+    clock.advance(1)
+    async with sweeping(world, clock) as shown:
+        await wait_for(lambda: world.sql("select parked from chimeway.workflow_runs"), "ada's run is parked")
+        assert shown == []
+        await world.sql("select chimeway.pause_workflow('escalation', false)")
+        await _pass_until(clock, lambda: shown == [world.runs["ada"]], "it is offered")
+        assert clock.monotonic() < SWEEP_EVERY_S
+
+
 async def test_who_is_asked_to_looks_at_once(clock_database: Database) -> None:
     """Without time passing: an answer was lost, and somebody has mail."""
     world, clock = await opened(clock_database), ManualClock(SystemClock().now())

@@ -61,7 +61,8 @@ class Wires:
 
     `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a due run wait
     for a while, `offer(delivery, tenant, channel)` nudges the dispatcher, `defer(delivery, at)` sets the wake
-    of one that policy lets out only later, `doubt()` has our clock measured.
+    of one that policy lets out only later, `doubt()` has our clock measured, `unread()` has runs looked for
+    that have mail which nobody acts on.
     """
 
     arm: Callable[[UUID, datetime | None, Tenant], None]
@@ -69,6 +70,7 @@ class Wires:
     offer: Callable[[UUID, str, str], None]
     defer: Callable[[UUID, datetime], None]
     doubt: Callable[[], None]
+    unread: Callable[[], None]
 
 
 Slowly: TypeAlias = Coroutine[Any, Any, None]
@@ -189,6 +191,8 @@ class Acting:
         self._tally.noops[reason] += 1
         if reason in STUCK_NOOPS:
             _log.warning("run.stuck", run_id=str(actor.run_id), reason=reason)
+        if reason == "workflow_paused" and _has_mail(rest.loaded):
+            self._wires.unread()
         if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():
@@ -239,6 +243,13 @@ class Acting:
         if note is not None:
             _log.error("run.put_off", run_id=str(actor.run_id), error=note)
         self._later(actor, _BUSY_MOST_S if note is None else _FAULT_AGAIN_S)
+
+
+def _has_mail(loaded: Loaded) -> bool:
+    """Say whether there is mail in the mailbox that no written decision has seen."""
+    if loaded.snapshot is None:
+        return False
+    return loaded.snapshot.run.mailbox_count - len(loaded.foretold) > loaded.mailbox_seen
 
 
 @lru_cache(maxsize=1_000)

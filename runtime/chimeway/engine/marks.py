@@ -26,6 +26,7 @@ class Marks:
         if self._sparing.may() or not mine <= self._shards:
             self._shards = mine
             return 0
+        self._shards &= mine  # what is given away now may come back from another, with what he has left
         return self._mark
 
     def saw(self, arrival: int) -> None:

@@ -3,7 +3,7 @@
 Each thing it looks for is also found by its own wake when all goes well:
 - mail that no decision has seen: its router died between routing and waking, or was not told whom it had
   routed to (then it asks for a look at once), or its run's shard has changed hands in between, or it had to
-  make room for others in the line for places;
+  make room for others in the line for places, or its workflow was paused when it was woken;
 - runs that waited for a node that understands them: this one may, and plays them whatever their shard, for
   whoever has that may not;
 - runs that fell due while their workflow was paused.
@@ -48,7 +48,7 @@ class Sweeper:
         self._offer = offer
         self._asked = asyncio.Event()
         self._share = share
-        self._shown: dict[UUID, int] = {}
+        self._shown: dict[UUID, tuple[int, int]] = {}
         self._remember_until = 0.0
 
     async def serve(self, told: Callable[[], bool] = lambda: False) -> None:
@@ -97,7 +97,11 @@ class Sweeper:
             await self._clock.sleep(jittered(pause_s))
 
     async def _unread(self) -> int:
-        """Show runs their mail, each state of a mailbox once: what fits nothing stays unread."""
+        """Show runs their mail, each state of a mailbox once: what fits nothing stays unread.
+
+        Who may not move, for his workflow is paused, is put aside: nothing else would show him his mail when
+        the pause is over, if he is not due.
+        """
         if self._clock.monotonic() > self._remember_until or len(self._shown) > REMEMBERED:
             self._shown.clear()
             self._remember_until = self._clock.monotonic() + _REMEMBER_S
@@ -105,12 +109,14 @@ class Sweeper:
         while page := await persistently(
             runs.unread, self._database, after, SWEEP_PAGE, self._share.shards()
         ):
-            for run_id, count in page:
-                if self._shown.get(run_id) != count:
-                    self._shown[run_id] = count
+            if paused := [run.id for run in page if run.paused]:
+                await persistently(runs.park, self._database, paused)
+            for run in page:
+                if not run.paused and self._shown.get(run.id) != run.state:
+                    self._shown[run.id] = run.state
                     found += 1
-                    await self._admit(run_id, None)
-            after = page[-1][0]
+                    await self._admit(run.id, None)
+            after = page[-1].id
         return found
 
     async def unpark(self) -> None:

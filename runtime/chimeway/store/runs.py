@@ -170,12 +170,23 @@ async def any_new(database: Database) -> bool:
     return bool(await database.fetchval("any_new_run"))
 
 
+@value
+class Unread:
+    """A run with mail that no written decision has seen."""
+
+    id: UUID
+    state: tuple[int, int]
+    """Another one when there is more mail, or somebody has changed the run."""
+    paused: bool
+    """Its workflow is: it may not move."""
+
+
 async def unread(
     database: Database, after: UUID, limit: int, shards: Collection[int] = SHARDS
-) -> list[tuple[UUID, int]]:
-    """Return (run, mailbox count) of live runs of some shards with mail that no written decision has seen."""
+) -> list[Unread]:
+    """Return live runs of some shards, not put aside, with mail that no written decision has seen."""
     rows = await database.fetch("unread_runs", after, limit, sorted(shards))
-    return [(row["id"], row["mailbox_count"]) for row in rows]
+    return [Unread(row["id"], (row["mailbox_count"], row["revision"]), row["paused"]) for row in rows]
 
 
 async def hold(
@@ -187,6 +198,11 @@ async def hold(
     its transaction must not stop a part of it.
     """
     return bool(await database.fetchval("hold_run", run_id, reason, note, patient))
+
+
+async def park(database: Database, ids: Sequence[UUID]) -> None:
+    """Put runs of paused workflows aside until the pause is over; those that are locked stay."""
+    await database.fetch("park_runs", list(ids))
 
 
 async def unpark(database: Database, limit: int) -> list[tuple[UUID, str]]:

@@ -85,7 +85,7 @@ class Player:
             )
         )  # fmt: skip
         self._nudged: dict[UUID, None] = {}
-        self._read: dict[UUID, int] = {}
+        self._read: dict[UUID, tuple[int, int]] = {}
         self._just_entered = False
         self._interrupted = False
         self._owed: deque[Outcome] = deque()
@@ -131,9 +131,9 @@ class Player:
             found |= {run_id: None for run_id, _ in routed}
         seen = NO_ID
         while page := await runs.unread(self._database, seen, _PAGE):
-            found |= {run_id: None for run_id, count in page if self._read.get(run_id) != count}
-            self._read.update(page)
-            seen = page[-1][0]
+            found |= {run.id: None for run in page if self._read.get(run.id) != run.state}
+            self._read.update({run.id: run.state for run in page})
+            seen = page[-1].id
         found |= dict.fromkeys(await watching.due_runs(self._database, self._clock.now()))
         return list(found)
 

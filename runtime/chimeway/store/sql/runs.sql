@@ -109,7 +109,7 @@ select q.id
  order by q.wake_at, q.id limit $2;
 
 -- name: park_runs
--- Takes due runs of paused workflows out of the due index, so that they are not read at every look.
+-- Puts runs of paused workflows aside: due ones, so that they are not read at every look, and who has mail.
 update chimeway.workflow_runs r set parked = true
  where r.id in (
         select p.id from chimeway.workflow_runs p
@@ -171,10 +171,13 @@ select chimeway.clock() as now,
                  where d.shard = s.shard::smallint and d.waiting_for_node is not null order by d.id limit 1) q) as calls;
 
 -- name: unread_runs
--- Live runs with mail that no written decision has seen, in id order behind the cursor.
-select r.id, r.mailbox_count from chimeway.workflow_runs r
+-- Live runs with mail that no written decision has seen, in id order behind the cursor; paused workflows are marked.
+select r.id, r.mailbox_count, r.revision, (
+        select w.paused_at is not null from chimeway.workflow_definitions w
+         where w.key = r.workflow_key and w.version = r.workflow_version) as paused
+  from chimeway.workflow_runs r
  where r.mailbox_count > r.mailbox_seen and r.state in ('active','waiting') and r.held_reason is null
-   and r.waiting_for_node is null and r.id > $1 and r.shard = any($3::smallint[])
+   and r.waiting_for_node is null and not r.parked and r.id > $1 and r.shard = any($3::smallint[])
  order by r.id limit $2;
 
 -- name: hold_run
