@@ -251,6 +251,42 @@ async def test_a_stream_ends(database: Database, monkeypatch: pytest.MonkeyPatch
         assert (gone.status_code, gone.json()["code"]) == (503, "try_again")
 
 
+async def test_a_busy_stream_ends_with_its_token(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often something happens in it: a token that was revoked shows nothing of it any more."""
+    monkeypatch.setattr(streams, "INBOX_STREAM_ALIVE_S", 0.5)
+    monkeypatch.setattr(auth, "_REMEMBERED_S", 0.1)
+    async with world(database) as found, rows_of(database.url) as rows:
+        mine = str(await _item(found))
+        shop, ada = await found.person("read"), found.with_secret(signed(claims()))
+        async with asyncio.timeout(60), following(shop, found.client, "?recipient_id=ada") as event:
+            assert (await event())["event"] == "state"
+            await rows.all("update chimeway.api_tokens set revoked_at = now()")
+            for number in range(100):
+                mark = "unseen" if number % 2 else "seen"
+                assert (await ada.post("/v1/inbox/marks", {"mark": mark, "item_ids": [mine]})).is_success
+                if (await event())["event"] == "expired":
+                    return
+            pytest.fail("it goes on and on")
+
+
+async def test_who_leaves_at_once_leaves_nothing_behind(database: Database) -> None:
+    """Gone before the first state: nobody waits for the node's end, or for a change, in his place."""
+
+    async def holds() -> bool:
+        return True
+
+    async with world(database) as found:
+        await found.chimeway.inbox("ada", tenant="a").counts()
+        before = asyncio.all_tasks()
+        for read in range(3):
+            changes = found.chimeway.inbox("ada", tenant="a").changes()
+            events = streams.told(changes, None, (None, False), holds, found.api.streams)
+            for _ in range(read):
+                await anext(events)
+            await events.aclose()
+        assert [one for one in asyncio.all_tasks() - before if not one.get_name().startswith("inbox-")] == []
+
+
 async def test_there_are_so_many_streams(database: Database) -> None:
     """Of one recipient eight; whoever leaves gives the place back."""
     async with world(database) as found:

@@ -127,23 +127,23 @@ async def told(
         changes: of the inbox.
         known: the newest item that whoever follows knows.
         longest: see the type.
-        holds: says, at every sign of life, whether whoever follows still may.
+        holds: says whether whoever follows still may; asked now and then, however much happens.
         streams: says when the node goes.
     """
     loop = asyncio.get_running_loop()
     ends_at = None if longest[0] is None else loop.time() + longest[0]
     ending: asyncio.Future[Any] = asyncio.ensure_future(streams.ending.wait())
     change: asyncio.Future[Any] = asyncio.ensure_future(anext(changes))
-    yield _RETRY
+    looks_at = loop.time() + INBOX_STREAM_ALIVE_S
     try:
+        yield _RETRY
         while ends_at is None or loop.time() < ends_at:
-            pause = (
-                INBOX_STREAM_ALIVE_S if ends_at is None else min(INBOX_STREAM_ALIVE_S, ends_at - loop.time())
-            )
+            until = looks_at if ends_at is None else min(looks_at, ends_at)
+            pause = max(0.0, until - loop.time())
             await asyncio.wait({change, ending}, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
             if ending.done():
                 return
-            if change.done():
+            if changed := change.done():
                 try:
                     now = change.result()
                 except StopAsyncIteration:
@@ -151,11 +151,13 @@ async def told(
                 yield _event(now, known)
                 known = str(now.newest or "")
                 change = asyncio.ensure_future(anext(changes))
-            elif not await holds():
-                yield "event: expired\ndata: {}\n\n"
-                return
-            else:
-                yield _ALIVE
+            if loop.time() >= looks_at:  # not only where nothing happens: inboxes of some are busy
+                if not await holds():
+                    yield "event: expired\ndata: {}\n\n"
+                    return
+                looks_at = loop.time() + INBOX_STREAM_ALIVE_S
+                if not changed:
+                    yield _ALIVE
         if longest[1]:
             yield "event: expired\ndata: {}\n\n"
     finally:
