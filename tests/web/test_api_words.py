@@ -57,6 +57,13 @@ def test_of_many_faults_a_few_are_looked_at() -> None:
     assert faults.most <= 40
 
 
+def test_a_name_is_not_told_whole() -> None:
+    """Whoever makes one up as long as a body is not sent it back three times."""
+    with pytest.raises(ValidationError) as fault:
+        Trigger.model_validate({**RIGHT, "x" * 1_000_000: 1})
+    assert [one["field"] for one in told(fault.value.errors())] == ["x" * 200]  # type: ignore[arg-type]
+
+
 class Looked(list[Any]):
     """Faults of which nobody goes through more than the first of a slice."""
 

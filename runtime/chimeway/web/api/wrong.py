@@ -46,6 +46,8 @@ _RIGHT: Final[Mapping[str, str]] = MappingProxyType(
 )
 """A kind of fault → what would be right."""
 _MOST: Final = 20
+_LONGEST_NAME: Final = 200
+"""Of a name that whoever asks made up: it may be as long as a body."""
 _LOOKED_AT: Final = 2 * _MOST
 """Of a field there are two where one of two kinds is wanted; of a bad request there may be fifty thousand."""
 
@@ -70,7 +72,8 @@ def _right(fault: Mapping[str, Any]) -> str:
 
 
 def _field(place: Sequence[str | int]) -> str:
-    return ".".join(str(part) for number, part in enumerate(place) if not _is_kind(place, number))
+    names = (str(part) for number, part in enumerate(place) if not _is_kind(place, number))
+    return ".".join(name[:_LONGEST_NAME] for name in names)
 
 
 def _is_kind(place: Sequence[str | int], number: int) -> bool:
