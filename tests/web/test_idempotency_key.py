@@ -54,6 +54,21 @@ async def test_the_same_again_is_answered_as_the_first_time(database: Database, 
         assert await rows.value(COUNT) == 3
 
 
+async def test_a_path_is_another_request(database: Database) -> None:
+    """Ids that look alike once they are decoded, or once more, are others': nobody's answer is another's."""
+    async with world(database) as found:
+        shop = await found.person("produce")
+        for number, ids in enumerate((("a%3Fb", "a%253Fb"), ("a%23b", "a%2523b"), ("a%2Fb", "a%252Fb"))):
+            one, other = [
+                await shop.ask(
+                    "PATCH", f"/v1/recipients/{name}", {"locale": "de"}, Idempotency_Key=f"k{number}"
+                )
+                for name in ids
+            ]
+            assert (one.status_code, other.status_code) == (200, 422), ids
+            assert other.json()["code"] == "idempotency_key_reused"
+
+
 async def test_what_is_refused_may_be_sent_again(database: Database, database_url: str) -> None:
     """Nothing was done and nothing is kept: with the fault mended, the same key does it."""
     async with world(database) as found, rows_of(database_url) as rows:

@@ -241,7 +241,9 @@ def _key(request: Request, principal: Principal, tenant: str) -> Key | None:
     if len(given) > 1 or not _KEY.fullmatch(text):
         told = f"Idempotency-Key: give it once, with 1 to {MAX_REQUEST_KEY_CHARS} visible characters of ASCII"
         raise Refused("bad_header", told, field="header.Idempotency-Key")
+    # The path as it is: `url` is put together with what `Host` says, and writes `?` and `%3F` alike.
     asked: list[Any] = [
-        request.method, request.url.path, sorted(request.query_params.multi_items()), asked_of(request).said,
+        request.method, request.scope["path"], sorted(request.query_params.multi_items()),
+        asked_of(request).said,
     ]  # fmt: skip
     return Key(principal.token_id, tenant, text, hashlib.sha256(canonical(asked)).digest())

@@ -150,7 +150,7 @@ def _allowed(request: Request) -> str:
     """Return all methods that a path has: the frame knows those of the first route that fits."""
     routes = request.app.state.routes
     return ", ".join(
-        sorted({m for each in routes if each.path_regex.match(request.url.path) for m in each.methods})
+        sorted({m for each in routes if each.path_regex.match(request.scope["path"]) for m in each.methods})
     )
 
 

@@ -139,8 +139,9 @@ class Guard:
                 return None
             return made, {"who": who, "path": request.url.path, "csrf": ""}
 
-        url = (request.url.path, request.url.query)
-        return await self._streams.part((url, who.tenant, who.operates), drawing)
+        # Not `request.url`: whoever asks has a say in it, by `Host`, and could have others shown his page.
+        place = (request.scope["path"], request.scope["query_string"])
+        return await self._streams.part((place, who.tenant, who.operates), drawing)
 
     def secret_of(self, request: Request) -> str | None:
         """Return the secret of the cookie that is right here."""
