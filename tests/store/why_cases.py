@@ -68,6 +68,19 @@ async def unmet(ada: Journey) -> None:
     await ada.advance(minutes=1)
 
 
+async def said_unrouted(ada: Journey) -> None:
+    """What the run waits for is committed, with what it does not, and no node has routed either yet."""
+    await ada.client.signal("notification_read", actor="ada", payload=DOC)
+    await ada.client.signal("something_else", actor="ada", payload=DOC)
+    await ada.client.signal("notification_read", actor="bob", payload=DOC)
+
+
+async def said_and_left(ada: Journey) -> None:
+    """It was said a while ago, and nobody routes it."""
+    await said_unrouted(ada)
+    await ada.sql("update chimeway.test_clock set at = at + interval '1 minute'")
+
+
 async def sent(ada: Journey) -> None:
     """The wait elapses; the first attempt fails, the second has no answer, the third succeeds."""
     await ada.advance(hours=2)
@@ -531,6 +544,8 @@ CASES: dict[str, Case] = {
     "waiting for the second of some mornings": Case(REMINDERS, ADA, one_round),
     "as often as it may": Case(REMINDERS, ADA, all_rounds),
     "cancelled in the last round": Case(ONCE_MORE, ADA, cancelled_in_the_last_round),
+    "a signal that waits to be routed": Case(MENTION, ADA, said_unrouted),
+    "a signal that nobody routes": Case(MENTION, ADA, said_and_left),
     "waiting for several signals": Case(BENT, {}, waiting),
     "a template at fault": Case(BROKEN, {}, waiting),
     "a signal before the wait": Case(PATIENT, ADA, early),

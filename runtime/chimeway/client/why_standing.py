@@ -33,9 +33,25 @@ def standing(story: Story) -> Iterator[str]:
         yield f"The run cannot go on by itself: {broken}. Signals still reach it, and it can be cancelled."
     elif run.state == "waiting":
         yield from _waiting(story)
+    yield from _unrouted(story)
     yield from _kept(story)
     if broken is None:
         yield from _late(story)
+
+
+def _unrouted(story: Story) -> Iterator[str]:
+    """Say what was said to the run, is committed, and lies in no mailbox of it yet."""
+    for mail in story.mail:
+        if mail.number is not None:
+            continue
+        left = ""
+        if story.now - mail.created_at >= LATE:
+            left = " None has so far: see that `chimeway serve` runs and reaches the database."
+        yield (
+            f"{mail.type} came at {moment(story, mail.created_at)}, and the run has not heard it yet: it waits "
+            f"for a node to route it. It counts all the same, with the next decision about the run.{left}"
+        )
+
 
 
 def _kept(story: Story) -> Iterator[str]:

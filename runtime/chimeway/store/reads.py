@@ -24,6 +24,7 @@ _STORY: Final = (
     "explain_feedback",
     "explain_mailbox",
     "explain_late_signals",
+    "explain_unrouted_signals",
     "explain_verdicts",
     "explain_tenant",
 )

@@ -134,6 +134,19 @@ select s.id as signal_id, s.type, s.created_at
                     where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
  order by s.arrival limit 20;
 
+-- name: explain_unrouted_signals
+-- Signals for a live run that are committed, and in no mailbox of it yet: the next look at the run hears them.
+select s.id as signal_id, s.type, s.created_at
+  from chimeway.workflow_runs r
+  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
+  join chimeway.signals s on s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and r.state in ('active','waiting')
+   and s.routed_at is null and s.type = any(w.signal_types) and s.arrival > r.arrival
+   and (s.run_id is null or s.run_id = r.id)
+   and not exists (select from chimeway.run_mailbox b
+                    where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
+ order by s.arrival limit 20;
+
 -- name: waiting_runs
 -- A page of the waiting room, who goes on first, behind the cursor. Who has no zone of his own has the one that his
 -- wait was counted in: his tenant's, of whom the schema of the version before knows nothing.
