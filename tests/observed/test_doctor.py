@@ -28,6 +28,7 @@ from kit.waiting import wait_for
 
 TRIGGER = "select chimeway.trigger('mention_escalation', recipient_id => 'ada')"
 JOURNEY = workflow(in_app())
+BY_MAIL = {"SMTP_URL": "smtp://127.0.0.1:1", "EMAIL_FROM": "no-reply@example.org"}
 MANY_SIGNALS = """insert into chimeway.signals
            (id, shard, tenant_id, type, actor_id, payload, created_at, routed_at)
     select chimeway.new_id(0::smallint), 0, 'default', 'read', 'ada', '{}', chimeway.clock(), chimeway.clock()
@@ -88,7 +89,7 @@ async def cluster() -> AsyncIterator[Cluster]:
 @pytest.mark.big
 async def test_a_node_at_work_is_well_until_its_server_is_not(cluster: Cluster, tmp_path: Path) -> None:
     """Nothing fails or warns and the exit code is 0; then fsync goes off, and a slot is left behind."""
-    async with running_daemon(cluster.url, home(tmp_path, GUIDE)):
+    async with running_daemon(cluster.url, home(tmp_path, GUIDE), **BY_MAIL):
         answer = await inside("doctor", "--json", url=cluster.url)
         assert [one for one in answer.json["findings"] if one["level"] != "ok"] == []
         assert (answer.code, answer.json["level"]) == (0, "ok")
@@ -114,6 +115,22 @@ async def test_no_node_is_a_failure(database_url: str) -> None:
     nodes = one_of(answer, "nodes")
     assert (answer.code, nodes["level"], nodes["told"]) == (1, "fail", "no node works (none)")
     assert "chimeway serve" in nodes["remedy"]
+
+
+async def test_a_channel_that_nodes_lack_is_told(database_url: str, tmp_path: Path) -> None:
+    """Nobody has e-mail, by which a workflow sends: it fails. One of two has it: a warning names the other."""
+    async with running_daemon(database_url, home(tmp_path, GUIDE), name="plain"):
+        answer = await inside("doctor", "--json", url=database_url)
+        channels = one_of(answer, "channels")
+        assert (answer.code, channels["level"]) == (1, "fail")
+        assert channels["told"] == "no node can send by email (mention_escalation)"
+        assert "CHIMEWAY_SMTP_URL" in channels["remedy"]
+        (tmp_path / "other").mkdir()
+        async with running_daemon(database_url, home(tmp_path / "other", GUIDE), name="mailer", **BY_MAIL):
+            answer = await inside("doctor", "--json", url=database_url)
+            channels = one_of(answer, "channels")
+            assert channels["told"].endswith("that others have: email (plain)")
+            assert (channels["level"], channels["figures"]) == ("warn", {"lacked": {"email": ["plain"]}})
 
 
 async def test_who_blocks_is_named(database_url: str) -> None:

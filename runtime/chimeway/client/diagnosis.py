@@ -12,7 +12,7 @@ from chimeway.client import diagnosis_server
 from chimeway.client.finding import WORST_FIRST, Finding, Level, judged, many, seconds, well
 from chimeway.errors import InvalidDefinition
 from chimeway.store import schema
-from chimeway.store.examining import Facts, Work
+from chimeway.store.examining import Facts, Wanted, Work
 from chimeway.store.views import ListedRun
 from chimeway.workflow.parse import parse
 
@@ -20,6 +20,7 @@ _HINT_S: Final = 0.5
 _UNROUTED_S: Final = 5.0
 _UNROUTED_LONG_S: Final = 30.0
 _QUEUE_FULL: Final = 0.5
+_SHOWN: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ def diagnosed(facts: Facts, looked: Looked | None) -> list[Finding]:
 def _of_tables(looked: Looked) -> Iterator[Finding]:
     yield _schema(looked.work)
     yield from _nodes(looked.work)
+    yield from _channels(looked.work)
     yield from _work(looked.work, looked.overdue, looked.stuck)
     yield _definitions(looked.work)
 
@@ -128,6 +130,41 @@ def _nodes(work: Work) -> Iterator[Finding]:
         )  # fmt: skip
     elif not work.ownerless:
         yield well("shards", "each has a node")
+
+
+def _channels(work: Work) -> Iterator[Finding]:
+    """Say by which channels workflows send that nodes lack; where no node works that is said already."""
+    alive = [node for node in work.nodes if node.state in {"working", "standing_by", "draining"}]
+    if not alive:
+        return
+    nobodys = [one for one in work.channels if not any(one.channel in node.channels for node in alive)]
+    lacked = {
+        one.channel: names
+        for one in work.channels
+        if one not in nobodys and (names := [str(n.name) for n in alive if one.channel not in n.channels])
+    }
+    if nobodys:
+        told = "; ".join(f"{one.channel} ({_by(one)})" for one in nobodys[:_SHOWN])
+        yield judged(
+            "channels", "fail", f"no node can send by {told}",
+            "each of these messages fails for good, and is not tried again: give all nodes a provider"
+            " (CHIMEWAY_SMTP_URL, CHIMEWAY_CHANNELS, or an app's own), and start them anew",
+            nobodys=[one.channel for one in nobodys],
+        )  # fmt: skip
+    elif lacked:
+        told = "; ".join(f"{name} ({', '.join(nodes[:_SHOWN])})" for name, nodes in lacked.items())
+        yield judged(
+            "channels", "warn", f"some nodes cannot send by channels that others have: {told}",
+            "messages wait some seconds for a node that can: give all nodes the same channels", lacked=lacked,
+        )  # fmt: skip
+    else:
+        yield well("channels", f"nodes have all {len(work.channels)} that workflows send by")
+
+
+def _by(wanted: Wanted) -> str:
+    """Return which workflows send by a channel: the first of them."""
+    more = wanted.many - len(wanted.workflows)
+    return ", ".join([*wanted.workflows, *([f"and {more} more"] if more else [])])
 
 
 def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] | None) -> Iterator[Finding]:

@@ -125,6 +125,15 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """A channel by which workflows send, of those that triggers start now: how many, and some of them."""
+
+    channel: str
+    many: int
+    workflows: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What stands in our tables."""
 
@@ -136,6 +145,7 @@ class Work:
     open_attempts: int
     oldest_attempt_s: float
     definitions: Sequence[tuple[str, int, Mapping[str, Any]]]
+    channels: Sequence[Wanted]
     restored: int
     """Messages that a restore holds back until somebody decides (a thousand at most)."""
 
@@ -182,6 +192,7 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
             open_attempts=row["many"],
             oldest_attempt_s=row["oldest_s"] or 0.0,
             definitions=[(each["key"], each["version"], each["definition"]) for each in found],
+            channels=await _all(database, Wanted, "examined_channels", MAX_PAGE),
             restored=await _restored(database, there.number),
         )
 

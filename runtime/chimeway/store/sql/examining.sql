@@ -97,3 +97,13 @@ select d.key, d.version, d.definition from chimeway.workflow_definitions d order
 -- Messages that a restore holds back until somebody decides, counted up to a bound.
 select count(*)::int from (
     select from chimeway.restored_deliveries h where h.decision is null order by h.delivery_id limit $1) q;
+
+-- name: examined_channels
+-- By which channels the current versions of workflows send (up to a bound of workflows), how many by each, and which.
+select c.channel, count(*)::int as many, (array_agg(c.key order by c.key))[1:3] as workflows
+  from (select distinct d.key, s.step -> 'action' ->> 'channel' as channel
+          from (select distinct on (w.key) w.key, w.definition from chimeway.workflow_definitions w
+                 order by w.key, w.activated desc, w.version desc limit $1) d
+         cross join lateral jsonb_path_query(d.definition, '$.steps[*] ? (@.action.type == "notify")') s(step)) c
+ where c.channel <> 'in_app'
+ group by c.channel order by c.channel;
