@@ -1,9 +1,14 @@
 """`chimeway nodes`: who works, who stands by, who is about to be followed, and which shards are nobody's."""
 
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from uuid import UUID
 
-from kit.command import inside
+import pytest
+
+from kit.bare import run
+from kit.command import chimeway, inside
+from kit.logins import as_role, logins
 from kit.rows import Rows, rows_of
 
 BEGIN = "select chimeway.begin_lease($1::uuid, $1::uuid, $2, false)"
@@ -30,6 +35,22 @@ async def test_nobody_is_there(database_url: str) -> None:
     assert sentence.startswith("No node that lives has shards 0-255: ")
     found = await inside("nodes", "--json", url=database_url)
     assert (found.code, found.json) == (1, {"nodes": [], "ownerless_shards": "0-255"})
+
+
+@pytest.fixture
+def names(server_url: str) -> Iterator[Mapping[str, str]]:
+    """A login for each role."""
+    with logins(server_url) as made:
+        yield made
+
+
+@pytest.mark.parametrize("role", ["plain", "producer", "reader"])
+async def test_who_may_not_be_a_node_is_told(database_url: str, names: Mapping[str, str], role: str) -> None:
+    """Without any right, with some, and with the right to read alone: an error in our words, and no trace."""
+    await run(database_url, "select chimeway.grant_roles()")
+    answer = await chimeway("serve", url=as_role(database_url, names[role]))
+    assert (answer.code, "error[not_permitted]: this role may not do this" in answer.err) == (3, True)
+    await run(database_url, f"drop owned by {', '.join(names.values())}")
 
 
 async def test_every_state(database_url: str) -> None:

@@ -118,7 +118,7 @@ async def test_no_node_is_a_failure(database_url: str) -> None:
 
 
 async def test_a_channel_that_nodes_lack_is_told(database_url: str, tmp_path: Path) -> None:
-    """Nobody has e-mail, by which a workflow sends: it fails. One of two has it: a warning names the other."""
+    """Nobody has e-mail, by which a workflow sends: it fails. One of two has it: the other is warned of."""
     async with running_daemon(database_url, home(tmp_path, GUIDE), name="plain"):
         answer = await inside("doctor", "--json", url=database_url)
         channels = one_of(answer, "channels")

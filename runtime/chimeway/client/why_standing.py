@@ -48,10 +48,10 @@ def _unrouted(story: Story) -> Iterator[str]:
         if story.now - mail.created_at >= LATE:
             left = " None has so far: see that `chimeway serve` runs and reaches the database."
         yield (
-            f"{mail.type} came at {moment(story, mail.created_at)}, and the run has not heard it yet: it waits "
-            f"for a node to route it. It counts all the same, with the next decision about the run.{left}"
+            f"{mail.type} came at {moment(story, mail.created_at)}, and the run has not heard it yet: it "
+            "waits for a node to route it. It counts all the same, with the next decision about the run."
+            f"{left}"
         )
-
 
 
 def _kept(story: Story) -> Iterator[str]:

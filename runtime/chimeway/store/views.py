@@ -151,7 +151,7 @@ class DeliveryView:
 
 @dataclass(frozen=True, slots=True)
 class MailView:
-    """A signal in a run's mailbox; `number` None: it is in none: it came after the end, or waits to be routed."""
+    """A signal in a run's mailbox; `number` None: in none, it came after the end or waits to be routed."""
 
     number: int | None
     signal_id: UUID
