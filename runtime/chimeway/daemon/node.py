@@ -43,6 +43,7 @@ from chimeway.store.health import own_health
 from chimeway.store.meant import database_meant
 from chimeway.store.pool import Database, open_database, persistently
 from chimeway.store.pruning import retention_of
+from chimeway.store.words import in_our_words
 
 _log = Events()
 _POOL: Final = 16
@@ -161,9 +162,10 @@ async def _node(
                 url, name=f"chimeway {settings.node_name}"[:60], size=_POOL, for_node=True, warmed=True
             )
         )
-        there = await _check(database)
-        if after_restore is not None:
-            await _hold(database, after_restore, settings.node_name)
+        with in_our_words():  # a role may be let in, and not be a node's
+            there = await _check(database)
+            if after_restore is not None:
+                await _hold(database, after_restore, settings.node_name)
         clock = await _clock(database)
         renderers = Renderers(declared.renderers, read_templates(settings.templates_dir))
         for name in renderers.shadowed():
@@ -188,7 +190,8 @@ async def _node(
             readiness=Readiness(health=health),
             tracing=traced,
         )
-        await _enrol(node)
+        with in_our_words():
+            await _enrol(node)
         stack.push_async_callback(_leave, node)
         yield node
 
