@@ -188,6 +188,17 @@ async def test_answers_are_for_nobody_else(database: Database, database_url: str
             assert not NOT_HERE & set(answered.headers)
 
 
+async def test_the_description_is_written_out_once(database: Database) -> None:
+    """Anybody may ask for it, as often as he likes: it costs what any answer does."""
+    async with world(database) as found:
+        first = await found.client.get("/v1/openapi.json")
+        found.api.description()["paths"].clear()  # type: ignore[attr-defined]
+        again = await found.client.get("/v1/openapi.json")
+        assert (first.status_code, again.content == first.content) == (200, True)
+        assert first.json()["paths"]
+        assert first.headers["content-type"] == "application/json"
+
+
 async def test_cursors_of_others_lead_to_ones_own(database: Database, database_url: str) -> None:
     """A cursor says where, never whose; of another list, or made up, it shows no more than one's own does."""
     async with world(database) as found, rows_of(database_url) as rows:

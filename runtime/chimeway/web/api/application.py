@@ -1,12 +1,16 @@
 """`/v1` as one application: its routes, what answers when something is wrong, and its description."""
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from functools import cache
 from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from chimeway.client.chimeway import Chimeway
@@ -56,7 +60,7 @@ class Api:
 
 def _application(service: Service, streams: Streams) -> FastAPI:
     app = FastAPI(
-        title="Chimeway", version="1", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json",
+        title="Chimeway", version="1", docs_url=None, redoc_url=None, openapi_url=None,
         summary="Durable notification journeys on PostgreSQL.", redirect_slashes=False,
         separate_input_output_schemas=False,
     )  # fmt: skip
@@ -69,4 +73,18 @@ def _application(service: Service, streams: Streams) -> FastAPI:
         app.add_exception_handler(kind, handler)
     app.state.routes = [route for router in routers for route in router.routes]
     describing.describe(app, routers)
+    app.router.routes.append(_described(app))
     return app
+
+
+def _described(app: FastAPI) -> Route:
+    """Return the route of its description, written out once: anybody may ask, and it is long."""
+
+    @cache
+    def text() -> bytes:
+        return json.dumps(app.openapi(), ensure_ascii=False, separators=(",", ":")).encode()
+
+    async def answer(_request: Request) -> Response:
+        return Response(text(), media_type="application/json")
+
+    return Route(f"{PREFIX}/openapi.json", answer, methods=["GET"])
