@@ -139,7 +139,7 @@ create table chimeway.workflow_runs (
     held_reason      text check (held_reason in ('poison_decision','three_strikes','too_many_steps','held_by_request')),
     held_at          timestamptz,
     waiting_for_node text,                          -- what no node of late could do
-    parked           boolean     not null default false,  -- due, or has mail, while its workflow is paused
+    parked           boolean     not null default false,  -- kept by a pause: due, or has mail
     strikes          smallint    not null default 0,
     created_at       timestamptz not null,
     ended_at         timestamptz,
@@ -2746,6 +2746,8 @@ language sql stable as $$
         end
 $$;
 
+-- Who is not due, and has heard something meanwhile, is put where those are who were kept by a pause that is over: nodes
+-- look there each second, and show him his mail.
 create function chimeway.resume_run(p_run uuid, p_note text default null) returns boolean
 language plpgsql security definer set search_path = chimeway, pg_temp as $$
 declare now_ timestamptz := chimeway.clock();
@@ -2760,7 +2762,8 @@ begin
       from chimeway.workflow_runs r where r.id = p_run;
     update chimeway.workflow_runs r
        set held_reason = null, held_at = null, strikes = 0, transition_count = r.transition_count + 1,
-           revision = r.revision + 1, wake_at = chimeway.wake_again(r, now_)
+           revision = r.revision + 1, wake_at = chimeway.wake_again(r, now_),
+           parked = r.parked or r.mailbox_count > r.mailbox_seen and coalesce(chimeway.wake_again(r, now_), 'infinity') > now_
      where r.id = p_run;
     perform chimeway.hint();
     return true;

@@ -121,6 +121,19 @@ async def test_a_signal_in_a_pause_is_acted_on_after_it(database_url: str) -> No
         await on.rows.until(waiting, "stopped")
 
 
+async def test_what_a_held_run_has_heard_is_acted_on_when_it_is_resumed(database_url: str) -> None:
+    """A run that is not due hears while it is held; resumed, it moves at once, and not with the next sweep."""
+    async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
+        waiting = await on.rows.value(START, "ada")
+        await on.rows.until(waiting, "waiting")
+        await on.rows.value("select chimeway.hold_run($1, 'held_by_request')", waiting)
+        await on.rows.value("select chimeway.signal('notification_read', actor_id => 'ada')")
+        sql = "select mailbox_count = 1 from chimeway.workflow_runs where id = $1"
+        await wait_for(lambda: on.rows.value(sql, waiting), "the run has heard")
+        await on.rows.value("select chimeway.resume_run($1)", waiting)
+        await on.rows.until(waiting, "stopped", deadline_s=LONG_BEFORE_S)
+
+
 def _note_evaluations(on: Running) -> list[UUID]:
     """Return a list of the runs that are evaluated from now on."""
     evaluated: list[UUID] = []

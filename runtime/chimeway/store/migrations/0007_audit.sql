@@ -134,6 +134,29 @@ begin
     return query select false, found.more, now_ - keep - found.last_at, found.removed;
 end $$;
 
+-- Who is not due, and has heard something meanwhile, is put where those are who were kept by a pause that is over: nodes
+-- look there each second, and show him his mail.
+create or replace function chimeway.resume_run(p_run uuid, p_note text default null) returns boolean
+language plpgsql security definer set search_path = chimeway, pg_temp as $$
+declare now_ timestamptz := chimeway.clock();
+begin
+    perform chimeway.check_note(p_note);
+    perform 1 from chimeway.workflow_runs r where r.id = p_run and r.held_reason is not null for update;
+    if not found then return false; end if;
+    insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
+            from_step, to_step, visit, status_reason, context, note, at)
+    select r.id, r.shard, r.transition_count + 1, gen_random_uuid(), 'run_resumed', r.state, r.state, r.step, r.step,
+           r.visit, r.status_reason, r.status_context, p_note, now_
+      from chimeway.workflow_runs r where r.id = p_run;
+    update chimeway.workflow_runs r
+       set held_reason = null, held_at = null, strikes = 0, transition_count = r.transition_count + 1,
+           revision = r.revision + 1, wake_at = chimeway.wake_again(r, now_),
+           parked = r.parked or r.mailbox_count > r.mailbox_seen and coalesce(chimeway.wake_again(r, now_), 'infinity') > now_
+     where r.id = p_run;
+    perform chimeway.hint();
+    return true;
+end $$;
+
 create or replace function chimeway.grant_roles() returns text[]
 language plpgsql set search_path = pg_catalog, pg_temp as $$
 declare

@@ -171,13 +171,16 @@ select chimeway.clock() as now,
                  where d.shard = s.shard::smallint and d.waiting_for_node is not null order by d.id limit 1) q) as calls;
 
 -- name: unread_runs
--- Live runs with mail that no written decision has seen, in id order behind the cursor; paused workflows are marked.
-select r.id, r.mailbox_count, r.revision, (
-        select w.paused_at is not null from chimeway.workflow_definitions w
-         where w.key = r.workflow_key and w.version = r.workflow_version) as paused
+-- Live runs with mail that no written decision has seen, in id order behind the cursor; paused workflows are marked, and
+-- what is put aside until they go on is left out.
+select r.id, r.mailbox_count, r.revision, w.paused
   from chimeway.workflow_runs r
+ cross join lateral (
+        select w.paused_at is not null as paused from chimeway.workflow_definitions w
+         where w.key = r.workflow_key and w.version = r.workflow_version offset 0) w
  where r.mailbox_count > r.mailbox_seen and r.state in ('active','waiting') and r.held_reason is null
-   and r.waiting_for_node is null and not r.parked and r.id > $1 and r.shard = any($3::smallint[])
+   and r.waiting_for_node is null and not (r.parked and w.paused) and r.id > $1
+   and r.shard = any($3::smallint[])
  order by r.id limit $2;
 
 -- name: hold_run
