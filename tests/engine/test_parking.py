@@ -122,7 +122,7 @@ async def test_a_signal_in_a_pause_is_acted_on_after_it(database_url: str) -> No
 
 
 async def test_what_a_held_run_has_heard_is_acted_on_when_it_is_resumed(database_url: str) -> None:
-    """A run that is not due hears while it is held; resumed, it moves at once, and not with the next sweep."""
+    """A run that is not due hears while it is held; resumed, it moves at once, with no sweep."""
     async with running_machine(database_url, Provider(), definitions=(JOURNEY,)) as on:
         waiting = await on.rows.value(START, "ada")
         await on.rows.until(waiting, "waiting")

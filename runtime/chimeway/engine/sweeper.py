@@ -120,9 +120,9 @@ class Sweeper:
         return found
 
     async def unpark(self) -> None:
-        """Put runs back whose workflow was paused when they fell due, and is no longer.
+        """Put runs back that fell due, or got mail, while they were kept by a pause or held.
 
-        Back in the index they are found there, too: nobody's many keep another's few parked.
+        Who finds no room is found again, for he is due or has mail: nobody's many keep another's few parked.
         """
         while page := await persistently(runs.unpark, self._database, SWEEP_PAGE):
             for run_id, tenant in page:
