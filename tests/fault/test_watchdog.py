@@ -75,6 +75,19 @@ async def test_a_watchdog_is_fed_by_work_that_moves(tmp_path: Path) -> None:
         assert "most recent call first" in daemon.tail(), "where each thread was stands in the log"
 
 
+async def test_who_finds_no_database_at_its_start_says_why_it_ends(tmp_path: Path) -> None:
+    """In the error's own words, for `systemctl status`; ready it is not, and who started it tries again."""
+    nowhere = f"postgresql://127.0.0.1:{free_port()}/app"
+    made, program = home(tmp_path, JOURNEY), bent(tmp_path)
+    async with (
+        manager(tmp_path) as heard,
+        running_daemon(nowhere, made, ready=False, command=heard.command(program)) as daemon,
+    ):
+        assert await daemon.exit_code() == 4
+        await heard.until_status("failed: the database cannot be reached (")
+        assert heard.times("READY=1") == []
+
+
 @pytest.mark.big
 async def test_a_provider_that_hangs_is_no_reason(database_url: str, tmp_path: Path) -> None:
     """Its deliveries wait for it, the watchdog is fed; and who drains says so, and is fed until its end."""

@@ -15,6 +15,7 @@ from chimeway.clock import set_within
 from chimeway.daemon.machine import Node
 from chimeway.daemon.service_manager import ServiceManager, manager_in
 from chimeway.engine.headway import Headway, Standing
+from chimeway.errors import ChimewayError
 from chimeway.log import Events
 from chimeway.store.ids import shard_ranges
 
@@ -41,7 +42,8 @@ async def vigil(stop: asyncio.Event) -> AsyncIterator[Callable[[Node], None]]:
     try:
         yield keeps.ready
     except BaseException as error:
-        manager.tell("STOPPING=1", status=f"failed: {error!r}")
+        said = error.message if isinstance(error, ChimewayError) else repr(error)
+        manager.tell("STOPPING=1", status=f"failed: {said}")
         raise
     finally:
         task.cancel()
