@@ -48,7 +48,8 @@ class Tally:
 
     __slots__ = (
         "answers", "attempts", "batch_seconds", "batch_sizes", "beaten_at", "beats", "calls", "decisions",
-        "deliveries", "hints", "late_starts", "late_waits", "loop_lag", "mailboxes", "noops", "taken_over",
+        "deliveries", "hints", "late_starts", "late_waits", "loop_lag", "mailboxes", "noops", "refused",
+        "taken_over",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -81,6 +82,8 @@ class Tally:
         """Renewals of the lease."""
         self.beaten_at: float | None = None
         """When the last of them was asked for, on the monotonic clock; None: there was none."""
+        self.refused: Counter[int] = Counter()
+        """Answers by HTTP that refuse, by status."""
         self.taken_over = 0
         """Shards that came from nodes that had died."""
 

@@ -115,6 +115,7 @@ ROWS: Final = (
             *quantiles("chimeway_lease_renewal_seconds"),
         )),
         Panel("Event loop lag", "s", quantiles("chimeway_event_loop_lag_seconds", "instance")),
+        Panel("HTTP refused", "ops", rate("chimeway_http_refused_total", "status"), "429: asks too often."),
         Panel("CPU", "percentunit", (
             (f'sum by (instance) (rate(process_cpu_seconds_total{{job="chimeway"}}{_RATE}))', "{{instance}}"),
         )),

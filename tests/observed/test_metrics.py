@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families as parsed
 
 from chimeway.daemon.metering import may_be_read
 from chimeway.settings import Settings
+from chimeway.store.pool import Database
+from kit.api import secret
 from kit.daemon import Daemon, running_daemon
 from kit.home import GUIDE, home
 from kit.proxy import proxy_to
@@ -103,6 +105,30 @@ async def test_a_journey_is_counted(database_url: str, tmp_path: Path) -> None:
         )
         ours = [line for line in (linted.stdout + linted.stderr).splitlines() if "chimeway" in line]
         assert ours == []
+
+
+async def test_who_is_refused_is_counted(database: Database, database_url: str, tmp_path: Path) -> None:
+    """Whatever refuses him: by status, each there from the beginning."""
+    settings = {"HTTP_BIND": "127.0.0.1:0", "HTTP_RATE": "1", "HTTP_BURST": "1"}
+    async with running_daemon(database_url, home(tmp_path, GUIDE), **settings) as daemon:
+        url = await where(daemon)
+        bearer = {"Authorization": f"Bearer {await secret(database, 'read')}"}
+        before = values((await scrape(url)).text)
+        async with httpx2.AsyncClient(base_url=url.removesuffix("/metrics"), headers=bearer) as client:
+            asked = [(await client.get("/v1/runs")).status_code for _ in range(2)]
+            asked += [(await client.get(path)).status_code for path in ("/nothing", "/nothing")]
+            asked += [(await client.get("/v1/runs", headers={"Authorization": "x"})).status_code]
+            asked += [(await client.get("/metrics", headers={"Host": "evil.example"})).status_code]
+            asked += [(await client.delete("/healthz")).status_code]
+        assert asked == [200, 429, 404, 404, 401, 421, 405]
+        found = values((await scrape(url)).text)
+        risen = {
+            dict(labels)["status"]: int(many - before[name, labels])
+            for (name, labels), many in found.items() if name == "chimeway_http_refused_total"
+        }  # fmt: skip
+        assert {"413", "500", "503", "other"} < set(risen)
+        told = {status: many for status, many in risen.items() if many}
+        assert told == {"401": 1, "404": 2, "405": 1, "421": 1, "429": 1}
 
 
 def shown(text: str) -> dict[str, set[str]]:

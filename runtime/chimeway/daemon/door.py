@@ -5,6 +5,7 @@ for it, who asks how the node is (`/healthz`, `/readyz`).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
@@ -87,10 +88,12 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
     metrics: "Callable[[], Sequence[BaseRoute]]" = tuple,
     *,
     stands: "Callable[[], str | None]" = lambda: None,
+    refused: Counter[int] | None = None,
 ) -> "AsyncIterator[HttpServer | None]":
     """Open the node's server, its port bound, or None where nobody is to be heard.
 
-    `asked` says how it is, `metrics` answers whoever measures it, `stands` names what of it gets nowhere.
+    `asked` says how it is, `metrics` answers whoever measures it, `stands` names what of it gets nowhere,
+    and `refused` counts the answers that refuse.
 
     Raises:
         InvalidSettings: a source has a fault, or the port is not free.
@@ -151,7 +154,7 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
             lost=lost,
         )
         yield HttpServer(
-            application(site), bound(*address), (lambda: None) if api is None else api.streams.end
+            application(site), bound(*address), (lambda: None) if api is None else api.streams.end, refused
         )
 
 

@@ -112,7 +112,7 @@ async def live(
         http_server(
             settings, node.database, node.clock, node.schema_version, node.renderers.templates,
             lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
-            stands=lambda: node.readiness.stands,
+            stands=lambda: node.readiness.stands, refused=node.tally.refused,
         ) as http,
     ):  # fmt: skip
         try:

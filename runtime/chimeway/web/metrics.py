@@ -56,6 +56,10 @@ RESULTS: Final = (
 )  # fmt: skip
 """How a call can end: the classes of errors, and that it went well."""
 _OTHER: Final = "other"
+_STATUSES: Final = (
+    "400", "401", "403", "404", "405", "408", "409", "410", "413", "415", "421", "422", "429", "500", "503",
+)  # fmt: skip
+"""By which statuses requests are refused."""
 IN_APP: Final = "in_app"
 
 
@@ -137,9 +141,17 @@ def _of_tally(tally: Tally, brakes: Sequence[Brake]) -> Iterator[Metric]:
     )
     yield _histogram("chimeway_event_loop_lag_seconds", "By how much the event loop is late.", tally.loop_lag)
     yield _histogram("chimeway_lease_renewal_seconds", "How long renewing the lease took.", tally.beats)
+    yield _refused(tally.refused)
     taken = CounterMetricFamily("chimeway_shards_taken_over", "Shards taken over from nodes that died.")
     taken.add_metric([], tally.taken_over)
     yield taken
+
+
+def _refused(counted: Mapping[int, int]) -> Metric:
+    told = dict.fromkeys((*_STATUSES, _OTHER), 0)
+    for status, many in counted.items():
+        told[_known(str(status), set(_STATUSES))] += many
+    return _counter("chimeway_http_refused", "Requests by HTTP that were refused.", "status", told)
 
 
 def _of_deliveries(tally: Tally, brakes: Sequence[Brake]) -> Iterator[Metric]:
@@ -193,9 +205,9 @@ def _of_calls(tally: Tally, brakes: Sequence[Brake], channels: set[str]) -> Iter
     yield calls
 
 
-def _known(channel: str, channels: set[str]) -> str:
-    """Return a channel's name, or one word for all that this node is not set up with."""
-    return channel if channel in channels else _OTHER
+def _known(name: str, names: set[str]) -> str:
+    """Return a name that is known, as of a channel of this node, or one word for all others."""
+    return name if name in names else _OTHER
 
 
 def _outcome(status: str, reason: str | None) -> str:

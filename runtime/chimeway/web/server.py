@@ -7,6 +7,7 @@ out. One request more than there may be at once is answered with 503.
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from chimeway.errors import InvalidSettings
@@ -103,11 +104,18 @@ class HttpServer:
     """Serves an application on a bound socket until it is closed."""
 
     def __init__(
-        self, app: ASGIApp, listening: socket.socket, ending: Callable[[], None] = lambda: None
+        self,
+        app: ASGIApp,
+        listening: socket.socket,
+        ending: Callable[[], None] = lambda: None,
+        refused: Counter[int] | None = None,
     ) -> None:
-        """Take both, and what is to be told when it closes; nobody is answered before `serve`."""
+        """Take both, what is to be told when it closes, and where it is counted by which statuses requests
+        are refused; nobody is answered before `serve`.
+        """
         self._listening = listening
         self._ending = ending
+        self._refused = Counter[int]() if refused is None else refused
         self._app = app
         self._server = _Server(
             uvicorn.Config(
@@ -132,6 +140,7 @@ class HttpServer:
 
         One that says twice, and in two ways, where it ends may be two for the proxy before us.
         """
+        send = self._counting(send)
         if {name for name, _ in scope["headers"]} >= _TWO_ENDS:
             told = "give Content-Length or Transfer-Encoding, not both"
             await problem(400, "bad_header", told, headers={"Connection": "close"})(scope, receive, send)
@@ -141,6 +150,16 @@ class HttpServer:
             await busy(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    def _counting(self, send: Send) -> Send:
+        """Return what sends an answer, and counts one that refuses: whichever part it comes from."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] >= 400:
+                self._refused[message["status"]] += 1
+            await send(message)
+
+        return sending
 
     @property
     def address(self) -> tuple[str, int]:
