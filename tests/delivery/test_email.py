@@ -363,10 +363,10 @@ async def test_what_the_server_does_not_offer() -> None:
 
 
 async def test_nobody_listens() -> None:
-    """A refused connection is transient."""
+    """A refused connection is transient, and says where nobody was: a port in a setting may be wrong."""
     async with listening(asyncio.Protocol) as port:
         pass
-    with pytest.raises(TransientFailure):
+    with pytest.raises(TransientFailure, match=rf"cannot be reached: .*127\.0\.0\.1.* {port}"):
         await send_by(port)
 
 

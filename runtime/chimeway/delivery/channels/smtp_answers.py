@@ -49,6 +49,8 @@ def failure(stage: Stage, error: Exception) -> SendFailure | TimeoutError:
             return _refusal(stage, error.code, error.message)
         case _ if isinstance(error.__cause__ or error, ssl.SSLCertVerificationError):
             return ConfigurationFailure("the server's certificate is not trusted")
+        case aiosmtplib.SMTPConnectError():  # with its name, its port and why: a setting may be wrong
+            return TransientFailure(f"the server cannot be reached: {str(error)[:200]}")
         case OSError() if stage == "data":
             return UnknownOutcome("the connection was lost while the content was handed over")
         case OSError():
