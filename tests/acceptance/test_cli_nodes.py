@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from kit.bare import run
+from kit.bare import bare_database, run
 from kit.command import chimeway, inside
 from kit.logins import as_role, logins
 from kit.rows import Rows, rows_of
@@ -51,6 +51,14 @@ async def test_who_may_not_be_a_node_is_told(database_url: str, names: Mapping[s
     answer = await chimeway("serve", url=as_role(database_url, names[role]))
     assert (answer.code, "error[not_permitted]: this role may not do this" in answer.err) == (3, True)
     await run(database_url, f"drop owned by {', '.join(names.values())}")
+
+
+@pytest.mark.parametrize("words", ["nodes", "top --once"])
+async def test_an_old_schema_is_to_be_brought_up(server_url: str, words: str) -> None:
+    """What came with a later version is missing: to install is not what helps."""
+    async with bare_database(server_url, version=1) as url:
+        answer = await inside(*words.split(), url=url)
+    assert (answer.code, "chimeway db migrate" in answer.err) == (3, True), answer.err
 
 
 async def test_every_state(database_url: str) -> None:

@@ -12,7 +12,7 @@ from chimeway.store.faults import READ_ONLY, fault_of, hint_of, sqlstate_of, tol
 _NO_FUNCTION: Final = "42883"
 _LATER_TABLES: Final = (
     "chimeway.tenants", "chimeway.api_tokens", "chimeway.request_answers", "chimeway.operator_actions",
-    "chimeway.producers", "chimeway.restored_deliveries",
+    "chimeway.producers", "chimeway.restored_deliveries", "chimeway.leases", "chimeway.workflow_runs_waiting",
 )  # fmt: skip
 """Of those that came with a later version, what verbs ask."""
 _BRING_IT_UP: Final = "bring it up: chimeway db migrate"  # what is missing came with a later version
