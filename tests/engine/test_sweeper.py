@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+import pytest
+
 from chimeway.clock import ManualClock, SystemClock
 from chimeway.engine.sweeper import Sweeper
 from chimeway.limits import SWEEP_EVERY_S
@@ -134,6 +136,22 @@ async def test_who_may_not_move_is_put_aside_with_his_mail(clock_database: Datab
         await world.sql("select chimeway.pause_workflow('escalation', false)")
         await _pass_until(clock, lambda: shown == [world.runs["ada"]], "it is offered")
         assert clock.monotonic() < SWEEP_EVERY_S
+
+
+async def test_no_more_is_remembered_than_there_is_room_for(
+    clock_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many whose mail fits nothing some are remembered; the others are shown theirs at each sweep."""
+    monkeypatch.setattr("chimeway.engine.sweeper.REMEMBERED", 1)
+    world, clock = await opened(clock_database), ManualClock(SystemClock().now())
+    for person in ("ada", "bob"):
+        await world.start(person)
+        await _say(world, person, "read", document=8)
+    first, other = sorted(world.runs.values())
+    clock.advance(1)
+    async with asked_to_sweep(world, clock) as (sweeper, shown):
+        await _pass_until(clock, lambda: shown.count(other) == 2, "whoever found no room is shown it again")
+        assert (shown.count(first), [*sweeper._shown]) == (1, [first])
 
 
 async def test_who_is_asked_to_looks_at_once(clock_database: Database) -> None:

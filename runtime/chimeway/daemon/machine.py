@@ -111,7 +111,7 @@ class Machine:
         self._follower = Follower(database, clock)
         out = ActorWires(
             arm=self._arm_run, put_off=self._put_off_run, offer=self._offer, defer=self._arm_delivery,
-            doubt=self._follower.doubt, unread=self._look_for_mail,
+            doubt=self._follower.doubt, put_aside=self._put_aside,
         )  # fmt: skip
         self._acting = Acting(database, clock, out, node.tally, traces.decided if traces else None)
         self._rounds = Rounds(seam, self._acting, clock, group, self._ledger.company, self._rests)
@@ -322,8 +322,8 @@ class Machine:
     def _rests(self, actor: Actor) -> bool:
         return self._roster.rest(actor)
 
-    def _look_for_mail(self) -> None:
-        self._sweeper.look()
+    def _put_aside(self, run_id: UUID) -> None:
+        self._sweeper.put_aside(run_id)
 
     def _show_again(self, run_id: UUID) -> None:
         """See that a run which fell out of the roster's line is found: it may have mail, and not be due."""

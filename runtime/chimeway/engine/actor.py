@@ -61,8 +61,8 @@ class Wires:
 
     `arm(run, at, tenant)` sets a wake or takes it away, `put_off(run, seconds, tenant)` has a due run wait
     for a while, `offer(delivery, tenant, channel)` nudges the dispatcher, `defer(delivery, at)` sets the wake
-    of one that policy lets out only later, `doubt()` has our clock measured, `unread()` has runs looked for
-    that have mail which nobody acts on.
+    of one that policy lets out only later, `doubt()` has our clock measured, `put_aside(run)` has one with
+    mail, that may not act on it, looked at when the pause of its workflow is over.
     """
 
     arm: Callable[[UUID, datetime | None, Tenant], None]
@@ -70,7 +70,7 @@ class Wires:
     offer: Callable[[UUID, str, str], None]
     defer: Callable[[UUID, datetime], None]
     doubt: Callable[[], None]
-    unread: Callable[[], None]
+    put_aside: Callable[[UUID], None]
 
 
 Slowly: TypeAlias = Coroutine[Any, Any, None]
@@ -192,7 +192,7 @@ class Acting:
         if reason in STUCK_NOOPS:
             _log.warning("run.stuck", run_id=str(actor.run_id), reason=reason)
         if reason == "workflow_paused" and _has_mail(rest.loaded):
-            self._wires.unread()
+            self._wires.put_aside(actor.run_id)
         if wake_at is None or reason in _RESUMED_BY_HAND:
             return
         if wake_at > self._clock.now():

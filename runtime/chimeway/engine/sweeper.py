@@ -49,6 +49,8 @@ class Sweeper:
         self._asked = asyncio.Event()
         self._share = share
         self._shown: dict[UUID, tuple[int, int]] = {}
+        self._aside: set[UUID] = set()
+        self._aside_asked = asyncio.Event()
         self._remember_until = 0.0
 
     async def serve(self, told: Callable[[], bool] = lambda: False) -> None:
@@ -57,6 +59,7 @@ class Sweeper:
             group.create_task(self._sweep(), name="sweep")
             group.create_task(self._unpark(told), name="unpark")
             group.create_task(self._when_asked(), name="sweep-when-asked")
+            group.create_task(self._put_aside(), name="put-aside")
 
     def look(self) -> None:
         """Have it look for mail that no decision has seen, as soon as the database answers."""
@@ -67,10 +70,23 @@ class Sweeper:
         self._shown.pop(run_id, None)
         self.look()
 
+    def put_aside(self, run_id: UUID) -> None:
+        """Have this run, which has mail and may not act on it, come back when the pause is over."""
+        self._aside.add(run_id)
+        self._aside_asked.set()
+
     def forget(self, gone: Callable[[UUID], bool]) -> None:
         """Forget to have shown what is another's now: if it comes back, it is shown again."""
         for run_id in [run_id for run_id in self._shown if gone(run_id)]:
             del self._shown[run_id]
+
+    async def _put_aside(self) -> None:
+        while True:
+            await self._aside_asked.wait()
+            self._aside_asked.clear()
+            while self._aside:
+                some = [self._aside.pop() for _ in range(min(SWEEP_PAGE, len(self._aside)))]
+                await persistently(runs.park, self._database, some)
 
     async def _when_asked(self) -> None:
         while True:
@@ -102,7 +118,7 @@ class Sweeper:
         Who may not move, for his workflow is paused, is put aside: nothing else would show him his mail when
         the pause is over, if he is not due.
         """
-        if self._clock.monotonic() > self._remember_until or len(self._shown) > REMEMBERED:
+        if self._clock.monotonic() > self._remember_until:
             self._shown.clear()
             self._remember_until = self._clock.monotonic() + _REMEMBER_S
         after, found = runs.NO_ID, 0
@@ -113,7 +129,8 @@ class Sweeper:
                 await persistently(runs.park, self._database, paused)
             for run in page:
                 if not run.paused and self._shown.get(run.id) != run.state:
-                    self._shown[run.id] = run.state
+                    if len(self._shown) < REMEMBERED or run.id in self._shown:
+                        self._shown[run.id] = run.state
                     found += 1
                     await self._admit(run.id, None)
             after = page[-1].id

@@ -114,7 +114,8 @@ update chimeway.workflow_runs r set parked = true
  where r.id in (
         select p.id from chimeway.workflow_runs p
           join chimeway.workflow_definitions w on w.key = p.workflow_key and w.version = p.workflow_version
-         where p.id = any($1::uuid[]) and w.paused_at is not null and p.state in ('active','waiting')
+         where p.id = any($1::uuid[]) and not p.parked and w.paused_at is not null
+           and p.state in ('active','waiting')
          order by p.id for update of p skip locked);
 
 -- name: unpark_runs
