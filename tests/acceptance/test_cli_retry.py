@@ -9,6 +9,8 @@ from kit.rows import rows_of
 from kit.smtp import smtp_sink
 from kit.waiting import wait_for
 
+NOTED = """select note from chimeway.operator_actions where action = 'retry'
+  and who like '%_ (command line)' and delivery_id is not null and run_id is not null"""
 FAILED = "select id::text from chimeway.deliveries where status = 'failed'"
 
 
@@ -27,8 +29,9 @@ async def test_a_message_is_sent_long_before_its_next_attempt(database_url: str,
         await rows.value(later)
         async with running_daemon(database_url, made, SMTP_URL=sink.url) as daemon:
             assert sink.to("ada") == []
-            told = await inside("deliveries", "retry", delivery, url=database_url)
+            told = await inside("deliveries", "retry", delivery, "--note", "all is well", url=database_url)
             assert (told.code, told.out) == (0, f"{delivery} is tried again now\n")
+            assert await rows.value(NOTED) == "all is well"
             await rows.until(run_id, "completed")
             assert len(sink.to("ada")) == 1
             assert await daemon.stopped() == 0

@@ -2,20 +2,21 @@
 
 import shlex
 import sys
+from functools import partial
 from typing import Annotated, Final, assert_never
 from uuid import UUID
 
 import typer
 
-from chimeway.cli import restored, session
-from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, Tenant, examples
+from chimeway.cli import logged_in, restored, session
+from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, Note, Tenant, examples
 from chimeway.cli.printing import print_json, print_line, print_sentence, progress, shown
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.client.why_deliveries import HELD
-from chimeway.store import retrying
+from chimeway.store import acting, retrying
 from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
@@ -68,6 +69,7 @@ def list_failed(
 )
 def retry(
     delivery_ids: DeliveryIds,
+    note: Note = None,
     tenant: Tenant = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
@@ -77,14 +79,16 @@ def retry(
     What cannot be tried again is refused with its reason, and the exit code is then 3; the others are
     tried nevertheless. The attempts made so far still count.
     """
-    of = tenant or DEFAULT_TENANT
+    of, why = tenant or DEFAULT_TENANT, checks.note(note)
+    who = logged_in.operator(of)
     ids = [checks.uuid("delivery_id", text) for text in dict.fromkeys(delivery_ids)]
 
     async def ask(client: Chimeway) -> list[tuple[UUID, Retry | None]]:
-        done = []
+        done = list[tuple[UUID, Retry | None]]()
         with progress("asking") as tell:
             for delivery in ids:
-                done.append((delivery, await retrying.retry(client.database, of, delivery)))
+                act = partial(acting.try_again, who=who, delivery_id=delivery, why=why)
+                done.append((delivery, await acting.alone(client.database, act)))
                 tell(f"{len(done)} of {len(ids)}")
         return done
 

@@ -1,7 +1,5 @@
 """`chimeway wake` and `retime`: runs that stand are evaluated, waits are moved; one, or many at once."""
 
-import getpass
-import os
 import sys
 from collections import Counter
 from datetime import datetime, timedelta
@@ -10,7 +8,7 @@ from uuid import UUID
 
 import typer
 
-from chimeway.cli import finding, session
+from chimeway.cli import finding, logged_in, session
 from chimeway.cli.forgetting import NotConfirmed
 from chimeway.cli.options import AllTenants, AsJson, DatabaseUrl, Note, Tenant, examples
 from chimeway.cli.printing import print_json, print_line, progress
@@ -22,7 +20,6 @@ from chimeway.clock import SystemClock
 from chimeway.limits import CONSOLE_PLAN
 from chimeway.settings import Settings
 from chimeway.store import callers, console, console_actions
-from chimeway.store.acting import Operator
 from chimeway.store.console import Chosen, WaitFilter
 from chimeway.store.console_actions import PlanAction, When
 from chimeway.web.console.outcomes import code_of, message_of, told_of_plan
@@ -209,7 +206,7 @@ async def _done(
     client: Chimeway, action: PlanAction, which: Which, chosen: Chosen, note: str | None, when: When
 ) -> dict[UUID, str]:
     came: dict[UUID, str] = {}
-    who = Operator(None, _who(), which.whose)
+    who = logged_in.operator(which.whose)
     with progress("waking" if action == "wake" else "moving") as tell:
         async for batch in console_actions.act_on_many(
             client.database, who, action, chosen, note=note, when=when
@@ -217,15 +214,6 @@ async def _done(
             came |= batch
             tell(f"{len(came)} of {len(chosen.run_ids)}")
     return came
-
-
-def _who() -> str:
-    """Return who is logged in, as the audit names him."""
-    try:
-        name = getpass.getuser()
-    except (KeyError, OSError):  # in a container, say
-        name = f"uid {os.getuid()}"
-    return f"{name} (command line)"
 
 
 def _confirm(action: PlanAction, chosen: Chosen) -> None:

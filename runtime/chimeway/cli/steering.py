@@ -2,17 +2,21 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
-from chimeway.cli import finding, session
+from chimeway.cli import finding, logged_in, session
 from chimeway.cli.options import AsJson, DatabaseUrl, Note, RunId, Tenant, examples
 from chimeway.cli.printing import print_json, print_line, progress, shown
+from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.results import Cancellation
+from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.errors import ChimewayError
-from chimeway.store import holds, runs
-from chimeway.store.acting import RunNotHeld, RunNotHoldable
+from chimeway.store import acting
+from chimeway.store.acting import Operator, RunNotHeld, RunNotHoldable
+from chimeway.store.pool import Connection
 from chimeway.store.views import RunView
 
 app = typer.Typer(rich_markup_mode=None)
@@ -42,11 +46,17 @@ def cancel(
         raise typer.BadParameter("give one of RUN_ID and --cancellation-key")
 
     async def ask(client: Chimeway) -> Cancellation:
+        async def act(connection: Connection) -> Cancellation:
+            done = await client.cancel(
+                run_id, tenant=tenant, cancellation_key=cancellation_key, note=note, connection=connection
+            )
+            who = logged_in.operator(tenant or DEFAULT_TENANT)
+            await acting.note_cancelled(connection, who, [run.run_id for run in done.stopped], note)
+            return done
+
         with progress("cancelling"):
             async with finding.in_its_tenant(client, run_id):
-                return await client.cancel(
-                    run_id, tenant=tenant, cancellation_key=cancellation_key, note=note
-                )
+                return await acting.alone(client.database, act)
 
     done = session.run(database_url, ask)
     if as_json:
@@ -75,10 +85,7 @@ def hold(
         state = f"held already ({run.held_reason})" if run.held_reason else run.state
         return RunNotHoldable(f"run {run.id} is {state}", hint=RunNotHoldable.__doc__)
 
-    async def act(client: Chimeway, run: RunView) -> bool:
-        return await runs.hold(client.database, run.id, "held_by_request", note)
-
-    _tell(_steered(database_url, run_id, tenant, act, refused), "held", as_json)
+    _tell(_steered(database_url, run_id, tenant, note, acting.hold, refused), "held", as_json)
 
 
 @app.command(epilog=examples("chimeway resume 019b0a4e-52cd-7f3a-9d05-3f0e6a1f8c21"))
@@ -94,26 +101,28 @@ def resume(
     def refused(run: RunView) -> ChimewayError:
         return RunNotHeld(f"run {run.id} is {run.state} and not held", hint=RunNotHeld.__doc__)
 
-    async def act(client: Chimeway, run: RunView) -> bool:
-        return await holds.resume(client.database, run.id, note)
-
-    _tell(_steered(database_url, run_id, tenant, act, refused), "goes on", as_json)
+    _tell(_steered(database_url, run_id, tenant, note, acting.resume, refused), "goes on", as_json)
 
 
 def _steered(
     database_url: str | None,
     run_id: str,
     tenant: str | None,
-    act: Callable[[Chimeway, RunView], Awaitable[bool]],
+    note: str | None,
+    act: Callable[[Connection, Operator, UUID, str | None], Awaitable[None]],
     refused: Callable[[RunView], ChimewayError],
 ) -> RunView:
     """Find a run, do something to it, and return it as it is then; raise `refused` where that did nothing."""
+    why = checks.note(note)
 
     async def ask(client: Chimeway) -> RunView:
         async with finding.in_its_tenant(client, run_id):
             run = await client.get_run(run_id, tenant=tenant)
-        if not await act(client, run):
-            raise refused(run)
+        who = logged_in.operator(run.tenant_id)
+        try:
+            await acting.alone(client.database, lambda lent: act(lent, who, run.id, why))
+        except (RunNotHoldable, RunNotHeld):
+            raise refused(run) from None
         return await client.get_run(run_id, tenant=tenant)
 
     return session.run(database_url, ask)

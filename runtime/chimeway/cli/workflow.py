@@ -4,16 +4,17 @@ from typing import Annotated
 
 import typer
 
-from chimeway.cli import session
+from chimeway.cli import logged_in, session
 from chimeway.cli.drafts import check, rehearse
-from chimeway.cli.options import AsJson, DatabaseUrl, examples
+from chimeway.cli.options import AsJson, DatabaseUrl, Note, examples
 from chimeway.cli.pathways import paths
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.reading_files import Files, definitions_in
 from chimeway.cli.showing import show
 from chimeway.cli.tables import print_table
+from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
-from chimeway.store import definitions
+from chimeway.store import acting, definitions
 from chimeway.workflow.encode import digest
 
 app = typer.Typer(
@@ -121,20 +122,24 @@ def activate(
 
 
 @app.command(epilog=examples("chimeway workflow pause mention_escalation"))
-def pause(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def pause(key: Key, note: Note = None, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Hold the decisions and first attempts of all runs of a workflow; triggers are taken."""
-    _set_paused(key, database_url, as_json, paused=True)
+    _set_paused(key, note, database_url, as_json, paused=True)
 
 
 @app.command(epilog=examples("chimeway workflow resume mention_escalation"))
-def resume(key: Key, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
+def resume(key: Key, note: Note = None, database_url: DatabaseUrl = None, as_json: AsJson = False) -> None:
     """Let the runs of a paused workflow go on, the oldest first."""
-    _set_paused(key, database_url, as_json, paused=False)
+    _set_paused(key, note, database_url, as_json, paused=False)
 
 
-def _set_paused(key: str, database_url: str | None, as_json: bool, *, paused: bool) -> None:
+def _set_paused(key: str, note: str | None, database_url: str | None, as_json: bool, *, paused: bool) -> None:
+    who, why = logged_in.operator(None), checks.note(note)
+
     async def ask(client: Chimeway) -> int:
-        return await definitions.pause(client.database, key, paused=paused)
+        return await acting.alone(
+            client.database, lambda lent: acting.pause(lent, who, key, why, paused=paused)
+        )
 
     versions = session.run(database_url, ask)
     if as_json:

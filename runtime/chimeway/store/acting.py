@@ -3,14 +3,20 @@
 Whoever calls has seen to it that it is his to do, and of his tenant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
 
+import asyncpg
+
 from chimeway.errors import ChimewayError
-from chimeway.store.pool import Connection
+from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.retrying import Retry
+from chimeway.store.words import AGAIN, TRIES, in_our_words
+
+_T = TypeVar("_T")
 
 
 class RunNotHoldable(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
@@ -46,6 +52,27 @@ class Operator:
     tenant: str | None
 
 
+async def alone(database: Database, act: Callable[[Connection], Awaitable[_T]]) -> _T:
+    """Act in a transaction of its own; anew where the database took the whole of it back.
+
+    Raises:
+        DatabaseUnavailable: it may have been done, or not.
+        ChimewayError: what `act` raised; nothing was done.
+    """
+    with in_our_words():
+        for left in reversed(range(TRIES)):
+            try:
+                async with (
+                    database.acquire() as connection,
+                    connection.transaction(isolation="read_committed"),
+                ):
+                    return await act(connection)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate not in AGAIN or not left:
+                    raise
+    raise AssertionError("the last try returns or raises")
+
+
 async def note(
     connection: Connection,
     who: Operator,
@@ -62,6 +89,16 @@ async def note(
     )
 
 
+async def note_cancelled(
+    connection: Connection, who: Operator, runs: Sequence[UUID], why: str | None
+) -> None:
+    """Write down which runs somebody cancelled; a role that may cancel and write nothing is let be."""
+    if runs and await connection.fetchval(SQL["may_note_actions"]):
+        await connection.execute(
+            SQL["console_note_actions"], who.name, who.token_id, "cancel", list(runs), why
+        )
+
+
 async def hold(connection: Connection, who: Operator, run_id: UUID, why: str | None) -> None:
     """Hold a run, or raise RunNotHoldable."""
     if not await connection.fetchval(SQL["hold_run"], run_id, "held_by_request", why, True):
@@ -76,17 +113,28 @@ async def resume(connection: Connection, who: Operator, run_id: UUID, why: str |
     await note(connection, who, "resume", run_id=run_id, why=why)
 
 
-async def retry(connection: Connection, who: Operator, delivery_id: UUID, why: str | None) -> Retry:
-    """Let a failed message be tried again now, or raise why not."""
+async def try_again(
+    connection: Connection, who: Operator, delivery_id: UUID, why: str | None
+) -> Retry | None:
+    """Let a failed message be tried again now; return how it stands, or None if the tenant has none such."""
     assert who.tenant is not None
     row = await connection.fetchrow(SQL["retry_delivery"], delivery_id, who.tenant)
     if row is None:
-        raise DeliveryNotFound(f"no delivery of this tenant has the id {delivery_id}")
+        return None
     found = Retry(delivery_id, **row)
+    if found.retried:
+        await note(connection, who, "retry", run_id=found.run_id, delivery_id=delivery_id, why=why)
+    return found
+
+
+async def retry(connection: Connection, who: Operator, delivery_id: UUID, why: str | None) -> Retry:
+    """Let a failed message be tried again now, or raise why not."""
+    found = await try_again(connection, who, delivery_id, why)
+    if found is None:
+        raise DeliveryNotFound(f"no delivery of this tenant has the id {delivery_id}")
     if not found.retried:
         held = "" if found.held_reason is None else f", and its run is held ({found.held_reason})"
         raise DeliveryNotRetryable(f"delivery {delivery_id} is {found.status}{held}", status=found.status)
-    await note(connection, who, "retry", run_id=found.run_id, delivery_id=delivery_id, why=why)
     return found
 
 

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from uuid import UUID
 
-import asyncpg
-
+from chimeway.store import acting
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
-from chimeway.store.words import AGAIN, TRIES, in_our_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +70,7 @@ async def once(database: Database, act: Act, key: Key | None) -> Done | Refusal:
         DatabaseUnavailable: it may have been done, or not: ask again, with the same key.
         ChimewayError: what `act` raised; nothing was done.
     """
-    with in_our_words():
-        for left in reversed(range(TRIES)):
-            try:
-                async with (
-                    database.acquire() as connection,
-                    connection.transaction(isolation="read_committed"),
-                ):
-                    return await _once(connection, act, key)
-            except asyncpg.PostgresError as error:
-                if error.sqlstate not in AGAIN or not left:
-                    raise
-    raise AssertionError("the last try returns or raises")
+    return await acting.alone(database, lambda connection: _once(connection, act, key))
 
 
 async def _once(connection: Connection, act: Act, key: Key | None) -> Done | Refusal:

@@ -89,7 +89,7 @@ async def run_of_delivery(
 
 
 async def deeds(database: Database, run_id: UUID) -> list[Deed]:
-    """Return what operators did to a run on these pages and by HTTP, in the order of time."""
+    """Return what operators did to a run, on these pages or elsewhere, in the order of time."""
     with in_our_words():
         return [Deed(**row) for row in await database.fetch("console_actions_of_run", run_id)]
 

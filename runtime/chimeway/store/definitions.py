@@ -193,19 +193,6 @@ async def activate(database: Database, key: str, version: int | None) -> None:
                 await connection.execute(SQL["activate_version"], key, version)
 
 
-async def pause(database: Database, key: str, *, paused: bool) -> int:
-    """Hold (or give back) the decisions and first attempts of a workflow's runs, all versions.
-
-    Returns:
-        How many versions it has.
-
-    Raises:
-        UnknownWorkflow: the key is not registered.
-    """
-    with in_our_words():
-        return int(await database.fetchval("pause_workflow", key, paused))
-
-
 def _unknown(key: str, version: int | None) -> UnknownWorkflow:
     which = "" if version is None else f" version {version}"
     return UnknownWorkflow(

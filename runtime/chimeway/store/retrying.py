@@ -77,14 +77,3 @@ async def page_failed(
 
 def _behind(row: Row) -> str:
     return cursors.written(row["next_attempt_at"].isoformat(), row["delivery_id"])
-
-
-async def retry(database: Database, tenant: str, delivery_id: UUID) -> Retry | None:
-    """Let a failed message be tried again now; None: this tenant has no such delivery.
-
-    Raises:
-        DatabaseUnavailable: the database cannot be reached.
-    """
-    with in_our_words():
-        row = await database.fetchrow("retry_delivery", delivery_id, tenant)
-    return None if row is None else Retry(delivery_id, **row)

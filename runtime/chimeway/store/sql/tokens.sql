@@ -43,6 +43,10 @@ values ($1, $2, $3, $4, $5, $6, $7);
 select distinct r.recipient_id from unnest($1::uuid[]) u(id)
   join chimeway.workflow_runs r on r.id = u.id and r.shard = chimeway.shard_of_id(u.id);
 
+-- name: may_note_actions
+-- Whether this role may write down what it does: a producer may cancel, and has no such right.
+select has_any_column_privilege('chimeway.operator_actions', 'insert');
+
 -- name: note_action
 -- Writes down what an operator does; of whom was forgotten no word.
 insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)

@@ -1,0 +1,70 @@
+"""What is done by the command line stands in the audit, as what is done on the pages and by HTTP does."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from chimeway.store.pool import Database
+from kit.command import inside
+from kit.logins import as_role, logins
+from store.door import Door, opened
+
+WROTE = """
+select coalesce(jsonb_agg(jsonb_build_array(o.action, o.tenant_id, o.workflow_key, o.note)), '[]')
+  from chimeway.operator_actions o where o.who like '%_ (command line)' and o.token_id is null"""
+
+
+@pytest.fixture
+async def world(clock_database: Database) -> Door:
+    """One who waits."""
+    world = await opened(clock_database)
+    await world.start("ada")
+    return world
+
+
+async def _wrote(world: Door) -> list[Any]:
+    found = await world.sql(WROTE)
+    return list(json.loads(found) if isinstance(found, str) else found)
+
+
+@pytest.mark.parametrize("by", ["id", "key"])
+async def test_each_deed_is_written_down_and_nothing_that_was_refused(world: Door, by: str) -> None:
+    """Once each, with its note."""
+    url, ada = world.database.url, str(world.runs["ada"])
+    await world.sql("update chimeway.workflow_runs set cancellation_key = 'doc'")
+    cancel = (ada,) if by == "id" else ("--cancellation-key", "doc")
+    expected = list[list[str | None]]()
+    for words, code, wrote in (
+        (("hold", ada, "--note", "legal"), 0, ["hold", "default", None, "legal"]),
+        (("hold", ada), 3, None),
+        (("resume", ada), 0, ["resume", "default", None, None]),
+        (("resume", ada), 3, None),
+        (("workflow", "pause", "escalation", "--note", "typo"), 0, ["pause", None, "escalation", "typo"]),
+        (("workflow", "resume", "escalation"), 0, ["unpause", None, "escalation", None]),
+        (("workflow", "pause", "nothing"), 3, None),
+        (("cancel", *cancel, "--note", "gone"), 0, ["cancel", "default", None, "gone"]),
+        (("cancel", *cancel), 0, None),
+    ):
+        told = await inside(*words, url=url)
+        assert told.code == code, told.err
+        expected += [wrote] if wrote else []
+        assert sorted(await _wrote(world), key=str) == sorted(expected, key=str), words
+
+
+@pytest.fixture(scope="module")
+def names(server_url: str) -> Iterator[Mapping[str, str]]:
+    """A login for each role."""
+    with logins(server_url) as made:
+        yield made
+
+
+async def test_roles_do_what_they_may_as_before(world: Door, names: Mapping[str, str]) -> None:
+    """An operator writes down what he does; a producer cancels, and has no right to write it down."""
+    await world.sql("select chimeway.grant_roles()")
+    ada, url = str(world.runs["ada"]), world.database.url
+    told = await inside("hold", ada, url=as_role(url, names["operator"]))
+    assert (told.code, await _wrote(world)) == (0, [["hold", "default", None, None]]), told.err
+    told = await inside("cancel", ada, url=as_role(url, names["producer"]))
+    assert (told.code, len(await _wrote(world))) == (0, 1), told.err
