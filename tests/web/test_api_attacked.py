@@ -188,6 +188,24 @@ async def test_answers_are_for_nobody_else(database: Database, database_url: str
             assert not NOT_HERE & set(answered.headers)
 
 
+async def test_ids_in_another_coding_are_nobodys(database: Database) -> None:
+    """Müller and Möller in Latin-1 are not one person of whom nobody knows the second letter."""
+    async with world(database) as found:
+        shop = await found.person("produce", "read")
+        for name in ("M%FCller", "M%F6ller", "%ED%A0%80"):
+            said = {"email": "x@example.org"}
+            answered = [
+                await shop.ask("PATCH", f"/v1/recipients/{name}", said),
+                await shop.get(f"/v1/recipients/{name}"),
+                await shop.get(f"/v1/runs?recipient_id={name}"),
+            ]  # fmt: skip
+            assert [(one.status_code, one.json()["code"]) for one in answered] == [(422, "invalid_input")] * 3
+        assert (await shop.ask("PATCH", "/v1/recipients/M%C3%BCller", {"locale": "de"})).is_success
+        assert [one["recipient_id"] for one in (await shop.get("/v1/recipients")).json()["items"]] == [
+            "Müller"
+        ]
+
+
 async def test_the_description_is_written_out_once(database: Database) -> None:
     """Anybody may ask for it, as often as he likes: it costs what any answer does."""
     async with world(database) as found:

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from chimeway import inbox_tokens
 from chimeway.clock import Clock
+from chimeway.errors import InvalidInput
 from chimeway.inbox_tokens import InboxBearer
 from chimeway.web.api import strict_json
-from chimeway.web.api.paths import as_meant, with_slashes_in_ids
+from chimeway.web.api.paths import as_meant, is_utf8, with_slashes_in_ids
 from chimeway.web.api.refusals import Refused, answer_to
 from chimeway.web.auth import Principal, Tokens
 from chimeway.web.bodies import body_of
@@ -97,6 +98,8 @@ class Guard:
         path = request.scope["path"]
         bearer, secret = (None, "") if path in OPEN else await self._bearer(request)
         self._count(bearer)
+        if not is_utf8(request.scope):
+            raise InvalidInput("path and query are not UTF-8: encode ids as UTF-8, then by percent signs")
         body, said = b"", None
         if request.method in _WRITES:
             body = await _body(request)

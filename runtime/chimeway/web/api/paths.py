@@ -7,7 +7,7 @@ part, with half of a surrogate pair in the slash's place: no decoded text has on
 import re
 from collections.abc import Mapping
 from typing import Any, Final
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 from starlette.types import Scope
 
@@ -22,6 +22,22 @@ def with_slashes_in_ids(scope: Scope) -> Scope:
         return scope
     parts = (unquote(part.decode("latin-1")) for part in raw.split(b"/"))
     return {**scope, "path": "/".join(part.replace("/", _STAND_IN) for part in parts)}
+
+
+def is_utf8(scope: Scope) -> bool:
+    """Say whether a request's path and query are UTF-8: the frame has one sign for all that is none.
+
+    So two people whose ids somebody has written in another coding would be one.
+    """
+    return all(_is_text(scope.get(name) or b"") for name in ("raw_path", "query_string"))
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def as_meant(found: Mapping[str, Any]) -> dict[str, Any]:
