@@ -5334,7 +5334,9 @@ begin
                                                   prune_runs,prune_bodies,prune_events,prune_signals,prune_answers,
                                                   prune_actions,prune_restored,
                                                   revoke_api_token}'),
-            ('operator', 'insert', 'table', '{operator_actions}'),
+            -- When it was is the database's to say: nobody dates what he did.
+            ('operator', 'insert (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)', 'table',
+                         '{operator_actions}'),
             ('inbox',    'select', 'table', '{inbox_items}'),
             ('inbox',    'execute', 'function', '{shard_of,list_inbox,mark_inbox,mark_all_inbox,inbox_states,
                                                   watch_inboxes,unwatch_inboxes,
@@ -5347,7 +5349,9 @@ begin
             ('daemon',   'insert, update', 'table', '{deliveries,run_mailbox,inbox_items,signals,send_budgets}'),
             ('daemon',   'update', 'table', '{workflow_runs,shard_owners}'),
             ('daemon',   'insert, update, delete', 'table', '{nodes,leases,console_sessions,operator_plans}'),
-            ('daemon',   'insert', 'table', '{request_answers,operator_actions}'),
+            ('daemon',   'insert', 'table', '{request_answers}'),
+            ('daemon',   'insert (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)', 'table',
+                         '{operator_actions}'),
             ('daemon',   'update (last_used_on)', 'table', '{api_tokens}')
           ) g(role, privilege, kind, objects)
          cross join lateral unnest(case when g.objects = '{}' then array[null] else g.objects end) o

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import asyncpg
 import pytest
 
 from chimeway.store.pool import Database
@@ -68,3 +69,17 @@ async def test_roles_do_what_they_may_as_before(world: Door, names: Mapping[str,
     assert (told.code, await _wrote(world)) == (0, [["hold", "default", None, None]]), told.err
     told = await inside("cancel", ada, url=as_role(url, names["producer"]))
     assert (told.code, len(await _wrote(world))) == (0, 1), told.err
+
+
+@pytest.mark.parametrize("role", ["operator", "daemon"])
+async def test_nobody_dates_what_he_did(world: Door, names: Mapping[str, str], role: str) -> None:
+    """When it was is the database's to say, to whomever may write there; so nobody hides in the past."""
+    await world.sql("select chimeway.grant_roles()")
+    insert = "insert into chimeway.operator_actions (who, action{}) values ('ada', 'cancel'{}) returning who"
+    connection = await asyncpg.connect(as_role(world.database.url, names[role]))
+    try:
+        assert await connection.fetchval(insert.format("", "")) == "ada"
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.execute(insert.format(", at", ", '-infinity'"))
+    finally:
+        await connection.close()
