@@ -123,3 +123,16 @@ async def test_a_yes_that_nobody_can_give_is_a_no(world: Door) -> None:
     told = await chimeway("retime", "--waiting", "--now", url=world.database.url)
     assert (told.code, "give --yes" in told.err) == (3, True)
     assert await world.sql(AUDIT) == 0
+
+
+async def test_nobody_is_told_to_move_the_same_waits_twice(
+    world: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was moved waits still: of more than it takes at a time, the same words choose some once more."""
+    monkeypatch.setattr(console, "CONSOLE_PLAN", 2)
+    for _ in range(2):
+        told = await inside("retime", "--waiting", "--by", "PT1H", "--yes", url=world.database.url)
+        assert told.out.splitlines()[0] == "2 moved"
+        assert "may move some of these twice" in told.out
+        assert "do it again" not in told.out
+    assert await world.sql("select count(*) > count(distinct run_id) from chimeway.operator_actions"), "see?"

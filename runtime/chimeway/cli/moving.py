@@ -2,6 +2,7 @@
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Annotated, Final, NamedTuple
 from uuid import UUID
@@ -27,6 +28,11 @@ from chimeway.workflow.durations import parse_duration
 
 app = typer.Typer(rich_markup_mode=None)
 _REFUSED: Final = 3
+_MORE: Final[Mapping[PlanAction, str]] = {
+    "wake": "There are more: do it again.",
+    # Who was moved waits still, so the same words would choose him once more.
+    "retime": "There are more. The same again may move some of these twice: narrow it, by --before, say.",
+}
 Ids = Annotated[
     list[str] | None, typer.Argument(metavar="[RUN_ID]...", help="Which runs; or:", show_default=False)
 ]
@@ -256,5 +262,5 @@ def _tell(action: PlanAction, done: Done, *, by_id: bool, as_json: bool) -> None
         for outcome, many in counts.most_common():
             print_line(f"{many} {told_of_plan(outcome)}")
         if chosen.more:
-            print_line("There are more: do it again.")
+            print_line(_MORE[action])
     sys.exit(_REFUSED if by_id and others else 0)
