@@ -9,8 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from chimeway import Notify, Workflow, on_outcome
+from chimeway.store import acting
+from chimeway.store.acting import Operator
 from chimeway.store.pool import Database
-from chimeway.store.retrying import Retry, list_failed, retry
+from chimeway.store.retrying import Retry, list_failed
 from store.journey import Journey, journey
 from store.plain_sql import blocked, contents, plain
 
@@ -43,6 +45,12 @@ async def ada(clock_database: Database) -> AsyncIterator[Journey]:
 async def delivery(ada: Journey) -> UUID:
     """Return the id of the first delivery."""
     return (await ada.explain()).deliveries[0].id
+
+
+async def retry(database: Database, tenant: str, delivery_id: UUID) -> Retry | None:
+    """Ask for another attempt now, as somebody of a tenant."""
+    who = Operator(None, "ops", tenant)
+    return await acting.alone(database, lambda on: acting.try_again(on, who, delivery_id, None))
 
 
 async def again(ada: Journey, of: UUID | None = None) -> Retry:

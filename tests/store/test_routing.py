@@ -167,7 +167,8 @@ async def test_unread_mail_is_found_without_its_router(clock_database: Database)
     await world.start("ada")
     await world.say("ada", "read", document=8)
     await mailbox.route(clock_database, 0)
-    assert await runs.unread(clock_database, runs.NO_ID, 10) == [(world.runs["ada"], 1)]
+    (found,) = await runs.unread(clock_database, runs.NO_ID, 10)
+    assert (found.id, found.state[0], found.paused) == (world.runs["ada"], 1, False)
     assert await runs.unread(clock_database, world.runs["ada"], 10) == []
     await world.pass_time(2)
     await world.progress("ada")

@@ -7,7 +7,9 @@ import pytest
 
 from chimeway import Notify, TransientFailure, Wait, Workflow, hours, signal_received
 from chimeway.progression.retry import RetryPolicy
-from chimeway.store.retrying import list_failed, retry
+from chimeway.store import acting
+from chimeway.store.acting import Operator
+from chimeway.store.retrying import list_failed
 from chimeway.store.verify import verify
 from chimeway.testing import Harness
 from chimeway.testing.journey import Journey
@@ -251,6 +253,7 @@ async def test_what_is_put_off_is_told_and_listed() -> None:
         database, seven = journey.client.database, datetime(2026, 3, 3, 7, tzinfo=UTC)
         (row,) = await list_failed(database, None, None, 10)
         assert (row.status, row.deferred_reason, row.next_attempt_at) == ("deferred", "quiet_hours", seven)
-        found = await retry(database, "default", row.delivery_id)
+        ops = Operator(None, "ops", "default")
+        found = await acting.alone(database, lambda on: acting.try_again(on, ops, row.delivery_id, None))
         assert found is not None
         assert (found.retried, found.status) == (False, "deferred")
