@@ -52,7 +52,8 @@ _SIGNALS: Final[dict[Mode, signal.Signals]] = {
     "fast": signal.SIGINT,  # ends all sessions, in order
     "immediate": signal.SIGQUIT,  # without a checkpoint: the next start recovers
 }
-_USUAL: Final = ("max_connections=50", "max_wal_size=256MB")
+_USUAL: Final = ("max_connections=50", "max_wal_size=256MB", "dynamic_shared_memory_type=mmap")
+"""What backends share lies in the folder and goes with it: of who is killed here it would stay in memory."""
 _SMALL_SEGMENT_MIB: Final = 1
 _SEGMENT_MIB: Final = 16
 _BALLAST: Final = 65_536

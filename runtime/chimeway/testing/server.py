@@ -22,9 +22,12 @@ from chimeway.store.embedded import temporary_server
 
 VARIABLE: Final = "CHIMEWAY_TEST_DATABASE_URL"
 """Names a server on which databases may be created; its own database is left alone."""
-_SETTINGS: Final = ("max_connections=300", "max_wal_size=256MB", "min_wal_size=32MB")
+_SETTINGS: Final = (
+    "max_connections=300", "max_wal_size=256MB", "min_wal_size=32MB", "dynamic_shared_memory_type=mmap",
+)  # fmt: skip
 """A dozen workers with pools of their own have more connections than the default allows. Little WAL,
-for it stands in memory. All that makes commits durable is left on: it costs next to nothing there."""
+for it stands in memory. All that makes commits durable is left on: it costs next to nothing there. What
+backends share lies in the server's folder and goes with it: of a killed one it would stay in memory."""
 _MEMORY: Final = "/dev/shm"  # noqa: S108  (a folder of our own in it)
 _DISK: Final = "/tmp"  # noqa: S108
 _ROOM: Final = 2 * 1024**3
