@@ -23,8 +23,7 @@ _STORY: Final = (
     "explain_attempts",
     "explain_feedback",
     "explain_mailbox",
-    "explain_late_signals",
-    "explain_unrouted_signals",
+    "explain_signals_outside",
     "explain_verdicts",
     "explain_tenant",
 )

@@ -118,8 +118,7 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
     attempts: Sequence[Row],
     told: Sequence[Row],
     mail: Sequence[Row],
-    late: Sequence[Row],
-    unrouted: Sequence[Row],
+    outside: Sequence[Row],
     verdicts: Sequence[Row],
     tenant: Sequence[Row],
 ) -> Story:
@@ -135,7 +134,7 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
         deliveries=tuple(delivery(row, attempts, told, verdicts) for row in deliveries),
         mail=(
             *(_mail(row, row["number"], row["consumed_by"]) for row in mail),
-            *(_mail(row, None, None) for row in (*late, *unrouted)),
+            *(_mail(row, None, None) for row in outside),
         ),
     )
 

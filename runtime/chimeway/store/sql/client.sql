@@ -121,27 +121,16 @@ select b.number, b.signal_id, s.type, b.routed_at, b.consumed_by, s.created_at
  where b.run_id = $1::text::uuid and b.shard = chimeway.shard_of_id($1::text::uuid)
  order by b.number;
 
--- name: explain_late_signals
--- Signals that the run's definition names and that were recorded after it had ended: never routed to it.
+-- name: explain_signals_outside
+-- Signals that the run's definition names and that are in no mailbox of it: of a run that has ended, what came after that and
+-- is never routed to it; of a live one, what is committed and not routed yet: the next look at the run hears it.
 select s.id as signal_id, s.type, s.created_at
   from chimeway.workflow_runs r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
   join chimeway.signals s on s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
- where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and r.ended_at is not null
-   and s.type = any(w.signal_types) and s.created_at >= r.ended_at and s.arrival > r.arrival
-   and (s.run_id is null or s.run_id = r.id)
-   and not exists (select from chimeway.run_mailbox b
-                    where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
- order by s.arrival limit 20;
-
--- name: explain_unrouted_signals
--- Signals for a live run that are committed, and in no mailbox of it yet: the next look at the run hears them.
-select s.id as signal_id, s.type, s.created_at
-  from chimeway.workflow_runs r
-  join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
-  join chimeway.signals s on s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
- where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and r.state in ('active','waiting')
-   and s.routed_at is null and s.type = any(w.signal_types) and s.arrival > r.arrival
+ where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid)
+   and case when r.ended_at is not null then s.created_at >= r.ended_at else s.routed_at is null end
+   and s.type = any(w.signal_types) and s.arrival > r.arrival
    and (s.run_id is null or s.run_id = r.id)
    and not exists (select from chimeway.run_mailbox b
                     where b.run_id = r.id and b.signal_id = s.id and b.shard = s.shard)
