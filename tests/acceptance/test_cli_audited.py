@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -45,6 +46,8 @@ async def test_each_deed_is_written_down_and_nothing_that_was_refused(world: Doo
         (("workflow", "pause", "escalation", "--note", "typo"), 0, ["pause", None, "escalation", "typo"]),
         (("workflow", "resume", "escalation"), 0, ["unpause", None, "escalation", None]),
         (("workflow", "pause", "nothing"), 3, None),
+        (("workflow", "activate", "escalation", "1"), 0, ["activate", None, "escalation", None]),
+        (("workflow", "activate", "escalation", "7"), 3, None),
         (("cancel", *cancel, "--note", "gone"), 0, ["cancel", "default", None, "gone"]),
         (("cancel", *cancel), 0, None),
     ):
@@ -52,6 +55,19 @@ async def test_each_deed_is_written_down_and_nothing_that_was_refused(world: Doo
         assert told.code == code, told.err
         expected += [wrote] if wrote else []
         assert sorted(await _wrote(world), key=str) == sorted(expected, key=str), words
+
+
+async def test_what_was_new_is_written_down_once(world: Door, tmp_path: Path) -> None:
+    """Of a file with a workflow that is known and one that is not; and of a file that is refused none."""
+    new, taken = tmp_path / "new.yaml", tmp_path / "taken.yaml"
+    step = "{{id: a, action: {{type: notify, channel: log, render_key: {}}}}}"
+    one = f"key: {{}}\nversion: 1\nsteps: [{step}]\n---\n"
+    new.write_text(one.format("first", "plain") + one.format("second", "plain"))
+    taken.write_text(one.format("first", "other") + one.format("third", "plain"))
+    expected = [["register", None, "first", None], ["register", None, "second", None]]
+    for path, code in ((new, 0), (new, 0), (taken, 3)):
+        told = await inside("workflow", "register", str(path), url=world.database.url)
+        assert (told.code, sorted(await _wrote(world), key=str)) == (code, expected), told.err
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,12 @@
 """Batches pass over what somebody else has locked; who asks for one run by name may wait for it."""
 
 import asyncio
+from uuid import UUID
 
 import pytest
 
 from chimeway.clock import SystemClock
-from chimeway.store import runs
+from chimeway.store import acting, runs
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.due import Pages
 from chimeway.store.ids import every_shard
@@ -33,27 +34,32 @@ async def _column(world: Door, name: str) -> list[object]:
     return [(await world.row(person))[name] for person in ("ada", "bob")]
 
 
-async def test_an_impatient_hold_passes_over_a_locked_run(world: Door) -> None:
-    """While a client has the run locked an impatient hold is false and writes nothing; then it holds."""
+async def test_the_engines_hold_passes_over_a_locked_run(world: Door) -> None:
+    """While a client has the run locked the engine's hold is false and writes nothing; then it holds."""
     ada = world.runs["ada"]
     async with locked(world.database, ada), asyncio.timeout(SOON_S):
-        assert await runs.hold(world.database, ada, "poison_decision", patient=False) is False
+        assert await runs.hold(world.database, ada, "poison_decision") is False
     assert (await _column(world, "held_reason"), await world.reasons("ada")) == (
         [None, None],
         ["workflow_started"],
     )
-    assert await runs.hold(world.database, ada, "poison_decision", patient=False) is True
+    assert await runs.hold(world.database, ada, "poison_decision") is True
     assert await _column(world, "held_reason") == ["poison_decision", None]
+
+
+async def _held_by_hand(world: Door, run_id: UUID) -> None:
+    who = acting.Operator(None, "ops", "default")
+    await acting.alone(world.database, lambda connection: acting.hold(connection, who, run_id, None))
 
 
 async def test_a_patient_hold_waits_for_a_locked_run(world: Door) -> None:
     """A person's hold waits for the client that has the run locked, and then holds."""
     ada = world.runs["ada"]
     async with locked(world.database, ada):
-        held = asyncio.ensure_future(runs.hold(world.database, ada, "held_by_request"))
+        held = asyncio.ensure_future(_held_by_hand(world, ada))
         await wait_for(lambda: world.sql(BLOCKED), "the hold waits")
         assert not held.done()
-    assert await asyncio.wait_for(held, SOON_S) is True
+    await asyncio.wait_for(held, SOON_S)
     assert await world.reasons("ada") == ["workflow_started", "run_held"]
 
 
@@ -61,10 +67,11 @@ async def test_a_patient_hold_finds_what_ended_meanwhile(world: Door) -> None:
     """A hold that waited for a cancel finds the run ended, and holds nothing."""
     ada = world.runs["ada"]
     async with locked(world.database, ada) as client:
-        held = asyncio.ensure_future(runs.hold(world.database, ada, "held_by_request"))
+        held = asyncio.ensure_future(_held_by_hand(world, ada))
         await wait_for(lambda: world.sql(BLOCKED), "the hold waits")
         await client.fetch("select * from chimeway.cancel(run_id => $1)", ada)
-    assert await asyncio.wait_for(held, SOON_S) is False
+    with pytest.raises(acting.RunNotHoldable):
+        await asyncio.wait_for(held, SOON_S)
     assert await world.reasons("ada") == ["workflow_started", "cancelled_by_request"]
 
 

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from chimeway import Chimeway, InboxChange, NotPermitted, UnknownWorkflow
-from chimeway.store import definitions, roles, schema, verify
+from chimeway.store import acting, definitions, roles, schema, verify
 from chimeway.store.pool import Database, open_database
 from kit.bare import bare_database, run
 from kit.logins import as_role, logins
@@ -278,7 +278,7 @@ async def test_a_deployer_fixes_versions(url: str, names: Mapping[str, str]) -> 
     async with open_database(as_role(url, names["deployer"]), size=1) as database:
         for version in (1, 2):
             assert await definitions.register(database, mention(version=version).definition)
-        await definitions.activate(database, "mention_escalation", 1)
+        await acting.activate(database, acting.Operator(None, "deployer", None), "mention_escalation", 1)
         current = [each.version for each in await definitions.list_definitions(database) if each.current]
         assert current == [1]
         assert (await definitions.fetch_definition(database, "mention_escalation")).version == 1

@@ -191,6 +191,9 @@ async def test_what_operators_do_is_written_down(database: Database, database_ur
         assert (await ops.post(f"/v1/runs/{run}/resume", {})).json()["held_reason"] is None
         assert (await ops.post(f"/v1/runs/{run}/resume")).json()["code"] == "run_not_held"
         assert (await ops.post(f"/v1/deliveries/{NOBODY}/retry")).json()["code"] == "delivery_not_found"
+        for ended in ("stopped", "already_ended"):  # what had ended was not cancelled again
+            done = (await shop.post(f"/v1/runs/{run}/cancel", {"note": "gone"})).json()
+            assert [one["run_id"] for one in done[ended]] == [run]
         key = MENTION.definition.key
         assert (await ops.post(f"/v1/workflows/{key}/pause")).json()["code"] == "needs_all_tenants"
         assert (await everywhere.post(f"/v1/workflows/{key}/pause", {"note": "fire"})).json()["paused"]
@@ -204,6 +207,7 @@ async def test_what_operators_do_is_written_down(database: Database, database_ur
         assert (faulty.status_code, faulty.json()["code"]) == (422, "invalid_definition")
         assert await _audit(rows) == [
             ("hold", "ops", "a", "legal looks at it"), ("resume", "ops", "a", None),
+            ("cancel", "somebody", "a", "gone"),
             ("pause", "chief", None, "fire"), ("unpause", "chief", None, None),
             ("register", "chief", None, None),
         ]  # fmt: skip

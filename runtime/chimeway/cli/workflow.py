@@ -54,11 +54,12 @@ def register(files: Files, database_url: DatabaseUrl = None, as_json: AsJson = F
 
     The same content again does nothing.
     """
+    who = logged_in.operator(None)
     found = [definition for path in files for definition in definitions_in(path)]
 
     async def ask(client: Chimeway) -> list[bool]:
         with progress("registering"):
-            return await definitions.register_all(client.database, found)
+            return await acting.register(client.database, who, found)
 
     new = session.run(database_url, ask)
     rows = [
@@ -111,8 +112,7 @@ def activate(
     """Fix the version that triggers start."""
 
     async def ask(client: Chimeway) -> int:
-        await definitions.activate(client.database, key, version)
-        return (await definitions.fetch_definition(client.database, key)).version
+        return await acting.activate(client.database, logged_in.operator(None), key, version)
 
     current = session.run(database_url, ask)
     if as_json:

@@ -229,7 +229,7 @@ class Acting:
             return
         try:
             held = await unless_broken(
-                runs.hold, self._database, actor.run_id, "poison_decision", note[:_NOTE_CHARS], patient=False
+                runs.hold, self._database, actor.run_id, "poison_decision", note[:_NOTE_CHARS]
             )
         except Exception as worse:  # noqa: BLE001  (one run's row must not end the node)
             self._pass_over(actor, f"{note}; not held: {fault_note(worse)}")

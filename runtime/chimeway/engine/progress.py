@@ -167,9 +167,7 @@ class Engine:
             if fault_of(error) not in {None, "bad"}:
                 raise
             note = fault_note(error)
-            await runs.hold(
-                self._database, run_id, "poison_decision", note[: MAX_NOTE_CHARS - 50], patient=False
-            )
+            await runs.hold(self._database, run_id, "poison_decision", note[: MAX_NOTE_CHARS - 50])
             return None
 
     async def _progress(

@@ -128,7 +128,7 @@ async def _overdue(database: Database, clock: Clock, shards: Collection[int]) ->
 
 async def _hold(database: Database, ids: Sequence[UUID]) -> None:
     for run_id in ids:
-        await runs.hold(database, run_id, "three_strikes", _NOTE, patient=False)
+        await runs.hold(database, run_id, "three_strikes", _NOTE)
 
 
 async def _try(database: Database, ids: Sequence[UUID], settle: Settle) -> None:

@@ -11,10 +11,12 @@ from uuid import UUID
 import asyncpg
 
 from chimeway.errors import ChimewayError
+from chimeway.store import definitions
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.retrying import Retry
 from chimeway.store.words import AGAIN, TRIES, in_our_words
+from chimeway.workflow.definition import Definition
 
 _T = TypeVar("_T")
 
@@ -97,6 +99,45 @@ async def note_cancelled(
         await connection.execute(
             SQL["console_note_actions"], who.name, who.token_id, "cancel", list(runs), why
         )
+
+
+async def register(database: Database, who: Operator, wanted: Sequence[Definition]) -> list[bool]:
+    """Register definitions, all of them or none; say of each whether it was new, and write those down.
+
+    Raises:
+        WorkflowDefinitionVersionConflict: a version is registered with another content.
+        MayNotRegister: the role lacks the right.
+    """
+
+    async def act(connection: Connection) -> list[bool]:
+        new = await definitions.register_all(database, wanted, connection)
+        for definition, is_new in zip(wanted, new, strict=True):
+            if is_new:
+                await _note_deployed(connection, who, "register", definition.key)
+        return new
+
+    return await alone(database, act)
+
+
+async def activate(database: Database, who: Operator, workflow: str, version: int | None) -> int:
+    """Fix the version that triggers start (None: the highest one again), and return it.
+
+    Raises:
+        UnknownWorkflow: it is not registered.
+    """
+
+    async def act(connection: Connection) -> None:
+        await definitions.activate(connection, workflow, version)
+        await _note_deployed(connection, who, "activate", workflow)
+
+    await alone(database, act)
+    return (await definitions.fetch_definition(database, workflow)).version
+
+
+async def _note_deployed(connection: Connection, who: Operator, action: str, workflow: str) -> None:
+    """Write down what somebody deployed; a role that may deploy and write nothing is let be."""
+    if await connection.fetchval(SQL["may_note_actions"]):
+        await note(connection, who, action, workflow=workflow)
 
 
 async def hold(connection: Connection, who: Operator, run_id: UUID, why: str | None) -> None:

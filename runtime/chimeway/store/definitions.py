@@ -10,7 +10,7 @@ from chimeway.errors import InvalidDefinition, NotPermitted, SchemaMismatch, Unk
 from chimeway.store import statements
 from chimeway.store.call import Call, one
 from chimeway.store.callers import run
-from chimeway.store.pool import Database
+from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
 from chimeway.workflow.definition import Definition, Repeat
@@ -75,19 +75,29 @@ async def register(
             return await run(database, others[0])
 
 
-async def register_all(database: Database, wanted: Sequence[Definition]) -> list[bool]:
+async def register_all(
+    database: Database, wanted: Sequence[Definition], connection: "Connection | None" = None
+) -> list[bool]:
     """Register definitions in one transaction: all of them, or none; say of each whether it was new.
+
+    Args:
+        database: where to, unless a connection is lent, whose transaction it is then.
+        wanted: what to register.
+        connection: of this database, in a transaction.
 
     Raises:
         WorkflowDefinitionVersionConflict: a version is registered with another content.
         MayNotRegister: the role lacks the right.
     """
+    if connection is None:
+        with in_our_words():
+            async with database.acquire() as own, own.transaction():
+                return await register_all(database, wanted, own)
     in_order = sorted(range(len(wanted)), key=lambda place: (wanted[place].key, wanted[place].version))
     new = [False] * len(wanted)
-    with or_may_not(*wanted), in_our_words():
-        async with database.acquire() as connection, connection.transaction():
-            for place in in_order:  # one order for all: two deploys at once wait, and do not deadlock
-                new[place] = await run(database, registrations(wanted[place])[0], connection)
+    with or_may_not(*wanted):
+        for place in in_order:  # one order for all: two deploys at once wait, and do not deadlock
+            new[place] = await run(database, registrations(wanted[place])[0], connection)
     return new
 
 
@@ -177,20 +187,18 @@ def _stored(row: Any) -> Stored:
     return Stored(row["key"], row["version"], "", row["definition"], row["data_schema"], required)
 
 
-async def activate(database: Database, key: str, version: int | None) -> None:
-    """Fix the version that triggers by key start; None: the highest one again.
+async def activate(connection: Connection, key: str, version: int | None) -> None:
+    """Fix, in the caller's transaction, the version that triggers by key start; None: the highest one again.
 
     Raises:
         UnknownWorkflow: it is not registered.
     """
-    with in_our_words():
-        async with database.acquire() as connection, connection.transaction():
-            versions = [row["version"] for row in await connection.fetch(SQL["lock_versions"], key)]
-            if not versions or (version is not None and version not in versions):
-                raise _unknown(key, version)
-            await connection.execute(SQL["deactivate_versions"], key)
-            if version is not None:
-                await connection.execute(SQL["activate_version"], key, version)
+    versions = [row["version"] for row in await connection.fetch(SQL["lock_versions"], key)]
+    if not versions or (version is not None and version not in versions):
+        raise _unknown(key, version)
+    await connection.execute(SQL["deactivate_versions"], key)
+    if version is not None:
+        await connection.execute(SQL["activate_version"], key, version)
 
 
 def _unknown(key: str, version: int | None) -> UnknownWorkflow:

@@ -189,15 +189,13 @@ async def unread(
     return [Unread(row["id"], (row["mailbox_count"], row["revision"]), row["paused"]) for row in rows]
 
 
-async def hold(
-    database: Database, run_id: UUID, reason: str, note: str | None = None, *, patient: bool = True
-) -> bool:
-    """Hold a live run; say whether it was held now.
+async def hold(database: Database, run_id: UUID, reason: str, note: str | None = None) -> bool:
+    """Hold a live run, for the engine; say whether it was held now: not, while somebody has it locked.
 
-    A patient caller waits for whoever has the run locked. The engine never does: a client that sits in
-    its transaction must not stop a part of it.
+    A client that sits in its transaction must not stop a part of the engine. Who waits is a person
+    (`acting.hold`).
     """
-    return bool(await database.fetchval("hold_run", run_id, reason, note, patient))
+    return bool(await database.fetchval("hold_run", run_id, reason, note, False))
 
 
 async def park(database: Database, ids: Sequence[UUID]) -> None:

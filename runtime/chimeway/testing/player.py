@@ -147,7 +147,7 @@ class Player:
             if fault_of(error) not in {None, "bad"}:
                 raise
             note = fault_note(error)[: MAX_NOTE_CHARS - 50]
-            return await runs.hold(self._database, run_id, "poison_decision", note, patient=False)
+            return await runs.hold(self._database, run_id, "poison_decision", note)
 
     async def _evaluate(self, run_id: UUID) -> bool:
         moved, patience = False, _Patience(f"run {run_id}")

@@ -191,8 +191,7 @@ async def cancel_run(
 
     async def act(connection: Connection) -> Reply:
         done = await asker.client.cancel(run_id, note=said.note, connection=connection)
-        await acting.note(connection, asker.operator, "cancel", run_id=run_id, why=said.note)
-        return await _cancelled(asker, connection, done)
+        return await _cancelled(asker, connection, done, said.note)
 
     return await asker.once(act)
 
@@ -205,9 +204,7 @@ async def cancel_by_key(asker: Canceller, said: models.CancelByKey, _key: Reques
         done = await asker.client.cancel(
             cancellation_key=said.cancellation_key, note=said.note, connection=connection
         )
-        for run in done.stopped:
-            await acting.note(connection, asker.operator, "cancel", run_id=run.run_id, why=said.note)
-        return await _cancelled(asker, connection, done)
+        return await _cancelled(asker, connection, done, said.note)
 
     return await asker.once(act)
 
@@ -235,8 +232,12 @@ def _shown(receipt: Receipt) -> models.TriggerReceipt:
     return models.TriggerReceipt(runs=runs, duplicate=receipt.duplicate)
 
 
-async def _cancelled(asker: Asker, connection: Connection, done: Cancellation) -> Reply:
-    """Tell what a cancel did; what is kept of it leaves with whoever is forgotten of those whom it met."""
+async def _cancelled(asker: Asker, connection: Connection, done: Cancellation, why: str | None) -> Reply:
+    """Write down what a cancel stopped, and tell it.
+
+    What is kept of it leaves with whoever is forgotten of those whom it met.
+    """
+    await acting.note_cancelled(connection, asker.operator, [run.run_id for run in done.stopped], why)
     runs = [*(run.run_id for run in done.stopped), *(run.run_id for run in done.already_ended)]
     return reply(_CANCELLATION, done, about=await acting.whose(connection, runs) if asker.keyed else ())
 
