@@ -80,6 +80,37 @@ async def test_pages_lead_through_everything_once(database: Database) -> None:
             assert (await shop.get(f"/v1/{path}")).status_code == 200, path
 
 
+async def test_pages_lead_through_what_stands_while_other_rows_come_and_go(
+    database: Database, database_url: str
+) -> None:
+    """Who was there from the first page to the last is seen once, whatever begins and ends meanwhile."""
+    async with world(database) as found, rows_of(database_url) as rows:
+        shop = await found.person("produce", "read")
+        runs = await shop.trigger(*[f"user-{n}" for n in range(9)])
+        gone = [runs[f"user-{n}"] for n in (0, 4, 8)]
+        for person in runs:
+            await shop.ask("PATCH", f"/v1/recipients/{person}", {"locale": "de"})
+        for path, name, stood in (
+            ("/v1/runs?state=active&", "id", set(runs.values()) - set(gone)),
+            ("/v1/recipients?", "recipient_id", set(runs)),
+        ):
+            seen, cursor = list[str](), ""
+            while True:
+                page = (await shop.get(f"{path}limit=2{cursor}")).json()
+                seen += [one[name] for one in page["items"]]
+                if page["cursor"] is None:
+                    break
+                cursor = f"&cursor={page['cursor']}"
+                for person in (f"user-{len(seen)}-{name}", f"a-{len(seen)}-{name}"):
+                    await shop.trigger(person)
+                    await shop.ask("PATCH", f"/v1/recipients/{person}", {"locale": "de"})
+                if gone:
+                    await shop.post(f"/v1/runs/{gone.pop(0)}/cancel")
+            assert stood <= set(seen), path
+            assert len(seen) == len(set(seen)), path
+        assert await rows.value("select count(*) from chimeway.workflow_runs where state = 'stopped'") == 3
+
+
 async def test_lists_of_trouble_have_pages(database: Database, database_url: str) -> None:
     """What is overdue, stuck, failed: each once, in its order, and to the end; of another tenant nothing."""
     async with world(database) as found, rows_of(database_url) as rows:

@@ -315,6 +315,38 @@ async def test_what_people_are_called_is_text_wherever_it_stands(site: Site) -> 
     assert f"/runs/{run}" in Page(await site.http.get(f"/runs?recipient={q}")).links
 
 
+async def test_what_a_provider_answers_is_text_wherever_it_stands(site: Site) -> None:
+    """Its words, and an operator's name and note: of no page a part, and no template."""
+    evil = "\"><img src=x onerror=alert(1)>{{7*7}}<script>alert('x')</script>"
+    await site.world.sql(
+        "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
+    )
+    await site.world.progress("bob")
+    await site.world.attempt("bob", "failed", error_class="transient", note=evil)
+    bob, mail = site.world.runs["bob"], await site.world.delivery("bob")
+    did = """insert into chimeway.operator_actions (who, action, tenant_id, run_id, note)
+             values ($1, $1, 'default', $2, $1)"""
+    await site.world.sql(did, evil, bob)
+    await site.sign_in(await site.token("operate", tenant=None))
+    shown = 0
+    for path in (
+        "/",
+        "/deliveries",
+        "/audit",
+        f"/runs/{bob}",
+        f"/runs/{bob}/retry/{mail}",
+        "/recipient?tenant=default&id=bob",
+    ):
+        answer = await site.http.get(path)
+        assert answer.status_code in {200, 303}, path
+        assert "<img src=x" not in answer.text, path
+        assert "<script>alert" not in answer.text, path
+        assert "49<" not in answer.text, path
+        assert Page(answer).inline == [], path
+        shown += evil in Page(answer).text
+    assert shown >= 2, "it is shown, as it is"
+
+
 async def test_why_there_is_no_run_is_said(site: Site) -> None:
     """Of somebody without runs; who else has such a name is told to those only who see all tenants."""
     await site.world.sql("select chimeway.identify('other', 'eve', '{}')")

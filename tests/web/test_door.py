@@ -6,10 +6,12 @@ import signal
 import socket
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from chimeway.errors import InvalidSettings
 from chimeway.setting_tables import Place
@@ -19,7 +21,7 @@ from chimeway.web import bodies as door_module
 from chimeway.web import server as server_module
 from chimeway.web.server import bound
 from chimeway.web.sources import read_sources
-from kit.door import SECRET, SOURCES, door
+from kit.door import SECRET, SOURCES, door, served
 from kit.waiting import wait_for
 from store.door import Door, locked, opened
 
@@ -271,6 +273,35 @@ async def test_the_end_waits_for_what_is_under_way(
             assert provider.server is not None
             provider.server.close()
         assert (await answering).json() == {"events": [{"id": "bounced-1", "answer": "recorded"}]}
+
+
+@pytest.mark.parametrize("asked", ["endless", "large"])
+async def test_the_end_waits_for_nobody_who_reads_nothing(
+    monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Who has asked for much, or for what never ends, and takes none of it, holds no node back."""
+    monkeypatch.setattr(server_module, "_GRACE_S", 1)
+    full = asyncio.Event()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(4) if asked == "large" else count():
+            writing = asyncio.ensure_future(
+                send({"type": "http.response.body", "body": b"x" * 16_000_000, "more_body": True})
+            )
+            if not (await asyncio.wait([writing], timeout=0.1))[0]:
+                full.set()
+            await writing
+        await send({"type": "http.response.body", "body": b""})
+
+    async with asyncio.timeout(20):
+        async with served(app) as (client, _):
+            sleeper = socket.create_connection(("127.0.0.1", client.base_url.port))
+            sleeper.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            await full.wait()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", client.base_url.port))
+    sleeper.close()
 
 
 def test_a_port_in_use_is_said() -> None:
