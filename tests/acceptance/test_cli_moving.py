@@ -1,6 +1,10 @@
 """`wake`, `retime` and `waiting --all-tenants`: counted first, asked about, done once, and written down."""
 
+import asyncio
 import json
+import os
+import signal
+import sys
 from datetime import timedelta
 
 import pytest
@@ -10,8 +14,11 @@ from chimeway.store import callers, console
 from chimeway.store.console import WaitFilter
 from chimeway.store.pool import Database
 from kit.command import chimeway, inside
-from store.door import Door, opened
+from kit.waiting import wait_for
+from store.door import Door, locked, opened
 
+LOCKED_OUT = """select exists (select from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock')"""
 AUDIT = "select count(*) from chimeway.operator_actions where who like '%(command line)' and token_id is null"
 
 
@@ -82,6 +89,8 @@ async def test_many_are_counted_first_and_asked_about(world: Door) -> None:
         ("retime", "--waiting", "--by", "P1M"),
         ("retime", "--waiting", "--by", "soon"),
         ("retime", "--waiting", "--to", "tomorrow"),
+        ("retime", "--waiting", "--to", "2126-01-01T00:00:00Z", "--dry-run"),
+        ("retime", "--waiting", "--by", "-P3654D", "--dry-run"),
         ("wake", "--before", "yesterday"),
         ("waiting", "--all-tenants", "--tenant", "other"),
     ],
@@ -122,6 +131,26 @@ async def test_a_yes_that_nobody_can_give_is_a_no(world: Door) -> None:
     """From cron, say: nothing is read, nothing is done, and it says what to give."""
     told = await chimeway("retime", "--waiting", "--now", url=world.database.url)
     assert (told.code, "give --yes" in told.err) == (3, True)
+    assert await world.sql(AUDIT) == 0
+
+
+async def test_ctrl_c_says_how_far_it_came(world: Door) -> None:
+    """While somebody has one of them locked, so that the batch waits: it is taken back whole, and said so."""
+    url = world.database.url
+    async with locked(world.database, world.runs["bob"]):
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "chimeway", "retime", "--waiting", "--by", "PT1H", "--yes",
+            env={**os.environ, "CHIMEWAY_DATABASE_URL": url}, stderr=asyncio.subprocess.PIPE,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        await wait_for(lambda: world.sql(LOCKED_OUT), "it waits for the one that is locked")
+        process.send_signal(signal.SIGINT)
+        async with asyncio.timeout(30):
+            _, err = await process.communicate()
+    assert (process.returncode, err.decode()) == (
+        130,
+        "cut off: 0 of 3 were seen to, the next 3 all or none\n",
+    )
     assert await world.sql(AUDIT) == 0
 
 

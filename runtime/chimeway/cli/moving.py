@@ -1,5 +1,6 @@
 """`chimeway wake` and `retime`: runs that stand are evaluated, waits are moved; one, or many at once."""
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -17,7 +18,8 @@ from chimeway.cli.reading_files import instant
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
-from chimeway.limits import CONSOLE_PLAN
+from chimeway.clock import SystemClock
+from chimeway.limits import CONSOLE_AT_ONCE, CONSOLE_PLAN
 from chimeway.settings import Settings
 from chimeway.store import callers, console, console_actions
 from chimeway.store.console import Chosen, WaitFilter
@@ -29,6 +31,8 @@ app = typer.Typer(rich_markup_mode=None)
 _REFUSED: Final = 3
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Now, by the database's clock, which never moves a wait to before that: ours may be ahead."""
+_FARTHEST: Final = timedelta(days=3653)
+"""Of what the database takes, found before anything is counted."""
 _MORE: Final[Mapping[PlanAction, str]] = {
     "wake": "There are more: do it again.",
     # Who was moved waits still, so the same words would choose him once more.
@@ -158,8 +162,14 @@ def _when(to: str | None, by: str | None, *, now: bool) -> When:
     if (to is not None) + (by is not None) + now != 1:
         raise typer.BadParameter("give one of --to, --by and --now")
     if by is not None:
-        return When(by=_span(by))
-    return When(at=_LONG_AGO if now else instant("--to", to))
+        span = _span(by)
+        if abs(span) > _FARTHEST:
+            raise typer.BadParameter("--by is more than ten years: nothing waits for so long")
+        return When(by=span)
+    at = _LONG_AGO if now else instant("--to", to)
+    if at is not None and at > SystemClock().now() + _FARTHEST:
+        raise typer.BadParameter("--to is more than ten years away: nothing waits for so long")
+    return When(at=at)
 
 
 def _span(text: str) -> timedelta:
@@ -213,13 +223,18 @@ async def _done(
     client: Chimeway, action: PlanAction, which: Which, chosen: Chosen, note: str | None, when: When
 ) -> dict[UUID, str]:
     came: dict[UUID, str] = {}
-    who = logged_in.operator(which.whose)
-    with progress("waking" if action == "wake" else "moving") as tell:
-        async for batch in console_actions.act_on_many(
-            client.database, who, action, chosen, note=note, when=when
-        ):
-            came |= batch
-            tell(f"{len(came)} of {len(chosen.run_ids)}")
+    who, many = logged_in.operator(which.whose), len(chosen.run_ids)
+    try:
+        with progress("waking" if action == "wake" else "moving") as tell:
+            async for batch in console_actions.act_on_many(
+                client.database, who, action, chosen, note=note, when=when
+            ):
+                came |= batch
+                tell(f"{len(came)} of {many}")
+    except asyncio.CancelledError:  # Ctrl-C: a batch is a transaction
+        next_ = f"the next {min(CONSOLE_AT_ONCE, many - len(came))} all or none"
+        print(f"cut off: {len(came)} of {many} were seen to, {next_}", file=sys.stderr)
+        raise
     return came
 
 
