@@ -296,6 +296,8 @@ def cases() -> list[Case]:
         Case("overdue: max_lateness negative", "overdue", {"max_lateness": timedelta(seconds=-1)}),
         Case("overdue: tenant empty", "overdue", {"tenant": ""}),
         Case("stuck: tenant a number", "stuck", {"tenant": 7}),
+        Case("for_tenant: no tenant", "for_tenant", {"tenant": None}),
+        Case("for_tenant: tenant empty", "for_tenant", {"tenant": ""}),
         Case("inbox: items a number", "inbox.mark_read", {"items": 7}),
         Case("inbox: an item that is no UUID", "inbox.mark_read", {"items": [RUN, "x"]}),
         Case("inbox: 1,001 items", "inbox.mark_seen", {"items": (RUN for _ in count())}),

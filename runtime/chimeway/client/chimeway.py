@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from chimeway.client import opening, verbs
+from chimeway.client import checks, opening, verbs
 from chimeway.client.recipient import Recipients
 from chimeway.client.recording import Recording
 from chimeway.client.registry import AnyWorkflow, Registry, registrable, told_of_the_view
@@ -63,8 +63,12 @@ class Chimeway(Recording):
                 yield client
 
     def for_tenant(self, tenant: str) -> "Chimeway":
-        """Return the same client with this tenant bound."""
-        bound = Chimeway(self._database, tenant=tenant)
+        """Return the same client with this tenant bound.
+
+        Raises:
+            InvalidInput: it is no tenant; None is none, and does not mean "default".
+        """
+        bound = Chimeway(self._database, tenant=checks.identifier("tenant", tenant))
         bound._registry = self._registry
         return bound
 

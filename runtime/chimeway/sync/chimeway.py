@@ -90,8 +90,12 @@ class Chimeway(Recording):
         self._database.close()
 
     def for_tenant(self, tenant: str) -> "Chimeway":
-        """Return the same client with this tenant bound."""
-        bound = Chimeway(self._database, tenant=tenant)
+        """Return the same client with this tenant bound.
+
+        Raises:
+            InvalidInput: it is no tenant; None is none, and does not mean "default".
+        """
+        bound = Chimeway(self._database, tenant=checks.identifier("tenant", tenant))
         bound._registry = self._registry
         bound._origin = self._origin or self  # which the seed's forms know, as long as somebody holds it
         return bound
