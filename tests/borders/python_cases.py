@@ -14,6 +14,8 @@ from store.plain_sql import MENTION
 
 RUN = UUID("018f3a2b-0000-7000-8000-000000000001")
 """The id of no run."""
+KEY = "k" * 44
+"""As long as one that signs inbox tokens."""
 
 
 class Case(NamedTuple):
@@ -302,6 +304,14 @@ def cases() -> list[Case]:
         Case("inbox: an item that is no UUID", "inbox.mark_read", {"items": [RUN, "x"]}),
         Case("inbox: 1,001 items", "inbox.mark_seen", {"items": (RUN for _ in count())}),
         Case("inbox: a cursor of nonsense", "inbox.list", {"cursor": "\ud800"}),
+        Case("inbox token: no keys at all", "inbox.token", {"keys": None}),
+        Case("inbox token: a key and no list", "inbox.token", {"keys": KEY}),
+        Case("inbox token: a key of bytes", "inbox.token", {"keys": [KEY, KEY.encode()]}),
+        Case("inbox token: no key", "inbox.token", {"keys": []}),
+        Case("inbox token: a key that is guessed", "inbox.token", {"keys": ["hunter2"]}),
+        Case("inbox token: seconds for a span", "inbox.token", {"keys": [KEY], "lasts": 300}),
+        Case("inbox token: a span before now", "inbox.token", {"keys": [KEY], "lasts": -timedelta(minutes=5)}),
+        Case("inbox token: a day", "inbox.token", {"keys": [KEY], "lasts": timedelta(days=1)}),
         *(
             Case(f"{verb}: {name}", verb, {"recipient": "a", **arguments})
             for verb in ("forget", "export")

@@ -4,6 +4,7 @@ Pure. The SQL functions check again, by the same rules.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 from uuid import UUID
@@ -19,7 +20,7 @@ from chimeway.workflow.soundness import string_fault
 
 __all__ = (
     "archived", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
-    "page_size", "quoted", "refused", "run_state", "seconds", "span", "uuid", "version",
+    "page_size", "quoted", "refused", "run_state", "seconds", "signing_keys", "span", "uuid", "version",
 )  # fmt: skip
 _STATES: Final = get_args(RunState)
 
@@ -92,6 +93,18 @@ def uuid(field: str, value: object) -> UUID:
     except ValueError:
         hint = "give the UUID that a receipt or a list has shown"
         raise refused(field, quoted(value), hint) from None
+
+
+def signing_keys(value: object) -> list[bytes]:
+    """Return the keys of inbox tokens, or raise InvalidInput for what is no list of texts; none is shown."""
+    wanted = "give a list of keys, each as openssl rand -base64 32 makes one"
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise refused("keys", "no list", wanted)
+    keys = list(value)
+    for place, key in enumerate(keys):
+        if not isinstance(key, str) or string_fault(key):
+            raise refused(f"keys[{place}]", "no text", wanted)
+    return [key.encode() for key in keys]
 
 
 def archived(value: object) -> str:

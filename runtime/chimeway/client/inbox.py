@@ -208,8 +208,7 @@ class Inbox:
             InvalidInput: there is no key, one can be guessed, or it would last longer than an hour.
             MissingExtra: the packages of the extra `web` are not installed.
         """
-        written = [key.encode() for key in keys]
-        now = SystemClock().now()
+        written, lasts, now = checks.signing_keys(keys), checks.span("lasts", lasts), SystemClock().now()
         return minted(self._tenant, self._recipient, written, now=now, lasts=lasts, with_data=with_data)[0]
 
     def changes(self, *, timeout: float | None = None) -> AsyncGenerator[InboxChange, None]:
