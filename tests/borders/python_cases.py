@@ -304,13 +304,19 @@ def cases() -> list[Case]:
         Case("inbox: an item that is no UUID", "inbox.mark_read", {"items": [RUN, "x"]}),
         Case("inbox: 1,001 items", "inbox.mark_seen", {"items": (RUN for _ in count())}),
         Case("inbox: a cursor of nonsense", "inbox.list", {"cursor": "\ud800"}),
+        Case("inbox: unseen as text", "inbox.list", {"unseen": "no"}),
+        Case("inbox: unread as a number", "inbox.list", {"unread": 0}),
+        Case("inbox: uninteracted as text", "inbox.list", {"uninteracted": ""}),
+        Case("inbox token: with_data as text", "inbox.token", {"keys": [KEY], "with_data": "no"}),
         Case("inbox token: no keys at all", "inbox.token", {"keys": None}),
         Case("inbox token: a key and no list", "inbox.token", {"keys": KEY}),
         Case("inbox token: a key of bytes", "inbox.token", {"keys": [KEY, KEY.encode()]}),
         Case("inbox token: no key", "inbox.token", {"keys": []}),
         Case("inbox token: a key that is guessed", "inbox.token", {"keys": ["hunter2"]}),
         Case("inbox token: seconds for a span", "inbox.token", {"keys": [KEY], "lasts": 300}),
-        Case("inbox token: a span before now", "inbox.token", {"keys": [KEY], "lasts": -timedelta(minutes=5)}),
+        Case(
+            "inbox token: a span before now", "inbox.token", {"keys": [KEY], "lasts": -timedelta(minutes=5)}
+        ),
         Case("inbox token: a day", "inbox.token", {"keys": [KEY], "lasts": timedelta(days=1)}),
         *(
             Case(f"{verb}: {name}", verb, {"recipient": "a", **arguments})

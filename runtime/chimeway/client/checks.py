@@ -19,7 +19,7 @@ from chimeway.workflow.parse import MAX_VERSION
 from chimeway.workflow.soundness import string_fault
 
 __all__ = (
-    "archived", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
+    "archived", "flag", "identifier", "instant", "json_object", "note", "opening", "optional_identifier",
     "page_size", "quoted", "refused", "run_state", "seconds", "signing_keys", "span", "uuid", "version",
 )  # fmt: skip
 _STATES: Final = get_args(RunState)
@@ -93,6 +93,13 @@ def uuid(field: str, value: object) -> UUID:
     except ValueError:
         hint = "give the UUID that a receipt or a list has shown"
         raise refused(field, quoted(value), hint) from None
+
+
+def flag(field: str, value: object) -> bool:
+    """Return True or False, or raise InvalidInput: "no" is a text, and would count as yes."""
+    if not isinstance(value, bool):
+        raise refused(field, quoted(value), "give True or False")
+    return value
 
 
 def signing_keys(value: object) -> list[bytes]:

@@ -41,9 +41,9 @@ class Chosen:
     def filter(self) -> dict[str, Any]:
         """Return it as the database takes it, or raise InvalidInput; what is not said is left out."""
         given = {
-            "unseen": bool(self.unseen) or None,
-            "unread": bool(self.unread) or None,
-            "uninteracted": bool(self.uninteracted) or None,
+            "unseen": checks.flag("unseen", self.unseen) or None,
+            "unread": checks.flag("unread", self.unread) or None,
+            "uninteracted": checks.flag("uninteracted", self.uninteracted) or None,
             "archived": _other_than("no", checks.archived(self.archived)),
             "workflow": checks.optional_identifier("workflow", self.workflow),
             "render_key": checks.optional_identifier("render_key", self.render_key),

@@ -212,6 +212,7 @@ class Inbox:
             MissingExtra: the packages of the extra `web` are not installed.
         """
         written, lasts, now = checks.signing_keys(keys), checks.span("lasts", lasts), SystemClock().now()
+        with_data = checks.flag("with_data", with_data)
         return minted(self._tenant, self._recipient, written, now=now, lasts=lasts, with_data=with_data)[0]
 
     def changes(self, *, timeout: float | None = None) -> Iterator[InboxChange]:
