@@ -80,6 +80,23 @@ async def test_pages_lead_through_everything_once(database: Database) -> None:
             assert (await shop.get(f"/v1/{path}")).status_code == 200, path
 
 
+async def test_a_name_in_a_query_is_one_that_is_known(database: Database) -> None:
+    """A filter that is misspelled does not show everything, and does not pass for one that was heard."""
+    async with world(database) as found:
+        shop = await found.person("produce", "read")
+        await shop.trigger("ada", "bob")
+        for path, name in (
+            ("/v1/runs?recipent_id=ada", "recipent_id"),
+            ("/v1/inbox/items?recipient_id=ada&unraed=true", "unraed"),
+            ("/v1/overdue?tenant=a", "tenant"),
+        ):
+            refused = await shop.get(path)
+            assert (refused.status_code, refused.json()["field"]) == (422, f"query.{name}"), path
+            assert refused.json()["detail"] == f"query.{name}: nothing here has this name"
+        sent = await shop.post("/v1/signals?dry_run=true", {"type": "read", "actor_id": "ada"})
+        assert (sent.status_code, sent.json()["field"]) == (422, "query.dry_run")
+
+
 async def test_pages_lead_through_what_stands_while_other_rows_come_and_go(
     database: Database, database_url: str
 ) -> None:

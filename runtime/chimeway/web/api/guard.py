@@ -6,10 +6,12 @@ body, and then the time that the rest may take. What is refused here looks as wh
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -198,17 +200,36 @@ def _replayed(scope: Scope, receive: Receive) -> Receive:
 
 
 class ReadOnce(APIRoute):
-    """A route that takes what the guard has read of a body, and does not read it again."""
+    """A route that takes what the guard has read of a body, and does not read it again.
+
+    A name in the query that it does not know is refused, as in a body: of a filter that is misspelled
+    nothing would be left, and everything be shown.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, as the frame wants it."""
         answer = super().get_route_handler()
+        known = frozenset(_names_in_queries(self.dependant)) | {
+            "tenant_id"
+        }  # who has all may always name one
 
         async def answered(request: Request) -> Response:
             request.scope["path_params"] = as_meant(request.scope["path_params"])
-            return await answer(_Read(request.scope, request.receive))
+            read = _Read(request.scope, request.receive)
+            if unknown := [name for name in read.query_params if name not in known]:
+                raise RequestValidationError(
+                    [{"type": "extra_forbidden", "loc": ("query", name)} for name in unknown]
+                )
+            return await answer(read)
 
         return answered
+
+
+def _names_in_queries(wanted: Dependant) -> Iterator[str]:
+    """Go through what a route, and what it depends on, takes from a query."""
+    yield from (field.alias for field in wanted.query_params)
+    for other in wanted.dependencies:
+        yield from _names_in_queries(other)
 
 
 class _Read(Request):
