@@ -160,6 +160,16 @@ async def test_what_a_dsn_may_get_wrong() -> None:
     compare("python_dsn", told)
 
 
+async def test_which_of_two_dsns_is_wrong_is_said() -> None:
+    """A way past the pooler that cannot be read is named, and not taken for the other."""
+    for wrong in ("", "mysql://ada:hunter2@127.0.0.1/x", "postgresql://ada:hunter2@127.0.0.1:port/x"):
+        with pytest.raises(ChimewayError, match=r"^invalid_input: direct_dsn cannot be used: ") as caught:
+            async with Chimeway.connect("postgresql://127.0.0.1:1/x", direct_dsn=wrong):
+                pass
+        assert caught.value.details["field"] == "direct_dsn"
+        assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize("size", [0, -1, True, "8", None, 10**9])
 async def test_a_pool_of_no_size_is_refused(size: Any) -> None:
     """A number of connections that is none is named by both clients before anything is opened."""

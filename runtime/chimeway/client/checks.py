@@ -134,8 +134,18 @@ def opening(dsn: object, pool_size: object, direct_dsn: object = None) -> None:
     """Raise InvalidInput for what is no text, or no number of connections; a dsn is never shown."""
     _database("dsn", dsn)
     if direct_dsn is not None:
-        read_url(_database("direct_dsn", direct_dsn))  # it is used much later, where nobody would look
+        _readable(
+            "direct_dsn", _database("direct_dsn", direct_dsn)
+        )  # used much later, where nobody would look
     _whole("pool_size", pool_size, MAX_PAGE)
+
+
+def _readable(field: str, url: str) -> None:
+    try:
+        read_url(url)
+    except InvalidInput as fault:
+        told = f"{field} cannot be used: {fault.details['reason']}"
+        raise InvalidInput(told, **{**fault.details, "field": field}) from None
 
 
 def _database(field: str, value: object) -> str:
