@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -57,6 +58,20 @@ async def test_what_the_database_refuses_carries_our_code(chimeway: Chimeway, da
                     await getattr(chimeway, verb)(**arguments, **lent)
                 assert caught.value.code in str(caught.value)
                 assert caught.value.details["hint"]
+
+
+async def test_a_field_that_only_the_database_can_judge_is_named(chimeway: Chimeway) -> None:
+    """What is wrong by the database's clock alone, or with what is there already, has its field, too."""
+    await chimeway.register(mention())
+    with pytest.raises(InvalidInput, match=r"^invalid_input: at is 2") as late:
+        await chimeway.trigger(
+            "mention_escalation", DATA, recipients="a", at=datetime(2999, 1, 1, tzinfo=UTC)
+        )
+    assert late.value.details["field"] == "at"
+    await chimeway.identify("a", data={"one": "x" * 60_000})
+    with pytest.raises(InvalidInput, match="would be") as long:
+        await chimeway.identify("a", data={"two": "x" * 60_000})
+    assert long.value.details["field"] == "profile.data"
 
 
 async def test_faulty_definitions_and_forms_are_refused(chimeway: Chimeway) -> None:

@@ -1,6 +1,7 @@
 """One answer to the question "is this database error expected?"; every retry asks it here."""
 
 import asyncio
+import re
 from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias
 
@@ -69,6 +70,10 @@ _LOST: Final = frozenset({"OperationalError", "InterfaceError"})
 _ENDED_BY_THE_SERVER: Final = frozenset({"25P03", "25P04"})
 """A transaction sat idle, or lasted, for longer than the server lets it: the session is gone with it."""
 _MOST_WRAPPINGS: Final = 5
+_NAMED: Final = re.compile(
+    r'([a-z_]+(?:\[\d+\]|\.[^\s".\[]+)*) (?:is|has|lacks|names|holds|would be|")', re.ASCII
+)
+"""An argument that is not what it must be, at the head of what our functions say of it."""
 _HINTS: Final = {
     "40P01": "others lock the same rows in another order, in transactions of their own; it is done again",
     "40001": "somebody asks for a stricter isolation; it is done again",
@@ -203,7 +208,9 @@ def translate(error: BaseException) -> ChimewayError | None:
     kind = _REFUSALS.get(sqlstate_of(error) or "")
     if kind is not None:
         message, hint = told(error)
-        return kind(message.partition(": ")[2] or message, hint=hint)
+        said = message.partition(": ")[2] or message
+        named = _NAMED.match(said) if kind is InvalidInput else None
+        return kind(said, hint=hint, field=named[1]) if named else kind(said, hint=hint)
     if fault_of(error) == "connection":
         hint = "look at the database URL, and whether a server runs and listens there"
         return DatabaseUnavailable(f"the database cannot be reached ({lost_by(error)}): {hint}", hint=hint)
