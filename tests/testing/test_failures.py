@@ -9,6 +9,7 @@ from chimeway import (
     App,
     Bounced,
     ChannelLimits,
+    InvalidInput,
     Message,
     Notify,
     PermanentFailure,
@@ -39,6 +40,16 @@ async def test_a_transient_failure_is_tried_again_later() -> None:
         assert [(sent.at, sent.attempt) for sent in journey.sent] == [(due, 2)]
         assert [attempt.error_class for attempt in journey.deliveries[0].attempts] == ["transient", None]
         assert await verify(journey.client.database) == []
+
+
+@pytest.mark.parametrize("given", ["greylisted", 503, str, None])
+async def test_what_cannot_be_raised_is_refused_at_once(given: object) -> None:
+    """It would else be raised in the send, as a fault that nobody meant, and be tried again as unknown."""
+    async with Harness(mail) as journey:
+        with pytest.raises(InvalidInput, match=r"failures: given .*; give exceptions, such as"):
+            journey.fail_next("email", TransientFailure(), given)  # type: ignore[arg-type]
+        await journey.trigger()
+        assert [sent.attempt for sent in journey.sent] == [1]
 
 
 async def test_the_same_seed_gives_the_same_instants() -> None:

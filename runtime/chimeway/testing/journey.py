@@ -92,7 +92,7 @@ class Journey(Telling):
             after_send: the message arrives, and the answer is lost.
 
         Raises:
-            InvalidInput: no workflow here sends on this channel.
+            InvalidInput: no workflow here sends on this channel, or what is given is no failure.
         """
         self._sends_on(channel)
         if not failures:

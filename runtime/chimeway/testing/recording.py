@@ -10,6 +10,7 @@ from chimeway.clock import Clock, SystemClock
 from chimeway.delivery.channel import Channel, Message, Sent, needs_address
 from chimeway.delivery.declared import Offer
 from chimeway.delivery.pacing import limits_of
+from chimeway.errors import InvalidInput
 
 _ADDRESSLESS: Final = frozenset({"log"})
 
@@ -80,10 +81,11 @@ class RecordingChannel:
         Args:
             failures: what `send` raises, such as `PermanentFailure()`.
             after_send: the message arrives (and stands in `sent`), and the answer is lost.
+
+        Raises:
+            InvalidInput: what is given is no exception, nor a class of them.
         """
-        for failure in failures:
-            error = failure() if isinstance(failure, type) else failure
-            self._failures.append(_Failure(error, after_send))
+        self._failures.extend([_Failure(_raisable(failure), after_send) for failure in failures])
 
     async def send(self, message: Message) -> Sent:
         """Take a message, or fail as was said."""
@@ -97,6 +99,14 @@ class RecordingChannel:
         if failure is not None:
             raise failure.error
         return answer
+
+
+def _raisable(failure: object) -> BaseException:
+    made = failure() if isinstance(failure, type) and issubclass(failure, BaseException) else failure
+    if not isinstance(made, BaseException):
+        hint = "give exceptions, such as PermanentFailure()"
+        raise InvalidInput(f"failures: given {failure!r}; {hint}", field="failures", hint=hint)
+    return made
 
 
 class Recorders(Mapping[str, RecordingChannel]):
