@@ -277,3 +277,13 @@ def test_what_is_no_workflow(other: object) -> None:
     """A TypeError lists the forms."""
     with pytest.raises(TypeError, match=r"a chimeway\.Workflow, a dict in the definition format"):
         coerce(other)
+
+
+@pytest.mark.parametrize(
+    "given", [{"type": "object"}, MentionData(document_id="doc_789"), "MentionData", int]
+)
+def test_data_is_a_model_or_refused_at_once(given: Any) -> None:
+    """A schema, or an instance, would else be found out by the first trigger, with an error from inside."""
+    with pytest.raises(InvalidInput, match=r"^invalid_input: data is no model: give a class") as caught:
+        mention(data=given)
+    assert caught.value.details["field"] == "data"

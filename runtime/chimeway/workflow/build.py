@@ -114,13 +114,13 @@ class Workflow:
     ) -> None:
         """Take the definition's parts; `data` is a model that the trigger's data must fit.
 
-        Raises InvalidDefinition with all faults at once.
+        Raises InvalidDefinition with all faults at once, and InvalidInput where `data` is no model.
         """
         form: Form = {"key": key, "version": version, "steps": _listed(steps)}
         form |= {"critical": critical, **_given(stop_conditions=_listed(stop_conditions))}
         form |= _given(category=category, description=description)
         object.__setattr__(self, "definition", parse(form))
-        object.__setattr__(self, "data_model", data)
+        object.__setattr__(self, "data_model", _model(data))
 
     def __eq__(self, other: object) -> bool:
         """Compare by digest: for Python true is 1, for a definition it is not."""
@@ -177,6 +177,13 @@ class Workflow:
             except ValidationError as fault:
                 raise _unfit(self.data_model, fault) from None
         return data
+
+
+def _model(given: object) -> type[BaseModel] | None:
+    if given is None or (isinstance(given, type) and issubclass(given, BaseModel)):
+        return given
+    hint = "give a class that is a pydantic.BaseModel"
+    raise InvalidInput(f"data is no model: {hint}", field="data", hint=hint)
 
 
 def _unfit(model: type[BaseModel], fault: ValidationError) -> InvalidInput:
