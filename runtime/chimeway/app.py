@@ -6,7 +6,7 @@ the web process, by `chimeway serve --app`, by a test. Each fault is raised wher
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, TypeVar
 
@@ -33,7 +33,13 @@ class App:
     """Workflows, channels and renderers, by name. What is declared once cannot be declared again."""
 
     def __init__(self, *, workflows: Iterable[object] = ()) -> None:
-        """Take workflows, each in any of its forms; see `add`."""
+        """Take workflows, each in any of its forms; see `add`.
+
+        Raises:
+            TypeError: it is one workflow, and no list of them; and as `add`.
+        """
+        if isinstance(workflows, str | Mapping) or not isinstance(workflows, Iterable):
+            raise TypeError(f"workflows: given {type(workflows).__name__}, wanted a list of workflows")
         self._workflows: dict[tuple[str, int], Definition] = {}
         self._models: dict[tuple[str, int], type[BaseModel]] = {}
         self._offers: dict[tuple[str, str], Offer] = {}

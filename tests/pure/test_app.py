@@ -265,6 +265,16 @@ WRONG: dict[str, tuple[Callable[[App], object], type[Exception], str]] = {
             "content: give the changed one a new version"
         ),
     ),
+    "one workflow": (
+        lambda _: App(workflows=WORKFLOW),  # type: ignore[arg-type]
+        TypeError,
+        "workflows: given Workflow, wanted a list of workflows",
+    ),
+    "one workflow as a dict": (
+        lambda _: App(workflows=WORKFLOW.as_dict()),
+        TypeError,
+        "workflows: given dict, wanted a list of workflows",
+    ),
     "workflow that is none": (
         lambda app: app.add("mention"),
         TypeError,
