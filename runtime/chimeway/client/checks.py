@@ -133,10 +133,8 @@ def page_size(value: object) -> int:
 def opening(dsn: object, pool_size: object, direct_dsn: object = None) -> None:
     """Raise InvalidInput for what is no text, or no number of connections; a dsn is never shown."""
     _database("dsn", dsn)
-    if direct_dsn is not None:
-        _readable(
-            "direct_dsn", _database("direct_dsn", direct_dsn)
-        )  # used much later, where nobody would look
+    if direct_dsn is not None:  # it is used much later, where nobody would look
+        _readable("direct_dsn", _database("direct_dsn", direct_dsn))
     _whole("pool_size", pool_size, MAX_PAGE)
 
 

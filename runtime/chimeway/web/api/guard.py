@@ -209,9 +209,7 @@ class ReadOnce(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers, as the frame wants it."""
         answer = super().get_route_handler()
-        known = frozenset(_names_in_queries(self.dependant)) | {
-            "tenant_id"
-        }  # who has all may always name one
+        known = {"tenant_id", *_names_in_queries(self.dependant)}  # who has all tenants may always name one
 
         async def answered(request: Request) -> Response:
             request.scope["path_params"] = as_meant(request.scope["path_params"])
