@@ -43,7 +43,7 @@ from chimeway.store.health import own_health
 from chimeway.store.meant import database_meant
 from chimeway.store.pool import Database, open_database, persistently
 from chimeway.store.pruning import retention_of
-from chimeway.store.words import in_our_words
+from chimeway.store.words import in_our_words, refusal
 
 _log = Events()
 _POOL: Final = 16
@@ -245,10 +245,15 @@ async def _begun(holding: "asyncio.Future[Tenure]", stop: asyncio.Event) -> bool
 def _ours_in(group: BaseExceptionGroup[BaseException]) -> ChimewayError | None:
     """Return the first error in our words in a group of groups, if there is one: it says what to do."""
     for error in group.exceptions:
-        found = _ours_in(error) if isinstance(error, BaseExceptionGroup) else error
-        if isinstance(found, ChimewayError):
+        found = _ours_in(error) if isinstance(error, BaseExceptionGroup) else _ours(error)
+        if found is not None:
             return found
     return None
+
+
+def _ours(error: BaseException) -> ChimewayError | None:
+    """Return it where it is in our words, or what a statement was refused with: a right is gone, say."""
+    return error if isinstance(error, ChimewayError) else refusal(error)
 
 
 async def _check(database: Database) -> int:

@@ -35,7 +35,7 @@ def in_our_words() -> Iterator[None]:
     except ChimewayError:
         raise
     except Exception as error:
-        ours = _shown_out(error) or translate(error) or _by_state(error)
+        ours = _shown_out(error) or translate(error) or refusal(error)
         if ours is None:
             raise
         raise ours from error
@@ -54,7 +54,8 @@ def _no_entry(why: str, hint: str | None = None) -> DatabaseUnavailable:
     return DatabaseUnavailable(f"the database lets nobody in ({why}): {hint}", hint=hint)
 
 
-def _by_state(error: Exception) -> ChimewayError | None:
+def refusal(error: BaseException) -> ChimewayError | None:
+    """Return our error for what a server said no to, with what to do; None for anything else."""
     state, (message, _) = sqlstate_of(error) or "", told(error)
     if state in _ABSENT and "chimeway" in message:
         later = state == _NO_FUNCTION or any(table in message for table in _LATER_TABLES)
