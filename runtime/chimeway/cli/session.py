@@ -9,7 +9,7 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.errors import DatabaseUnavailable
 from chimeway.settings import Settings
 from chimeway.store.meant import database_meant
-from chimeway.store.words import in_our_words
+from chimeway.store.words import for_people
 
 _T = TypeVar("_T")
 _CONNECT_S: Final = 10.0
@@ -50,5 +50,5 @@ async def _with_client(
                 )
         except TimeoutError:
             raise DatabaseUnavailable(f"nothing answered within {_CONNECT_S:g} s") from None
-        with in_our_words():
+        with for_people():
             return await act(client)

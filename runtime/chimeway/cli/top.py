@@ -18,7 +18,7 @@ from chimeway.client.chimeway import Chimeway
 from chimeway.errors import DatabaseUnavailable
 from chimeway.store.glimpses import Glimpse, glimpse
 from chimeway.store.pool import Database
-from chimeway.store.words import in_our_words
+from chimeway.store.words import for_people
 
 app = typer.Typer(rich_markup_mode=None)
 Look: TypeAlias = tuple[Glimpse, Glimpse]
@@ -82,7 +82,7 @@ async def _looks(
         await asyncio.sleep(interval)
         looked += 1
         try:
-            with in_our_words():
+            with for_people():
                 last = await glimpse(database)
         except DatabaseUnavailable as lost:
             kept.clear()  # a server that comes back counts anew

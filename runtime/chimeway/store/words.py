@@ -41,6 +41,31 @@ def in_our_words() -> Iterator[None]:
         raise ours from error
 
 
+@contextmanager
+def for_people() -> Iterator[None]:
+    """As `in_our_words`; what the server will not do just now, no node asks again, so that is put so, too."""
+    try:
+        with in_our_words():
+            yield
+    except ChimewayError:
+        raise
+    except Exception as error:
+        ours = _not_now(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _not_now(error: Exception) -> DatabaseUnavailable | None:
+    """Return our error for what is no fault of who asks: no room, a time limit, another's lock."""
+    if fault_of(error) not in {"retry", "broken"}:
+        return None
+    state, (message, _) = sqlstate_of(error) or "", told(error)
+    hint = None if state in AGAIN else hint_of(state)
+    hint = hint or "ask again; if it says so often, look at the server's log"
+    return DatabaseUnavailable(f"the database did not do it ({message}): {hint}", hint=hint)
+
+
 def _shown_out(error: Exception) -> ChimewayError | None:
     """Tell a server that refuses a login from one that is not there: libpq gives no SQLSTATE then."""
     if sqlstate_of(error) is not None or fault_of(error) != "connection":
