@@ -13,7 +13,7 @@ import pytest
 from chimeway.client.diagnosis import Looked, diagnosed
 from chimeway.client.finding import Finding
 from chimeway.store.definitions import register
-from chimeway.store.examining import Index, Table, examine, examine_work
+from chimeway.store.examining import Blocking, Index, Table, examine, examine_work
 from chimeway.store.pool import open_database
 from chimeway.store.schema import VERSION
 from chimeway.workflow.parse import parse
@@ -150,6 +150,15 @@ async def test_who_blocks_is_named(database_url: str) -> None:
     assert f"select pg_terminate_backend({pid})" in blocking["remedy"]
     assert blocking["figures"]["pids"] == [pid]
     assert f"session {pid} (migration.py), idle in transaction" in snapshots["told"]
+
+
+async def test_who_blocks_and_may_not_be_seen_is_named(database_url: str) -> None:
+    """Another role's session, for who has no pg_read_all_stats: its pid and role, and no gaps."""
+    async with open_database(database_url, size=2) as database:
+        facts = await examine(database, open_s=300)
+    stranger = Blocking(7, "node", 20.0, pid=8, name="psql", role="eve", state="", open_s=None)
+    found = {one.check: one.told for one in diagnosed(replace(facts, blocking=[stranger]), None)}
+    assert found["blocking"] == 'since 20 s: 1 session for pid 8 ("psql", role eve)'
 
 
 async def until_told(url: str) -> Answer:

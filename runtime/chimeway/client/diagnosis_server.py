@@ -154,7 +154,8 @@ def _who(one: Blocking) -> str:
     if one.pid is None or one.role is None:
         return "a session that is not seen (or a prepared transaction)"
     of = f'"{one.name}", ' if one.name else ""
-    return f"pid {one.pid} ({of}role {one.role}, {one.state}, open for {seconds(one.open_s)})"
+    how = f", {one.state}, open for {seconds(one.open_s)}" if one.state else ""  # "": it may not be seen
+    return f"pid {one.pid} ({of}role {one.role}{how})"
 
 
 def _holding(found: Sequence[Holding]) -> Finding:
