@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import httpx2
 import pytest
 
-from chimeway.store import console, tokens
+from chimeway.store import console, nodes, tokens
 from chimeway.store.definitions import register
 from chimeway.store.pool import Database
 from chimeway.store.verify import verify
@@ -384,6 +384,24 @@ async def test_a_failed_message_is_tried_again(site: Site) -> None:
     )
     await site.world.sql("select chimeway.hold_run($1, 'held_by_request')", bob)
     assert (await site.send(path, path)).headers["location"] == f"/runs/{bob}?did=run_held"
+
+
+async def test_a_channel_that_no_node_has_can_be_chosen(site: Site) -> None:
+    """Its messages fail for just that: they can be listed alone, and the page says that they are."""
+    await nodes.enrol(site.world.database, uuid4(), "node", "0", ["log"])
+    await site.world.sql(
+        "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
+    )
+    await site.world.progress("bob")
+    await site.world.attempt("bob", "failed", error_class="transient", next_attempt_at=None)
+    await site.world.sql(
+        "update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed' where id = $1",
+        await site.world.delivery("bob"),
+    )
+    await site.sign_in(await site.token("read"))
+    assert '<option value="email">' in (await site.http.get("/deliveries")).text
+    assert '<option value="email" selected>' in (await site.http.get("/deliveries?channel=email")).text
+    assert '<option value="email"' not in (await site.http.get("/deliveries?channel=log")).text
 
 
 async def test_a_plan_does_what_it_counted_and_tells_what_had_changed(site: Site) -> None:

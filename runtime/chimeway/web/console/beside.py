@@ -1,6 +1,7 @@
 """What stands beside runs: messages that fail, recipients, nodes with their shards, what operators did."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import urlencode
 from uuid import UUID
@@ -12,6 +13,7 @@ from chimeway.errors import RecipientNotFound
 from chimeway.limits import CONSOLE_WINDOW
 from chimeway.store import console, console_actions, console_sights, profiles, whereabouts
 from chimeway.store.console import RunFilter
+from chimeway.store.console_sights import Failure
 from chimeway.web.console.desk import Desk, tenant_of, text_of
 from chimeway.web.console.guard import Guard, NotFound, Visit
 from chimeway.web.console.pages import HEADERS, View
@@ -45,11 +47,12 @@ class Beside:
         tenant, channel = tenant_of(visit, visit.query), text_of(visit.query, "channel")
         retried = await self._desk.ask(console_sights.retried(tenant, channel, _LISTED))
         given_up = await self._desk.ask(console_sights.given_up(tenant, channel, _LISTED))
+        had = await self._desk.ask(console_sights.channels())
         return View(
             "deliveries.html.j2",
             {
                 "tenant": tenant, "channel": channel, "now": self._desk.now, "listed": _LISTED,
-                "channels": await self._desk.ask(console_sights.channels()), "window": CONSOLE_WINDOW,
+                "channels": _offered(had, channel, (*retried, *given_up)), "window": CONSOLE_WINDOW,
                 "retried": retried, "given_up": given_up,
             },
             live=True,
@@ -132,6 +135,12 @@ class Beside:
         return View(
             "nodes.html.j2", {"nodes": found, "ownerless": ownerless, "now": self._desk.now}, live=True
         )
+
+
+def _offered(had: Sequence[str], channel: str | None, listed: Sequence[Failure]) -> list[str]:
+    """Return the channels to choose from: also one that no node has, of which messages fail for just that."""
+    chosen = () if channel is None else (channel,)
+    return sorted({*had, *chosen, *(each.channel for each in listed)}) if had else []
 
 
 def _to(path: str) -> RedirectResponse:
