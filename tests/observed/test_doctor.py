@@ -233,6 +233,18 @@ async def test_work_that_stands_is_told(database_url: str) -> None:
     assert found["definitions"].told == "this program does not understand of_tomorrow 1"
 
 
+async def test_a_paused_workflow_is_told(database_url: str) -> None:
+    """What it keeps is neither overdue nor stuck, so nothing else would say why nobody gets anything."""
+    async with rows_of(database_url) as rows, open_database(database_url) as database:
+        await register(database, parse(JOURNEY))
+        assert "paused" not in await found_at(database_url)
+        await rows.all("select chimeway.pause_workflow(key, true) from chimeway.workflow_definitions")
+        key = await rows.value("select key from chimeway.workflow_definitions")
+        found = (await found_at(database_url))["paused"]
+    assert (found.level, found.told) == ("warn", f"1 workflow paused by somebody: {key}")
+    assert "chimeway workflow resume" in str(found.remedy)
+
+
 async def test_an_older_schema_is_told(server_url: str) -> None:
     """It works, and says what brings it up."""
     async with bare_database(server_url, version=VERSION - 1) as url:

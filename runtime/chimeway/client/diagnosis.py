@@ -191,6 +191,13 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] |
             f"held back after a restore: {many(work.restored, 'message')}, until somebody decides",
             "chimeway deliveries restored lists them; release or drop them", many=work.restored,
         )  # fmt: skip
+    if work.paused:
+        yield judged(
+            "paused", "warn",
+            f"{many(len(work.paused), 'workflow')} paused by somebody: {', '.join(work.paused[:_SHOWN])}",
+            "nothing of theirs is decided or sent, and none of it counts as overdue or stuck, until:"
+            " chimeway workflow resume KEY", keys=list(work.paused),
+        )  # fmt: skip
     if stuck is None:
         yield judged(
             "stuck", "warn", "not looked through: there are very many live runs",

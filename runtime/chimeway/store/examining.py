@@ -148,6 +148,8 @@ class Work:
     channels: Sequence[Wanted]
     restored: int
     """Messages that a restore holds back until somebody decides (a thousand at most)."""
+    paused: Sequence[str]
+    """Keys of workflows that are paused (as many)."""
 
 
 async def examine(database: Database, *, open_s: float) -> Facts:
@@ -194,6 +196,7 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
             definitions=[(each["key"], each["version"], each["definition"]) for each in found],
             channels=await _all(database, Wanted, "examined_channels", MAX_PAGE),
             restored=await _restored(database, there.number),
+            paused=[each["key"] for each in await database.fetch("examined_paused", MAX_PAGE)],
         )
 
 

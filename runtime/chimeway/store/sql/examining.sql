@@ -98,6 +98,10 @@ select d.key, d.version, d.definition from chimeway.workflow_definitions d order
 select count(*)::int from (
     select from chimeway.restored_deliveries h where h.decision is null order by h.delivery_id limit $1) q;
 
+-- name: examined_paused
+-- Workflows that are paused, up to a bound.
+select distinct d.key from chimeway.workflow_definitions d where d.paused_at is not null order by d.key limit $1;
+
 -- name: examined_channels
 -- By which channels the current versions of workflows send (up to a bound of workflows), how many by each, and which.
 select c.channel, count(*)::int as many, (array_agg(c.key order by c.key))[1:3] as workflows
