@@ -233,6 +233,22 @@ async def test_work_that_stands_is_told(database_url: str) -> None:
     assert found["definitions"].told == "this program does not understand of_tomorrow 1"
 
 
+async def test_messages_that_are_late_are_told(database_url: str) -> None:
+    """A provider is down: no run is overdue, and `explain` of a message sends people here."""
+    late = """update chimeway.deliveries
+                 set status = 'failed', failed_count = 1, last_error_class = 'transient',
+                     next_attempt_at = chimeway.clock() - interval '1 minute'"""
+    async with rows_of(database_url) as rows, open_database(database_url) as database:
+        await register(database, parse(JOURNEY))
+        await rows.all(TRIGGER)
+        assert "messages" not in await found_at(database_url)
+        await rows.all(OPEN_CALL)
+        await rows.all(late)
+        found = (await found_at(database_url))["messages"]
+    assert found.told == "past their time: 1 by email (1 retried, mostly transient)"
+    assert (found.level, found.figures) == ("warn", {"late": {"email": 1}})
+
+
 async def test_a_paused_workflow_is_told(database_url: str) -> None:
     """What it keeps is neither overdue nor stuck, so nothing else would say why nobody gets anything."""
     async with rows_of(database_url) as rows, open_database(database_url) as database:

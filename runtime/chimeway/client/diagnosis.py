@@ -13,6 +13,7 @@ from chimeway.client.finding import WORST_FIRST, Finding, Level, judged, many, s
 from chimeway.errors import InvalidDefinition
 from chimeway.store import schema
 from chimeway.store.examining import Facts, Wanted, Work
+from chimeway.store.glimpses import ChannelWaiting
 from chimeway.store.views import ListedRun
 from chimeway.workflow.parse import parse
 
@@ -185,6 +186,8 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] |
         )  # fmt: skip
     else:
         yield well("attempts", "no call to a provider is left open")
+    if work.late:
+        yield _late(work.late)
     if work.restored:
         yield judged(
             "restored", "warn",
@@ -210,6 +213,19 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] |
         yield judged("stuck", "warn", f"runs that cannot move by themselves: {told}", remedy, **kinds)
     else:
         yield well("stuck", "no live run is held, stuck, or waiting for a node")
+
+
+def _late(found: Sequence[ChannelWaiting]) -> Finding:
+    told = "; ".join(
+        f"{one.due} by {one.channel}"
+        + (f" ({one.retrying} retried, mostly {one.error})" if one.retrying else "")
+        for one in found[:_SHOWN]
+    )
+    return judged(
+        "messages", "warn", f"past their time: {told}",
+        "their provider fails and is left alone or slow (channel.* in nodes' logs, chimeway deliveries list),"
+        " or no node works, or their runs are held or paused", late={one.channel: one.due for one in found},
+    )  # fmt: skip
 
 
 def _signals(work: Work) -> Finding:

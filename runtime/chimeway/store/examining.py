@@ -7,7 +7,7 @@ more than to read; who may not see others' sessions sees fewer of them, and `Ser
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from uuid import uuid4
 
@@ -15,6 +15,7 @@ from chimeway.clock import SystemClock
 from chimeway.errors import DatabaseUnavailable
 from chimeway.limits import BACKLOG_SIGNALS, MAX_PAGE
 from chimeway.store import backlog, nodes, schema, whereabouts
+from chimeway.store.glimpses import ChannelWaiting
 from chimeway.store.hints import HintLine
 from chimeway.store.ids import SHARDS
 from chimeway.store.pool import Database, connect
@@ -150,6 +151,8 @@ class Work:
     """Messages that a restore holds back until somebody decides (a thousand at most)."""
     paused: Sequence[str]
     """Keys of workflows that are paused (as many)."""
+    late: Sequence[ChannelWaiting]
+    """By which channels messages should have gone out some while ago."""
 
 
 async def examine(database: Database, *, open_s: float) -> Facts:
@@ -173,8 +176,8 @@ async def examine(database: Database, *, open_s: float) -> Facts:
         )
 
 
-async def examine_work(database: Database, *, attempt_s: float) -> Work:
-    """Look at what stands in our tables; calls to providers are counted that began longer ago than that.
+async def examine_work(database: Database, *, attempt_s: float, late_s: float = 5.0) -> Work:
+    """Look at what stands in our tables: calls that began, and messages that were due, longer ago than that.
 
     Raises:
         SchemaMismatch: there is no schema, or one on which this program cannot work.
@@ -183,7 +186,9 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
         there = await schema.require(database)
         row = await database.fetchrow("examined_attempts", attempt_s)
         assert row is not None, "a count has a row"
-        waits = await backlog.measure(database, SHARDS, await nodes.database_now(database))
+        now = await nodes.database_now(database)
+        waits = await backlog.measure(database, SHARDS, now)
+        late = await _all(database, ChannelWaiting, "channels_waiting", now - timedelta(seconds=late_s))
         found = await database.fetch("examined_definitions", MAX_PAGE)
         return Work(
             schema=there.number,
@@ -197,6 +202,7 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
             channels=await _all(database, Wanted, "examined_channels", MAX_PAGE),
             restored=await _restored(database, there.number),
             paused=[each["key"] for each in await database.fetch("examined_paused", MAX_PAGE)],
+            late=[one for one in late if one.due],
         )
 
 
