@@ -9,6 +9,7 @@ from datetime import timedelta
 
 import pytest
 
+from chimeway.cli import session
 from chimeway.limits import MAX_PAGE
 from chimeway.store import callers, console
 from chimeway.store.console import WaitFilter
@@ -131,6 +132,22 @@ async def test_a_yes_that_nobody_can_give_is_a_no(world: Door) -> None:
     """From cron, say: nothing is read, nothing is done, and it says what to give."""
     told = await chimeway("retime", "--waiting", "--now", url=world.database.url)
     assert (told.code, "give --yes" in told.err) == (3, True)
+    assert await world.sql(AUDIT) == 0
+
+
+@pytest.mark.parametrize(
+    "words", [("hold",), ("cancel", "--note", "x"), ("retime", "--now"), ("wake",)], ids=" ".join
+)
+async def test_nobody_waits_for_ever_for_anothers_lock(
+    world: Door, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """A stranger has it locked: it is said, with who tells by whom, and nothing is done then or later."""
+    monkeypatch.setattr(session, "PATIENCE_S", 0.2)
+    before = await world.reasons("ada")
+    async with locked(world.database, world.runs["ada"]):
+        told = await inside(*words, str(world.runs["ada"]), url=world.database.url)
+    assert (told.code, "error[run_busy]" in told.err, "chimeway doctor" in told.err) == (3, True, True)
+    assert await world.reasons("ada") == before
     assert await world.sql(AUDIT) == 0
 
 

@@ -249,6 +249,29 @@ async def test_messages_that_are_late_are_told(database_url: str) -> None:
     assert (found.level, found.figures) == ("warn", {"late": {"email": 1}})
 
 
+async def test_messages_that_failed_for_good_are_told(database_url: str) -> None:
+    """Of the last hour, by channel; they are listed with why, and are neither overdue nor stuck."""
+    failed = """update chimeway.deliveries
+                   set status = 'suppressed', suppression_reason = 'permanent_failure',
+                       note = 'no such template', terminal_at = chimeway.clock()"""
+    listing = ("deliveries", "list", "--given-up", "--json")
+    async with rows_of(database_url) as rows, open_database(database_url) as database:
+        await register(database, parse(JOURNEY))
+        await rows.all(TRIGGER)
+        await rows.all(OPEN_CALL)
+        assert "failed" not in await found_at(database_url)
+        assert (await inside(*listing, url=database_url)).json["items"] == []
+        await rows.all(failed)
+        found = (await found_at(database_url))["failed"]
+    assert found.told == "failed for good, of those of the last hour: 1 of 1 message by email"
+    assert (found.level, "chimeway deliveries list --given-up" in str(found.remedy)) == ("warn", True)
+    (listed,) = (await inside(*listing, url=database_url)).json["items"]
+    assert [listed[name] for name in ("recipient_id", "reason", "note")] == [
+        "ada", "permanent_failure", "no such template",
+    ]  # fmt: skip
+    assert (await inside(*listing, "--channel", "sms", url=database_url)).json["items"] == []
+
+
 async def test_a_paused_workflow_is_told(database_url: str) -> None:
     """What it keeps is neither overdue nor stuck, so nothing else would say why nobody gets anything."""
     async with rows_of(database_url) as rows, open_database(database_url) as database:

@@ -16,7 +16,8 @@ from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.client.why_deliveries import HELD
-from chimeway.store import acting, retrying
+from chimeway.store import acting, callers, console_sights, retrying
+from chimeway.store.console_sights import Failure
 from chimeway.store.retrying import Failed, Retry
 
 app = typer.Typer(
@@ -33,16 +34,26 @@ DeliveryIds = Annotated[
 
 
 @app.command(
-    "list", epilog=examples("chimeway deliveries list --channel email", "chimeway deliveries list --json")
+    "list",
+    epilog=examples("chimeway deliveries list --channel email", "chimeway deliveries list --given-up --json"),
 )
 def list_failed(
     channel: Annotated[str | None, typer.Option(help="Only those on this channel.")] = None,
     tenant: EveryTenant = None,
+    given_up: Annotated[
+        bool, typer.Option("--given-up", help="Those that failed for good, the newest first, and why.")
+    ] = False,
     limit: Limit = 50,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
-    """List messages that failed and will be tried again, or that policy has put off, the next first."""
+    """List messages that failed and will be tried again, or that policy has put off, the next first.
+
+    Of those that failed for good (--given-up) the newest twenty thousand messages are looked through.
+    """
+    if given_up:
+        _list_given_up(tenant, channel, limit, database_url, as_json)
+        return
 
     async def ask(client: Chimeway) -> list[Failed]:
         return await retrying.list_failed(client.database, tenant, channel, limit)
@@ -61,6 +72,27 @@ def list_failed(
             for row in found
         ),
         nothing="no message waits for another attempt",
+    )  # fmt: skip
+
+
+def _list_given_up(
+    tenant: str | None, channel: str | None, limit: int, database_url: str | None, as_json: bool
+) -> None:
+    async def ask(client: Chimeway) -> tuple[Failure, ...]:
+        return await callers.run(client.database, console_sights.given_up(tenant, channel, limit))
+
+    found = session.run(database_url, ask)
+    if as_json:
+        print_json({"items": found})
+        return
+    print_table(
+        ("DELIVERY", "TENANT", "RECIPIENT", "STEP", "CHANNEL", "ATTEMPTS", "REASON", "ENDED", "NOTE"),
+        (
+            (row.delivery_id, row.tenant_id, row.recipient_id, row.step_id, row.channel, row.attempt_count,
+             row.reason, row.terminal_at, row.note)
+            for row in found
+        ),
+        nothing="none of the newest messages failed for good",
     )  # fmt: skip
 
 
@@ -88,7 +120,7 @@ def retry(
         with progress("asking") as tell:
             for delivery in ids:
                 act = partial(acting.try_again, who=who, delivery_id=delivery, why=why)
-                done.append((delivery, await acting.alone(client.database, act)))
+                done.append((delivery, await session.alone(client, act)))
                 tell(f"{len(done)} of {len(ids)}")
         return done
 

@@ -19,6 +19,7 @@ from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
 from chimeway.clock import SystemClock
+from chimeway.errors import RunBusy
 from chimeway.limits import CONSOLE_AT_ONCE, CONSOLE_PLAN
 from chimeway.settings import Settings
 from chimeway.store import callers, console, console_actions
@@ -227,11 +228,11 @@ async def _done(
     try:
         with progress("waking" if action == "wake" else "moving") as tell:
             async for batch in console_actions.act_on_many(
-                client.database, who, action, chosen, note=note, when=when
+                client.database, who, action, chosen, note=note, when=when, patience_s=session.PATIENCE_S
             ):
                 came |= batch
                 tell(f"{len(came)} of {many}")
-    except asyncio.CancelledError:  # Ctrl-C: a batch is a transaction
+    except (asyncio.CancelledError, RunBusy):  # Ctrl-C, or another's lock: a batch is a transaction
         next_ = f"the next {min(CONSOLE_AT_ONCE, many - len(came))} all or none"
         print(f"cut off: {len(came)} of {many} were seen to, {next_}", file=sys.stderr)
         raise

@@ -8,12 +8,16 @@ from typing import Final, TypeVar
 from chimeway.client.chimeway import Chimeway
 from chimeway.errors import DatabaseUnavailable
 from chimeway.settings import Settings
+from chimeway.store import acting
 from chimeway.store.meant import database_meant
+from chimeway.store.pool import Connection
 from chimeway.store.words import for_people
 
 _T = TypeVar("_T")
 _CONNECT_S: Final = 10.0
 """How long a person waits for a server that says nothing at all."""
+PATIENCE_S: Final = 10.0
+"""How long he waits for whoever has locked what he asked for."""
 
 
 def run(database_url: str | None, act: Callable[[Chimeway], Awaitable[_T]]) -> _T:
@@ -52,3 +56,12 @@ async def _with_client(
             raise DatabaseUnavailable(f"nothing answered within {_CONNECT_S:g} s") from None
         with for_people():
             return await act(client)
+
+
+async def alone(client: Chimeway, act: Callable[[Connection], Awaitable[_T]]) -> _T:
+    """Do something in a transaction of its own, as `acting.alone` does, as long as a person's patience lasts.
+
+    Raises:
+        RunBusy: another session has it locked, and for longer; nothing was done.
+    """
+    return await acting.alone(client.database, act, patience_s=PATIENCE_S)

@@ -56,7 +56,7 @@ def cancel(
 
         with progress("cancelling"):
             async with finding.in_its_tenant(client, run_id):
-                return await acting.alone(client.database, act)
+                return await session.alone(client, act)
 
     done = session.run(database_url, ask)
     if as_json:
@@ -120,7 +120,7 @@ def _steered(
             run = await client.get_run(run_id, tenant=tenant)
         who = logged_in.operator(run.tenant_id)
         try:
-            await acting.alone(client.database, lambda lent: act(lent, who, run.id, why))
+            await session.alone(client, lambda lent: act(lent, who, run.id, why))
         except (RunNotHoldable, RunNotHeld):
             raise refused(run) from None
         return await client.get_run(run_id, tenant=tenant)

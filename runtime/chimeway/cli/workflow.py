@@ -14,6 +14,7 @@ from chimeway.cli.showing import show
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
+from chimeway.client.finding import many
 from chimeway.store import acting, definitions
 from chimeway.workflow.encode import digest
 
@@ -137,12 +138,10 @@ def _set_paused(key: str, note: str | None, database_url: str | None, as_json: b
     who, why = logged_in.operator(None), checks.note(note)
 
     async def ask(client: Chimeway) -> int:
-        return await acting.alone(
-            client.database, lambda lent: acting.pause(lent, who, key, why, paused=paused)
-        )
+        return await session.alone(client, lambda lent: acting.pause(lent, who, key, why, paused=paused))
 
     versions = session.run(database_url, ask)
     if as_json:
         print_json({"key": key, "paused": paused, "versions": versions})
     else:
-        print_line(f"{key}: {'paused' if paused else 'resumed'} ({versions} versions)")
+        print_line(f"{key}: {'paused' if paused else 'resumed'} ({many(versions, 'version')})")

@@ -12,7 +12,7 @@ from chimeway.client import diagnosis_server
 from chimeway.client.finding import WORST_FIRST, Finding, Level, judged, many, seconds, well
 from chimeway.errors import InvalidDefinition
 from chimeway.store import schema
-from chimeway.store.examining import Facts, Wanted, Work
+from chimeway.store.examining import Facts, FailedBy, Wanted, Work
 from chimeway.store.glimpses import ChannelWaiting
 from chimeway.store.views import ListedRun
 from chimeway.workflow.parse import parse
@@ -188,6 +188,8 @@ def _work(work: Work, overdue: Sequence[ListedRun], stuck: Sequence[ListedRun] |
         yield well("attempts", "no call to a provider is left open")
     if work.late:
         yield _late(work.late)
+    if work.failed:
+        yield _failed(work.failed)
     if work.restored:
         yield judged(
             "restored", "warn",
@@ -228,9 +230,24 @@ def _late(found: Sequence[ChannelWaiting]) -> Finding:
     )  # fmt: skip
 
 
+def _failed(found: Sequence[FailedBy]) -> Finding:
+    told = "; ".join(
+        f"{one.failed} of {many(one.planned, 'message')} by {one.channel}" for one in found[:_SHOWN]
+    )
+    return judged(
+        "failed", "warn", f"failed for good, of those of the last hour: {told}",
+        "chimeway deliveries list --given-up says of each why: an address, a template, a channel that a node"
+        " lacks; none is tried again by itself", failed={one.channel: one.failed for one in found},
+    )  # fmt: skip
+
+
 def _signals(work: Work) -> Finding:
     if work.signal_s <= _UNROUTED_S:
-        return well("signals", f"{many(work.signals, 'signal')} wait to be heard", oldest_s=work.signal_s)
+        return well(
+            "signals",
+            f"{many(work.signals, 'signal')} {'waits' if work.signals == 1 else 'wait'} to be heard",
+            oldest_s=work.signal_s,
+        )
     level: Level = "fail" if work.signal_s > _UNROUTED_LONG_S else "warn"
     told = f"{many(work.signals, 'signal')} wait to be heard, the oldest since {seconds(work.signal_s)}"
     return judged(

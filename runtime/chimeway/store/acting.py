@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from chimeway.errors import ChimewayError
+from chimeway.errors import ChimewayError, RunBusy
 from chimeway.store import definitions
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
@@ -54,10 +54,18 @@ class Operator:
     tenant: str | None
 
 
-async def alone(database: Database, act: Callable[[Connection], Awaitable[_T]]) -> _T:
+async def alone(
+    database: Database, act: Callable[[Connection], Awaitable[_T]], *, patience_s: float | None = None
+) -> _T:
     """Act in a transaction of its own; anew where the database took the whole of it back.
 
+    Args:
+        database: where to.
+        act: what is done, on the connection that it is given.
+        patience_s: for how many seconds it waits for whoever has locked what it needs; None: for ever.
+
     Raises:
+        RunBusy: it waited for so long; nothing was done.
         DatabaseUnavailable: it may have been done, or not.
         ChimewayError: what `act` raised; nothing was done.
     """
@@ -68,11 +76,27 @@ async def alone(database: Database, act: Callable[[Connection], Awaitable[_T]]) 
                     database.acquire() as connection,
                     connection.transaction(isolation="read_committed"),
                 ):
+                    if patience_s is not None:
+                        await _be_patient(connection, patience_s)
                     return await act(connection)
+            except asyncpg.LockNotAvailableError as error:
+                raise _busy(patience_s) from error
             except asyncpg.PostgresError as error:
                 if error.sqlstate not in AGAIN or not left:
                     raise
     raise AssertionError("the last try returns or raises")
+
+
+async def _be_patient(connection: Connection, patience_s: float) -> None:
+    """Wait in this transaction for so long, and no longer, for each lock that another has."""
+    await connection.execute(f"set local lock_timeout = {round(1_000 * patience_s)}")
+
+
+def _busy(patience_s: float | None) -> RunBusy:
+    """Return what is raised where a lock was not to be had in time."""
+    waited = "" if patience_s is None else f" for {patience_s:g} seconds"
+    hint = "chimeway doctor says who, and how to end that"
+    return RunBusy(f"another session has had locked what this needs{waited}: {hint}", hint=hint)
 
 
 async def note(

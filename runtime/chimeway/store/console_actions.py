@@ -8,11 +8,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.limits import CONSOLE_AT_ONCE, CONSOLE_PLAN_S
-from chimeway.store.acting import Operator
+from chimeway.store.acting import Operator, alone
 from chimeway.store.console import Chosen
 from chimeway.store.console_sessions import SignedIn
 from chimeway.store.pool import Connection, Database
@@ -233,18 +234,21 @@ async def go_on(database: Database, who: SignedIn, plan_id: UUID, note: str | No
 
 
 async def act_on_many(
-    database: Database, who: Operator, action: PlanAction, chosen: Chosen, *, note: str | None, when: When
-) -> AsyncIterator[dict[UUID, str]]:
+    database: Database, who: Operator, action: PlanAction, chosen: Chosen, *, note: str | None, when: When,
+    patience_s: float,
+) -> AsyncIterator[dict[UUID, str]]:  # fmt: skip
     """Act on the runs that were chosen, if they are as they were then, batch by batch; each is a transaction.
 
     Yields what came of each run of a batch; where something was done, it is written down who did it.
+
+    Raises:
+        RunBusy: another had one of a batch locked for longer than so many seconds: nothing of it was done.
     """
     for first in range(0, len(chosen.run_ids), CONSOLE_AT_ONCE):
         batch = slice(first, first + CONSOLE_AT_ONCE)
         ids, revisions = list(chosen.run_ids[batch]), list(chosen.revisions[batch])
-        async with _transaction(database) as connection:
-            came = await _noted(connection, who, action, ids, revisions, note, when)
-        yield came
+        act = partial(_noted, who=who, action=action, ids=ids, revisions=revisions, note=note, when=when)
+        yield await alone(database, act, patience_s=patience_s)
 
 
 def did(action: PlanAction, outcome: str) -> bool:

@@ -13,6 +13,7 @@ from uuid import UUID
 from chimeway.limits import CONSOLE_COUNTED, CONSOLE_PLAN, CONSOLE_WINDOW
 from chimeway.store import rows
 from chimeway.store.call import Answers, Call, Row, one, statement
+from chimeway.store.ids import least_id
 
 _HELD: Final = "r.held_reason is not null"
 _LACKING: Final = "r.waiting_for_node is not null"
@@ -94,7 +95,7 @@ def lately(tenant: str | None, now: datetime, hours: int) -> Call[Lately]:
         "select count(*) as n from (select from chimeway.deliveries d where d.id >= $1::text::uuid "
         f"limit {CONSOLE_WINDOW}) q"
     )
-    floor = _floor(start)
+    floor = least_id(start)
 
     def read(found: Answers) -> Lately:
         known = {rows.moment(row["at"]): row for row in found[0]}
@@ -111,11 +112,6 @@ def _hour(at: datetime, row: Row | None) -> Hour:
     return Hour(
         at, good, bad, int(row["planned"]) - good - bad, None if late is None else max(0.0, float(late))
     )
-
-
-def _floor(at: datetime) -> UUID:
-    """Return the least id that can have been given at a moment."""
-    return UUID(int=int(at.timestamp() * 1_000) << 80)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from uuid import uuid4
 
 from chimeway.clock import SystemClock
 from chimeway.errors import DatabaseUnavailable
-from chimeway.limits import BACKLOG_SIGNALS, MAX_PAGE
+from chimeway.limits import BACKLOG_SIGNALS, CONSOLE_WINDOW, MAX_PAGE
 from chimeway.store import backlog, nodes, schema, whereabouts
 from chimeway.store.glimpses import ChannelWaiting
 from chimeway.store.hints import HintLine
-from chimeway.store.ids import SHARDS
+from chimeway.store.ids import SHARDS, least_id
 from chimeway.store.pool import Database, connect
 from chimeway.store.pooler import close, is_pooled
 from chimeway.store.whereabouts import ListedNode
@@ -27,6 +27,7 @@ _T = TypeVar("_T")
 _PROBE_S: Final = 5.0
 _RESTORES_NEED: Final = 6
 _NAME: Final = "chimeway doctor"
+_LATELY: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,15 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedBy:
+    """How many messages of a channel failed for good, of so many that were planned."""
+
+    channel: str
+    failed: int
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """What stands in our tables."""
 
@@ -153,6 +163,8 @@ class Work:
     """Keys of workflows that are paused (as many)."""
     late: Sequence[ChannelWaiting]
     """By which channels messages should have gone out some while ago."""
+    failed: Sequence[FailedBy]
+    """By which channels messages of the last hour failed for good, the worst first."""
 
 
 async def examine(database: Database, *, open_s: float) -> Facts:
@@ -203,6 +215,7 @@ async def examine_work(database: Database, *, attempt_s: float, late_s: float = 
             restored=await _restored(database, there.number),
             paused=[each["key"] for each in await database.fetch("examined_paused", MAX_PAGE)],
             late=[one for one in late if one.due],
+            failed=await _all(database, FailedBy, "examined_failed", least_id(now - _LATELY), CONSOLE_WINDOW),
         )
 
 

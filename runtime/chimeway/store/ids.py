@@ -35,6 +35,11 @@ chance: Callable[[int], bytes] = _draw
 """Where the bytes of an id come from that are no time: a simulation draws them by its seed."""
 
 
+def least_id(at: datetime) -> UUID:
+    """Return the least id that can have been given at a moment."""
+    return UUID(int=max(int(at.timestamp() * 1_000), 0) << 80)
+
+
 def every_shard() -> frozenset[int]:
     """Return all shards: what who works alone looks through."""
     return SHARDS

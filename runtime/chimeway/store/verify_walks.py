@@ -16,6 +16,7 @@ from uuid import UUID
 
 import asyncpg
 
+from chimeway.store.ids import least_id
 from chimeway.store.pool import Database
 
 _NIL: Final = UUID(int=0)
@@ -48,9 +49,7 @@ class Scope:
     @property
     def floor(self) -> UUID:
         """Behind which id the walks begin."""
-        if self.since is None:
-            return _NIL
-        return UUID(int=max(int(self.since.timestamp() * 1000), 0) << 80)
+        return _NIL if self.since is None else least_id(self.since)
 
 
 @dataclass(frozen=True, slots=True)

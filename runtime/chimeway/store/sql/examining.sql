@@ -102,6 +102,14 @@ select count(*)::int from (
 -- Workflows that are paused, up to a bound.
 select distinct d.key from chimeway.workflow_definitions d where d.paused_at is not null order by d.key limit $1;
 
+-- name: examined_failed
+-- By which channels messages that were planned since an id's moment (the newest of them, up to a bound) failed for good,
+-- and how many were planned by each; the worst first.
+select n.channel, count(*) filter (where n.bad)::int as failed, count(*)::int as planned
+  from (select d.channel, coalesce(d.suppression_reason in ('permanent_failure','retries_exhausted','bounced'), false) as bad
+          from chimeway.deliveries d where d.id >= $1 order by d.id desc limit $2) n
+ group by n.channel having bool_or(n.bad) order by failed desc, n.channel;
+
 -- name: examined_channels
 -- By which channels the current versions of workflows send (up to a bound of workflows), how many by each, and which.
 select c.channel, count(*)::int as many, (array_agg(c.key order by c.key))[1:3] as workflows
