@@ -72,6 +72,8 @@ CASES = (
     Case("ChimewaySignalsUnrouted", False, {SIGNAL: then("0x150", "45x2", "0x8")}),
     Case("ChimewayRunsHeld", True, {"chimeway_database_runs_held": always(1)}),
     Case("ChimewayRunsHeld", False, {"chimeway_database_runs_held": then("0x130", "1x30")}),
+    Case("ChimewayWorkflowPaused", True, {"chimeway_database_workflows_paused": always(2)}),
+    Case("ChimewayWorkflowPaused", False, {"chimeway_database_workflows_paused": then("2x100", "0x60")}),
     Case("ChimewayNoCapableNode", True, {INCAPABLE: always(0), UNSENT: always(3)}),
     Case("ChimewayNoCapableNode", False, {INCAPABLE: then("0x110", "9x50"), UNSENT: always(0)}),
     Case("ChimewayDeliveriesFail", True, {DELIVERED: grows(10), FAILED: grows(1)}),
