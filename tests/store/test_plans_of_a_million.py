@@ -41,6 +41,7 @@ EXCEPTIONS: Final[Mapping[str, str]] = {
     "lease_holders": "of shards and leases, of which there are few; the planner takes them for many",
     "listed_nodes": "likewise",
     "vitals": "how many wait is counted up to a bound, which the plan does not know",
+    "examined_failed": "of the newest messages, up to a bound that the plan does not know",
     "overdue_runs": "all that is due is looked at, when somebody asks",
     "oldest_due_runs": "of each shard as many as are asked for, since the oldest may all be of one",
     "due_runs_in_order": "for journeys that are played in tests: their databases are small",
