@@ -9,10 +9,12 @@ from chimeway.client.why import why
 from chimeway.store import callers, reads
 from chimeway.store.pool import Database
 from kit.golden import agrees, sections
+from store import why_at_night, why_cases
 from store.journey import journey
-from store.why_cases import ADA, CASES, DOC, mention
+from store.why_cases import ADA, DOC, mention
 
 GOLDEN = Path(__file__).with_name("why.golden.txt")
+CASES = why_cases.CASES | why_at_night.CASES
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -363,12 +363,13 @@ async def test_why_there_is_no_run_is_said(site: Site) -> None:
 
 
 async def test_a_failed_message_is_tried_again(site: Site) -> None:
-    """From the run's page; what has succeeded meanwhile is not."""
+    """From the run's page, which says its fault once; what has succeeded meanwhile is not."""
     await site.world.sql(
         "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
     )
     await site.world.progress("bob")
-    await site.world.attempt("bob", "failed", error_class="transient", next_attempt_at=None)
+    note = "transient_failure: the server answered 451 later"
+    await site.world.attempt("bob", "failed", error_class="transient", note=note, next_attempt_at=None)
     bob, mail = site.world.runs["bob"], await site.world.delivery("bob")
     await site.world.sql(
         "update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed' where id = $1",
@@ -378,6 +379,9 @@ async def test_a_failed_message_is_tried_again(site: Site) -> None:
     assert f"/runs/{bob}" in Page(await site.http.get("/deliveries")).links
     path = f"/runs/{bob}/retry/{mail}"
     assert path in Page(await site.http.get(f"/runs/{bob}")).links
+    for shown in ("/deliveries", f"/runs/{bob}"):
+        text = (await site.http.get(shown)).text
+        assert ("the server answered 451 later" in text, "transient_failure" in text) == (True, False), shown
     assert (await site.send(path, path)).headers["location"] == f"/runs/{bob}?did=retried"
     assert await site.world.sql(
         "select next_attempt_at <= now() from chimeway.deliveries where id = $1", mail

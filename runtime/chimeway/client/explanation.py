@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.client.why import why
-from chimeway.client.words import by
+from chimeway.client.words import by, said
 from chimeway.progression.snapshot import RunState
 from chimeway.store.views import (
     AttemptView,
@@ -143,6 +143,6 @@ def _attempt(row: DeliveryView, attempt: AttemptView) -> Iterator[Moment]:
     label = f"{row.channel} {attempt.number}{by(row, attempt)}"
     yield Moment(attempt.started_at, "attempt", "attempt_started", row.step_id, label)
     if attempt.finished_at is not None and attempt.outcome is not None:
-        words = ", ".join(word for word in (attempt.error_class, attempt.note) if word)
+        words = ", ".join(word for word in (attempt.error_class, said(attempt.note)) if word)
         detail = f"{label}: {words}" if words else label
         yield Moment(attempt.finished_at, "attempt", attempt.outcome, row.step_id, detail)

@@ -7,6 +7,7 @@ have happened otherwise. What was said too late, and what was never sent, stands
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from chimeway.client.why_deliveries import LATE, told
 from chimeway.client.why_standing import standing
@@ -124,9 +125,7 @@ class _Walk:
         story, context = self.story, row.context
         due, to = written_moment(story, context.get("due_at")), context.get("to_step")
         went = went_on(to, note)
-        due_at = read(context.get("due_at"))
-        if due_at is not None and row.at - due_at >= LATE:
-            went += f", late, at {moment(story, row.at)}"
+        went += self._how_late(row, read(context.get("due_at")))
         conditions = heard_by(story.definition, row.from_step)
         if not conditions:
             return f"The wait at {row.from_step} was over at {due}, and {went}."
@@ -135,6 +134,18 @@ class _Walk:
             f"The wait at {row.from_step} was over at {due}: no {names} had come by then, so {went}. "
             f"One that came before {_one_before(to, conditions)}."
         )
+
+    def _how_late(self, row: TransitionView, due: datetime | None) -> str:
+        """Say that a run went on long after its wait was over, and whether because somebody held it."""
+        if due is None or row.at - due < LATE:
+            return ""
+        held, at = list(_held(self.story.transitions, due, row.at)), moment(self.story, row.at)
+        if not held:
+            return f", late, at {at}"
+        until = moment(self.story, held[-1][1])
+        if row.at - due - sum((end - start for start, end in held), timedelta()) >= LATE:
+            return f", late, at {at}; it had been held until {until}"
+        return f", at {at}, as it had been held until {'then' if until == at else until}"
 
     def _rule(self, row: TransitionView, note: object) -> Iterator[str]:
         """What an outcome led to; that the next step follows a delivered message goes without saying."""
@@ -199,6 +210,21 @@ class _Walk:
             return f" Otherwise the rules of {step.id} would have decided what follows its message."
         to = definition.after(step, self.repeats.get(step.id, 0))
         return f" Otherwise, after its message, {what_follows(definition, to)}."
+
+
+def _held(
+    rows: Sequence[TransitionView], since: datetime, until: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield from when to when a run was held, of this time."""
+    began: datetime | None = None
+    for row in rows:
+        if row.reason == "run_held":
+            began = row.at
+        elif row.reason == "run_resumed" and began is not None:
+            span = max(began, since), min(row.at, until)
+            began = None
+            if span[0] < span[1]:
+                yield span
 
 
 def _one_before(onward: object, conditions: Sequence[Condition]) -> str:

@@ -5,7 +5,7 @@ from typing import Final, assert_never
 
 from chimeway.client.why_feedback import also, corrected
 from chimeway.client.why_policy import in_spite_of, put_off, why_not
-from chimeway.client.words import by, message, moment, whom
+from chimeway.client.words import by, message, moment, said, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
@@ -96,18 +96,16 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
         case "permanent_failure" if not row.attempts:
             return (
                 f"{message(row)} was not sent: it could not be made, at {at} (permanent_failure, "
-                f"{_fault(row.last_error_class, row.note)}). No provider was called."
+                f"{_fault(row)}). No provider was called."
             )
         case "permanent_failure":
             return (
-                f"{message(row)} was not sent: at {at} the provider refused it for good (permanent_failure, "
-                f"{_fault(row.last_error_class, row.note)}). Such failures are not tried again."
+                f"{message(row)} was not sent: at {at} the provider refused it for good "
+                f"({_refused_as(row)}). Such failures are not tried again."
             )
         case "bounced":
-            return (
-                f"{message(row)} bounced ({_fault(row.last_error_class, row.note)}) at {at}: "
-                "the address is wrong, so it is not tried again."
-            )
+            because = f" ({said(row.note)})" if row.note else ""
+            return f"{message(row)} bounced{because} at {at}: the address is wrong, so it is not tried again."
         case "superseded" if row.note == DROPPED:
             return f"{message(row)} was given up at {at}: an operator dropped it after a restore."
         case "superseded":
@@ -181,7 +179,7 @@ def _under_way(story: Story, row: DeliveryView) -> str:
 def _failures(row: DeliveryView) -> str:
     """Return "3 attempts failed (timeout, timeout, transient: note)"."""
     failed = [attempt for attempt in row.attempts if attempt.outcome in ("failed", "unknown")]
-    note = f": {row.note}" if row.note else ""
+    note = f": {said(row.note)}" if row.note else ""
     return f"{_counted(len(failed))} failed ({_classes(row, failed)}{note})"
 
 
@@ -197,8 +195,15 @@ def _classes(row: DeliveryView, failed: list[AttemptView]) -> str:
     return ", ".join(words)
 
 
-def _fault(error_class: str | None, note: str | None) -> str:
-    return ": ".join(word for word in (error_class, note) if word) or "no more is known"
+def _refused_as(row: DeliveryView) -> str:
+    """Return the reason's word and the fault; the class of a plain refusal says what the reason says."""
+    if row.last_error_class == "permanent":
+        return f"permanent_failure: {said(row.note)}" if row.note else "permanent_failure"
+    return f"permanent_failure, {_fault(row)}"
+
+
+def _fault(row: DeliveryView) -> str:
+    return ": ".join(word for word in (row.last_error_class, said(row.note)) if word) or "no more is known"
 
 
 def _when_next(story: Story, row: DeliveryView) -> str:

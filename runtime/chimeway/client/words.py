@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import assert_never
+from typing import Final, assert_never
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chimeway.progression.instants import read
@@ -17,6 +17,22 @@ from chimeway.workflow.definition import (
     Repeat,
     Step,
 )
+
+_CODES: Final = (
+    "transient_failure",
+    "unknown_outcome",
+    "rate_limited",
+    "permanent_failure",
+    "bounced",
+    "configuration_failure",
+)
+"""What an error of a channel's begins with as a text: each says what its error class says beside it."""
+
+
+def said(note: str | None) -> str | None:
+    """Return what a provider said of an attempt, without the code of our error, whose class is told apart."""
+    code, _, rest = (note or "").partition(": ")
+    return rest if rest and code in _CODES else note
 
 
 def moment(story: Story, at: datetime) -> str:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from chimeway.client.words import said
 from chimeway.store.views import RunView
 from chimeway.workflow.durations import iso_instant
 
@@ -135,6 +136,7 @@ FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "machine": machine,
     "short": short,
     "words": words,
+    "said": said,
     "plural": plural,
     "counted": counted,
     "as_field": as_field,
