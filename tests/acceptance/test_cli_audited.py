@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from chimeway.store import restoring
 from chimeway.store.pool import Database
 from kit.command import inside
 from kit.logins import as_role, logins
@@ -16,6 +17,13 @@ from store.door import Door, opened
 WROTE = """
 select coalesce(jsonb_agg(jsonb_build_array(o.action, o.tenant_id, o.workflow_key, o.note)), '[]')
   from chimeway.operator_actions o where o.who like '%_ (command line)' and o.token_id is null"""
+
+DECIDED = """
+select o.action, d.recipient_id, d.id
+  from chimeway.operator_actions o
+  join chimeway.restored_deliveries h
+    on h.delivery_id = o.delivery_id and h.decided_by = o.who and h.decided_at = o.at
+  join chimeway.deliveries d on d.id = o.delivery_id and d.run_id = o.run_id and d.tenant_id = o.tenant_id"""
 
 
 @pytest.fixture
@@ -57,6 +65,31 @@ async def test_each_deed_is_written_down_and_nothing_that_was_refused(world: Doo
         assert sorted(await _wrote(world), key=str) == sorted(expected, key=str), words
 
 
+async def test_what_is_decided_after_a_restore_is_written_down(world: Door) -> None:
+    """Of each message by whom, and nothing of one that was decided about before or that was never held."""
+    url = world.database.url
+    for recipient in ("bob", "eve", "joe"):
+        await world.to_email(recipient)
+    await restoring.begin(world.database, await world.sql("select chimeway.clock()"), "node")
+    bob, eve, joe = [str(await world.delivery(each)) for each in ("bob", "eve", "joe")]
+    expected = list[tuple[str, str, str]]()
+    for words, code, wrote in (
+        (("release", bob), 0, [("release", "bob", bob)]),
+        (("release", bob), 3, []),
+        (("drop", bob, joe), 3, [("drop", "joe", joe)]),
+        (("drop", str(world.runs["ada"])), 3, []),
+        (("drop", "--all"), 0, [("drop", "eve", eve)]),
+        (("release", "--all"), 0, []),
+    ):
+        told = await inside("deliveries", *words, url=url)
+        assert told.code == code, told.err
+        expected += wrote
+        rows = await world.all(DECIDED)
+        assert sorted((r["action"], r["recipient_id"], str(r["id"])) for r in rows) == sorted(expected), words
+    told = await inside("explain", str(world.runs["joe"]), url=url)
+    assert "(command line) dropped it at" in told.out, told.out
+
+
 async def test_what_was_new_is_written_down_once(world: Door, tmp_path: Path) -> None:
     """Of a file with a workflow that is known and one that is not; and of a file that is refused none."""
     new, taken = tmp_path / "new.yaml", tmp_path / "taken.yaml"
@@ -75,6 +108,20 @@ def names(server_url: str) -> Iterator[Mapping[str, str]]:
     """A login for each role."""
     with logins(server_url) as made:
         yield made
+
+
+async def test_an_operator_decides_what_a_restore_held_back(world: Door, names: Mapping[str, str]) -> None:
+    """And writes it down; a reader looks, and may not decide."""
+    await world.sql("select chimeway.grant_roles()")
+    await world.to_email("bob")
+    await restoring.begin(world.database, await world.sql("select chimeway.clock()"), "node")
+    bob, url = str(await world.delivery("bob")), world.database.url
+    told = await inside("deliveries", "release", bob, url=as_role(url, names["reader"]))
+    assert (told.code, await _wrote(world)) == (3, []), told.err
+    told = await inside("deliveries", "release", bob, url=as_role(url, names["operator"]))
+    assert (told.code, await _wrote(world)) == (0, [["release", "default", None, None]]), told.err
+    told = await inside("explain", str(world.runs["bob"]), url=as_role(url, names["reader"]))
+    assert "(command line) released it at" in told.out, told.out + told.err
 
 
 async def test_roles_do_what_they_may_as_before(world: Door, names: Mapping[str, str]) -> None:

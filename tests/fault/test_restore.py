@@ -141,9 +141,11 @@ async def test_nothing_is_sent_twice_after_a_restore(tmp_path: Path) -> None:
             assert set(held) == DOUBTED
 
             explained = await inside("explain", "--recipient", "soon", "--workflow", "soon", url=url)
-            assert "held since the database was restored" in explained.out, explained.out + explained.err
+            assert "It has been held back since" in explained.out, explained.out + explained.err
             assert (await inside("deliveries", "release", held["failing"], url=url)).out == "1 released\n"
             await wait_for(lambda: _got(sink)["failing"] == 2, "what was released goes")
+            explained = await inside("explain", "--recipient", "failing", "--workflow", "mail", url=url)
+            assert "(command line) released it at" in explained.out, explained.out + explained.err
             again = await inside("deliveries", "drop", held["failing"], url=url)
             assert (again.code, "decided before" in again.err) == (3, True)
             assert (await inside("deliveries", "drop", "--all", url=url)).out == "3 dropped\n"

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from chimeway.store import restoring
+from chimeway.store.acting import Operator
 from chimeway.store.pool import Database
 from chimeway.store.pruning import Batch, batches
 from store.door import Door, opened
@@ -63,12 +64,14 @@ async def test_what_a_restore_left_behind_leaves_and_what_is_held_does_not(world
     await world.to_email("ada", "bob")
     now = await world.sql("select chimeway.clock()")
     assert await restoring.begin(world.database, now, "test") == restoring.Begun(False, 2, 2)
-    assert await restoring.decide(world.database, [await world.delivery("ada")], release=False)
+    assert await restoring.decide(
+        world.database, Operator(None, "eve", None), [await world.delivery("ada")], release=False
+    )
     await world.progress("ada")
     await world.pass_time(DAY_H * 399)
     assert await _audit(world) == {}
     await world.pass_time(DAY_H * 2)
-    gone = {"restored_deliveries": 1, "restored_runs": 1}
+    gone = {"restored_deliveries": 1, "restored_runs": 1, "operator_actions": 1}
     assert Counter(await prune(world.database, dry=True)) & Counter(gone) == gone
     assert await _audit(world) == gone
     (held,) = await restoring.held(world.database, restoring.Which(), 10)

@@ -15,7 +15,7 @@ from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
 from chimeway.client.verbs import DEFAULT_TENANT
-from chimeway.client.why_deliveries import HELD
+from chimeway.client.why_restored import HELD
 from chimeway.store import acting, callers, console_sights, retrying
 from chimeway.store.console_sights import Failure
 from chimeway.store.retrying import Failed, Retry

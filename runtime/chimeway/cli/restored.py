@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from chimeway.cli import session
+from chimeway.cli import logged_in, session
 from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, examples
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.tables import print_table
@@ -119,15 +119,16 @@ def _decide(
 ) -> None:
     if (which is None) == (not texts):
         raise typer.BadParameter("give the ids of deliveries, or --all")
+    who = logged_in.operator(None)
     ids = [checks.uuid("delivery_id", text) for text in dict.fromkeys(texts or ())]
 
     async def ask(client: Chimeway) -> list[tuple[UUID, Decided]]:
         if which is None:
-            return await restoring.decide(client.database, ids, release=release)
+            return await restoring.decide(client.database, who, ids, release=release)
         done: list[tuple[UUID, Decided]] = []
         with progress("deciding") as tell:
             async for page in restoring.pages(client.database, which):
-                done += await restoring.decide(client.database, page, release=release)
+                done += await restoring.decide(client.database, who, page, release=release)
                 tell(str(len(done)))
         return done
 

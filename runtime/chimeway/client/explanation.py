@@ -25,9 +25,10 @@ from chimeway.workflow.durations import iso_instant
 class Moment:
     """One line of a timeline. `what` is an enum word of the row, `detail` a few words more.
 
-    transition: `what` is its reason; signal: its type; delivery: "planned", or how it ended; attempt:
-    "attempt_started", or its outcome; verdict: what policy said, "send", "defer" or "suppress"; feedback:
-    what a provider told later. `step` is None where the run stood on none.
+    transition: `what` is its reason; signal: its type; delivery: "planned", or how it ended, or what a
+    restore made of it, "held_after_restore", and then "released" or "dropped"; attempt: "attempt_started",
+    or its outcome; verdict: what policy said, "send", "defer" or "suppress"; feedback: what a provider told
+    later. `step` is None where the run stood on none.
     """
 
     at: datetime
@@ -121,6 +122,7 @@ def _deliveries(story: Story) -> Iterator[_Placed]:
         label = f"{row.channel} {row.render_key}"
         yield (row.visit, 1), Moment(row.created_at, "delivery", "planned", row.step_id, label)
         yield from (((row.visit, 1), _verdict(row, verdict)) for verdict in row.verdicts)
+        yield from (((row.visit, 2), each) for each in _restored(row))
         for attempt in row.attempts:
             yield from (((row.visit, 2), each) for each in _attempt(row, attempt))
         for told in row.feedback:
@@ -137,6 +139,18 @@ def _verdict(row: DeliveryView, verdict: VerdictView) -> Moment:
     until = "" if verdict.until is None else f", until {iso_instant(verdict.until)}"
     detail = f"{row.channel}: {verdict.reason}{until}" if verdict.reason else row.channel
     return Moment(verdict.at, "verdict", verdict.verdict, row.step_id, detail)
+
+
+def _restored(row: DeliveryView) -> Iterator[Moment]:
+    """Yield when a restore held a message back, and when somebody decided about it."""
+    if (was := row.restored) is None:
+        return
+    label = f"{row.channel} {row.render_key}"
+    taken = f"{label}: the backup of {iso_instant(was.taken_at)}"
+    yield Moment(was.held_at, "delivery", "held_after_restore", row.step_id, taken)
+    if was.decision in {"released", "dropped"} and was.decided_at is not None:
+        by_whom = f"{label}: by {was.decided_by or 'somebody'}"
+        yield Moment(was.decided_at, "delivery", was.decision, row.step_id, by_whom)
 
 
 def _attempt(row: DeliveryView, attempt: AttemptView) -> Iterator[Moment]:

@@ -5,15 +5,13 @@ from typing import Final, assert_never
 
 from chimeway.client.why_feedback import also, corrected
 from chimeway.client.why_policy import in_spite_of, put_off, why_not
+from chimeway.client.why_restored import DROPPED, HELD, due, held_back
 from chimeway.client.words import by, message, moment, said, whom
 from chimeway.store.views import AttemptView, DeliveryView, Story
 
 _IN_APP: Final = "in_app"
 LATE: Final = timedelta(seconds=5)
 """What is due for so long is late, a run or a message, and is told so."""
-HELD: Final = "after_restore"
-DROPPED: Final = "given up after a restore"
-"""What rows say of messages that are held after a restore, or were given up (schema.sql, section 7)."""
 _SUPPRESSED: Final = {
     "no_address": "{who} had no address on that channel (no_address); with one it would have been sent then",
     "preference": "{who} does not want it (preference); without that it would have been sent then",
@@ -26,7 +24,8 @@ def told(story: Story, row: DeliveryView) -> str:
     """Return the sentences of a delivery: why it waited, what became of it, what a provider told later."""
     by_provider = corrected(story, row)
     rest = also(story, row, told=by_provider is not None)
-    return " ".join((*put_off(story, row), by_provider or _told(story, row), *rest))
+    now = by_provider or _told(story, row)
+    return " ".join((*put_off(story, row), now, *held_back(story, row), *rest))
 
 
 def _told(story: Story, row: DeliveryView) -> str:
@@ -42,7 +41,7 @@ def _told(story: Story, row: DeliveryView) -> str:
         case "dispatched":
             return _under_way(story, row)
         case "failed" if row.waiting_for_node == HELD:
-            return _held(row, f"has not been sent, as far as is known: {_failures(row)}")
+            return f"{message(row)} has not been sent, as far as is known: {_failures(row)}."
         case "failed":
             not_yet = f"{message(row)} has not been sent yet: {_failures(row)}."
             return f"{not_yet} {_left(story, row) or f'It is tried again {_when_next(story, row)}.'}"
@@ -107,7 +106,8 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
             because = f" ({said(row.note)})" if row.note else ""
             return f"{message(row)} bounced{because} at {at}: the address is wrong, so it is not tried again."
         case "superseded" if row.note == DROPPED:
-            return f"{message(row)} was given up at {at}: an operator dropped it after a restore."
+            by_whom = "" if row.restored else ": an operator dropped it after a restore"
+            return f"{message(row)} was given up (superseded) at {at}{by_whom}."
         case "superseded":
             return (
                 f"{message(row)} was given up (superseded) at {at}: {_failures(row)}, and a rule led the run "
@@ -130,7 +130,7 @@ def _cancelled(story: Story, row: DeliveryView) -> str:
 def _not_yet(story: Story, row: DeliveryView) -> str:
     planned = moment(story, row.created_at)
     if row.waiting_for_node == HELD:
-        return _held(row, f"was planned at {planned}")
+        return f"{message(row)} was planned at {planned}."
     if row.waiting_for_node is not None:
         return (
             f"{message(row)} was planned at {planned} and waits for a node that has what it needs "
@@ -150,19 +150,12 @@ def _not_yet(story: Story, row: DeliveryView) -> str:
 
 def _left(story: Story, row: DeliveryView) -> str | None:
     """Say that a message is due and nobody sends it, and why that may be; None where it is not late."""
-    due = row.next_attempt_at
-    if due is None or story.run.held_reason or story.now - due < LATE:
+    since = due(row)
+    if since is None or story.run.held_reason or story.now - since < LATE:
         return None
     return (
-        f"It has been due since {moment(story, due)}: its channel is full, its provider failed and is left "
+        f"It has been due since {moment(story, since)}: its channel is full, its provider failed and is left "
         "alone for a while, or no node works. `chimeway doctor` and `chimeway top` say which."
-    )
-
-
-def _held(row: DeliveryView, so_far: str) -> str:
-    return (
-        f"{message(row)} {so_far}; it is held since the database was restored from a backup, for it may have "
-        "been sent after that was taken. `chimeway deliveries release` sends it, `drop` gives it up."
     )
 
 

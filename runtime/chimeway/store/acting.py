@@ -5,7 +5,7 @@ Whoever calls has seen to it that it is his to do, and of his tenant.
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -123,6 +123,14 @@ async def note_cancelled(
         await connection.execute(
             SQL["console_note_actions"], who.name, who.token_id, "cancel", list(runs), why
         )
+
+
+async def note_decided(
+    connection: Connection, who: Operator, action: Literal["release", "drop"], deliveries: Sequence[UUID]
+) -> None:
+    """Write down about which messages somebody decided; a role that may not write there is let be."""
+    if deliveries and await connection.fetchval(SQL["may_note_actions"]):
+        await connection.execute(SQL["note_decided"], who.name, who.token_id, action, list(deliveries))
 
 
 async def register(database: Database, who: Operator, wanted: Sequence[Definition]) -> list[bool]:

@@ -26,6 +26,7 @@ _STORY: Final = (
     "explain_signals_outside",
     "explain_verdicts",
     "explain_tenant",
+    "explain_restored",
 )
 
 

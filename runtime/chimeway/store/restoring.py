@@ -12,8 +12,10 @@ from uuid import UUID
 
 from chimeway.errors import SchemaMismatch
 from chimeway.progression.snapshot import DeliveryStatus
-from chimeway.store import schema
-from chimeway.store.pool import Database
+from chimeway.store import acting, schema
+from chimeway.store.acting import Operator
+from chimeway.store.pool import Connection, Database
+from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
 
 _SINCE: Final = 6
@@ -95,13 +97,23 @@ async def pages(database: Database, which: Which) -> AsyncIterator[list[UUID]]:
         yield [one.delivery_id for one in found]
 
 
-async def decide(database: Database, ids: Sequence[UUID], *, release: bool) -> list[tuple[UUID, Decided]]:
+async def decide(
+    database: Database, who: Operator, ids: Sequence[UUID], *, release: bool
+) -> list[tuple[UUID, Decided]]:
     """Let these go, or give them up; return what became of each. All of them in one transaction.
+
+    Who did it stands with each of them, and in the audit of operators.
 
     Raises:
         NotPermitted: this role may not.
+        DatabaseUnavailable: it may have been done, or not.
     """
-    with in_our_words():
-        rows = await database.fetch("decide_restored", list(ids), release)
-    answers: dict[UUID, Decided] = {row["delivery_id"]: row["answer"] for row in rows}
-    return [(each, answers[each]) for each in ids]
+
+    async def act(connection: Connection) -> list[tuple[UUID, Decided]]:
+        rows = await connection.fetch(SQL["decide_restored"], list(ids), release, who.name)
+        answers: dict[UUID, Decided] = {row["delivery_id"]: row["answer"] for row in rows}
+        done = [each for each, answer in answers.items() if answer in {"released", "dropped"}]
+        await acting.note_decided(connection, who, "release" if release else "drop", done)
+        return [(each, answers[each]) for each in ids]
+
+    return await acting.alone(database, act)

@@ -16,6 +16,7 @@ from chimeway.store.views import (
     ListedRun,
     MailView,
     Page,
+    RestoredView,
     RunView,
     Story,
     TransitionView,
@@ -73,7 +74,11 @@ def transition(row: Row) -> TransitionView:
 
 
 def delivery(
-    row: Row, attempts: Sequence[Row], told: Sequence[Row] = (), verdicts: Sequence[Row] = ()
+    row: Row,
+    attempts: Sequence[Row],
+    told: Sequence[Row] = (),
+    verdicts: Sequence[Row] = (),
+    restored: Sequence[Row] = (),
 ) -> DeliveryView:
     """Return a delivery with those of these attempts, and of what was told, that are its own."""
     return DeliveryView(
@@ -81,6 +86,7 @@ def delivery(
         attempts=tuple(_attempt(each) for each in attempts if each["delivery_id"] == row["id"]),
         feedback=tuple(_feedback(each) for each in told if each["delivery_id"] == row["id"]),
         verdicts=tuple(_verdict(each) for each in verdicts if each["delivery_id"] == row["id"]),
+        restored=next((_restored(each) for each in restored if each["delivery_id"] == row["id"]), None),
     )
 
 
@@ -88,6 +94,12 @@ def _verdict(row: Row) -> VerdictView:
     typed = _typed(row, ids=("delivery_id",), instants=("until", "at"))
     del typed["delivery_id"]
     return VerdictView(**typed)
+
+
+def _restored(row: Row) -> RestoredView:
+    typed = _typed(row, ids=("delivery_id",), instants=("taken_at", "held_at", "decided_at"))
+    del typed["delivery_id"]
+    return RestoredView(**typed)
 
 
 def _feedback(row: Row) -> FeedbackView:
@@ -121,6 +133,7 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
     outside: Sequence[Row],
     verdicts: Sequence[Row],
     tenant: Sequence[Row],
+    restored: Sequence[Row],
 ) -> Story:
     """Return all that is known of a run."""
     return Story(
@@ -131,7 +144,7 @@ def story(  # noqa: PLR0913, PLR0917  (the rows of its statements)
         paused_at=instant(context["paused_at"]),
         forgotten_at=instant(context["forgotten_at"]),
         transitions=tuple(transition(row) for row in transitions),
-        deliveries=tuple(delivery(row, attempts, told, verdicts) for row in deliveries),
+        deliveries=tuple(delivery(row, attempts, told, verdicts, restored) for row in deliveries),
         mail=(
             *(_mail(row, row["number"], row["consumed_by"]) for row in mail),
             *(_mail(row, None, None) for row in outside),

@@ -122,6 +122,20 @@ class VerdictView:
 
 
 @dataclass(frozen=True, slots=True)
+class RestoredView:
+    """That a message was held back after a restore: it may have been sent after the backup was taken.
+
+    `decision` None: nobody has decided yet. "ended": it came to its end otherwise before anybody did.
+    """
+
+    taken_at: datetime
+    held_at: datetime
+    decision: Literal["released", "dropped", "ended"] | None
+    decided_at: datetime | None
+    decided_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryView:
     """A delivery, its attempts, and what its provider told later."""
 
@@ -147,6 +161,7 @@ class DeliveryView:
     deferred_reason: str | None = None
     """Why it waits until `next_attempt_at`, while it is `deferred`: quiet_hours, send_window, cap."""
     verdicts: tuple[VerdictView, ...] = ()
+    restored: RestoredView | None = None
 
 
 @dataclass(frozen=True, slots=True)

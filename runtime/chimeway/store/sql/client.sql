@@ -113,6 +113,15 @@ select t.timezone
     on p.tenant_id = r.tenant_id and p.recipient_id = r.recipient_id and p.shard = r.shard
  where r.id = $1::text::uuid and r.shard = chimeway.shard_of_id($1::text::uuid) and p.timezone is null;
 
+-- name: explain_restored
+-- Which of a run's messages a restore held back, and what was decided about each.
+select h.delivery_id, s.taken_at, h.held_at, h.decision, h.decided_at, h.decided_by
+  from chimeway.deliveries d
+  join chimeway.restored_deliveries h on h.delivery_id = d.id
+  join chimeway.restores s on s.id = h.restore_id
+ where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
+ order by h.delivery_id;
+
 -- name: explain_mailbox
 -- What was said to a run, in the order of its numbers; never the payload.
 select b.number, b.signal_id, s.type, b.routed_at, b.consumed_by, s.created_at

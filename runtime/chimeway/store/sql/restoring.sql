@@ -17,4 +17,4 @@ select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, r.workflow_ke
 
 -- name: decide_restored
 -- Lets messages that are held go, or gives them up: see schema.sql, section 7.
-select d.delivery_id, d.answer from chimeway.decide_restored($1, $2) d;
+select d.delivery_id, d.answer from chimeway.decide_restored($1, $2, $3) d;

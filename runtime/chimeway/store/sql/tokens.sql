@@ -47,6 +47,12 @@ select distinct r.recipient_id from unnest($1::uuid[]) u(id)
 -- Whether this role may write down what it does: a producer may cancel, and has no such right.
 select has_any_column_privilege('chimeway.operator_actions', 'insert');
 
+-- name: note_decided
+-- Writes down what an operator did to messages that a restore held back.
+insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id)
+select $1, $2, $3, d.tenant_id, d.run_id, d.id
+  from unnest($4::uuid[]) g(id) join chimeway.deliveries d on d.id = g.id and d.shard = chimeway.shard_of_id(g.id);
+
 -- name: note_action
 -- Writes down what an operator does; of whom was forgotten no word.
 insert into chimeway.operator_actions (who, token_id, action, tenant_id, run_id, delivery_id, workflow_key, note)
