@@ -78,7 +78,8 @@ async def test_what_is_decided_after_a_restore_is_written_down(world: Door) -> N
         (("release", bob), 3, []),
         (("drop", bob, joe), 3, [("drop", "joe", joe)]),
         (("drop", str(world.runs["ada"])), 3, []),
-        (("drop", "--all"), 0, [("drop", "eve", eve)]),
+        (("drop", "--all"), 3, []),  # nobody says yes
+        (("drop", "--all", "--yes"), 0, [("drop", "eve", eve)]),
         (("release", "--all"), 0, []),
     ):
         told = await inside("deliveries", *words, url=url)

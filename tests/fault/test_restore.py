@@ -148,7 +148,10 @@ async def test_nothing_is_sent_twice_after_a_restore(tmp_path: Path) -> None:
             assert "(command line) released it at" in explained.out, explained.out + explained.err
             again = await inside("deliveries", "drop", held["failing"], url=url)
             assert (again.code, "decided before" in again.err) == (3, True)
-            assert (await inside("deliveries", "drop", "--all", url=url)).out == "3 dropped\n"
+            for refused in (("--all",), ("--all", "--dry-run")):  # nobody says yes; nobody means it
+                told = await inside("deliveries", "drop", *refused, url=url)
+                assert "3 messages" in told.out + told.err
+            assert (await inside("deliveries", "drop", "--all", "--yes", url=url)).out == "3 dropped\n"
             live = "select count(*) from chimeway.workflow_runs where ended_at is null"
             await wait_for(lambda: _none(rows, live), "all journeys come to their end")
             assert (await inside("verify", url=url)).code == 0

@@ -11,6 +11,7 @@ from typing import Annotated, TextIO
 import typer
 
 from chimeway.cli import session
+from chimeway.cli.confirming import confirm
 from chimeway.cli.options import AsJson, DatabaseUrl, Tenant
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.streams import json_text
@@ -23,13 +24,7 @@ from chimeway.workflow.telling import visible
 RecipientId = Annotated[str, typer.Argument(metavar="RECIPIENT", help="Who.", show_default=False)]
 
 
-class NotConfirmed(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
-    """What cannot be undone was asked about, and the answer was not yes."""
-
-    code = "not_confirmed"
-
-
-class FileNotWritable(ChimewayError):  # noqa: N818
+class FileNotWritable(ChimewayError):  # noqa: N818  (the code is the name, as in the docs)
     """The file that an answer was to go to cannot be written."""
 
     code = "file_not_writable"
@@ -48,7 +43,7 @@ def forget(
     """
     of = tenant or DEFAULT_TENANT
     if not yes:
-        _confirmed(f'Forget "{visible(recipient)}" of tenant "{visible(of)}"? It cannot be undone')
+        confirm(f'Forget "{visible(recipient)}" of tenant "{visible(of)}"? It cannot be undone', "forgotten")
 
     async def ask(client: Chimeway) -> Forgotten:
         with progress("forgetting"):
@@ -124,15 +119,6 @@ def _whole(path: Path) -> Iterator[TextIO]:
         part.replace(whole)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _confirmed(question: str) -> None:
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not sys.stdin.isatty():
-        print(file=sys.stderr)  # nobody's Enter has ended the line
-    if answer.strip().lower() not in {"y", "yes"}:
-        raise NotConfirmed("it was not confirmed: nothing was forgotten", hint="answer y, or give --yes")
 
 
 async def _write(documents: AsyncGenerator[Document, None], stream: TextIO) -> int:

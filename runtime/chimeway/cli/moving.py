@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 
 from chimeway.cli import finding, logged_in, session
-from chimeway.cli.forgetting import NotConfirmed
+from chimeway.cli.confirming import confirm
 from chimeway.cli.options import AllTenants, AsJson, DatabaseUrl, Note, Tenant, examples
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.reading_files import instant
@@ -204,7 +204,7 @@ def _act(
         if dry or not chosen.run_ids:
             return Done(chosen, None)
         if not which.ids and not yes:
-            _confirm(action, chosen)
+            confirm(f"{_counted(chosen)}. {action.capitalize()} them?")
         return Done(chosen, await _done(client, action, which, chosen, note, when))
 
     _tell(action, session.run(database_url, ask), by_id=bool(which.ids), as_json=as_json)
@@ -237,15 +237,6 @@ async def _done(
         print(f"cut off: {len(came)} of {many} were seen to, {next_}", file=sys.stderr)
         raise
     return came
-
-
-def _confirm(action: PlanAction, chosen: Chosen) -> None:
-    print(f"{_counted(chosen)}. {action.capitalize()} them? [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not sys.stdin.isatty():
-        print(file=sys.stderr)
-    if answer.strip().lower() not in {"y", "yes"}:
-        raise NotConfirmed("it was not confirmed: nothing was done", hint="answer y, or give --yes")
 
 
 def _counted(chosen: Chosen) -> str:

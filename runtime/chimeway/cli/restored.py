@@ -2,18 +2,22 @@
 
 import sys
 from collections import Counter
-from typing import Annotated, Final
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
 import typer
 
 from chimeway.cli import logged_in, session
+from chimeway.cli.confirming import confirm
 from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, examples
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
 from chimeway.client.chimeway import Chimeway
+from chimeway.client.finding import many
 from chimeway.store import restoring
+from chimeway.store.acting import Operator
 from chimeway.store.restoring import Decided, Restored, Which
 
 app = typer.Typer(rich_markup_mode=None)
@@ -27,6 +31,9 @@ Ids = Annotated[
     ),
 ]
 Every = Annotated[bool, typer.Option("--all", help="All that are held (of --tenant, --workflow, --channel).")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="With --all: count them, and do nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+_DONE: Final[Mapping[Literal["release", "drop"], Decided]] = {"release": "released", "drop": "dropped"}
 _WHY: Final = {
     "ended": "it has come to its end otherwise",
     "decided": "that was decided before",
@@ -75,17 +82,18 @@ def release(
     every: Every = False,
     workflow: Workflow = None,
     channel: Channel = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     tenant: EveryTenant = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Send messages that are held after a restore: they had not been sent, or may be sent again.
 
-    What their journeys send later is held no more.
+    What their journeys send later is held no more. --all of them are counted first, and asked about.
     """
-    _decide(
-        delivery_ids, Which(tenant, workflow, channel) if every else None, database_url, as_json, release=True
-    )
+    which = Which(tenant, workflow, channel) if every else None
+    _decide("release", delivery_ids, which, database_url, dry=dry_run, yes=yes, as_json=as_json)
 
 
 @app.command(
@@ -100,45 +108,78 @@ def drop(
     every: Every = False,
     workflow: Workflow = None,
     channel: Channel = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
     tenant: EveryTenant = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Give up messages that are held after a restore: they had been sent. Their journeys go on.
 
-    What these plan next is held as well, for it may have been sent, too.
+    What these plan next is held as well, for it may have been sent, too. --all of them are counted first,
+    and asked about.
     """
-    _decide(
-        delivery_ids, Which(tenant, workflow, channel) if every else None, database_url, as_json,
-        release=False,
-    )  # fmt: skip
+    which = Which(tenant, workflow, channel) if every else None
+    _decide("drop", delivery_ids, which, database_url, dry=dry_run, yes=yes, as_json=as_json)
 
 
 def _decide(
-    texts: list[str] | None, which: Which | None, database_url: str | None, as_json: bool, *, release: bool
-) -> None:
+    verb: Literal["release", "drop"], texts: list[str] | None, which: Which | None, database_url: str | None,
+    *, dry: bool, yes: bool, as_json: bool,
+) -> None:  # fmt: skip
     if (which is None) == (not texts):
         raise typer.BadParameter("give the ids of deliveries, or --all")
+    if dry and which is None:
+        raise typer.BadParameter("--dry-run counts what --all would decide about: give both")
     who = logged_in.operator(None)
     ids = [checks.uuid("delivery_id", text) for text in dict.fromkeys(texts or ())]
 
-    async def ask(client: Chimeway) -> list[tuple[UUID, Decided]]:
+    async def ask(client: Chimeway) -> list[tuple[UUID, Decided]] | int:
         if which is None:
-            return await restoring.decide(client.database, who, ids, release=release)
-        done: list[tuple[UUID, Decided]] = []
-        with progress("deciding") as tell:
-            async for page in restoring.pages(client.database, which):
-                done += await restoring.decide(client.database, who, page, release=release)
-                tell(str(len(done)))
-        return done
+            return await restoring.decide(client.database, who, ids, release=verb == "release")
+        counted = [page async for page in restoring.pages(client.database, which)]
+        found = sum(map(len, counted))
+        if dry or not found:
+            return found
+        if not yes:
+            confirm(f"{many(found, 'message')}, held after a restore. {verb.capitalize()} them?")
+        return await _decided(client, who, counted, release=verb == "release")
 
     done = session.run(database_url, ask)
-    wanted: Decided = "released" if release else "dropped"
-    others = {} if which is not None else {each: answer for each, answer in done if answer != wanted}
+    if isinstance(done, int):
+        _tell_counted(done, verb, as_json=as_json)
+    else:
+        _tell(done, verb, by_id=which is None, as_json=as_json)
+
+
+async def _decided(
+    client: Chimeway, who: Operator, counted: list[list[UUID]], *, release: bool
+) -> list[tuple[UUID, Decided]]:
+    """Decide about just what was counted, a page in a transaction."""
+    done: list[tuple[UUID, Decided]] = []
+    with progress("deciding") as tell:
+        for page in counted:
+            done += await restoring.decide(client.database, who, page, release=release)
+            tell(f"{len(done)} of {sum(map(len, counted))}")
+    return done
+
+
+def _tell_counted(found: int, verb: Literal["release", "drop"], *, as_json: bool) -> None:
+    if as_json:
+        print_json({_DONE[verb]: 0, "chosen": found, "refused": []})
+    else:
+        print_line(f"{many(found, 'message')}; nothing was done.")
+
+
+def _tell(
+    done: list[tuple[UUID, Decided]], verb: Literal["release", "drop"], *, by_id: bool, as_json: bool
+) -> None:
+    wanted = _DONE[verb]
+    others = {each: answer for each, answer in done if answer != wanted} if by_id else {}
     counts = Counter(answer for _, answer in done)
     if as_json:
         told = [{"delivery_id": each, "answer": answer} for each, answer in others.items()]
-        print_json({wanted: counts[wanted], "refused": told})
+        print_json({wanted: counts[wanted], "chosen": len(done), "refused": told})
     else:
         print_line(f"{counts[wanted]} {wanted}")
         for each, answer in others.items():
