@@ -27,6 +27,7 @@ async def _run(folder: Path, *options: str) -> tuple[int, dict[str, Any], str]:
     return process.returncode or 0, json.loads(report.read_text()), said.decode()
 
 
+@pytest.mark.big
 @pytest.mark.timeout(300)
 async def test_a_short_run(tmp_path: Path) -> None:
     """Eight kinds of faults in some seconds: every journey ends as it must, and the report says so."""
