@@ -16,10 +16,8 @@ from chimeway.store.console import WaitFilter
 from chimeway.store.pool import Database
 from kit.command import chimeway, inside
 from kit.waiting import wait_for
-from store.door import Door, locked, opened
+from store.door import BLOCKED, Door, locked, opened
 
-LOCKED_OUT = """select exists (select from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock')"""
 AUDIT = "select count(*) from chimeway.operator_actions where who like '%(command line)' and token_id is null"
 
 
@@ -160,7 +158,7 @@ async def test_ctrl_c_says_how_far_it_came(world: Door) -> None:
             env={**os.environ, "CHIMEWAY_DATABASE_URL": url}, stderr=asyncio.subprocess.PIPE,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )  # fmt: skip
-        await wait_for(lambda: world.sql(LOCKED_OUT), "it waits for the one that is locked")
+        await wait_for(lambda: world.sql(BLOCKED), "it waits for the one that is locked")
         process.send_signal(signal.SIGINT)
         async with asyncio.timeout(30):
             _, err = await process.communicate()

@@ -19,6 +19,9 @@ from chimeway.workflow.parse import parse
 from store.plain_sql import contents, plain
 from store.verify_world import ESCALATION, World
 
+BLOCKED = """select exists (select from pg_stat_activity
+    where datname = current_database() and wait_event_type = 'Lock')"""
+"""To be asked outside of a transaction: within one, all answers are the first."""
 READ = {"type": "signal_received", "signal_type": "read"}
 TWO_MESSAGES = {
     "key": "escalation",

@@ -12,13 +12,10 @@ from chimeway.store.due import Pages
 from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database
 from kit.waiting import wait_for
-from store.door import Door, locked, opened
+from store.door import BLOCKED, Door, locked, opened
 
 SOON_S = 20.0
 """Much longer than any statement takes: who waits for a lock does not come back within it."""
-BLOCKED = """select exists (select from pg_stat_activity
-    where datname = current_database() and wait_event_type = 'Lock')"""
-"""To be asked outside of a transaction: within one, all answers are the first."""
 
 
 @pytest.fixture

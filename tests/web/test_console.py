@@ -315,14 +315,23 @@ async def test_what_people_are_called_is_text_wherever_it_stands(site: Site) -> 
     assert f"/runs/{run}" in Page(await site.http.get(f"/runs?recipient={q}")).links
 
 
-async def test_what_a_provider_answers_is_text_wherever_it_stands(site: Site) -> None:
-    """Its words, and an operator's name and note: of no page a part, and no template."""
-    evil = "\"><img src=x onerror=alert(1)>{{7*7}}<script>alert('x')</script>"
+AGAIN_IN_AN_HOUR = """update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed'
+    where id = $1"""
+
+
+async def _failed(site: Site, note: str | None) -> None:
+    """Bob's wait is over, and the first attempt of his e-mail has failed."""
     await site.world.sql(
         "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
     )
     await site.world.progress("bob")
-    await site.world.attempt("bob", "failed", error_class="transient", note=evil)
+    await site.world.attempt("bob", "failed", error_class="transient", note=note, next_attempt_at=None)
+
+
+async def test_what_a_provider_answers_is_text_wherever_it_stands(site: Site) -> None:
+    """Its words, and an operator's name and note: of no page a part, and no template."""
+    evil = "\"><img src=x onerror=alert(1)>{{7*7}}<script>alert('x')</script>"
+    await _failed(site, evil)
     bob, mail = site.world.runs["bob"], await site.world.delivery("bob")
     did = """insert into chimeway.operator_actions (who, action, tenant_id, run_id, note)
              values ($1, $1, 'default', $2, $1)"""
@@ -364,17 +373,9 @@ async def test_why_there_is_no_run_is_said(site: Site) -> None:
 
 async def test_a_failed_message_is_tried_again(site: Site) -> None:
     """From the run's page, which says its fault once; what has succeeded meanwhile is not."""
-    await site.world.sql(
-        "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
-    )
-    await site.world.progress("bob")
-    note = "transient_failure: the server answered 451 later"
-    await site.world.attempt("bob", "failed", error_class="transient", note=note, next_attempt_at=None)
+    await _failed(site, "transient_failure: the server answered 451 later")
     bob, mail = site.world.runs["bob"], await site.world.delivery("bob")
-    await site.world.sql(
-        "update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed' where id = $1",
-        mail,
-    )
+    await site.world.sql(AGAIN_IN_AN_HOUR, mail)
     await site.sign_in(await site.token("operate"))
     assert f"/runs/{bob}" in Page(await site.http.get("/deliveries")).links
     path = f"/runs/{bob}/retry/{mail}"
@@ -393,15 +394,8 @@ async def test_a_failed_message_is_tried_again(site: Site) -> None:
 async def test_a_channel_that_no_node_has_can_be_chosen(site: Site) -> None:
     """Its messages fail for just that: they can be listed alone, and the page says that they are."""
     await nodes.enrol(site.world.database, uuid4(), "node", "0", ["log"])
-    await site.world.sql(
-        "select chimeway.retime_runs(array[$1]::uuid[], p_by => '-9 h')", site.world.runs["bob"]
-    )
-    await site.world.progress("bob")
-    await site.world.attempt("bob", "failed", error_class="transient", next_attempt_at=None)
-    await site.world.sql(
-        "update chimeway.deliveries set next_attempt_at = now() + '1 h', status = 'failed' where id = $1",
-        await site.world.delivery("bob"),
-    )
+    await _failed(site, None)
+    await site.world.sql(AGAIN_IN_AN_HOUR, await site.world.delivery("bob"))
     await site.sign_in(await site.token("read"))
     assert '<option value="email">' in (await site.http.get("/deliveries")).text
     assert '<option value="email" selected>' in (await site.http.get("/deliveries?channel=email")).text

@@ -12,7 +12,7 @@ import typer
 
 from chimeway.cli import session
 from chimeway.cli.confirming import confirm
-from chimeway.cli.options import AsJson, DatabaseUrl, Tenant
+from chimeway.cli.options import AsJson, DatabaseUrl, Tenant, Yes
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.streams import json_text
 from chimeway.client.chimeway import Chimeway
@@ -32,7 +32,7 @@ class FileNotWritable(ChimewayError):  # noqa: N818  (the code is the name, as i
 
 def forget(
     recipient: RecipientId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
     tenant: Tenant = None,
     database_url: DatabaseUrl = None,
     as_json: AsJson = False,

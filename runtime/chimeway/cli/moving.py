@@ -12,7 +12,7 @@ import typer
 
 from chimeway.cli import finding, logged_in, session
 from chimeway.cli.confirming import confirm
-from chimeway.cli.options import AllTenants, AsJson, DatabaseUrl, Note, Tenant, examples
+from chimeway.cli.options import AllTenants, AsJson, DatabaseUrl, Note, Tenant, Yes, examples
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.reading_files import instant
 from chimeway.client import checks
@@ -26,13 +26,13 @@ from chimeway.store import callers, console, console_actions
 from chimeway.store.console import Chosen, WaitFilter
 from chimeway.store.console_actions import PlanAction, When
 from chimeway.web.console.outcomes import code_of, message_of, told_of_plan
-from chimeway.workflow.durations import parse_duration
+from chimeway.workflow.durations import LONGEST_DAYS, parse_duration
 
 app = typer.Typer(rich_markup_mode=None)
 _REFUSED: Final = 3
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 """Now, by the database's clock, which never moves a wait to before that: ours may be ahead."""
-_FARTHEST: Final = timedelta(days=3653)
+_FARTHEST: Final = timedelta(days=LONGEST_DAYS)
 """Of what the database takes, found before anything is counted."""
 _MORE: Final[Mapping[PlanAction, str]] = {
     "wake": "There are more: do it again.",
@@ -51,7 +51,6 @@ Before = Annotated[
     typer.Option(help="Those whose wait is over before this instant, RFC 3339.", show_default=False),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count them, and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 class Which(NamedTuple):

@@ -25,6 +25,7 @@ AllTenants: TypeAlias = Annotated[
 Note: TypeAlias = Annotated[
     str | None, typer.Option(help="Free text, kept beside the reason.", show_default=False)
 ]
+Yes: TypeAlias = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Cursor: TypeAlias = Annotated[
     str | None, typer.Option(help="Where the page before this one said to go on.", show_default=False)
 ]

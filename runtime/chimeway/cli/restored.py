@@ -10,7 +10,7 @@ import typer
 
 from chimeway.cli import logged_in, session
 from chimeway.cli.confirming import confirm
-from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, examples
+from chimeway.cli.options import AsJson, DatabaseUrl, EveryTenant, Limit, Yes, examples
 from chimeway.cli.printing import print_json, print_line, progress
 from chimeway.cli.tables import print_table
 from chimeway.client import checks
@@ -32,7 +32,6 @@ Ids = Annotated[
 ]
 Every = Annotated[bool, typer.Option("--all", help="All that are held (of --tenant, --workflow, --channel).")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="With --all: count them, and do nothing.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _DONE: Final[Mapping[Literal["release", "drop"], Decided]] = {"release": "released", "drop": "dropped"}
 _WHY: Final = {
     "ended": "it has come to its end otherwise",
@@ -157,10 +156,11 @@ async def _decided(
 ) -> list[tuple[UUID, Decided]]:
     """Decide about just what was counted, a page in a transaction."""
     done: list[tuple[UUID, Decided]] = []
+    found = sum(map(len, counted))
     with progress("deciding") as tell:
         for page in counted:
             done += await restoring.decide(client.database, who, page, release=release)
-            tell(f"{len(done)} of {sum(map(len, counted))}")
+            tell(f"{len(done)} of {found}")
     return done
 
 

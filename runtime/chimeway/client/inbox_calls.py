@@ -1,4 +1,4 @@
-"""The calls of an inbox, from what callers give to what is asked of the database. Pure, for both clients.
+"""The calls of an inbox, from what callers give to what is asked of the database; for both clients.
 
 Everything is checked here, before any SQL is sent.
 """
@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 from uuid import UUID
 
 from chimeway.client import checks
+from chimeway.clock import SystemClock
+from chimeway.inbox_tokens import minted
 from chimeway.limits import INBOX_MARKED_AT_ONCE, MAX_PAGE
 from chimeway.store import inbox
 from chimeway.store.call import Call
@@ -59,6 +61,13 @@ def list_items(
 ) -> Call[Page[InboxItem]]:
     """Ask for a page of items, the newest first."""
     return inbox.list_items(tenant, recipient, chosen.filter(), cursor, checks.page_size(limit))
+
+
+def token(tenant: str, recipient: str, keys: object, lasts: object, with_data: object) -> str:
+    """Return a front end's token, signed now; or raise InvalidInput."""
+    checked = checks.signing_keys(keys), checks.span("lasts", lasts), checks.flag("with_data", with_data)
+    written, span, data = checked
+    return minted(tenant, recipient, written, now=SystemClock().now(), lasts=span, with_data=data)[0]
 
 
 def mark(tenant: str, recipient: str, items: Items, word: Mark) -> Call[tuple[UUID, ...]]:

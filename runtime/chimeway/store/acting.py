@@ -143,9 +143,8 @@ async def register(database: Database, who: Operator, wanted: Sequence[Definitio
 
     async def act(connection: Connection) -> list[bool]:
         new = await definitions.register_all(database, wanted, connection)
-        for definition, is_new in zip(wanted, new, strict=True):
-            if is_new:
-                await _note_deployed(connection, who, "register", definition.key)
+        keys = [definition.key for definition, is_new in zip(wanted, new, strict=True) if is_new]
+        await _note_deployed(connection, who, "register", keys)
         return new
 
     return await alone(database, act)
@@ -160,16 +159,19 @@ async def activate(database: Database, who: Operator, workflow: str, version: in
 
     async def act(connection: Connection) -> None:
         await definitions.activate(connection, workflow, version)
-        await _note_deployed(connection, who, "activate", workflow)
+        await _note_deployed(connection, who, "activate", [workflow])
 
     await alone(database, act)
     return (await definitions.fetch_definition(database, workflow)).version
 
 
-async def _note_deployed(connection: Connection, who: Operator, action: str, workflow: str) -> None:
+async def _note_deployed(
+    connection: Connection, who: Operator, action: str, workflows: Sequence[str]
+) -> None:
     """Write down what somebody deployed; a role that may deploy and write nothing is let be."""
-    if await connection.fetchval(SQL["may_note_actions"]):
-        await note(connection, who, action, workflow=workflow)
+    if workflows and await connection.fetchval(SQL["may_note_actions"]):
+        for key in workflows:
+            await note(connection, who, action, workflow=key)
 
 
 async def hold(connection: Connection, who: Operator, run_id: UUID, why: str | None) -> None:

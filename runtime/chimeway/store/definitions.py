@@ -76,23 +76,14 @@ async def register(
 
 
 async def register_all(
-    database: Database, wanted: Sequence[Definition], connection: "Connection | None" = None
+    database: Database, wanted: Sequence[Definition], connection: Connection
 ) -> list[bool]:
-    """Register definitions in one transaction: all of them, or none; say of each whether it was new.
-
-    Args:
-        database: where to, unless a connection is lent, whose transaction it is then.
-        wanted: what to register.
-        connection: of this database, in a transaction.
+    """Register definitions in the caller's transaction; say of each whether it was new.
 
     Raises:
         WorkflowDefinitionVersionConflict: a version is registered with another content.
         MayNotRegister: the role lacks the right.
     """
-    if connection is None:
-        with in_our_words():
-            async with database.acquire() as own, own.transaction():
-                return await register_all(database, wanted, own)
     in_order = sorted(range(len(wanted)), key=lambda place: (wanted[place].key, wanted[place].version))
     new = [False] * len(wanted)
     with or_may_not(*wanted):

@@ -27,6 +27,8 @@ _T = TypeVar("_T")
 _PROBE_S: Final = 5.0
 _RESTORES_NEED: Final = 6
 _NAME: Final = "chimeway doctor"
+_LATE: Final = timedelta(seconds=5)
+"""A message that has been due for so long is past its time."""
 _LATELY: Final = timedelta(hours=1)
 
 
@@ -188,8 +190,8 @@ async def examine(database: Database, *, open_s: float) -> Facts:
         )
 
 
-async def examine_work(database: Database, *, attempt_s: float, late_s: float = 5.0) -> Work:
-    """Look at what stands in our tables: calls that began, and messages that were due, longer ago than that.
+async def examine_work(database: Database, *, attempt_s: float) -> Work:
+    """Look at what stands in our tables; calls to providers are counted that began longer ago than that.
 
     Raises:
         SchemaMismatch: there is no schema, or one on which this program cannot work.
@@ -200,7 +202,7 @@ async def examine_work(database: Database, *, attempt_s: float, late_s: float = 
         assert row is not None, "a count has a row"
         now = await nodes.database_now(database)
         waits = await backlog.measure(database, SHARDS, now)
-        late = await _all(database, ChannelWaiting, "channels_waiting", now - timedelta(seconds=late_s))
+        late = await _all(database, ChannelWaiting, "channels_waiting", now - _LATE)
         found = await database.fetch("examined_definitions", MAX_PAGE)
         return Work(
             schema=there.number,

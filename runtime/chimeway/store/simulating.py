@@ -10,11 +10,13 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
 import asyncpg
 
+from chimeway.store.acting import alone
 from chimeway.store.definitions import register_all
 from chimeway.store.faults import fault_of, translate
 from chimeway.store.leases import Beat, SharedLine
@@ -151,7 +153,8 @@ class Lines:
         It has no shards but theirs, and these are shared as 256 would be.
         """
         self.alter(FOR_SIMULATION)
-        self._loop.run_until_complete(register_all(self._database, definitions))
+        registering = partial(register_all, self._database, definitions)
+        self._loop.run_until_complete(alone(self._database, registering))
         tenants, recipients = [tenant for tenant, _ in people], [person for _, person in people]
         left = self._monitor.connection.fetch(SQL["simulation_shards"], tenants, recipients)
         self.alter(self.source("beat/6").replace("256", str(len(self._loop.run_until_complete(left)))))

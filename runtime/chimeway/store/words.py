@@ -1,8 +1,8 @@
 """The database's refusals in our words, whichever driver brought them and whatever wraps it."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Final
 
 from chimeway.errors import ChimewayError, DatabaseUnavailable, NotPermitted, SchemaMismatch
@@ -28,32 +28,28 @@ TRIES: Final = 5
 
 
 @contextmanager
-def in_our_words() -> Iterator[None]:
-    """Turn the database's refusals into our errors; what is not ours is raised as it is."""
+def in_our_words(besides: Callable[[Exception], ChimewayError | None] | None = None) -> Iterator[None]:
+    """Turn the database's refusals into our errors; what is not ours is raised as it is.
+
+    Args:
+        besides: turns what is none of these; for whom more is ours than for a program that asks again.
+    """
     try:
         yield
     except ChimewayError:
         raise
     except Exception as error:
         ours = _shown_out(error) or translate(error) or refusal(error)
+        if ours is None and besides is not None:
+            ours = besides(error)
         if ours is None:
             raise
         raise ours from error
 
 
-@contextmanager
-def for_people() -> Iterator[None]:
+def for_people() -> AbstractContextManager[None]:
     """As `in_our_words`; what the server will not do just now, no node asks again, so that is put so, too."""
-    try:
-        with in_our_words():
-            yield
-    except ChimewayError:
-        raise
-    except Exception as error:
-        ours = _not_now(error)
-        if ours is None:
-            raise
-        raise ours from error
+    return in_our_words(_not_now)
 
 
 def _not_now(error: Exception) -> DatabaseUnavailable | None:

@@ -7,8 +7,7 @@ from uuid import UUID
 
 from chimeway.client import checks, inbox_calls
 from chimeway.client.inbox_calls import Archived, Chosen, Items, Mark, MarkOfAll
-from chimeway.clock import SystemClock
-from chimeway.inbox_tokens import LASTS, minted
+from chimeway.inbox_tokens import LASTS
 from chimeway.limits import INBOX_BLOCKING_POLL_S, INBOX_COUNTED
 from chimeway.store import inbox
 from chimeway.store import sync_callers as callers
@@ -211,9 +210,7 @@ class Inbox:
             InvalidInput: there is no key, one can be guessed, or it would last longer than an hour.
             MissingExtra: the packages of the extra `web` are not installed.
         """
-        written, lasts, now = checks.signing_keys(keys), checks.span("lasts", lasts), SystemClock().now()
-        with_data = checks.flag("with_data", with_data)
-        return minted(self._tenant, self._recipient, written, now=now, lasts=lasts, with_data=with_data)[0]
+        return inbox_calls.token(self._tenant, self._recipient, keys, lasts, with_data)
 
     def changes(self, *, timeout: float | None = None) -> Iterator[InboxChange]:
         """Yield the inbox as it is, at once and whenever it looks otherwise; look every second.
