@@ -29,7 +29,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (7, 6);
+insert into chimeway.schema_version (version, serves_from) values (8, 7);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -3081,7 +3081,7 @@ begin
     v_mail := chimeway.put_mail(p_locked);
     if v_mail.runs <> '{}' then
         update chimeway.workflow_runs r set mailbox_count = m.many
-          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id;
+          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id and r.id = any(v_mail.runs);
     end if;
     return v_mail.seen;
 end $$;
@@ -3121,9 +3121,13 @@ language sql set enable_seqscan = off security definer set search_path = chimewa
             select c.tenant_id, c.recipient_id, c.shard from chimeway.recipients c
              where c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id and c.shard = r.shard offset 0) c
     ), still as (
-        select c.tenant_id, c.recipient_id from chimeway.recipients c
-         where (c.tenant_id, c.recipient_id, c.shard) in (select w.tenant_id, w.recipient_id, w.shard from wanted w)
-         order by c.tenant_id, c.recipient_id for share skip locked
+        select c.tenant_id, c.recipient_id
+          from (select distinct w.tenant_id, w.recipient_id, w.shard from wanted w
+                 order by w.tenant_id, w.recipient_id) w
+         cross join lateral (
+            select c.tenant_id, c.recipient_id from chimeway.recipients c
+             where c.tenant_id = w.tenant_id and c.recipient_id = w.recipient_id and c.shard = w.shard offset 0
+               for share skip locked) c
     )
     select coalesce(array_agg(w.id), '{}') from wanted w
      where not exists (select from still s where s.tenant_id = w.tenant_id and s.recipient_id = w.recipient_id)
@@ -3445,7 +3449,8 @@ begin
 
     if not v_mail.runs <@ v_passed then  -- mail of runs whose decisions did not pass, and so are not written
         update chimeway.workflow_runs r set mailbox_count = m.many
-          from unnest(v_mail.runs, v_mail.counts) m(id, many) where r.id = m.id and not m.id = any(v_passed);
+          from unnest(v_mail.runs, v_mail.counts) m(id, many)
+         where r.id = m.id and r.id = any(v_mail.runs) and not r.id = any(v_passed);
     end if;
 
     -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.
@@ -3867,7 +3872,7 @@ begin
      where d.terminal_at is not null and r.visit = d.visit and r.state = 'active';
     if v_woken <> '{}' then
         update chimeway.workflow_runs r set wake_at = least(coalesce(r.wake_at, v_clock), v_clock)
-         where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_woken));
+         where r.id = any(array(select d.run_id from chimeway.deliveries d where d.id = any(v_woken)));
     end if;
 
     return query
@@ -3907,15 +3912,16 @@ begin
     -- The runs first, as everywhere: else a batch of the ledger would wait for whoever called this.
     select coalesce(array_agg(l.id), '{}') into v_runs from (
         select r.id from chimeway.workflow_runs r
-         where r.id in (select d.run_id from chimeway.deliveries d
-                         where d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id
-                           and d.shard = chimeway.shard_of(p_tenant_id, p_recipient_id) and d.status = 'deferred')
+         where r.id = any(array(
+            select d.run_id from chimeway.deliveries d
+             where d.tenant_id = p_tenant_id and d.recipient_id = p_recipient_id
+               and d.shard = chimeway.shard_of(p_tenant_id, p_recipient_id) and d.status = 'deferred'))
          order by r.id limit 1000 for update skip locked) l;
     update chimeway.deliveries d set next_attempt_at = least(d.next_attempt_at, v_clock)
-     where d.id in (
+     where d.id = any(array(
         select l.id from chimeway.deliveries l
          where l.run_id = any(v_runs) and l.tenant_id = p_tenant_id and l.recipient_id = p_recipient_id
-           and l.status = 'deferred' order by l.id for no key update skip locked);
+           and l.status = 'deferred' order by l.id for no key update skip locked));
     get diagnostics v_many = row_count;
     if v_many > 0 then perform chimeway.hint(); end if;
     return v_many;
@@ -4086,10 +4092,11 @@ begin
     select array_agg(distinct d.id) filter (where p_tenant_id is null or d.tenant_id = p_tenant_id), count(*)
       into v_found, v_calls from (
             select x.delivery_id, x.shard from chimeway.delivery_attempt_results x
-             where x.provider_reference in (select r.reference from jsonb_array_elements_text(case
+             where x.provider_reference = any(array(select r.reference from jsonb_array_elements_text(case
                        when jsonb_typeof(p_event -> 'provider_reference') = 'array' then p_event -> 'provider_reference'
-                       else jsonb_build_array(p_event -> 'provider_reference') end) r(reference)) limit 101) x
-      join chimeway.deliveries d on d.id = x.delivery_id and d.shard = x.shard;
+                       else jsonb_build_array(p_event -> 'provider_reference') end) r(reference))) limit 101) x
+     cross join lateral (
+        select d.id, d.tenant_id from chimeway.deliveries d where d.id = x.delivery_id and d.shard = x.shard offset 0) d;
     return case when v_calls <= 100 and cardinality(v_found) = 1 then v_found[1] end;
 end $$;
 
@@ -4125,12 +4132,13 @@ begin
         select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
           into v_locked, v_gone from (
             select r.id, r.forgotten_at from chimeway.workflow_runs r
-             where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_id)) order by r.id for update) l;
+             where r.id = any(array(select d.run_id from chimeway.deliveries d where d.id = any(v_id)))
+             order by r.id for update) l;
     else
         select coalesce(array_agg(l.id), '{}'), coalesce(array_agg(l.id) filter (where l.forgotten_at is not null), '{}')
           into v_locked, v_gone from (
             select r.id, r.forgotten_at from chimeway.workflow_runs r
-             where r.id in (select d.run_id from chimeway.deliveries d where d.id = any(v_id))
+             where r.id = any(array(select d.run_id from chimeway.deliveries d where d.id = any(v_id)))
              order by r.id for update skip locked) l;
     end if;
     perform 1 from (
@@ -4507,7 +4515,9 @@ begin
                      order by d.channel, d.tenant_id, d.next_attempt_at, d.id
                      limit chimeway.rows_for(p_rows, p_shards)) l
                  where l.shard = any(p_shards) limit p_rows) q
-          join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
+         cross join lateral (
+            select r.workflow_key, r.workflow_version, r.held_reason, r.mailbox_count, r.mailbox_seen
+              from chimeway.workflow_runs r where r.id = q.run_id and r.shard = q.shard offset 0) r
           join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version;
         continue when not found;
         v_found := v_found + 1;

@@ -31,7 +31,9 @@ select q.id, q.next_attempt_at, q.shard, q.tenant_id,
            and (d.next_attempt_at, d.id) > (s.after_at, s.after_id) and d.next_attempt_at <= $4
            and d.channel <> all($6::text[])
          order by d.next_attempt_at, d.id limit $5) q
-  join chimeway.workflow_runs r on r.id = q.run_id and r.shard = q.shard
+ cross join lateral (
+        select r.workflow_key, r.workflow_version, r.held_reason, r.mailbox_count, r.mailbox_seen
+          from chimeway.workflow_runs r where r.id = q.run_id and r.shard = q.shard offset 0) r
   join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
  order by q.next_attempt_at, q.id;
 
@@ -81,7 +83,8 @@ select q.delivery_id, q.run_id, q.attempt_no
                     else s.shard = any($4::smallint[])
                          and not exists (select from chimeway.leases l where l.owner = a.node) end
            and not exists (select from chimeway.delivery_attempt_results x
-                            where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard)
+                            where x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
+                           offset 0)
          order by d.id limit $3) q
  order by q.delivery_id limit $3;
 
@@ -113,14 +116,15 @@ returning d.id;
 -- name: mark_delivery_incapable
 -- Says of a delivery which channel this node lacks; it waits for a node that has it.
 update chimeway.deliveries d set waiting_for_node = $2
- where d.id in (select p.id from chimeway.deliveries p
-                 where p.id = $1 and p.status in ('pending','failed','deferred') for no key update skip locked)
+ where d.id = (select p.id from chimeway.deliveries p
+                where p.id = $1 and p.status in ('pending','failed','deferred') for no key update skip locked)
 returning true;
 
 -- name: clear_deliveries_incapable
 -- Gives deliveries back that waited for what this node has.
 update chimeway.deliveries d set waiting_for_node = null
- where d.id in (select p.id from chimeway.deliveries p
-                 where p.waiting_for_node <> 'after_restore' and p.channel = any($1::text[])
-                 order by p.id limit 1000 for no key update skip locked)
+ where d.id = any(array(
+        select p.id from chimeway.deliveries p
+         where p.waiting_for_node <> 'after_restore' and p.channel = any($1::text[])
+         order by p.id limit 1000 for no key update skip locked))
 returning d.id;

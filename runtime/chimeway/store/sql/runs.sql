@@ -197,35 +197,43 @@ select r.id, r.strikes from chimeway.workflow_runs r
 -- name: strike_runs
 -- Writes down, before suspects are evaluated, that they are.
 update chimeway.workflow_runs r set strikes = r.strikes + 1
- where r.id in (select p.id from chimeway.workflow_runs p
-                 where p.id = any($1::uuid[]) and p.state in ('active','waiting') and p.held_reason is null
-                 order by p.id for update skip locked);
+ where r.id = any(array(
+        select p.id from chimeway.workflow_runs p
+         where p.id = any($1::uuid[]) and p.state in ('active','waiting') and p.held_reason is null
+         order by p.id for update skip locked));
 
 -- name: clear_strikes
 -- Takes the strikes of suspects away that were evaluated without harm.
 update chimeway.workflow_runs r set strikes = 0
- where r.id in (select p.id from chimeway.workflow_runs p where p.id = any($1::uuid[]) and p.strikes > 0
-                 order by p.id for update skip locked);
+ where r.id = any(array(
+        select p.id from chimeway.workflow_runs p where p.id = any($1::uuid[]) and p.strikes > 0
+         order by p.id for update skip locked));
 
 -- name: mark_run_incapable
 -- Says of a run what this node lacks; it leaves the due index until a node that has it clears the mark.
 update chimeway.workflow_runs r set waiting_for_node = $2
- where r.id in (select p.id from chimeway.workflow_runs p
-                 where p.id = $1 and p.state in ('active','waiting') for update skip locked)
+ where r.id = (select p.id from chimeway.workflow_runs p
+                where p.id = $1 and p.state in ('active','waiting') for update skip locked)
 returning true;
 
 -- name: incapable_runs
 -- Runs that wait for a node that can do what they need.
-select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
- where r.waiting_for_node is not null and r.id > $1 order by r.id limit $2;
+select q.id, q.workflow_key, q.workflow_version
+  from generate_series(0, 255) s(shard)
+ cross join lateral (
+        select r.id, r.workflow_key, r.workflow_version from chimeway.workflow_runs r
+         where r.shard = s.shard::smallint and r.waiting_for_node is not null and r.id > $1
+         order by r.id limit $2) q
+ order by q.id limit $2;
 
 -- name: clear_run_incapable
 -- Gives runs back to the nodes.
 update chimeway.workflow_runs r
    set waiting_for_node = null, wake_at = chimeway.wake_again(r, chimeway.clock())
- where r.id in (select p.id from chimeway.workflow_runs p
-                 where p.id = any($1::uuid[]) and p.waiting_for_node is not null and p.state in ('active','waiting')
-                 order by p.id for update skip locked)
+ where r.id = any(array(
+        select p.id from chimeway.workflow_runs p
+         where p.id = any($1::uuid[]) and p.waiting_for_node is not null and p.state in ('active','waiting')
+         order by p.id for update skip locked))
 returning r.id, r.tenant_id;
 
 -- name: load_definition
