@@ -8,6 +8,7 @@ import pytest
 
 from chimeway.store import roles, schema
 from chimeway.store.embedded import temporary_server
+from chimeway.store.migrations import OLDEST, VERSION
 from chimeway.store.pool import open_database
 from kit.bare import bare_database, run
 from kit.catalog import catalogue
@@ -16,6 +17,8 @@ from kit.logins import as_role
 from kit.psql import psql
 
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
+NEWER = list(range(2, VERSION + 1))
+"""What there is to bring to a database of version 1."""
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +45,8 @@ async def test_an_upgrade_by_hand(cluster: str) -> None:
         before = await _db(url, "status")
         assert before.code == 1, "nodes of this version would refuse it"
         assert before.out == (
-            "schema version 1; this program brings 7, and works from 6 on\n"
-            "pending: 2, 3, 4, 5, 6, 7; chimeway db migrate brings them\n"
+            f"schema version 1; this program brings {VERSION}, and works from {OLDEST} on\n"
+            f"pending: {', '.join(map(str, NEWER))}; chimeway db migrate brings them\n"
             "roles: none; chimeway db roles makes them\n"
         )
         assert (await _db(url, "init")).code == 3, "no program of this version can work on it"
@@ -51,15 +54,16 @@ async def test_an_upgrade_by_hand(cluster: str) -> None:
             "error[schema_mismatch]: the schema is missing, or has no roles yet; first: chimeway db migrate\n"
         )
         migrated = await chimeway("db", "migrate", "--json", url=url)
-        assert migrated.json == {"version": 7, "migrated": True, "versions": [2, 3, 4, 5, 6, 7]}
+        assert migrated.json == {"version": VERSION, "migrated": True, "versions": NEWER}
         assert "building the index workflow_runs_of_tenant" in migrated.err
         made = await _db(url, "roles", "--json")
         assert made.json == {"made": list(roles.ROLES), "granted": sorted(roles.ROLES)}
         assert (await _db(url, "status", "--json")).json == {
-            "version": 7, "known_version": 7, "oldest_usable_version": 6, "usable": True, "pending": [],
-            "roles": list(roles.ROLES), "test_clock": False,
+            "version": VERSION, "known_version": VERSION, "oldest_usable_version": OLDEST, "usable": True,
+            "pending": [], "roles": list(roles.ROLES), "test_clock": False,
         }  # fmt: skip
-        await run(url, "update chimeway.schema_version set version = 9, serves_from = 8 where version = 6")
+        later = f"update chimeway.schema_version set version = {VERSION + 2}, serves_from = {VERSION + 1}"
+        await run(url, f"{later} where version = {VERSION}")
         newer = await _db(url, "status")
         assert (newer.code, "does not serve it any more: install a newer chimeway" in newer.out) == (1, True)
 
@@ -71,7 +75,7 @@ async def test_who_may_not_make_roles_gets_the_text(cluster: str) -> None:
         name = url.partition("?")[0].rpartition("/")[2]
         await run(url, f'grant create on database "{name}" to ordinary')
         ordinary = as_role(url, "ordinary")
-        assert (await _db(ordinary, "init")).out == "schema version 7: installed\n"
+        assert (await _db(ordinary, "init")).out == f"schema version {VERSION}: installed\n"
         refused = await _db(ordinary, "roles")
         assert (refused.code, refused.out) == (3, (await _db(url, "roles", "--sql")).out)
         assert refused.err.startswith("error[may_not_make_roles]: this role may not (permission denied")
@@ -104,8 +108,10 @@ async def test_the_texts_are_complete(server_url: str, tmp_path: Path) -> None:
             await psql(old, statement)
         await psql(old, step)
         assert await catalogue(new) == await catalogue(old)
-    wrong = await inside("db", "sql", "--from", "8")
-    assert (wrong.code, wrong.err) == (3, "error[invalid_input]: --from is 8: give a version from 1 to 7\n")
+    wrong = await inside("db", "sql", "--from", str(VERSION + 1))
+    assert (wrong.code, wrong.err) == (
+        3, f"error[invalid_input]: --from is {VERSION + 1}: give a version from 1 to {VERSION}\n",
+    )  # fmt: skip
 
 
 @pytest.mark.big
