@@ -208,10 +208,6 @@ class _Recorder:
     def __init__(self) -> None:
         self.statement, self.given = "", list[Any]()
 
-    async def has_function(self, name: str) -> bool:
-        del name
-        return True
-
     async def fetch(self, statement: str, *given: Any) -> list[dict[str, Any]]:
         self.statement, self.given = statement, list(given)
         return [{"run_id": run, "answer": "applied"} for run in given[2]]

@@ -4,18 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
 from chimeway.engine.ownership import Ownership, Tenure
-from chimeway.store import migrating
 from chimeway.store.ids import SHARDS
-from chimeway.store.leases import open_line
-from kit.bare import bare_database
-from kit.pooler import needs_pgbouncer, pooler_to
 from kit.proxy import proxy_to
 from kit.rows import Rows, rows_of
 from kit.waiting import wait_for
@@ -41,12 +36,11 @@ class Candidate:
         """Take where leases are."""
         self._ownership = Ownership(url, name, ttl, uuid4())
         self._leave = asyncio.Event()
-        self.stands_by = asyncio.Event()
         self.tenure: Tenure | None = None
         self.task = asyncio.ensure_future(self._stand())
 
     async def _stand(self) -> None:
-        async with self._ownership.hold(self.stands_by.set) as tenure:
+        async with self._ownership.hold() as tenure:
             self.tenure = tenure
             await self._leave.wait()
 
@@ -345,56 +339,3 @@ async def test_busy_with_other_things_a_node_gives_nothing(database_url: str) ->
             assert two.shards == frozenset()
             slow.set()
             await second.has(128)
-
-
-@pytest.fixture
-async def before_url(server_url: str) -> AsyncIterator[str]:
-    """A database with schema version 3."""
-    async with bare_database(server_url, version=3) as url:
-        yield url
-
-
-async def test_on_schema_3_one_works_and_the_others_wait(before_url: str) -> None:
-    """The first has all shards, the second stands by until it has all of them, clean or as from the dead."""
-    async with candidates(before_url) as (first,):
-        one = await first.has(256)
-        assert one.clean
-        async with candidates(before_url, before_url) as (second, third):
-            for other in (second, third):
-                await asyncio.wait_for(other.stands_by.wait(), 10)
-            await first.leave()
-            await wait_for(lambda: second.tenure or third.tenure, "one of them has it")
-            winner, last = (second, third) if second.tenure else (third, second)
-            assert (await winner.has(256)).clean
-            assert last.tenure is None
-            await winner.end()
-            assert (await last.has(256)).suspect == SHARDS
-
-
-@needs_pgbouncer
-async def test_on_schema_3_nobody_is_orphaned_behind_a_pooler(before_url: str, tmp_path: Path) -> None:
-    """There a session is anybody's: its lock says nothing of who lives; the lease stays where it is."""
-    hour, ignored = timedelta(hours=1), lambda: None
-    with pooler_to(before_url, tmp_path, sessions=1) as pooler:
-        one = await open_line(pooler.url, "one", ignored)
-        two = await open_line(pooler.url, "two", ignored)
-        begun = await one.begin(uuid4(), uuid4(), hour)
-        assert begun is not None
-        assert await two.begin(uuid4(), uuid4(), hour) is None
-        beat = await one.beat(begun[0], hour, judges=True, dead=())
-        assert beat is not None
-        assert beat.shown, "nothing more to show"
-        await one.close()
-        await two.close()
-
-
-async def test_migrated_while_it_works_a_node_shares(before_url: str) -> None:
-    """Who had the one lease goes on with it, gives of its shards, and nothing is under suspicion."""
-    async with candidates(before_url, before_url) as (first, second):
-        await wait_for(lambda: first.tenure or second.tenure, "one has the lease")
-        winner = first if first.tenure else second
-        tenure = await winner.has(256)
-        await migrating.migrate(before_url)
-        for one in (first, second):
-            assert (await one.has(128)).clean
-        assert not tenure.lost.is_set()

@@ -12,11 +12,9 @@ from structlog.testing import capture_logs
 from chimeway.engine import pruner as module
 from chimeway.engine.pruner import Pruner
 from chimeway.limits import PRUNE_EVERY_S
-from chimeway.store.migrations import VERSION
-from chimeway.store.pool import Database, open_database
+from chimeway.store.pool import Database
 from chimeway.store.pruning import PARTS, Part, Retention, Turn, turn
 from chimeway.store.verify import verify
-from kit.bare import bare_database
 from kit.home import READ, workflow
 from kit.machine import Provider, running_machine
 from kit.waiting import wait_for
@@ -119,15 +117,6 @@ async def test_what_it_cannot_do_ends_no_node(database: Database, monkeypatch: p
     assert len(logs) <= 1 + clock.passed / 3600
     assert len(logs) < asked["runs"]
     assert asked["signals"] >= 4
-
-
-async def test_a_schema_that_has_fewer_parts_yet(server_url: str) -> None:
-    """What the version before does not prune stays where it is, without a complaint; the rest leaves."""
-    async with bare_database(server_url, version=VERSION - 1) as url, open_database(url) as database:
-        assert await prune(database) == {}
-        for part in PARTS:
-            done = await turn(database, part, KEPT)
-            assert (done.removed, done.more) == ({}, False)
 
 
 async def test_what_ends_leaves_at_once_while_a_node_works(database_url: str) -> None:

@@ -8,16 +8,15 @@ import httpx2
 import pytest
 
 from chimeway.delivery.channel import ErrorClass
-from chimeway.store import nodes, vitals
+from chimeway.store import vitals
 from chimeway.store.ids import SHARDS, shard_of_id
-from chimeway.store.pool import Database, open_database
+from chimeway.store.pool import Database
 from chimeway.store.schema import VERSION
 from chimeway.store.vitals import Vitals
 from chimeway.tally import Tally
 from chimeway.web.metrics import RESULTS, Metrics
 from chimeway.web.readings import Facts, Readings, Sample
 from chimeway.web.server import Site, application
-from kit.bare import bare_database
 from store.door import Door, opened
 
 
@@ -77,16 +76,6 @@ async def test_who_works_is_counted_by_state(world: Door) -> None:
         "insert into chimeway.nodes (id, name, version, channels) values (gen_random_uuid(), 'n', '0', '{}')"
     )
     assert (await measured(world)).nodes == {"no_lease": 1}
-
-
-async def test_an_older_schema_says_what_it_can(server_url: str) -> None:
-    """Where held runs have no index, they are not counted."""
-    async with (
-        bare_database(server_url, version=5) as url,
-        open_database(url, size=1) as database,
-    ):
-        found = await vitals.measure(database, SHARDS, await nodes.database_now(database))
-    assert (found.held, found.waiting, found.ownerless) == (None, 0, 256)
 
 
 async def test_two_nodes_of_one_process_count_apart() -> None:

@@ -28,10 +28,6 @@ class _Here:
         self._connection = connection
         self.fetched = 0
 
-    async def has_function(self, name: str) -> bool:
-        del name
-        return True
-
     async def fetch(self, name: str, *args: Any) -> Sequence[Any]:
         self.fetched += 1
         return cast("Sequence[Any]", await self._connection.fetch(SQL[name], *args))

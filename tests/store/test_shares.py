@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from chimeway.store.leases import SharedLine
+from chimeway.store.leases import LeaseLine
 from chimeway.store.pool import Database, connect
 from kit.waiting import wait_for
 from store.shares import SILENT, STARTED, TTL, Shares
@@ -199,9 +199,9 @@ async def test_a_repeated_begin_shows_life_only_where_it_can(shares: Shares, dat
     """The session of a call whose answer was lost has the lock: the next beat takes it when it has gone."""
     lost, lasting = await connect(database_url, "lost"), await connect(database_url, "lasting")
     owner, node = uuid4(), uuid4()
-    await SharedLine(lost, may_show=True).begin(owner, node, TTL)
-    line = SharedLine(lasting, may_show=True)
-    fence, _ = await line.begin(owner, node, TTL)
+    await LeaseLine(lost, may_show=True).begin(owner, node, TTL)
+    line = LeaseLine(lasting, may_show=True)
+    fence = await line.begin(owner, node, TTL)
     await lost.close()
     await shares.beat(await shares.join())
     assert await shares.connection.fetch(SILENT) == [], "it is not believed to be gone"

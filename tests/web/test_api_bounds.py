@@ -1,4 +1,4 @@
-"""What a request may cost: time, places, connections; and a schema that has no tokens yet."""
+"""What a request may cost: time, places, connections."""
 
 import asyncio
 import socket
@@ -15,7 +15,6 @@ from chimeway.daemon.door import http_server
 from chimeway.render.templates import Templates
 from chimeway.settings import Settings
 from chimeway.store.pool import Database, open_database
-from chimeway.store.schema import VERSION
 from chimeway.web import server
 from chimeway.web.api import guard, strict_json
 from chimeway.web.api.application import Api
@@ -23,7 +22,7 @@ from chimeway.web.auth import Tokens
 from chimeway.web.server import Site, application
 from chimeway.web.state import Ready
 from kit.api import MENTION, Person, secret, world
-from kit.bare import bare_database, run
+from kit.bare import run
 from kit.daemon import running_daemon
 from kit.door import served
 from kit.home import home, in_app, workflow
@@ -152,15 +151,13 @@ async def test_a_nodes_own_role_is_enough(database_url: str, names: Mapping[str,
 
 
 @asynccontextmanager
-async def node_of(
-    settings: Settings, database: Database, schema: int = VERSION
-) -> AsyncIterator[httpx2.AsyncClient]:
+async def node_of(settings: Settings, database: Database) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve what a node serves, as it is set up."""
 
     async def asked() -> Ready:
         return Ready("working")
 
-    served = http_server(settings, database, SystemClock(), schema, Templates({}), asked)
+    served = http_server(settings, database, SystemClock(), Templates({}), asked)
     async with served as node, asyncio.TaskGroup() as group:
         assert node is not None
         group.create_task(node.serve())
@@ -168,18 +165,6 @@ async def node_of(
         async with httpx2.AsyncClient(base_url=f"http://{host}:{port}", timeout=20) as client:
             yield client
         node.close()
-
-
-async def test_on_the_schema_before(server_url: str) -> None:
-    """There are no tokens: `/v1` is not there, and all else is."""
-    settings = Settings(http_bind="127.0.0.1:0")
-    async with (
-        bare_database(server_url, version=5) as url, open_database(url) as database,
-        node_of(settings, database, 5) as client,
-    ):  # fmt: skip
-        assert (await client.get("/healthz")).status_code == 200
-        assert (await client.get("/v1/runs")).status_code == 404
-        assert (await client.get("/v1/openapi.json")).status_code == 404
 
 
 async def test_a_node_counts_who_asks_how_often(database: Database) -> None:

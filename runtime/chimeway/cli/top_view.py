@@ -74,11 +74,10 @@ def _late(found: Glimpse) -> Iterator[Line]:
 
 def _standing(found: Glimpse) -> Iterator[Line]:
     vitals = found.vitals
-    held = "?" if vitals.held is None else f"{vitals.held:,}"
     lacking = vitals.runs_for_node + vitals.deliveries_for_node
     bad = bool(vitals.held or lacking)
     yield Line(
-        f"stand   waiting {_whole(vitals.waiting)}  held {held}  for a node {lacking:,}"
+        f"stand   waiting {_whole(vitals.waiting)}  held {vitals.held:,}  for a node {lacking:,}"
         f"  open {vitals.dispatched:,}  paused {vitals.paused:,}",
         "yellow" if bad else "",
     )

@@ -7,8 +7,8 @@ for it, who asks how the node is (`/healthz`, `/readyz`).
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from chimeway.clock import Clock
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from chimeway.web.server import HttpServer
 
 _log = Events()
-_UNSUBSCRIBING_NEEDS: Final = 4
-_TOKENS_NEED: Final = 6
 
 
 def heard(settings: Settings) -> Mapping[str, Source]:
@@ -50,13 +48,9 @@ def described(settings: Settings) -> Iterator[Setting]:
         yield from source.describe()
 
 
-def unsubscribing(settings: Settings, schema_version: int) -> Unsubscribing:
-    """Return where recipients unsubscribe.
-
-    Without the schema for it there are no signed links: nobody could answer them.
-    """
-    keys = settings.signing_keys() if schema_version >= _UNSUBSCRIBING_NEEDS else ()
-    return Unsubscribing(settings.unsubscribe_url, settings.public_url, keys)
+def unsubscribing(settings: Settings) -> Unsubscribing:
+    """Return where recipients unsubscribe."""
+    return Unsubscribing(settings.unsubscribe_url, settings.public_url, settings.signing_keys())
 
 
 def doubts(settings: Settings) -> Iterator[str]:
@@ -82,7 +76,6 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
     settings: Settings,
     database: Database,
     clock: Clock,
-    schema_version: int,
     templates: Templates,
     asked: Asked,
     metrics: "Callable[[], Sequence[BaseRoute]]" = tuple,
@@ -107,10 +100,6 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
     if address is None or not (sources or asked_for):
         yield None
         return
-    if keys and schema_version < _UNSUBSCRIBING_NEEDS:
-        _warn("links to unsubscribe by need a newer schema: chimeway db migrate, then restart this node")
-    if schema_version < _TOKENS_NEED:
-        _warn("/v1 and the console need a newer schema: chimeway db migrate, then restart this node")
     with imported("web"):
         from chimeway.web.api.application import Api  # noqa: PLC0415  (few nodes need it)
         from chimeway.web.auth import Tokens  # noqa: PLC0415
@@ -125,37 +114,30 @@ async def http_server(  # noqa: PLR0913  (each is a wire of its own)
         for fault in pages.faults() if keys else ():
             _warn(f"our own page stands in for it: {fault}")
         below = unquote(urlsplit(settings.public_url or "").path)
-    async with AsyncExitStack() as stack:
-        api: Api | None = None
-        console: Sequence[BaseRoute] = ()
-        lost: Lost | None = None
-        if schema_version >= _TOKENS_NEED:
-            own = await stack.enter_async_context(_own_connections(settings, database))
-            tokens = Tokens(own, clock)
-            rates = Rates(settings.http_rate, settings.http_burst)
-            api = Api(
-                own,
-                clock,
-                tokens,
-                settings.inbox_token_keys(),
-                settings.allowed_origins(),
-                rates,
-                settings.max_lateness,
-            )
-            console, lost = _console(settings, own, tokens, clock, api.streams.ending)
+    async with _own_connections(settings, database) as own:
+        tokens = Tokens(own, clock)
+        rates = Rates(settings.http_rate, settings.http_burst)
+        api = Api(
+            own,
+            clock,
+            tokens,
+            settings.inbox_token_keys(),
+            settings.allowed_origins(),
+            rates,
+            settings.max_lateness,
+        )
+        console, lost = _console(settings, own, tokens, clock, api.streams.ending)
         site = Site(
             stands=stands,
             ready=ReadyDoor(asked).routes(),
             metrics=metrics(),
             feedback=FeedbackDoor(database, clock, sources).routes() if sources else (),
             unsubscribing=UnsubscribeDoor(database, keys, pages).routes(below) if keys else (),
-            api=() if api is None else api.routes(),
+            api=api.routes(),
             console=console,
             lost=lost,
         )
-        yield HttpServer(
-            application(site), bound(*address), (lambda: None) if api is None else api.streams.end, refused
-        )
+        yield HttpServer(application(site), bound(*address), api.streams.end, refused)
 
 
 def _own_connections(settings: Settings, database: Database) -> AbstractAsyncContextManager[Database]:

@@ -110,7 +110,7 @@ async def live(
     async with (
         _node(settings, declared, after_restore) as node,
         http_server(
-            settings, node.database, node.clock, node.schema_version, node.renderers.templates,
+            settings, node.database, node.clock, node.renderers.templates,
             lambda: node.readiness.asked(node.database), lambda: measured(settings, node),
             stands=lambda: node.readiness.stands, refused=node.tally.refused,
         ) as http,
@@ -173,7 +173,7 @@ async def _node(
         await register_workflows(database, settings.workflows_dir, declared)
         channels = await stack.enter_async_context(routes(found, declared.offers, clock))
         who = Who(settings.node_name, node_id, package)
-        traced = await stack.enter_async_context(tracing(database, clock, who, there))
+        traced = await stack.enter_async_context(tracing(database, clock, who))
         node = Node(
             id=node_id,
             name=settings.node_name,
@@ -186,7 +186,7 @@ async def _node(
             channels=channels,
             max_lateness_s=settings.max_lateness.total_seconds(),
             schema_version=there,
-            unsubscribing=unsubscribing(settings, there),
+            unsubscribing=unsubscribing(settings),
             readiness=Readiness(health=health),
             tracing=traced,
         )
@@ -203,10 +203,6 @@ async def _tenures(
     ownership = Ownership(node.direct_url, name, settings.lease_ttl, node.id, node.tally)
     node.readiness.lease_lost_by = ownership.unreachable
 
-    def standing_by() -> None:
-        node.readiness.stage = "standing_by"
-        settled()
-
     def ready() -> None:
         node.readiness.stage = "working"
         _log.info("daemon.ready", node=node.name, seconds=round(time.monotonic() - began, 3))
@@ -214,7 +210,7 @@ async def _tenures(
 
     while not stop.is_set():
         async with AsyncExitStack() as stack:
-            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold(standing_by)))
+            holding = asyncio.ensure_future(stack.enter_async_context(ownership.hold()))
             if not await _begun(holding, stop):
                 break
             await work(node, holding.result(), stop, ready)

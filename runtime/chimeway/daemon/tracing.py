@@ -174,17 +174,10 @@ class Tracing:
 
 
 @asynccontextmanager
-async def tracing(
-    database: Database, clock: Clock, who: Who, schema_version: int
-) -> AsyncIterator[Tracing | None]:
+async def tracing(database: Database, clock: Clock, who: Who) -> AsyncIterator[Tracing | None]:
     """Trace while the block lasts, if that is set up; else None."""
     hosts = _hosts_provider()
     if hosts is None and not asked_for(os.environ):
-        yield None
-        return
-    if schema_version < traces.NEEDS_SCHEMA:
-        text = "traces need a newer schema: chimeway db migrate, then restart this node"
-        _log.warning("settings.warning", text=text)
         yield None
         return
     provider = _own_provider(who) if hosts is None else hosts

@@ -5,7 +5,7 @@ What a beat is for, and every case in which one fails, stands in `ownership`.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -15,7 +15,7 @@ from chimeway.engine.tenure import Tenure
 from chimeway.log import Events
 from chimeway.store.faults import behind, fault_of, lost_by, passes
 from chimeway.store.ids import SHARDS, shard_ranges
-from chimeway.store.leases import TWICE_APART_S, Beat, SharedLine, SoleLine, open_line
+from chimeway.store.leases import TWICE_APART_S, Beat, LeaseLine, open_line
 from chimeway.store.ledger import Fence
 from chimeway.tally import Tally
 
@@ -40,13 +40,11 @@ class Keeper:
         node: UUID,
         home: asyncio.AbstractEventLoop,
         granted: asyncio.Future[Tenure],
-        standing_by: Callable[[], None],
         tally: Tally,
     ) -> None:
         """Take where leases are, and as whom to connect; how long one lasts; which node it is for.
 
-        Of the home loop: what is given the tenure, and what is called while another has the only lease;
-        and where beats and take-overs are counted.
+        Of the home loop: what is given the tenure; and where beats and take-overs are counted.
         """
         self._where = where
         self._ttl = ttl
@@ -54,12 +52,11 @@ class Keeper:
         self._node = node
         self._home = home
         self._granted = granted
-        self._standing_by = standing_by
         self._tally = tally
         self._loop = asyncio.new_event_loop()
         self._called = asyncio.Event()  # something is to be done before the next beat
         self._ending = self._leaving = False
-        self._line: SharedLine | SoleLine | None = None
+        self._line: LeaseLine | None = None
         self._fence: Fence | None = None  # begun, and not ended by others as far as we know
         self._deaths = Deaths(self._ttl_s)
         self._held: frozenset[int] = frozenset()
@@ -114,7 +111,7 @@ class Keeper:
                 await self._line.close()
 
     async def _begin(self) -> Tenure | None:
-        owner, told = uuid4(), False
+        owner = uuid4()
         while not self._ending:
             try:
                 tenure = await self._try_to_begin(owner)
@@ -124,25 +121,16 @@ class Keeper:
             if tenure is not None:
                 self._tell(self._grant, tenure)
                 return tenure
-            if not told and self._line is not None:
-                told = True
-                _log.info("lease.standby")
-                self._tell(self._standing_by)
             await self._pause(self._ttl_s / _TRIES_A_LEASE)
         return None
 
     async def _try_to_begin(self, owner: UUID) -> Tenure | None:
         line = await self._connected()
         asked_at = time.monotonic()
-        begun = await line.begin(owner, self._node, self._ttl)
+        self._fence = fence = await line.begin(owner, self._node, self._ttl)
         self._answered()
-        self._fence = begun[0] if begun else None
-        if begun is None:
-            if line.outdated:
-                await self._close_line()
-            return None
         tenure = Tenure(
-            begun[0], clean=True, trusted_until=asked_at + self._ttl_s * _TRUSTED_PART, shards=frozenset(),
+            fence, clean=True, trusted_until=asked_at + self._ttl_s * _TRUSTED_PART, shards=frozenset(),
             on_leaving=self.leave,
         )  # fmt: skip
         beat = await self._beat(tenure)
@@ -200,9 +188,6 @@ class Keeper:
             await self._give_all(tenure, line)
         elif beat.surplus:
             await self._give(tenure, line, beat)
-        if line.outdated:
-            await self._close_line()  # the lease goes on, as one of many
-            self._called.set()
         return beat
 
     def _take(self, tenure: Tenure, beat: Beat) -> None:
@@ -215,7 +200,7 @@ class Keeper:
             )  # fmt: skip
         self._tell(tenure.hold, beat.shards, beat.suspect)
 
-    async def _give(self, tenure: Tenure, line: SharedLine | SoleLine, beat: Beat) -> None:
+    async def _give(self, tenure: Tenure, line: LeaseLine, beat: Beat) -> None:
         """Give away what others should have: what is under suspicion last."""
         if time.monotonic() < self._gives_from:
             return
@@ -227,12 +212,12 @@ class Keeper:
             self._gives_from = time.monotonic() + self._ttl_s  # work in them goes on meanwhile
         self._called.set()  # to see what is ours now
 
-    async def _give_all(self, tenure: Tenure, line: SharedLine | SoleLine) -> None:
+    async def _give_all(self, tenure: Tenure, line: LeaseLine) -> None:
         if not tenure.handed_over.is_set() or self._held:
             await self._hand_over(tenure, line, SHARDS)
             self._tell(tenure.handed_over.set)
 
-    async def _hand_over(self, tenure: Tenure, line: SharedLine | SoleLine, shards: frozenset[int]) -> None:
+    async def _hand_over(self, tenure: Tenure, line: LeaseLine, shards: frozenset[int]) -> None:
         if await line.hand_over(tenure.fence, shards, leaving=self._leaving):
             _log.info("lease.released", shards=shard_ranges(shards & self._held))
             self._held -= shards
@@ -255,7 +240,7 @@ class Keeper:
     def _told(self) -> str:
         return shard_ranges(self._held)
 
-    async def _connected(self) -> SharedLine | SoleLine:
+    async def _connected(self) -> LeaseLine:
         if self._line is None:
             self._line = await open_line(*self._where, self._called.set)
         return self._line

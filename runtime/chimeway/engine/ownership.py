@@ -89,19 +89,11 @@ Failure cases
   nothing, and whoever watches that restarts it.
 - A pooler in front of the lease's connection: a session is anybody's there, so no lock is held and
   nothing heard: deaths are noticed by expiry alone, and changes at the next beat.
-
-Programs of schema version 3
-----------------------------
-They know one lease for all shards. On schema version 4 theirs is a lease that has all shards or none:
-they get it when nobody works and no call of one that drains is under way (they would take it for abandoned),
-and give nothing of it; nodes of this version wait until it ends. On schema
-version 3 itself this program does likewise (`store.leases.SoleLine`), until the schema is migrated under
-it: then it goes on with the lease that it has, and shares.
 """
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -133,16 +125,12 @@ class Ownership:
         return None if self._keeper is None else self._keeper.unreachable()
 
     @asynccontextmanager
-    async def hold(self, standing_by: Callable[[], None] = lambda: None) -> AsyncIterator[Tenure]:
-        """Begin a lease, and end it at the end.
-
-        `standing_by` is called when another has the only lease there is (schema version 3), so that whoever
-        waits for a node that is well, working or not, knows.
-        """
+    async def hold(self) -> AsyncIterator[Tenure]:
+        """Begin a lease, and end it at the end."""
         home = asyncio.get_running_loop()
         granted: asyncio.Future[Tenure] = home.create_future()
         self._keeper = keeper = Keeper(
-            (self._url, self._name), self._ttl, self._node, home, granted, standing_by, self._tally
+            (self._url, self._name), self._ttl, self._node, home, granted, self._tally
         )
         thread = threading.Thread(target=keeper.main, name="lease", daemon=True)
         thread.start()

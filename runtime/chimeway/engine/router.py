@@ -34,7 +34,7 @@ from chimeway.clock import Clock, set_within
 from chimeway.engine.marks import Marks
 from chimeway.engine.taker import Taker
 from chimeway.limits import HEED_BATCH, TURN_EVERY_S
-from chimeway.store import mailbox, runs
+from chimeway.store import mailbox
 from chimeway.store.faults import fault_of
 from chimeway.store.ids import every_shard
 from chimeway.store.pool import Database, persistently
@@ -103,10 +103,7 @@ class Router:
             await self._asked.wait()
             self._asked.clear()
             self._looking = True
-            if await persistently(runs.can_foretell, self._database):
-                await self._hear_all()
-            else:
-                await self._route_all()
+            await self._hear_all()
             self._looking = False
             self._handed_on += 1  # to have looked in vain is to have got on, too
             self._backlog.clear()

@@ -4,20 +4,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
-from chimeway.errors import InvalidDefinition, NotPermitted, SchemaMismatch, UnknownWorkflow
+from chimeway.errors import NotPermitted, UnknownWorkflow
 from chimeway.store import statements
 from chimeway.store.call import Call, one
 from chimeway.store.callers import run
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
-from chimeway.workflow.definition import Definition, Repeat
+from chimeway.workflow.definition import Definition
 from chimeway.workflow.encode import digest, encode
-
-_OF_VERSION_4: Final = ".next names the step {"
-"""What the schema before says of `next: {repeat, times, then}`: for it only a step's id is one."""
 
 
 class MayNotRegister(NotPermitted):
@@ -65,14 +62,8 @@ async def register(
         WorkflowDefinitionVersionConflict: the version is registered with another content.
         MayNotRegister: the role lacks the right.
     """
-    first, *others = registrations(definition, data_schema)
-    with or_may_not(definition):
-        try:
-            return await run(database, first)
-        except SchemaMismatch:
-            if not others:
-                raise
-            return await run(database, others[0])
+    with or_may_not():
+        return await run(database, registration(definition, data_schema))
 
 
 async def register_all(
@@ -86,46 +77,25 @@ async def register_all(
     """
     in_order = sorted(range(len(wanted)), key=lambda place: (wanted[place].key, wanted[place].version))
     new = [False] * len(wanted)
-    with or_may_not(*wanted):
+    with or_may_not():
         for place in in_order:  # one order for all: two deploys at once wait, and do not deadlock
-            new[place] = await run(database, registrations(wanted[place])[0], connection)
+            new[place] = await run(database, registration(wanted[place]), connection)
     return new
 
 
-def registrations(
-    definition: Definition, data_schema: Mapping[str, Any] | None = None
-) -> tuple[Call[bool], ...]:
-    """Ask for the registration of a definition; the answer says whether it was new.
-
-    Where a JSON Schema is to be kept with it, the second call is for a database of the version before,
-    which has no place for one (SchemaMismatch): the definition alone.
-    """
-
-    def asked(schema: Mapping[str, Any] | None) -> Call[bool]:
-        statement = statements.register(encode(definition), digest(definition), schema)
-        return one(statement, lambda rows: bool(rows[0]["registered"]))
-
-    return (asked(None),) if data_schema is None else (asked(data_schema), asked(None))
+def registration(definition: Definition, data_schema: Mapping[str, Any] | None = None) -> Call[bool]:
+    """Ask for the registration of a definition; the answer says whether it was new."""
+    statement = statements.register(encode(definition), digest(definition), data_schema)
+    return one(statement, lambda rows: bool(rows[0]["registered"]))
 
 
 @contextmanager
-def or_may_not(*wanted: Definition) -> Iterator[None]:
-    """Say of registrations that the role lacks the right to them, or the schema the form, where it does."""
+def or_may_not() -> Iterator[None]:
+    """Say of registrations that the role lacks the right to them, where it does."""
     try:
         yield
     except NotPermitted as refused:
         raise MayNotRegister(hint=refused.details["hint"]) from refused
-    except InvalidDefinition as refused:
-        if _OF_VERSION_4 not in str(refused):
-            raise
-        hint = "run: chimeway db migrate"
-        named = ", ".join(f"{one.key} version {one.version}" for one in wanted if _repeats(one))
-        what = f"the database's schema is of version 3, and takes no `next` that repeats, as {named} has it"
-        raise SchemaMismatch(f"{what}; {hint}", hint=hint) from refused
-
-
-def _repeats(definition: Definition) -> bool:
-    return any(isinstance(step.next, Repeat) for step in definition.steps)
 
 
 async def fetch_definition(database: Database, key: str, version: int | None = None) -> Stored:

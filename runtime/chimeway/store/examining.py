@@ -25,7 +25,6 @@ from chimeway.store.words import in_our_words
 
 _T = TypeVar("_T")
 _PROBE_S: Final = 5.0
-_RESTORES_NEED: Final = 6
 _NAME: Final = "chimeway doctor"
 _LATE: Final = timedelta(seconds=5)
 """A message that has been due for so long is past its time."""
@@ -214,16 +213,11 @@ async def examine_work(database: Database, *, attempt_s: float) -> Work:
             oldest_attempt_s=row["oldest_s"] or 0.0,
             definitions=[(each["key"], each["version"], each["definition"]) for each in found],
             channels=await _all(database, Wanted, "examined_channels", MAX_PAGE),
-            restored=await _restored(database, there.number),
+            restored=int(await database.fetchval("examined_restored", MAX_PAGE)),
             paused=[each["key"] for each in await database.fetch("examined_paused", MAX_PAGE)],
             late=[one for one in late if one.due],
             failed=await _all(database, FailedBy, "examined_failed", least_id(now - _LATELY), CONSOLE_WINDOW),
         )
-
-
-async def _restored(database: Database, version: int) -> int:
-    held = await database.fetchval("examined_restored", MAX_PAGE) if version >= _RESTORES_NEED else 0
-    return int(held)
 
 
 async def _server(database: Database) -> tuple[Server, float, float]:

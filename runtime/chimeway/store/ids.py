@@ -48,7 +48,7 @@ def every_shard() -> frozenset[int]:
 def if_few(shards: Collection[int]) -> list[list[int]]:
     """Return what a statement about some shards is given besides; nothing where they are all.
 
-    Who has all asks as programs do that know of no others: that is understood on schema version 3, too.
+    Who has all asks as programs do that know of no others.
     """
     return [] if len(shards) == len(SHARDS) else [sorted(shards)]
 

@@ -19,7 +19,6 @@ from chimeway.render.message import Rendered
 from chimeway.store.ids import new_id, random_id, shard_of_id
 from chimeway.store.policies import Policy, room_for
 from chimeway.store.pool import Database
-from chimeway.store.runs import can_foretell
 from chimeway.values import value
 
 Answer: TypeAlias = Literal["applied", "stale", "busy", "refused", "gone"]
@@ -76,15 +75,13 @@ async def commit_decisions(database: Database, fence: Fence | None, entries: Seq
         asyncpg.PostgresError: the batch as a whole failed, and nothing of it was written.
     """
     owner, epoch = (fence.owner, fence.epoch) if fence else (None, None)
-    foretelling = await can_foretell(database)
-    statement = "commit_decisions" if foretelling else "commit_decisions_5"
-    rows = await database.fetch(statement, owner, epoch, *arrays_of(entries, foretelling=foretelling))
+    rows = await database.fetch("commit_decisions", owner, epoch, *arrays_of(entries))
     answers = {row["run_id"]: row["answer"] for row in rows}
     return [answers[entry.run_id] for entry in entries]
 
 
-def arrays_of(entries: Sequence[Entry], *, foretelling: bool = True) -> list[list[Any]]:
-    """Return the arguments of the door, one array for each column; `foretelling`: also of foretold mail."""
+def arrays_of(entries: Sequence[Entry]) -> list[list[Any]]:
+    """Return the arguments of the door, one array for each column."""
     columns = [
         *_columns([_run_row(e) for e in entries], _RUN_COLUMNS),
         *_columns([row for e in entries for row in _transition_rows(e)], _TRANSITION_COLUMNS),
@@ -93,8 +90,7 @@ def arrays_of(entries: Sequence[Entry], *, foretelling: bool = True) -> list[lis
     ]
     columns += _columns([_judged_by(e) for e in entries], 2)
     columns += _columns([row for e in entries for row in _verdict_rows(e)], _VERDICT_COLUMNS)
-    if foretelling:
-        columns += _columns([(e.run_id, *mail) for e in entries for mail in e.foretold], _FORETOLD_COLUMNS)
+    columns += _columns([(e.run_id, *mail) for e in entries for mail in e.foretold], _FORETOLD_COLUMNS)
     return columns
 
 

@@ -121,8 +121,6 @@ class Database:
         """Take an open pool; use `open_database`. `direct_url` goes past a pooler, for LISTEN."""
         self.url = url
         self.direct_url = url if direct_url is None else direct_url
-        self.known: set[str] = set()
-        """What the schema was found to have that the version before lacks."""
         self.closing: list[Callable[[], Awaitable[None]]] = []
         """What ends before the pool does."""
         self._pool = pool
@@ -144,12 +142,6 @@ class Database:
         """Run a named statement and return the first value of its first row."""
         async with self._lent() as connection:
             return await connection.fetchval(SQL[name], *args)
-
-    async def has_function(self, name: str) -> bool:
-        """Say whether the schema has a function that the version before lacks; once it has, for good."""
-        if name not in self.known and await self.fetchval("function_is_there", f"chimeway.{name}"):
-            self.known.add(name)
-        return name in self.known
 
     @asynccontextmanager
     async def acquire(self) -> AsyncIterator[Connection]:

@@ -27,8 +27,6 @@ _ASKED: Final[Mapping[Part, str]] = {
     "actions": "prune_actions",
     "restored": "prune_restored",
 }
-_LATER: Final[frozenset[Part]] = frozenset({"actions", "restored"})
-"""What the schema of the version before does not prune."""
 _FROM_THE_FRONT: Final[frozenset[Part]] = frozenset({"answers", "actions", "restored"})
 """Of these there are few: each batch begins at the oldest there is."""
 
@@ -96,8 +94,6 @@ async def batches(
     Raises:
         DatabaseUnavailable: it cannot be reached.
     """
-    if part in _LATER and not await database.has_function(_ASKED[part]):
-        return  # the version before leaves it where it is
     if part == "restored" and tenant is not None:
         return  # what is held after a restore is noted for all tenants at once
     batch = Batch({}, more=True)

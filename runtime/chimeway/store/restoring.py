@@ -10,7 +10,6 @@ from datetime import datetime
 from typing import Final, Literal
 from uuid import UUID
 
-from chimeway.errors import SchemaMismatch
 from chimeway.progression.snapshot import DeliveryStatus
 from chimeway.store import acting, schema
 from chimeway.store.acting import Operator
@@ -69,11 +68,7 @@ async def begin(database: Database, taken_at: datetime, by: str) -> Begun:
         SchemaMismatch: the schema is older than this, and must be migrated first.
         NotPermitted: this role may not.
     """
-    there = await schema.require(database)
-    if there.number < _SINCE:
-        hint = "bring it up first: chimeway db migrate"
-        told = f"schema version {there.number} holds nothing after a restore; {hint}"
-        raise SchemaMismatch(told, hint=hint)
+    await schema.require(database)
     with in_our_words():
         row = await database.fetchrow("begin_restore", taken_at, by)
     assert row is not None, "it returns one row"

@@ -52,7 +52,6 @@ async def load_runs(
     Foretelling, signals that nobody has routed yet are mail, too: whoever decides by it says so to the
     ledger, which routes them (`Loaded.foretold`).
     """
-    foretelling = foretelling and await can_foretell(database)
     rows = {row["id"]: row for row in await database.fetch("load_runs", list(ids), foretelling)}
     found: list[Loaded | None] = []
     for run_id in ids:
@@ -63,11 +62,6 @@ async def load_runs(
         definition = await catalogue.get(row["workflow_key"], row["workflow_version"])
         found.append(loaded_of(row, definition))
     return found
-
-
-async def can_foretell(database: Database) -> bool:
-    """Say whether the ledger takes decisions on mail that it is to route: since schema version 6."""
-    return await database.has_function("heed_signals")
 
 
 def loaded_of(row: Any, definition: Definition | None) -> Loaded:

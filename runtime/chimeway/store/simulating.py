@@ -19,7 +19,7 @@ import asyncpg
 from chimeway.store.acting import alone
 from chimeway.store.definitions import register_all
 from chimeway.store.faults import fault_of, translate
-from chimeway.store.leases import Beat, SharedLine
+from chimeway.store.leases import Beat, LeaseLine
 from chimeway.store.ledger import Fence
 from chimeway.store.pool import Connection, Database, connect, open_database
 from chimeway.store.queries import SQL
@@ -255,15 +255,14 @@ async def move(connection: Connection, instant: datetime) -> None:
     await connection.execute(SQL["move_test_clock"], instant)
 
 
-def line_on(connection: Connection) -> SharedLine:
+def line_on(connection: Connection) -> LeaseLine:
     """Return a line of a lease that no session lock shows to be alive."""
-    return SharedLine(connection, may_show=False)
+    return LeaseLine(connection, may_show=False)
 
 
 async def begin_lease(connection: Connection, owner: UUID, node: UUID) -> Fence:
     """Begin a lease."""
-    fence, _ = await line_on(connection).begin(owner, node, _LEASE)
-    return fence
+    return await line_on(connection).begin(owner, node, _LEASE)
 
 
 async def beat(connection: Connection, fence: Fence) -> Beat | None:

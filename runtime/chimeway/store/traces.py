@@ -5,8 +5,6 @@ from uuid import UUID
 
 from chimeway.store.pool import Database
 
-NEEDS_SCHEMA = 6
-
 
 async def contexts_of(database: Database, run_ids: Sequence[UUID]) -> dict[UUID, str]:
     """Return the trace contexts of those of these runs that have one."""

@@ -241,7 +241,6 @@ class InboxItem:
     """An in-app item: what it says, which marks it bears, where it came from.
 
     `data` is the data of the trigger, whole: absent when that is forgotten, or longer than 16 KiB of JSON.
-    Until the schema is migrated to version 3, the fields from `interacted_at` on are absent.
     """
 
     id: UUID

@@ -21,8 +21,7 @@ class Vitals:
     """How long the oldest run is due that can move by itself."""
     waiting: float
     """Runs that wait; from a bound on as the last ANALYZE or VACUUM estimated them."""
-    held: int | None
-    """None: the schema is too old to count them."""
+    held: int
     runs_for_node: int
     """Runs that no node so far could go on with; deliveries likewise, for which none has the channel."""
     deliveries_for_node: int

@@ -1,7 +1,6 @@
 """That the workflow of a trigger is registered; the twin of the registry with an event loop."""
 
 from chimeway.client.registry import Registrable, Remembered
-from chimeway.errors import SchemaMismatch
 from chimeway.store import definitions
 from chimeway.store import sync_callers as callers
 from chimeway.store.sync_pool import SyncDatabase
@@ -26,14 +25,9 @@ class Registry:
         """
         if self._remembered.knows(declared):
             return False
-        first, *others = definitions.registrations(declared.definition, declared.data_schema())
-        with definitions.or_may_not(declared.definition):
-            try:
-                new = callers.run(self._database, first)
-            except SchemaMismatch:
-                if not others:
-                    raise
-                new = callers.run(self._database, others[0])
+        call = definitions.registration(declared.definition, declared.data_schema())
+        with definitions.or_may_not():
+            new = callers.run(self._database, call)
         self._remembered.know(declared)
         return new
 

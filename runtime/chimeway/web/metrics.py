@@ -285,8 +285,7 @@ def _of_sample(sample: Sample) -> Iterator[Metric]:
         found.backlog.signal_s,
     )  # fmt: skip
     yield _gauge("chimeway_database_runs_waiting", "Runs that wait.", found.waiting)
-    if found.held is not None:
-        yield _gauge("chimeway_database_runs_held", "Live runs that are held.", found.held)
+    yield _gauge("chimeway_database_runs_held", "Live runs that are held.", found.held)
     yield _gauge("chimeway_database_runs_incapable", "Runs that wait for a node.", found.runs_for_node)
     yield _gauge(
         "chimeway_database_deliveries_incapable", "Deliveries that wait for a node.",

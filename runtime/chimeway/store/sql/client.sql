@@ -147,7 +147,7 @@ select s.id as signal_id, s.type, s.created_at
 
 -- name: waiting_runs
 -- A page of the waiting room, who goes on first, behind the cursor. Who has no zone of his own has the one that his
--- wait was counted in: his tenant's, of whom the schema of the version before knows nothing.
+-- wait was counted in.
 select r.id, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_version, r.step, r.status_context,
        r.pending_signals, r.wake_at, r.entered_at, r.held_reason, w.paused_at,
        coalesce(p.timezone, r.status_context ->> 'zone', 'UTC') as zone
@@ -197,7 +197,7 @@ select d.key, d.version, d.digest, d.activated, d.paused_at, d.registered_at,
 -- name: find_definition
 -- One registered definition: a version, or (null) the one that a trigger would start now.
 select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.registered_at,
-       to_jsonb(d) -> 'data_schema' as data_schema  -- a schema of the version before has no such column
+       d.data_schema
   from chimeway.workflow_definitions d
  where d.key = $1 and ($2::int is null or d.version = $2)
  order by d.activated desc, d.version desc limit 1;

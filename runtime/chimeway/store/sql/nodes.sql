@@ -47,10 +47,6 @@ select s.run_id, s.last_tenant, (select r.tenant_id from chimeway.workflow_runs 
   from (select set_config('synchronous_commit', 'off', true) as set) unflushed
  cross join lateral chimeway.route_signals_in_turn(case unflushed.set when 'off' then $1::int end, $2, $3, $4, $5, $6) s;
 
--- name: function_is_there
--- Whether there is a function of this name.
-select to_regproc($1) is not null;
-
 -- name: enrol_node
 -- Writes down that a node lives, then forgets those that have been silent for an hour and that nobody has locked.
 with living as (

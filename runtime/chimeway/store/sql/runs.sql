@@ -247,13 +247,6 @@ select c.run_id, c.answer from chimeway.commit_decisions(
     $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
     $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59, $60, $61, $62) c;
 
--- name: commit_decisions_5
--- The same on schema version 5, where no mail is foretold.
-select c.run_id, c.answer from chimeway.commit_decisions(
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24,
-    $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43, $44, $45, $46,
-    $47, $48, $49, $50, $51, $52, $53, $54, $55, $56, $57, $58, $59) c;
-
 -- name: backlog
 -- How much is due in some shards, counted up to so many of each shard; and of the signals that nobody has routed.
 select (select count(*)::int from unnest($1::smallint[]) s(shard) cross join lateral (

@@ -2,7 +2,6 @@
 -- What a whole database has to say of itself, each count up to a bound ($3) and read by an index: of some shards ($1)
 -- how long the oldest run is due that can move by itself (of the first sixteen of each, one after the other until one
 -- is found: to see whether a run is stuck takes a while), of all what waits for people.
--- Without an index of held runs, which older schemas lack, they are not counted.
 select (select extract(epoch from $2::timestamptz - (o.run).wake_at)::float8
           from (select r.run, w as definition
                   from unnest($1::smallint[]) s(shard)
@@ -32,8 +31,8 @@ select (select extract(epoch from $2::timestamptz - (o.run).wake_at)::float8
        (select count(*)::int from generate_series(0, 255) s(shard) cross join lateral (
             select from chimeway.deliveries d
              where d.shard = s.shard::smallint and d.status = 'dispatched' order by d.id limit 16) q) as dispatched,
-       case when to_regclass('chimeway.workflow_runs_held') is not null then (select count(*)::int from (
-            select from chimeway.workflow_runs r where r.held_reason is not null order by r.id limit $3) q) end as held,
+       (select count(*)::int from (
+            select from chimeway.workflow_runs r where r.held_reason is not null order by r.id limit $3) q) as held,
        (select count(*)::int from chimeway.workflow_definitions w where w.paused_at is not null) as paused,
        pg_notification_queue_usage() as notifications;
 

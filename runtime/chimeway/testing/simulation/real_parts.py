@@ -23,7 +23,6 @@ class GatedDatabase(Database):
     def __init__(self, gates: Gates, owner: str, url: str) -> None:
         """Take who asks."""
         self.url = self.direct_url = url
-        self.known: set[str] = set()
         self.closing = []
         self._gates = gates
         self._owner = owner

@@ -17,7 +17,7 @@ READS: Final = frozenset(
     {
         "glance", "load_runs", "load_deliveries", "load_definition", "due_runs", "due_deliveries",
         "due_runs_in_turn_of", "due_deliveries_in_turn_of", "unread_runs", "oldest_due_runs",
-        "function_is_there", "enrol_node", "set_asleep", "abandoned_attempts", "unanswered_attempts",
+        "enrol_node", "set_asleep", "abandoned_attempts", "unanswered_attempts",
         "other_node_has_channel", "struck_runs", "incapable_runs", "backlog", "hint", "absolve_shards",
         "database_now", "beat", "begin a lease", "hand over", "end the lease",
     }

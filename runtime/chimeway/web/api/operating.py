@@ -74,10 +74,10 @@ async def retry_delivery(
 async def register_workflow(asker: OperatorOfAll, said: dict[str, Any], _key: RequestKey = None) -> Response:
     """Register a definition, for all tenants; the same content again does nothing."""
     definition = parse(said)
-    call = definitions.registrations(definition)[0]
+    call = definitions.registration(definition)
 
     async def act(connection: Connection) -> Reply:
-        with definitions.or_may_not(definition):
+        with definitions.or_may_not():
             new = await callers.run(asker.client.database, call, connection)
         if new:
             await acting.note(connection, _of_none(asker), "register", workflow=definition.key)
