@@ -17,7 +17,6 @@ from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
 from chimeway.store.words import in_our_words
 
-_SINCE: Final = 6
 _AT_ONCE: Final = 500
 """Decided about in one transaction: their runs are locked meanwhile."""
 _FIRST: Final = UUID(int=0)

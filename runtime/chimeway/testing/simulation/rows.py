@@ -45,11 +45,6 @@ from chimeway.workflow.encode import signal_types
 Answer: TypeAlias = Literal["applied", "begun", "stale", "unseen", "busy", "refused", "repeat"]
 AHEAD: Final = timedelta(milliseconds=50)
 OPEN: Final = ("pending", "failed", "deferred", "digested")
-_FEEDBACK: Final[Mapping[str, tuple[Any, str | None, str]]] = {
-    "delivered": ("succeeded", None, "succeeded"),
-    "failed": ("cancelled", "permanent_failure", "failed"),
-    "bounced": ("cancelled", "bounced", "bounced"),
-}
 
 
 @dataclass(slots=True)
