@@ -99,21 +99,3 @@ def test_a_model_without_a_schema_is_an_invalid_definition(database_url: str) ->
         with pytest.raises(InvalidDefinition, match="no JSON Schema can be made of Odd"):
             client.register(mention(Odd))
         assert stored(database_url) is None
-
-
-def test_a_schema_of_the_version_before_has_no_place_for_it(database_url: str) -> None:
-    """Where the database is a version behind, the definition alone is registered."""
-    with psycopg.connect(database_url, autocommit=True) as sql:
-        sql.execute("drop function chimeway.register_workflow_and_schema(jsonb, text, jsonb)")
-        sql.execute("alter table chimeway.workflow_definitions drop column data_schema")
-    with chimeway.sync.Chimeway.connect(database_url) as client:
-        assert client.register(mention(Mention))
-        assert client.trigger("mention", {"document_id": "d"}, recipients="ada").run_ids
-
-
-async def test_a_schema_of_the_version_before_serves_the_other_client(database_url: str) -> None:
-    """The same with an event loop."""
-    with psycopg.connect(database_url, autocommit=True) as sql:
-        sql.execute("drop function chimeway.register_workflow_and_schema(jsonb, text, jsonb)")
-    async with Chimeway.connect(database_url) as client:
-        assert await client.register(mention(Mention))

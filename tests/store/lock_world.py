@@ -294,8 +294,6 @@ CALLERS: Final[Mapping[str, Caller]] = {
     "hand_over": _stored("hand_over", *_LEASE, "'{1,2}'", "false"),
     "hand_over, leaving": _stored("hand_over", *_LEASE, "'{1,2}'", "true"),
     "absolve_shards": _stored("absolve_shards", *_LEASE, "'{1,2}'"),
-    "acquire_lease": _stored("acquire_lease", "gen_random_uuid()", "'1 h'", "null"),
-    "renew_lease": _stored("renew_lease", *_LEASE, "'1 h'"),
     "release_lease": _stored("release_lease", *_LEASE),
     "enrol_node": _stored("enrol_node", "<node>", "'node'", "'0'", "'{}'"),
     "set_asleep": _stored("set_asleep", "<node>", "true"),

@@ -99,8 +99,6 @@ WAITS: Final = {
     "hand_over, leaving": "leases order_shards",
     "release_lease": "leases order_shards",
     "absolve_shards": "order_shards",
-    "acquire_lease": "order_shards",
-    "renew_lease": "leases",
     "leave_node": "nodes",
 }  # fmt: skip
 """For rows of which tables each verb waits; the others wait for none. (The ledger's verbs would wait for a
