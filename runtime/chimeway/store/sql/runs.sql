@@ -195,7 +195,8 @@ select r.id, r.strikes from chimeway.workflow_runs r
  order by r.strikes, r.id limit $1;
 
 -- name: strike_runs
--- Writes down, before suspects are evaluated, that they are.
+-- Writes down, before suspects are evaluated, that they are. (An array, and no `in`: a join would read the whole table
+-- wherever the planner takes it for empty.)
 update chimeway.workflow_runs r set strikes = r.strikes + 1
  where r.id = any(array(
         select p.id from chimeway.workflow_runs p
