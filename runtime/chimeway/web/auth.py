@@ -65,7 +65,7 @@ class Tokens:
 
         Raises:
             DatabaseUnavailable: that cannot be asked now.
-            SchemaMismatch: the schema is older than tokens.
+            SchemaMismatch: there is no schema that fits.
         """
         if not tokens.may_be_secret(secret):
             return None

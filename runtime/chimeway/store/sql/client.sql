@@ -72,7 +72,7 @@ select t.seq, t.decision_id, t.reason, t.from_state, t.to_state, t.from_step, t.
 -- The deliveries of a run, in the order of its visits.
 select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppression_reason, d.attempt_count,
        d.failed_count, d.stop_requested, d.next_attempt_at, d.waiting_for_node, d.last_outcome,
-       d.last_error_class, d.note, d.created_at, d.terminal_at, to_jsonb(d) ->> 'deferred_reason' as deferred_reason
+       d.last_error_class, d.note, d.created_at, d.terminal_at, d.deferred_reason
   from chimeway.deliveries d
  where d.run_id = $1::text::uuid and d.shard = chimeway.shard_of_id($1::text::uuid)
  order by d.visit;
@@ -80,7 +80,7 @@ select d.id, d.visit, d.step_id, d.channel, d.render_key, d.status, d.suppressio
 -- name: explain_attempts
 -- The provider calls of a run, each with its result where one was recorded.
 select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_class, x.note,
-       x.provider_reference, x.finished_at, to_jsonb(a) ->> 'provider' as provider
+       x.provider_reference, x.finished_at, a.provider
   from chimeway.deliveries d
   join chimeway.delivery_attempts a on a.delivery_id = d.id and a.shard = d.shard
   left join chimeway.delivery_attempt_results x
@@ -204,7 +204,7 @@ select d.key, d.version, d.digest, d.definition, d.activated, d.paused_at, d.reg
 
 -- name: current_definitions
 -- What triggers start now: the current version of each key behind the cursor, with its data's schema.
-select distinct on (d.key) d.key, d.version, d.definition, d.required_data, to_jsonb(d) -> 'data_schema' as data_schema
+select distinct on (d.key) d.key, d.version, d.definition, d.required_data, d.data_schema
   from chimeway.workflow_definitions d
  where d.key > $1
  order by d.key, d.activated desc, d.version desc
@@ -212,7 +212,7 @@ select distinct on (d.key) d.key, d.version, d.definition, d.required_data, to_j
 
 -- name: definitions_with_live_runs
 -- Versions that some live run is pinned to, by key and version.
-select d.key, d.version, d.definition, d.required_data, to_jsonb(d) -> 'data_schema' as data_schema
+select d.key, d.version, d.definition, d.required_data, d.data_schema
   from chimeway.workflow_definitions d
   join (select distinct r.workflow_key, r.workflow_version
           from chimeway.workflow_runs r where r.state in ('active','waiting')) live
@@ -244,8 +244,8 @@ select chimeway.resume_run($1, $2);
 -- what keeps them.
 select d.id as delivery_id, d.run_id, d.tenant_id, d.recipient_id, d.step_id as step, d.channel, d.attempt_count,
        d.last_error_class as error_class, d.note, d.next_attempt_at, r.held_reason, d.waiting_for_node, d.status,
-       to_jsonb(d) ->> 'deferred_reason' as deferred_reason,
-       (select to_jsonb(a) ->> 'provider' from chimeway.delivery_attempts a
+       d.deferred_reason,
+       (select a.provider from chimeway.delivery_attempts a
          where a.delivery_id = d.id and a.shard = d.shard and a.attempt_no = d.attempt_count) as provider
   from (-- what is due some day, and what no node can do: an index each
         select f.* from chimeway.deliveries f where f.next_attempt_at is not null and f.waiting_for_node is null
@@ -286,11 +286,11 @@ select coalesce(n.id, l.node) as node_id, n.name, n.version, n.channels, n.start
  order by n.started_at, l.epoch, n.id;
 
 -- name: lease_holders
--- Who holds which shards: until when, and when that node was last seen. (On schema version 3 no lease names its node.)
+-- Who holds which shards: until when, and when that node was last seen.
 select array_agg(x.shard order by x.shard) as shards, n.name, n.seen_at, s.expires_at,
        s.expires_at > clock_timestamp() as held
   from chimeway.shards s
  cross join lateral generate_series(s.first_shard::int, s.last_shard::int) x(shard)
-  left join chimeway.nodes n on n.id = (to_jsonb(s) ->> 'node')::uuid
+  left join chimeway.nodes n on n.id = s.node
  group by s.owner, s.expires_at, n.name, n.seen_at
  order by min(x.shard);

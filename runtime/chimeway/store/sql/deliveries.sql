@@ -8,7 +8,7 @@ select d.id, d.shard, d.run_id, d.visit, d.step_id, d.tenant_id, d.recipient_id,
        (select count(*) from chimeway.delivery_attempt_results a
          where a.delivery_id = d.id and a.shard = d.shard
            and a.error_class is distinct from 'rate_limited')::int as counted_attempts,
-       (select coalesce(jsonb_agg(jsonb_build_array(to_jsonb(a) ->> 'provider', x.error_class) order by x.attempt_no),
+       (select coalesce(jsonb_agg(jsonb_build_array(a.provider, x.error_class) order by x.attempt_no),
                         '[]')
           from chimeway.delivery_attempt_results x
           join chimeway.delivery_attempts a on a.delivery_id = x.delivery_id and a.attempt_no = x.attempt_no

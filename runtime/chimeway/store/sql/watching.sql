@@ -57,7 +57,7 @@ select d.run_id, d.id, d.xmin::text::bigint as version, x.*
 -- name: attempts_of
 -- The provider calls of some deliveries, each with its result where one was recorded.
 select a.delivery_id, a.attempt_no, a.node, a.started_at, x.outcome, x.error_class, x.note,
-       x.provider_reference, x.finished_at, to_jsonb(a) ->> 'provider' as provider
+       x.provider_reference, x.finished_at, a.provider
   from chimeway.delivery_attempts a
   left join chimeway.delivery_attempt_results x
     on x.delivery_id = a.delivery_id and x.attempt_no = a.attempt_no and x.shard = a.shard
