@@ -29,7 +29,7 @@ create table chimeway.schema_version (
     serves_from  int         not null,             -- programs that know this version may work on it, too
     program      text                              -- which program brought it; null: somebody, by hand
 );
-insert into chimeway.schema_version (version, serves_from) values (8, 7);
+insert into chimeway.schema_version (version, serves_from) values (9, 8);
 
 -- The one clock of all SQL. A test installation replaces it by one that reads chimeway.test_clock.
 create function chimeway.clock() returns timestamptz
@@ -962,7 +962,7 @@ begin
         s_id := chimeway.new_id(s_shard);
         insert into chimeway.signals (id, shard, tenant_id, actor_id, type, payload, created_at)
         values (s_id, s_shard, signal.tenant_id, signal.actor_id, signal.type, signal.payload, chimeway.clock());
-        perform chimeway.hint();
+        if exists (select from chimeway.nodes where asleep) then perform chimeway.hint(); end if;  -- a call less, mostly
         return s_id;
     end if;
     perform chimeway.check_id('dedupe_key', dedupe_key);
@@ -2292,20 +2292,13 @@ end $$;
 
 -- ── 5 what operators call ────────────────────────────────────────────────────────────────────────
 
--- Ends runs whose locks the caller holds; the one place where a stop is written. Deliveries that no
--- provider has yet been asked for are cancelled; one under way stays and is marked.
--- Arrays are parallel; returns for each run what became of its deliveries. The last seven are the ledger's: where a
--- run stood when its decision came to the stop, and how many transitions of that decision are written already
--- (null: it stands where its row says).
-create function chimeway.stop_runs(
-    p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
-    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
-    p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
-) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
+-- What becomes of the deliveries of runs that end, whose locks the caller holds: those that no provider has yet been asked
+-- for are cancelled; one under way stays and is marked. A row for each run.
+create function chimeway.end_deliveries(p_run uuid[], p_reason text, p_at timestamptz)
+returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare now_ timestamptz := chimeway.clock();
 begin
     perform 1 from (
         select d.id from chimeway.deliveries d
@@ -2316,8 +2309,8 @@ begin
         with ended as (
             update chimeway.deliveries d
                set status = case when d.status = 'dispatched' then d.status else 'cancelled' end,
-                   suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_delivery_reason end,
-                   terminal_at = case when d.status = 'dispatched' then null else now_ end,
+                   suppression_reason = case when d.status = 'dispatched' then d.suppression_reason else p_reason end,
+                   terminal_at = case when d.status = 'dispatched' then null else p_at end,
                    stop_requested = d.status = 'dispatched',
                    next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
              where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
@@ -2329,6 +2322,22 @@ begin
     else
         return query select r.id, '{}'::uuid[], '{}'::uuid[] from unnest(p_run) r(id);
     end if;
+end $$;
+
+-- Ends runs whose locks the caller holds, for whoever is not the ledger (which writes the stops of its decisions with them).
+-- Arrays are parallel; returns for each run what became of its deliveries. (The last six: of ledgers of schema version 8
+-- that were at work when it went.)
+create function chimeway.stop_runs(
+    p_run uuid[], p_decision uuid[], p_to_state text[], p_reason text[], p_status_reason text[],
+    p_context jsonb[], p_note text[], p_inputs jsonb[], p_delivery_reason text,
+    p_from_state text[], p_step text[], p_visit int[], p_entered_at timestamptz[], p_mailbox int[], p_written int[]
+) returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+#variable_conflict use_column
+declare now_ timestamptz := chimeway.clock();
+begin
+    return query select e.run_id, e.cancelled, e.on_their_way from chimeway.end_deliveries(p_run, p_delivery_reason, now_) e;
 
     insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
             from_step, to_step, visit, status_reason, context, note, inputs, at)
@@ -2998,35 +3007,39 @@ end $$;
 -- PostgreSQL would think every plan better than the one it keeps, and make it anew at every call, which costs more than
 -- all that a small batch does.
 
--- Puts the unrouted signals of locked runs' recipients into their mailboxes, and returns the snapshot
--- that looked for them. The caller holds the run locks, taken in an EARLIER statement: this one's
--- snapshot is therefore younger than the locks, and sees every signal committed while it waited.
+-- Looks for the unrouted signals of locked runs' recipients that are not in these runs' mailboxes, gives each its number
+-- there, and returns the snapshot that looked for them. The caller holds the run locks, taken in an EARLIER statement: this
+-- one's snapshot is therefore younger than the locks, and sees every signal committed while it waited; and nobody but the
+-- caller can put them there.
 -- A run that entered no step yet also takes signals that were routed before it could be seen.
--- (What it names it locks first, as the foreign key would: one that forget_recipient is deleting is waited for, and
+-- (What it names it locks, as the mailbox's foreign key would: one that forget_recipient is deleting is waited for, and
 -- then is not there, or is, where the key could only fail.)
--- The runs' own rows are the caller's to change: which got mail, and up to which number their mailbox goes now.
-create function chimeway.put_mail(p_locked uuid[], out seen pg_snapshot, out runs uuid[], out counts int[])
+-- p_likely: nearly always there is nothing, which one look tells; it is left out where the caller knows of signals.
+create function chimeway.find_mail(
+    p_locked uuid[], p_likely boolean, out seen pg_snapshot, out runs uuid[], out numbers int[], out signals uuid[])
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
-declare heard boolean;
+declare heard boolean := true;
 begin
     runs := '{}';
-    counts := '{}';
-    -- Nearly always there is nothing to put: one look tells, whose snapshot is as young.
-    select pg_current_snapshot(), exists (
-        select from unnest(p_locked) p(id)
-         cross join lateral (
-            select r.tenant_id, r.recipient_id, r.shard, r.arrival, r.visit from chimeway.workflow_runs r
-             where r.id = p.id offset 0) r
-         where exists (select from chimeway.signals s
-                        where s.routed_at is null and s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id
-                          and s.shard = r.shard and s.arrival > r.arrival offset 0)
-            or r.visit = 0 and exists (
-                       select from chimeway.signals s
-                        where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
-                          and s.arrival > r.arrival offset 0))
-      into seen, heard;
+    numbers := '{}';
+    signals := '{}';
+    if p_likely is not true then
+        select pg_current_snapshot(), exists (
+            select from unnest(p_locked) p(id)
+             cross join lateral (
+                select r.tenant_id, r.recipient_id, r.shard, r.arrival, r.visit from chimeway.workflow_runs r
+                 where r.id = p.id offset 0) r
+             where exists (select from chimeway.signals s
+                            where s.routed_at is null and s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id
+                              and s.shard = r.shard and s.arrival > r.arrival offset 0)
+                or r.visit = 0 and exists (
+                           select from chimeway.signals s
+                            where s.tenant_id = r.tenant_id and s.actor_id = r.recipient_id and s.shard = r.shard
+                              and s.arrival > r.arrival offset 0))
+          into seen, heard;
+    end if;
     if not heard then return; end if;
 
     with mine as (
@@ -3058,18 +3071,37 @@ begin
                             where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard)
     ), held as (
         select c.* from fresh c cross join lateral (
-            select from chimeway.signals s where s.id = c.signal_id and s.shard = c.shard offset 0 for key share) s
-    ), put as (
+            select from chimeway.signals s where s.id = c.signal_id offset 0 for key share) s
+    )
+    select pg_current_snapshot(), coalesce(array_agg(n.run_id), '{}'), coalesce(array_agg(n.number), '{}'),
+           coalesce(array_agg(n.signal_id), '{}')
+      into seen, runs, numbers, signals
+      from (select h.run_id, h.signal_id,
+                   h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival) as number
+              from held h) n;
+end $$;
+
+-- Puts the mail of locked runs into their mailboxes. The runs' own rows are the caller's to change: which got mail, and up
+-- to which number their mailbox goes now.
+create function chimeway.put_mail(p_locked uuid[], out seen pg_snapshot, out runs uuid[], out counts int[])
+language plpgsql set enable_seqscan = off set enable_bitmapscan = off
+set jit = off set plan_cache_mode = force_generic_plan as $$
+declare v_mail record;
+begin
+    runs := '{}';
+    counts := '{}';
+    v_mail := chimeway.find_mail(p_locked, false);
+    seen := v_mail.seen;
+    if v_mail.runs = '{}' then return; end if;
+    with put as (
         insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
-        select h.run_id, h.shard, h.mailbox_count + row_number() over (partition by h.run_id order by h.arrival),
-               h.signal_id, chimeway.clock()
-          from held h
+        select m.run, chimeway.shard_of_id(m.run), m.number, m.signal, chimeway.clock()
+          from unnest(v_mail.runs, v_mail.numbers, v_mail.signals) m(run, number, signal)
         returning run_id, number
     ), each as (
         select p.run_id, max(p.number) as many from put p group by p.run_id
     )
-    select pg_current_snapshot(), coalesce(array_agg(e.run_id), '{}'), coalesce(array_agg(e.many), '{}')
-      into seen, runs, counts from each e;
+    select array_agg(e.run_id), array_agg(e.many) into runs, counts from each e;
 end $$;
 
 -- The same, with the count in the runs' rows. (Their ids stand beside the join, too: without them a table that the planner
@@ -3185,7 +3217,9 @@ end $$;
 -- What policy had to say stands in the arrays d_verdict, _reason, _inputs and d_until. d_budget: of an in-app message
 -- that a cap looks at, by which revision of the budget it was counted; d_room and d_keep: see begin_attempts.
 -- m_run, m_number and m_signal: signals on which it was decided before they were in the mailbox, and which number each
--- was foretold; routing has put them there now, or others. What was foretold wrongly is stale.
+-- was foretold; they are put there now, or others are. What was foretold wrongly is stale.
+-- (Columns are read by subscripts, from a place in the first of them: to unnest a dozen arrays in one call costs five times
+-- as much. In PL/pgSQL a subscript is one step; in SQL it would walk through the array.)
 create function chimeway.commit_decisions(
     p_owner uuid, p_epoch bigint,
     p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
@@ -3209,29 +3243,36 @@ set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
 declare
     v_locked   uuid[];
-    v_stopped  uuid[];
+    v_ours     boolean;  -- whether the caller may write, by his lease
     v_changing uuid[] := '{}';
     v_misread  uuid[] := '{}';
     v_budgets  boolean := array_remove(d_budget, null) <> '{}';
     v_mail     record;
+    v_mail_run    uuid[];
+    v_mail_number int[];
+    v_mail_signal uuid[];
+    v_had_mail boolean;  -- whether any of what passed goes by mail that was in the mailbox before
     v_clock    timestamptz;
     v_key      record;
-    -- Of the decisions that passed, in parallel: what the guard found in their runs' rows, which nobody else changes.
+    -- Of the decisions that passed, in parallel: their places in what was given, and what the guard found in their runs'
+    -- rows, which nobody else changes.
     v_passed    uuid[];
+    v_place     bigint[];
     v_shard     smallint[];
     v_tenant    text[];
     v_recipient text[];
     v_count     int[];
     v_state     text[];
-    v_decision  uuid[];
-    v_inputs    jsonb[];
 begin
-    perform chimeway.check_ledger(p_owner, p_epoch);
-
     -- (1) lock the runs, in id order, then the deliveries that were looked at (one that is no longer its run's current
     -- one is told by the run's revision; where there was none, only who holds the run's lock can have made one)
-    select coalesce(array_agg(l.id), '{}') into v_locked from (
+    select coalesce(array_agg(l.id), '{}'),
+           p_owner is null or exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch)
+      into v_locked, v_ours from (
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
+    if not v_ours or current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.check_ledger(p_owner, p_epoch);  -- which refuses
+    end if;
     if array_remove(p_delivery, null) <> '{}' then
         perform 1 from (
             select d.id from chimeway.deliveries d
@@ -3254,27 +3295,33 @@ begin
     end if;
 
     -- (2) route
-    v_mail := chimeway.put_mail(v_locked);
-    if m_run <> '{}' then
+    v_mail := chimeway.find_mail(v_locked, m_run <> '{}');
+    v_mail_run := v_mail.runs;
+    v_mail_number := v_mail.numbers;
+    v_mail_signal := v_mail.signals;
+    if m_run <> '{}' and (v_mail_run <> m_run or v_mail_number <> m_number or v_mail_signal <> m_signal) then
         v_misread := array(
-            select m.run from unnest(m_run, m_number, m_signal) m(run, number, signal)
+            select m.run from (
+                select m.run, m.number, m.signal from unnest(m_run, m_number, m_signal) m(run, number, signal)
+                except
+                select f.run, f.number, f.signal from unnest(v_mail_run, v_mail_number, v_mail_signal) f(run, number, signal)) m
              where not exists (select from chimeway.run_mailbox b
                                 where b.run_id = m.run and b.number = m.number and b.signal_id = m.signal offset 0));
     end if;
 
     -- (3) guard
     v_clock := chimeway.clock();
-    select coalesce(array_agg(r.id), '{}'), array_agg(r.shard), array_agg(r.tenant_id), array_agg(r.recipient_id),
-           array_agg(r.transition_count), array_agg(r.state), array_agg(p.decision), array_agg(p.inputs)
-      into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
-      from unnest(v_locked) l(id)
-      join unnest(p_run, p_revision, p_mailbox, p_delivery, p_delivery_revision, p_now, p_profile, p_tenant,
-                  p_decision, p_inputs)
-           p(id, revision, mailbox, delivery, delivery_revision, now, profile, tenant, decision, inputs) on p.id = l.id
-      left join unnest(v_mail.runs, v_mail.counts) m(id, many) on m.id = l.id
+    select coalesce(array_agg(r.id), '{}'), array_agg(p.n), array_agg(r.shard), array_agg(r.tenant_id),
+           array_agg(r.recipient_id), array_agg(r.transition_count), array_agg(r.state),
+           bool_or(r.had_mail > 0 and p_consumed[p.n] <> '{}')
+      into v_passed, v_place, v_shard, v_tenant, v_recipient, v_count, v_state, v_had_mail
+      from unnest(p_run) with ordinality p(id, n)
+      left join (select m.run, max(v_mail_number[m.n]) as many from unnest(v_mail_run) with ordinality m(run, n)
+                  group by m.run) m on m.run = p.id
      cross join lateral (
         select r.id, r.shard, r.visit, r.state, r.held_reason, r.revision, r.workflow_key, r.workflow_version,
-               r.tenant_id, r.recipient_id, r.transition_count, coalesce(m.many, r.mailbox_count) as mailbox_count
+               r.tenant_id, r.recipient_id, r.transition_count, r.mailbox_count as had_mail,
+               coalesce(m.many, r.mailbox_count) as mailbox_count
           from chimeway.workflow_runs r where r.id = p.id offset 0) r
       join chimeway.workflow_definitions w on w.key = r.workflow_key and w.version = r.workflow_version
       left join lateral (
@@ -3282,24 +3329,25 @@ begin
          where r.visit > 0 and d.run_id = r.id and d.visit = r.visit and d.shard = r.shard offset 0) d on true
       left join lateral (
         select c.xmin::text::bigint as version from chimeway.recipients c
-         where p.profile is not null and c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id
+         where p_profile[p.n] is not null and c.tenant_id = r.tenant_id and c.recipient_id = r.recipient_id
            and c.shard = r.shard offset 0) c on true
       left join lateral (
         select t.xmin::text::bigint as version from chimeway.tenants t
-         where p.profile is not null and t.tenant_id = r.tenant_id offset 0) t on true
-     where not p.id = any(v_changing) and not p.id = any(v_misread) and r.state in ('active','waiting')
-       and r.held_reason is null and w.paused_at is null
-       and r.revision = p.revision and r.mailbox_count = p.mailbox
-       and d.id is not distinct from p.delivery and d.revision is not distinct from p.delivery_revision
-       and p.now <= v_clock + interval '50 milliseconds'
-       and (p.profile is null or (p.profile = coalesce(c.version, 0) and p.tenant = coalesce(t.version, 0)));
+         where p_profile[p.n] is not null and t.tenant_id = r.tenant_id offset 0) t on true
+     where p.id = any(v_locked) and not p.id = any(v_changing) and not p.id = any(v_misread)
+       and r.state in ('active','waiting') and r.held_reason is null and w.paused_at is null
+       and r.revision = p_revision[p.n] and r.mailbox_count = p_mailbox[p.n]
+       and d.id is not distinct from p_delivery[p.n] and d.revision is not distinct from p_delivery_revision[p.n]
+       and p_now[p.n] <= v_clock + interval '50 milliseconds'
+       and (p_profile[p.n] is null
+            or (p_profile[p.n] = coalesce(c.version, 0) and p_tenant[p.n] = coalesce(t.version, 0)));
 
     if v_budgets then  -- of runs that counted by one revision, as many as there is room for
-        select coalesce(array_agg(g.id), '{}'), array_agg(g.shard), array_agg(g.tenant_id), array_agg(g.recipient_id),
-               array_agg(g.many), array_agg(g.state), array_agg(g.decision), array_agg(g.inputs)
-          into v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs
-          from unnest(v_passed, v_shard, v_tenant, v_recipient, v_count, v_state, v_decision, v_inputs)
-               g(id, shard, tenant_id, recipient_id, many, state, decision, inputs)
+        select coalesce(array_agg(g.id), '{}'), array_agg(g.place), array_agg(g.shard), array_agg(g.tenant_id),
+               array_agg(g.recipient_id), array_agg(g.many), array_agg(g.state)
+          into v_passed, v_place, v_shard, v_tenant, v_recipient, v_count, v_state
+          from unnest(v_passed, v_place, v_shard, v_tenant, v_recipient, v_count, v_state)
+               g(id, place, shard, tenant_id, recipient_id, many, state)
          where g.id = any(array(
             select p.id from unnest(v_passed) p(id)
             except
@@ -3324,45 +3372,63 @@ begin
              where k.before < k.room));
     end if;
 
-    -- (4) write what passed
+    -- (4) write: the mail of all, and what passed
+    if v_mail_run <> '{}' then
+        insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at, consumed_by)
+        select m.run, chimeway.shard_of_id(m.run), v_mail_number[m.n], v_mail_signal[m.n], v_clock,
+               case when v_mail_number[m.n] = any(p_consumed[g.place]::int[]) then p_decision[g.place] end
+          from unnest(v_mail_run) with ordinality m(run, n)
+          left join unnest(v_passed, v_place) g(id, place) on g.id = m.run;
+    end if;
+
     if v_passed <> '{}' then
         insert into chimeway.workflow_transitions (run_id, shard, seq, decision_id, reason, from_state, to_state,
                 from_step, to_step, visit, status_reason, context, signal_id, signal_type, inputs, snapshot, at)
-        select g.id, g.shard, g.many + t.pos, g.decision, t.reason, t.from_state, t.to_state,
+        select g.id, v_shard[g.n], v_count[g.n] + t.pos, p_decision[g.place], t.reason, t.from_state, t.to_state,
                t.from_step, t.to_step, t.visit, t.status_reason, t.context, t.signal_id, t.signal_type,
-               case when t.pos = 1 then g.inputs end,
+               case when t.pos = 1 then p_inputs[g.place] end,
                case when t.reason = 'reactivated_from_wait' then v_mail.seen end, v_clock
-          from unnest(t_run, t_pos, t_reason, t_from_state, t_to_state, t_from_step, t_to_step, t_visit,
-                      t_status_reason, t_context, t_signal_id, t_signal_type)
-               t(run, pos, reason, from_state, to_state, from_step, to_step, visit, status_reason, context,
-                 signal_id, signal_type)
-          join unnest(v_passed, v_shard, v_count, v_decision, v_inputs) g(id, shard, many, decision, inputs)
-            on g.id = t.run;
+          from (
+            select t.run, t_pos[t.n] as pos, t_reason[t.n] as reason, t_from_state[t.n] as from_state,
+                   t_to_state[t.n] as to_state, t_from_step[t.n] as from_step, t_to_step[t.n] as to_step,
+                   t_visit[t.n] as visit, t_status_reason[t.n] as status_reason, t_context[t.n] as context,
+                   t_signal_id[t.n] as signal_id, t_signal_type[t.n] as signal_type
+              from unnest(t_run) with ordinality t(run, n)
+            union all  -- the last one of a stop is the ledger's, behind what its decision wrote before
+            select g.id, coalesce(l.pos, 0) + 1, 'workflow_stopped', coalesce(l.state, v_state[g.n]), 'stopped',
+                   p_step[g.place], p_step[g.place], p_visit[g.place], p_status_reason[g.place], p_context[g.place],
+                   null, null
+              from unnest(v_passed, v_place) with ordinality g(id, place, n)
+              left join (
+                select distinct on (t.run) t.run, t_pos[t.n] as pos, t_to_state[t.n] as state
+                  from unnest(t_run) with ordinality t(run, n) order by t.run, t_pos[t.n] desc) l on l.run = g.id
+             where p_state[g.place] = 'stopped') t
+          join unnest(v_passed, v_place) with ordinality g(id, place, n) on g.id = t.run;
 
         update chimeway.workflow_runs r
            set revision = r.revision + 1, parked = false,  -- its workflow goes on: nothing is decided in a pause
-               transition_count = r.transition_count + coalesce(n.many, 0),
-               mailbox_count = p.mailbox, mailbox_seen = p.mailbox, state = p.state,
-               step = p.step, visit = p.visit, status_reason = p.status_reason, status_context = p.context,
-               pending_signals = p.pending::text[], wake_at = p.wake_at, entered_at = p.entered_at,
-               armed_step = p.armed_step, armed_entered_at = p.armed_entered_at,
-               held_reason = p.held_reason, held_at = case when p.held_reason is not null then v_clock end,
-               ended_at = case when p.state = 'completed' then v_clock end
-          from unnest(v_passed, v_shard) g(id, shard)
-          join unnest(p_run, p_mailbox, p_state, p_step, p_visit, p_status_reason, p_context, p_pending, p_wake_at,
-                      p_entered_at, p_armed_step, p_armed_entered_at, p_held_reason)
-               p(id, mailbox, state, step, visit, status_reason, context, pending, wake_at, entered_at, armed_step,
-                 armed_entered_at, held_reason) on p.id = g.id
-          left join (select t.run, max(t.pos) as many from unnest(t_run, t_pos) t(run, pos) group by t.run) n
-            on n.run = g.id
-         where r.id = g.id and r.shard = g.shard and p.state <> 'stopped';  -- those stop_runs ends
+               transition_count = r.transition_count + coalesce(t.many, 0) + g.stops::int,
+               mailbox_count = p_mailbox[g.place], mailbox_seen = p_mailbox[g.place], state = p_state[g.place],
+               step = p_step[g.place], visit = p_visit[g.place], entered_at = p_entered_at[g.place],
+               status_reason = p_status_reason[g.place], status_context = p_context[g.place],
+               pending_signals = case when g.stops then '{}' else p_pending[g.place]::text[] end,
+               wake_at = case when not g.stops then p_wake_at[g.place] end,
+               armed_step = case when not g.stops then p_armed_step[g.place] end,
+               armed_entered_at = case when not g.stops then p_armed_entered_at[g.place] end,
+               held_reason = case when not g.stops then p_held_reason[g.place] end,
+               held_at = case when not g.stops and p_held_reason[g.place] is not null then v_clock end,
+               waiting_for_node = case when not g.stops then r.waiting_for_node end,
+               ended_at = case when p_state[g.place] in ('completed','stopped') then v_clock end
+          from (select g.id, g.place, g.n, p_state[g.place] = 'stopped' as stops
+                  from unnest(v_passed, v_place) with ordinality g(id, place, n)) g
+          left join (select t.run, count(*)::int as many from unnest(t_run) t(run) group by t.run) t on t.run = g.id
+         where r.id = g.id and r.shard = v_shard[g.n];
 
-        if array_remove(p_consumed, '{}') <> '{}' then
-            update chimeway.run_mailbox b set consumed_by = p.decision
-              from unnest(v_passed, v_shard) g(id, shard)
-              join unnest(p_run, p_decision, p_consumed) p(id, decision, consumed) on p.id = g.id
-             where p.consumed <> '{}' and b.run_id = g.id and b.number = any(p.consumed::int[]) and b.shard = g.shard
-               and b.consumed_by is null;
+        if v_had_mail then
+            update chimeway.run_mailbox b set consumed_by = p_decision[g.place]
+              from unnest(v_passed, v_place) with ordinality g(id, place, n)
+             where p_consumed[g.place] <> '{}' and b.run_id = g.id and b.number = any(p_consumed[g.place]::int[])
+               and b.shard = v_shard[g.n] and b.consumed_by is null;
         end if;
 
         if c_run <> '{}' then
@@ -3379,30 +3445,29 @@ begin
         insert into chimeway.deliveries (id, shard, run_id, visit, step_id, tenant_id, recipient_id, channel, render_key,
                 status, suppression_reason, next_attempt_at, last_error_class, note, created_at, terminal_at,
                 deferred_reason)
-        select n.id, g.shard, g.id, n.visit, n.step, g.tenant_id, g.recipient_id, n.channel, n.render_key, n.status,
-               case when n.status <> 'deferred' then n.reason end,
-               case n.status when 'pending' then v_clock when 'deferred' then n.until end, n.error_class, n.note, v_clock,
-               n.terminal_at, case when n.status = 'deferred' then n.reason end
-          from unnest(d_id, d_run, d_visit, d_step, d_channel, d_render_key, d_status, d_reason, d_error_class, d_note,
-                      d_terminal_at, d_until)
-               n(id, run, visit, step, channel, render_key, status, reason, error_class, note, terminal_at, until)
-          join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run;
+        select d.id, v_shard[g.n], g.id, d_visit[d.n], d_step[d.n], v_tenant[g.n], v_recipient[g.n], d_channel[d.n],
+               d_render_key[d.n], d_status[d.n], case when d_status[d.n] <> 'deferred' then d_reason[d.n] end,
+               case d_status[d.n] when 'pending' then v_clock when 'deferred' then d_until[d.n] end,
+               d_error_class[d.n], d_note[d.n], v_clock, d_terminal_at[d.n],
+               case when d_status[d.n] = 'deferred' then d_reason[d.n] end
+          from unnest(d_id, d_run) with ordinality d(id, run, n)
+          join unnest(v_passed) with ordinality g(id, n) on g.id = d.run;
         if array_remove(d_verdict, null) <> '{}' then
             insert into chimeway.delivery_verdicts (delivery_id, shard, number, stage, verdict, reason, until, inputs, at)
-            select n.id, g.shard, 1, 'planned', n.verdict, n.reason, n.until, n.inputs, v_clock
-              from unnest(d_id, d_run, d_verdict, d_verdict_reason, d_until, d_verdict_inputs)
-                   n(id, run, verdict, reason, until, inputs)
-              join unnest(v_passed, v_shard) g(id, shard) on g.id = n.run
-             where n.verdict is not null;
+            select d.id, v_shard[g.n], 1, 'planned', d_verdict[d.n], d_verdict_reason[d.n], d_until[d.n],
+                   d_verdict_inputs[d.n], v_clock
+              from unnest(d_id, d_run) with ordinality d(id, run, n)
+              join unnest(v_passed) with ordinality g(id, n) on g.id = d.run
+             where d_verdict[d.n] is not null;
         end if;
         if v_budgets then
             for v_key in
-                select g.tenant_id, g.recipient_id, n.channel, g.shard, array_agg(v_clock) as sent, max(n.keep) as keep
-                  from unnest(d_run, d_channel, d_budget, d_keep) n(run, channel, budget, keep)
-                  join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id)
-                    on g.id = n.run
-                 where n.budget is not null
-                 group by g.tenant_id, g.recipient_id, n.channel, g.shard
+                select v_tenant[g.n] as tenant_id, v_recipient[g.n] as recipient_id, d_channel[d.n] as channel,
+                       v_shard[g.n] as shard, array_agg(v_clock) as sent, max(d_keep[d.n]) as keep
+                  from unnest(d_run) with ordinality d(run, n)
+                  join unnest(v_passed) with ordinality g(id, n) on g.id = d.run
+                 where d_budget[d.n] is not null
+                 group by 1, 2, 3, 4
             loop
                 perform chimeway.count_sends(
                     v_key.tenant_id, v_key.recipient_id, v_key.channel, v_key.shard, v_key.sent, v_key.keep);
@@ -3411,47 +3476,40 @@ begin
         if array_remove(d_body, null) <> '{}' then
             insert into chimeway.inbox_items (id, shard, tenant_id, recipient_id, run_id, render_key, subject, body,
                     created_at)
-            select n.id, g.shard, g.tenant_id, g.recipient_id, g.id, n.render_key, n.subject, n.body, v_clock
-              from unnest(d_id, d_run, d_render_key, d_subject, d_body) with ordinality
-                   n(id, run, render_key, subject, body, place)
-              join unnest(v_passed, v_shard, v_tenant, v_recipient) g(id, shard, tenant_id, recipient_id) on g.id = n.run
-             where n.body is not null
-             order by n.place;  -- arrival numbers follow the order in which they were planned
+            select d.id, v_shard[g.n], v_tenant[g.n], v_recipient[g.n], g.id, d_render_key[d.n], d_subject[d.n],
+                   d_body[d.n], v_clock
+              from unnest(d_id, d_run) with ordinality d(id, run, n)
+              join unnest(v_passed) with ordinality g(id, n) on g.id = d.run
+             where d_body[d.n] is not null
+             order by d.n;  -- arrival numbers follow the order in which they were planned
             if found and exists (select from chimeway.inbox_watched) then
-                perform chimeway.tell_inboxes(array_agg(g.tenant_id), array_agg(g.recipient_id))
-                   from unnest(d_run, d_body) n(run, body)
-                   join unnest(v_passed, v_tenant, v_recipient) g(id, tenant_id, recipient_id) on g.id = n.run
-                  where n.body is not null;
+                perform chimeway.tell_inboxes(array_agg(v_tenant[g.n]), array_agg(v_recipient[g.n]))
+                   from unnest(d_run) with ordinality d(run, n)
+                   join unnest(v_passed) with ordinality g(id, n) on g.id = d.run
+                  where d_body[d.n] is not null;
             end if;
         end if;
     end if;
 
-    if 'stopped' = any(p_state) then
-        perform 1 from (
-            select array_agg(g.id order by g.id) as ids, array_agg(g.decision order by g.id) as decisions,
-                   array_agg('stopped'::text) as states, array_agg('workflow_stopped'::text) as reasons,
-                   array_agg(p.status_reason order by g.id) as status_reasons,
-                   array_agg(p.context order by g.id) as contexts, array_agg(null::text) as notes,
-                   array_agg(case when n.many is null then g.inputs end order by g.id) as inputs,
-                   array_agg(coalesce(n.last_state, g.state) order by g.id) as from_states,
-                   array_agg(p.step order by g.id) as steps, array_agg(p.visit order by g.id) as visits,
-                   array_agg(p.entered_at order by g.id) as entered, array_agg(p.mailbox order by g.id) as mailboxes,
-                   array_agg(n.many order by g.id) as written
-              from unnest(v_passed, v_state, v_decision, v_inputs) g(id, state, decision, inputs)
-              join unnest(p_run, p_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox)
-                   p(id, state, status_reason, context, step, visit, entered_at, mailbox) on p.id = g.id
-              left join (select t.run, max(t.pos) as many, (array_agg(t.to_state order by t.pos desc))[1] as last_state
-                           from unnest(t_run, t_pos, t_to_state) t(run, pos, to_state) group by t.run) n on n.run = g.id
-             where p.state = 'stopped') s,
-            chimeway.stop_runs(s.ids, s.decisions, s.states, s.reasons, s.status_reasons, s.contexts, s.notes,
-                s.inputs, 'run_stopped', s.from_states, s.steps, s.visits, s.entered, s.mailboxes, s.written)
-         where s.ids is not null;
+    -- The deliveries of runs that were stopped: of those that wait in the app nearly none is open.
+    if v_passed <> '{}' and 'stopped' = any(p_state) then
+        if exists (
+            select from unnest(v_passed, v_place) g(id, place)
+             cross join lateral (
+                select from chimeway.deliveries d
+                 where d.run_id = g.id and d.status in ('pending','deferred','digested','failed','dispatched') offset 0) d
+             where p_state[g.place] = 'stopped') then
+            perform chimeway.end_deliveries(
+                array(select g.id from unnest(v_passed, v_place) g(id, place) where p_state[g.place] = 'stopped'),
+                'run_stopped', v_clock);
+        end if;
     end if;
 
-    if not v_mail.runs <@ v_passed then  -- mail of runs whose decisions did not pass, and so are not written
+    if not v_mail_run <@ v_passed then  -- mail of runs whose decisions did not pass, and so are not written
         update chimeway.workflow_runs r set mailbox_count = m.many
-          from unnest(v_mail.runs, v_mail.counts) m(id, many)
-         where r.id = m.id and r.id = any(v_mail.runs) and not r.id = any(v_passed);
+          from (select m.run, max(m.number) as many from unnest(v_mail_run, v_mail_number) m(run, number)
+                 group by m.run) m
+         where r.id = m.run and r.id = any(v_mail_run) and not r.id = any(v_passed);
     end if;
 
     -- A writer without a lease is nobody's node: whoever sends and keeps time must be told.

@@ -86,12 +86,12 @@ LATER = {
     ],
 }  # fmt: skip
 """A run that waits has a message here: a lock beside its own, for which the ledger would wait."""
-_ROUTES: Final = "    v_mail := chimeway.put_mail(v_locked);\n"
+_ROUTES: Final = "    v_mail := chimeway.find_mail(v_locked, m_run <> '{}');\n"
 _LOCKS: Final = """        perform 1 from (
             select d.id from chimeway.deliveries d
              where d.id = any(p_delivery) and d.run_id = any(v_locked) order by d.id for no key update) l;
 """
-_IN_ONE: Final = """        v_mail := chimeway.put_mail('{}');
+_IN_ONE: Final = """        v_mail := chimeway.find_mail('{}', false);
         select coalesce(array_agg(l.run_id), '{}') into v_locked from (
             select d.run_id from chimeway.deliveries d
              where d.id = any(p_delivery) and d.run_id = any(v_locked) and not exists (

@@ -11,8 +11,8 @@ from chimeway.testing.simulation.real_history import Played
 COMMIT: Final = "commit_decisions/62"
 BEGIN: Final = "begin_attempts/16"
 RECORD: Final = "record_results/11"
-_ROUTE: Final = "v_mail := chimeway.put_mail(v_locked);"
-_ROUTE_NOTHING: Final = "v_mail := chimeway.put_mail('{}');"
+_ROUTE: Final = "v_mail := chimeway.find_mail(v_locked, m_run <> '{}');"
+_ROUTE_NOTHING: Final = "v_mail := chimeway.find_mail('{}', false);"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +36,17 @@ def _without(theme: str, function: str, old: str, new: str = "") -> Mutation:
     return Mutation(function, ((old, new),), theme)
 
 
-_SEEN: Final = "r.revision = p.revision and r.mailbox_count = p.mailbox"
+_SEEN: Final = "r.revision = p_revision[p.n] and r.mailbox_count = p_mailbox[p.n]"
 _OPEN: Final = (
     "d.status in ('pending','failed','deferred') and d.revision = p.revision\n           and r.held"
 )
 MUTATIONS: Final = {
-    "a decision may have overlooked mail": _without("read", COMMIT, _SEEN, "r.revision = p.revision"),
-    "a decision may be of an older run": _without("progress", COMMIT, _SEEN, "r.mailbox_count = p.mailbox"),
+    "a decision may have overlooked mail": _without("read", COMMIT, _SEEN, "r.revision = p_revision[p.n]"),
+    "a decision may be of an older run": _without(
+        "progress", COMMIT, _SEEN, "r.mailbox_count = p_mailbox[p.n]"
+    ),
     "a decision may be of an older message": _without(
-        "feedback:fallback", COMMIT, "d.revision is not distinct from p.delivery_revision", "true"
+        "feedback:fallback", COMMIT, "d.revision is not distinct from p_delivery_revision[p.n]", "true"
     ),
     "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
     "a decision routes nothing": _without("read", COMMIT, _ROUTE, _ROUTE_NOTHING),
@@ -71,7 +73,7 @@ MUTATIONS: Final = {
     ),
     "a result wakes nobody": _without("read", RECORD, "if v_moving <> '{}' then", "if false then"),
     "a run's first look passes over what was routed": _without(
-        "read", "put_mail/1", "where m.visit = 0 and", "where false and"
+        "read", "find_mail/2", "where m.visit = 0 and", "where false and"
     ),
 }
 """What is no longer so → how that is done."""

@@ -271,9 +271,9 @@ async def test_a_ledger_without_its_guard_is_found_out(world: World, guarded: bo
                 where p.pronamespace = 'chimeway'::regnamespace and p.proname = 'commit_decisions'
                 order by p.pronargs desc limit 1"""
         )
-        assert text.count("and r.mailbox_count = p.mailbox") == 1
+        assert text.count("and r.mailbox_count = p_mailbox[p.n]") == 1
         async with world.database.acquire() as connection:
-            await connection.execute(text.replace("and r.mailbox_count = p.mailbox", ""))
+            await connection.execute(text.replace("and r.mailbox_count = p_mailbox[p.n]", ""))
     (answer,) = await commit_decisions(world.database, None, [entry_for(world.runs["waiter"], decision, {})])
     assert answer == ("stale" if guarded else "applied")
     assert await _broken(world) == found

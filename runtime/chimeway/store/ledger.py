@@ -90,7 +90,9 @@ def arrays_of(entries: Sequence[Entry]) -> list[list[Any]]:
     ]
     columns += _columns([_judged_by(e) for e in entries], 2)
     columns += _columns([row for e in entries for row in _verdict_rows(e)], _VERDICT_COLUMNS)
-    columns += _columns([(e.run_id, *mail) for e in entries for mail in e.foretold], _FORETOLD_COLUMNS)
+    # By run, as the ledger finds them: where both lists are the same, it looks no further.
+    foretold = sorted((e.run_id, *mail) for e in entries for mail in e.foretold)
+    columns += _columns(foretold, _FORETOLD_COLUMNS)
     return columns
 
 
@@ -162,7 +164,7 @@ def _run_row(entry: Entry) -> tuple[Any, ...]:
 
 
 def _transition_rows(entry: Entry) -> Iterable[tuple[Any, ...]]:
-    """Yield the transitions; the last of a stop is left to chimeway.stop_runs, which writes all stops."""
+    """Yield the transitions; the last of a stop is left to the ledger, which writes it behind the others."""
     transitions = entry.decision.transitions
     if entry.decision.after.state == "stopped":
         if transitions[-1].reason != "workflow_stopped":

@@ -30,7 +30,8 @@ _COMMAND_TIMEOUT_S = 60.0
 _CLOSE_S = 5.0
 _GIVE_BACK_S = 5.0
 """A call that is cut off is called off by another connection: where nobody answers that takes a minute."""
-_FOR_NODE: Final = "set enable_seqscan = off; set plan_cache_mode = force_generic_plan"
+_FOR_NODE: Final = """
+    set enable_seqscan = off; set enable_memoize = off; set plan_cache_mode = force_generic_plan"""
 _NEXT_HOST: Final = (
     OSError,
     TimeoutError,
@@ -81,8 +82,8 @@ async def _open_for_node(url: DatabaseUrl, name: str, *_: object, **named: Any) 
 
     The planner keeps plans, and may have made them when a table was small: it would go on to read it from end
     to end when it has become a backlog. And where calls are of different sizes it would often make a plan for
-    each, which takes longer than the call. (A pooler's session is not ours to change; there each statement is
-    planned anew.)
+    each, which takes longer than the call. What is looked up is looked up for one run: to remember it costs
+    more than it saves. (A pooler's session is not ours to change; there each statement is planned anew.)
     """
     connection = await _open(url, name, **named)
     if not is_pooled(connection):

@@ -66,7 +66,7 @@ select r.id, r.shard, r.tenant_id, r.recipient_id, r.workflow_key, r.workflow_ve
                ) b(number, signal_id)
          cross join lateral (
                 select s.id, s.type, s.payload, s.created_at from chimeway.signals s
-                 where s.id = b.signal_id and s.shard = r.shard offset 0) s) m on true;
+                 where s.id = b.signal_id offset 0) s) m on true;
 
 -- name: due_runs
 -- One page of due runs in each shard, in due order behind the cursors; paused workflows are marked.
