@@ -288,15 +288,15 @@ declare
     v_count     int[];
     v_state     text[];
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then perform chimeway.check_ledger(p_owner, p_epoch); end if;
+
     -- (1) lock the runs, in id order, then the deliveries that were looked at (one that is no longer its run's current
     -- one is told by the run's revision; where there was none, only who holds the run's lock can have made one)
     select coalesce(array_agg(l.id), '{}'),
            p_owner is null or exists (select from chimeway.leases l where l.owner = p_owner and l.epoch = p_epoch)
       into v_locked, v_ours from (
         select r.id from chimeway.workflow_runs r where r.id = any(p_run) order by r.id for update skip locked) l;
-    if not v_ours or current_setting('transaction_isolation') <> 'read committed' then
-        perform chimeway.check_ledger(p_owner, p_epoch);  -- which refuses
-    end if;
+    if not v_ours then perform chimeway.check_ledger(p_owner, p_epoch); end if;  -- which refuses
     if array_remove(p_delivery, null) <> '{}' then
         perform 1 from (
             select d.id from chimeway.deliveries d
