@@ -13,6 +13,10 @@ BEGIN: Final = "begin_attempts/16"
 RECORD: Final = "record_results/11"
 _ROUTE: Final = "v_mail := chimeway.find_mail(v_locked, m_run <> '{}');"
 _ROUTE_NOTHING: Final = "v_mail := chimeway.find_mail('{}', false);"
+_TAKEN: Final = """
+    v_mail_run := v_mail.runs;
+    v_mail_number := v_mail.numbers;
+    v_mail_signal := v_mail.signals;"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ MUTATIONS: Final = {
     "a decision may be made in a pause": _without("pause", COMMIT, "and w.paused_at is null\n", "\n"),
     "a decision routes nothing": _without("read", COMMIT, _ROUTE, _ROUTE_NOTHING),
     "the guard stands before the routing": Mutation(
-        COMMIT, ((_ROUTE, _ROUTE_NOTHING), ("-- (4) write what passed", _ROUTE)), "read"
+        COMMIT,
+        ((_ROUTE, _ROUTE_NOTHING), ("-- (4) write: the mail of all, and what passed", _ROUTE + _TAKEN)),
+        "read",
     ),
     "an attempt may have overlooked mail": _without(
         "read", BEGIN, "and (r.state not in ('active','waiting') or r.mailbox_count = p.mailbox)"
