@@ -1,10 +1,13 @@
 """Decisions on mail that is not in the mailbox yet: the ledger puts it there, as foretold or not."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
+import pytest
+
 from chimeway.progression.decide import decide
-from chimeway.progression.decision import Decision, Noop
+from chimeway.progression.decision import Birth, Decision, Noop
 from chimeway.store import mailbox
 from chimeway.store.catalogue import Catalogue
 from chimeway.store.ledger import Entry, entry_for
@@ -27,13 +30,16 @@ async def _loaded(world: Door, recipient: str = "ada") -> Loaded:
     return loaded
 
 
-async def _decided(world: Door, recipient: str = "ada") -> Entry:
+def _nothing_is_sent(*_: object) -> Birth:
+    raise AssertionError
+
+
+async def _decided(
+    world: Door, recipient: str = "ada", born: Callable[..., Birth] = _nothing_is_sent
+) -> Entry:
     loaded = await _loaded(world, recipient)
     assert loaded.snapshot is not None
-    now = await world.sql("select chimeway.clock()")
-    decision = decide(
-        loaded.snapshot, now, lambda *_: (_ for _ in ()).throw(AssertionError("nothing is sent"))
-    )
+    decision = decide(loaded.snapshot, await world.sql("select chimeway.clock()"), born)
     assert isinstance(decision, Decision), decision
     return entry_for(loaded.id, decision, {}, loaded.policy, loaded.foretold)
 
@@ -59,6 +65,23 @@ async def test_a_decision_puts_its_own_mail(clock_database: Database) -> None:
     assert (await mailbox.route_named(clock_database, [heeded, signal])) == ([], False)
     assert await world.sql("select count(*) from chimeway.signals where routed_at is null") == 0
     assert await verify(clock_database) == []
+
+
+@pytest.mark.parametrize("routed", [True, False])
+async def test_only_the_signal_that_fitted_is_consumed(clock_database: Database, routed: bool) -> None:
+    """Of mail in the mailbox, and of mail that it puts there, a decision marks with its id what it used."""
+    world = await opened(clock_database)
+    await world.start("ada")
+    await world.say("ada", "read", document=8)
+    await world.say("ada", "skip")
+    if routed:
+        await mailbox.route(clock_database, 0)
+    entry = await _decided(world, born=lambda *_: Birth("pending"))
+    assert len(entry.foretold) == (0 if routed else 2)
+    assert await world.commit(entry) == ["applied"]
+    marks = await world.all("select number, consumed_by from chimeway.run_mailbox order by number")
+    assert [tuple(row) for row in marks] == [(1, None), (2, entry.id)]
+    assert (await world.row("ada"))["mailbox_seen"] == 2
 
 
 async def test_mail_that_has_come_otherwise_makes_a_decision_stale(clock_database: Database) -> None:

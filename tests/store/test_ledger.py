@@ -8,7 +8,6 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from chimeway.progression.decision import Decision
 from chimeway.store.faults import LeaseLost
 from chimeway.store.ledger import Entry, Fence
 from chimeway.store.pool import Database
@@ -236,18 +235,24 @@ async def test_a_stop_ends_what_was_planned(clock_database: Database) -> None:
     assert shown[1][1] == ("email", "dispatched", None, True)
 
 
-async def test_only_the_signal_that_fitted_is_consumed(clock_database: Database) -> None:
-    """The decision marks the mailbox row that it used with its id, and leaves the others."""
-    world = await opened(clock_database)
+@pytest.mark.parametrize(
+    ("outcome", "end"),
+    [("failed", ("cancelled", "run_stopped", False)), (None, ("dispatched", None, True))],
+)
+async def test_a_stop_ends_the_one_message_that_is_open(
+    clock_database: Database, outcome: str | None, end: tuple[str, str | None, bool]
+) -> None:
+    """A retry that is waited for, or a message on its way: no other need be open beside it."""
+    world = await opened(clock_database, TWO_MESSAGES)
     await world.start("ada")
-    await world.say("ada", "read", document=8)
-    await world.say("ada", "skip")
-    entry = await world.entry("ada")
-    assert isinstance(entry.decision, Decision)
-    assert await world.commit(entry) == ["applied"]
-    marks = await world.all("select number, consumed_by from chimeway.run_mailbox order by number")
-    assert [tuple(row) for row in marks] == [(1, None), (2, entry.id)]
-    assert (await world.row("ada"))["mailbox_seen"] == 2
+    later = await world.sql("select chimeway.clock() + interval '1 day'")
+    await world.attempt("ada", outcome, error_class="transient", next_attempt_at=later, nudge=True)
+    await world.progress("ada")
+    await world.say("ada", "halt")
+    assert await world.commit(await world.entry("ada")) == ["applied"]
+    assert (await world.reasons("ada"))[-1] == "workflow_stopped"
+    (push,) = await world.deliveries("ada")
+    assert (push["status"], push["suppression_reason"], push["stop_requested"]) == end
 
 
 async def test_whoever_is_decided_about_is_parked_no_more(clock_database: Database) -> None:
