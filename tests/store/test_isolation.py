@@ -11,7 +11,7 @@ import pytest
 import chimeway.sync
 from chimeway import Chimeway, InvalidInput
 from chimeway.store.deliveries import begin_attempts
-from chimeway.store.ledger import commit_decisions
+from chimeway.store.ledger import arrays_of, commit_decisions
 from chimeway.store.pool import Database, connect, open_database
 from chimeway.store.queries import SQL
 from kit.home import workflow
@@ -64,6 +64,22 @@ async def test_the_ledger_refuses_another_isolation(clock_database: Database, le
     async with _refused(world, level):
         await begin_attempts(strict, None, row.run_id, [row])
     assert [begun.answer for begun in await world.begin(row)] == ["begun"]
+
+
+async def test_the_isolation_is_refused_before_a_lock_can_fail(clock_database: Database) -> None:
+    """A snapshot older than a change to the run would fail its lock: that says nothing of what is wrong."""
+    world = await opened(clock_database)
+    await world.trigger("ada")
+    entry = await world.entry("ada")
+    async with (
+        _refused(world, "repeatable_read"),
+        clock_database.acquire() as sql,
+        sql.transaction(isolation="repeatable_read"),
+    ):
+        await sql.execute("select from chimeway.workflow_runs")
+        async with plain(clock_database.url) as other:
+            await other.execute("update chimeway.workflow_runs set strikes = strikes")
+        await sql.fetch(SQL["commit_decisions"], None, None, *arrays_of([entry]))
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ begin
            ended_at = now_
       from unnest(p_run, p_to_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox, p_written)
            s(id, to_state, status_reason, context, step, visit, entered_at, mailbox, written)
-     where r.id = s.id and r.shard = chimeway.shard_of_id(s.id);
+     where r.id = s.id and r.shard = chimeway.shard_of_id(s.id) and r.id = any(p_run);
 end $$;
 
 -- Looks for the unrouted signals of locked runs' recipients that are not in these runs' mailboxes, gives each its number
@@ -197,7 +197,7 @@ begin
     ), fresh as (
         select c.* from candidates c
          where not exists (select from chimeway.run_mailbox b
-                            where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard)
+                            where b.run_id = c.run_id and b.signal_id = c.signal_id and b.shard = c.shard offset 0)
     ), held as (
         select c.* from fresh c cross join lateral (
             select from chimeway.signals s where s.id = c.signal_id offset 0 for key share) s
@@ -243,7 +243,8 @@ end $$;
 -- m_run, m_number and m_signal: signals on which it was decided before they were in the mailbox, and which number each
 -- was foretold; they are put there now, or others are. What was foretold wrongly is stale.
 -- (Columns are read by subscripts, from a place in the first of them: to unnest a dozen arrays in one call costs five times
--- as much. In PL/pgSQL a subscript is one step; in SQL it would walk through the array.)
+-- as much. In PL/pgSQL a subscript is one step; in SQL it would walk through the array. And what is written names its runs
+-- beside the join, too: without them a plan that was kept from a time of few runs would read all that came since.)
 create or replace function chimeway.commit_decisions(
     p_owner uuid, p_epoch bigint,
     p_run uuid[], p_decision uuid[], p_revision bigint[], p_mailbox int[], p_delivery uuid[],
@@ -288,7 +289,9 @@ declare
     v_count     int[];
     v_state     text[];
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then perform chimeway.check_ledger(p_owner, p_epoch); end if;
+    if current_setting('transaction_isolation') <> 'read committed' then
+        perform chimeway.check_ledger(p_owner, p_epoch);  -- which refuses, before a lock can fail otherwise
+    end if;
 
     -- (1) lock the runs, in id order, then the deliveries that were looked at (one that is no longer its run's current
     -- one is told by the run's revision; where there was none, only who holds the run's lock can have made one)
@@ -446,13 +449,13 @@ begin
           from (select g.id, g.place, g.n, p_state[g.place] = 'stopped' as stops
                   from unnest(v_passed, v_place) with ordinality g(id, place, n)) g
           left join (select t.run, count(*)::int as many from unnest(t_run) t(run) group by t.run) t on t.run = g.id
-         where r.id = g.id and r.shard = v_shard[g.n];
+         where r.id = g.id and r.shard = v_shard[g.n] and r.id = any(v_passed);
 
         if v_had_mail then
             update chimeway.run_mailbox b set consumed_by = p_decision[g.place]
               from unnest(v_passed, v_place) with ordinality g(id, place, n)
              where p_consumed[g.place] <> '{}' and b.run_id = g.id and b.number = any(p_consumed[g.place]::int[])
-               and b.shard = v_shard[g.n] and b.consumed_by is null;
+               and b.shard = v_shard[g.n] and b.consumed_by is null and b.run_id = any(v_passed);
         end if;
 
         if c_run <> '{}' then
@@ -460,7 +463,7 @@ begin
                set status = 'cancelled', suppression_reason = c.reason, terminal_at = v_clock, next_attempt_at = null,
                    deferred_reason = null, revision = d.revision + 1
               from unnest(c_run, c_visit, c_reason) c(run, visit, reason)
-             where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit
+             where c.run = any(v_passed) and d.run_id = c.run and d.visit = c.visit and d.run_id = any(v_passed)
                and d.status not in ('succeeded','suppressed','cancelled');
         end if;
     end if;
