@@ -2299,12 +2299,18 @@ returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
+declare
+    -- (looked for run by run, and locked by their ids: to find them in the order of the locks, a plan from quiet times would
+    -- go through all deliveries)
+    v_open uuid[] := array(
+        select d.id from unnest(p_run) p(id)
+         cross join lateral (
+            select d.id from chimeway.deliveries d
+             where d.run_id = p.id and d.status in ('pending','deferred','digested','failed','dispatched') offset 0) d);
 begin
-    perform 1 from (
-        select d.id from chimeway.deliveries d
-         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
-         order by d.id for no key update) l;
-    if found then
+    if v_open <> '{}' then
+        perform 1 from (
+            select d.id from chimeway.deliveries d where d.id = any(v_open) order by d.id for no key update) l;
         return query
         with ended as (
             update chimeway.deliveries d
@@ -2313,7 +2319,7 @@ begin
                    terminal_at = case when d.status = 'dispatched' then null else p_at end,
                    stop_requested = d.status = 'dispatched',
                    next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
-             where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+             where d.id = any(v_open) and d.status in ('pending','deferred','digested','failed','dispatched')
              returning d.run_id, d.id, d.status
         )
         select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
@@ -2430,6 +2436,7 @@ begin
             array_fill('{}'::jsonb, array[cardinality(live)]),
             array_fill(cancel.note, array[cardinality(live)]),
             array_fill(null::jsonb, array[cardinality(live)]), 'run_stopped') s on s.run_id = r.id
+     where r.id = any(live)
     union all
     select r.id, 'already_ended', r.state, r.step, '{}', '{}'
       from chimeway.workflow_runs r where r.id = any(ended)

@@ -177,6 +177,24 @@ async def test_a_journey_reads_nobodys_backlog(database: Database, counted_after
         await affordable(world, plans, journey)
 
 
+@pytest.mark.parametrize("counted_after", [None, 0, 1, 7])
+async def test_a_cancel_reads_nobodys_backlog(database: Database, counted_after: int | None) -> None:
+    """As a node's, a producer's plans from quiet times."""
+    async with _kept_plans(database, counted_after) as (world, plans):
+        for _ in range(CALLS):
+            await _begun_and_cancelled(world)
+        async with plain(database.url) as connection:
+            await connection.execute(BACKLOG + SENT + HEARD)
+        await affordable(world, plans, _begun_and_cancelled)
+
+
+async def _begun_and_cancelled(world: Door) -> None:
+    begun = """select chimeway.trigger('escalation', data => '{"document": 7}', cancellation_key => 'quiet',
+                                       recipient_id => 'quiet_' || nextval('chimeway.arrival'))"""
+    assert await world.sql(begun)
+    assert await world.all("select outcome from chimeway.cancel(cancellation_key => 'quiet')")
+
+
 async def test_a_count_in_the_middle_of_a_load_misleads_no_journey(database: Database) -> None:
     """Who counts a table while somebody loads it sees pages and no rows: a lookup seems as dear as a scan."""
     async with _kept_plans(database) as (world, plans):

@@ -70,12 +70,18 @@ returns table (run_id uuid, cancelled uuid[], on_their_way uuid[])
 language plpgsql set enable_seqscan = off set enable_bitmapscan = off
 set jit = off set plan_cache_mode = force_generic_plan as $$
 #variable_conflict use_column
+declare
+    -- (looked for run by run, and locked by their ids: to find them in the order of the locks, a plan from quiet times would
+    -- go through all deliveries)
+    v_open uuid[] := array(
+        select d.id from unnest(p_run) p(id)
+         cross join lateral (
+            select d.id from chimeway.deliveries d
+             where d.run_id = p.id and d.status in ('pending','deferred','digested','failed','dispatched') offset 0) d);
 begin
-    perform 1 from (
-        select d.id from chimeway.deliveries d
-         where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
-         order by d.id for no key update) l;
-    if found then
+    if v_open <> '{}' then
+        perform 1 from (
+            select d.id from chimeway.deliveries d where d.id = any(v_open) order by d.id for no key update) l;
         return query
         with ended as (
             update chimeway.deliveries d
@@ -84,7 +90,7 @@ begin
                    terminal_at = case when d.status = 'dispatched' then null else p_at end,
                    stop_requested = d.status = 'dispatched',
                    next_attempt_at = null, deferred_reason = null, revision = d.revision + 1
-             where d.run_id = any(p_run) and d.status in ('pending','deferred','digested','failed','dispatched')
+             where d.id = any(v_open) and d.status in ('pending','deferred','digested','failed','dispatched')
              returning d.run_id, d.id, d.status
         )
         select r.id, coalesce(array_agg(e.id) filter (where e.status = 'cancelled'), '{}'),
@@ -134,6 +140,67 @@ begin
       from unnest(p_run, p_to_state, p_status_reason, p_context, p_step, p_visit, p_entered_at, p_mailbox, p_written)
            s(id, to_state, status_reason, context, step, visit, entered_at, mailbox, written)
      where r.id = s.id and r.shard = chimeway.shard_of_id(s.id) and r.id = any(p_run);
+end $$;
+
+-- Stops a run by id, or all live runs that bear a cancellation key. Exact: each row says what became of
+-- one run: `stopped`, or `already_ended`; which deliveries were cancelled, which were on their way.
+create or replace function chimeway.cancel(
+    run_id           uuid default null,
+    tenant_id        text default 'default',
+    note             text default null,
+    cancellation_key text default null
+) returns table (stopped_run_id uuid, outcome text, state text, step text, cancelled uuid[], on_their_way uuid[])
+language plpgsql set enable_seqscan = off security definer set search_path = chimeway, pg_temp as $$
+#variable_conflict use_column
+declare
+    locked uuid[];
+    live   uuid[];
+    ended  uuid[];
+begin
+    perform chimeway.check_id('tenant_id', tenant_id);
+    if exists (select from chimeway.producers p
+                where p.role_name = session_user::text and tenant_id <> all(p.tenant_ids)) then
+        perform chimeway.refuse_producer(tenant_id);
+    end if;
+    if (run_id is null) = (cancellation_key is null) then
+        perform chimeway.refuse('invalid_input', 'CW001', 'cancel needs run_id or cancellation_key, and not both',
+            'cancel(run_id => ..., tenant_id => ...)');
+    end if;
+    perform chimeway.check_note(note);
+    -- Waits for each run in id order. What ended while it waited is then seen by a younger snapshot.
+    if run_id is not null then
+        select coalesce(array_agg(l.id), '{}') into locked from (
+            select r.id from chimeway.workflow_runs r
+             where r.id = cancel.run_id and r.tenant_id = cancel.tenant_id for update) l;
+    else
+        select coalesce(array_agg(l.id), '{}') into locked from (
+            select r.id from chimeway.workflow_runs r
+             where r.tenant_id = cancel.tenant_id and r.cancellation_key = cancel.cancellation_key
+             order by r.id for update) l;
+    end if;
+    select coalesce(array_agg(r.id order by r.id) filter (where r.state in ('active','waiting')), '{}'),
+           coalesce(array_agg(r.id order by r.id) filter (where r.state not in ('active','waiting')), '{}')
+      into live, ended from chimeway.workflow_runs r where r.id = any(locked);
+    if cancel.run_id is not null and live = '{}' and ended = '{}' then
+        perform chimeway.refuse('workflow_run_not_found', 'CW006',
+            format('no run %s in tenant "%s"', run_id, tenant_id), 'look at the id and at the tenant');
+    end if;
+    return query
+    select r.id, 'stopped'::text, 'stopped'::text, r.step, s.cancelled, s.on_their_way
+      from chimeway.workflow_runs r
+      join chimeway.stop_run(live,
+            (select coalesce(array_agg(gen_random_uuid()), '{}') from unnest(live)),
+            array_fill('stopped'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('cancelled_by_request'::text, array[cardinality(live)]),
+            array_fill('{}'::jsonb, array[cardinality(live)]),
+            array_fill(cancel.note, array[cardinality(live)]),
+            array_fill(null::jsonb, array[cardinality(live)]), 'run_stopped') s on s.run_id = r.id
+     where r.id = any(live)
+    union all
+    select r.id, 'already_ended', r.state, r.step, '{}', '{}'
+      from chimeway.workflow_runs r where r.id = any(ended)
+    order by 1;
 end $$;
 
 -- Looks for the unrouted signals of locked runs' recipients that are not in these runs' mailboxes, gives each its number
