@@ -1,6 +1,6 @@
 """At the ledger's door: a journey of one person, decided and committed step by step, by hand."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,12 +9,15 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from chimeway.progression.decision import Decision
+from chimeway.progression.decide import decide
+from chimeway.progression.decision import Birth, Decision
 from chimeway.render.message import Rendered
+from chimeway.store.catalogue import Catalogue
 from chimeway.store.definitions import register
 from chimeway.store.deliveries import Beginning, Begun, begin_attempts, load_sendables
 from chimeway.store.ledger import Answer, Entry, Fence, commit_decisions, entry_for
 from chimeway.store.pool import Database
+from chimeway.store.runs import Loaded, load_runs
 from chimeway.workflow.parse import parse
 from store.plain_sql import contents, plain
 from store.verify_world import ESCALATION, World
@@ -135,3 +138,26 @@ async def leased(database: Database) -> Fence:
     async with database.acquire() as connection:
         sql = "select epoch from chimeway.acquire_lease($1, $2, (select max(epoch) from chimeway.shards))"
         return Fence(owner, await connection.fetchval(sql, owner, timedelta(minutes=1)))
+
+
+async def foretelling(world: Door, recipient: str = "ada") -> Loaded:
+    """Load a run as a node does: signals that nobody has routed yet are its mail, too."""
+    ids = [world.runs[recipient]]
+    (loaded,) = await load_runs(world.database, Catalogue(world.database), ids, foretelling=True)
+    assert loaded is not None
+    return loaded
+
+
+def _nothing_is_sent(*_: object) -> Birth:
+    raise AssertionError
+
+
+async def foretold_entry(
+    world: Door, recipient: str = "ada", born: Callable[..., Birth] = _nothing_is_sent
+) -> Entry:
+    """Decide about a run as a node does, also on mail that is not in its mailbox yet; write nothing."""
+    loaded = await foretelling(world, recipient)
+    assert loaded.snapshot is not None
+    decision = decide(loaded.snapshot, await world.sql("select chimeway.clock()"), born)
+    assert isinstance(decision, Decision), decision
+    return entry_for(loaded.id, decision, {}, loaded.policy, loaded.foretold)

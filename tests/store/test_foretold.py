@@ -1,47 +1,22 @@
 """Decisions on mail that is not in the mailbox yet: the ledger puts it there, as foretold or not."""
 
-from collections.abc import Callable
 from datetime import timedelta
 from uuid import UUID
 
 import pytest
 
 from chimeway.progression.decide import decide
-from chimeway.progression.decision import Birth, Decision, Noop
+from chimeway.progression.decision import Birth, Noop
 from chimeway.store import mailbox
-from chimeway.store.catalogue import Catalogue
-from chimeway.store.ledger import Entry, entry_for
 from chimeway.store.pool import Database
-from chimeway.store.runs import Loaded, load_runs
 from chimeway.store.verify import verify
-from store.door import Door, locked, opened
+from store.door import Door, foretelling, foretold_entry, locked, opened
 from store.plain_sql import plain
 
 _SIGNAL = "select chimeway.signal('read', actor_id => 'ada', payload => '{\"document\": 7}')"
 _MAIL = (
     "select number, signal_id, consumed_by is not null as consumed from chimeway.run_mailbox order by number"
 )
-
-
-async def _loaded(world: Door, recipient: str = "ada") -> Loaded:
-    ids = [world.runs[recipient]]
-    (loaded,) = await load_runs(world.database, Catalogue(world.database), ids, foretelling=True)
-    assert loaded is not None
-    return loaded
-
-
-def _nothing_is_sent(*_: object) -> Birth:
-    raise AssertionError
-
-
-async def _decided(
-    world: Door, recipient: str = "ada", born: Callable[..., Birth] = _nothing_is_sent
-) -> Entry:
-    loaded = await _loaded(world, recipient)
-    assert loaded.snapshot is not None
-    decision = decide(loaded.snapshot, await world.sql("select chimeway.clock()"), born)
-    assert isinstance(decision, Decision), decision
-    return entry_for(loaded.id, decision, {}, loaded.policy, loaded.foretold)
 
 
 async def _mail(world: Door) -> list[tuple[int, UUID, bool]]:
@@ -54,7 +29,7 @@ async def test_a_decision_puts_its_own_mail(clock_database: Database) -> None:
     await world.start("ada")
     heeded = await world.say("ada", "unheard")
     signal = await world.say("ada", "read")
-    entry = await _decided(world)
+    entry = await foretold_entry(world)
     assert entry.foretold == [(1, signal)]
     assert (await world.row("ada"))["mailbox_count"] == 0
     assert await world.commit(entry) == ["applied"]
@@ -76,7 +51,7 @@ async def test_only_the_signal_that_fitted_is_consumed(clock_database: Database,
     await world.say("ada", "skip")
     if routed:
         await mailbox.route(clock_database, 0)
-    entry = await _decided(world, born=lambda *_: Birth("pending"))
+    entry = await foretold_entry(world, born=lambda *_: Birth("pending"))
     assert len(entry.foretold) == (0 if routed else 2)
     assert await world.commit(entry) == ["applied"]
     marks = await world.all("select number, consumed_by from chimeway.run_mailbox order by number")
@@ -90,7 +65,7 @@ async def test_mail_that_has_come_otherwise_makes_a_decision_stale(clock_databas
     await world.start("ada")
     first = await world.say("ada", "read")
     second = await world.say("ada", "read", document=8)
-    entry = await _decided(world)
+    entry = await foretold_entry(world)
     assert entry.foretold == [(1, first), (2, second)]
     async with plain(clock_database.url) as other, other.transaction():
         put = """insert into chimeway.run_mailbox (run_id, shard, number, signal_id, routed_at)
@@ -100,7 +75,7 @@ async def test_mail_that_has_come_otherwise_makes_a_decision_stale(clock_databas
         await other.execute("update chimeway.workflow_runs set mailbox_count = 2")
     assert await world.commit(entry) == ["stale"]
     assert (await world.row("ada"))["state"] == "waiting"
-    again = await _decided(world)
+    again = await foretold_entry(world)
     assert again.foretold == ()
     assert await world.commit(again) == ["applied"]
     assert await _mail(world) == [(1, second, False), (2, first, True)]
@@ -115,14 +90,14 @@ async def test_mail_that_came_after_all_makes_a_decision_stale_and_is_kept(clock
         await late.start()
         written_first = await other.fetchval(_SIGNAL)
         seen = await world.say("ada", "read")
-        entry = await _decided(world)
+        entry = await foretold_entry(world)
         assert entry.foretold == [(1, seen)]
         await late.commit()
     assert await world.commit(entry) == ["stale"]
     assert await _mail(world) == [(1, written_first, False), (2, seen, False)]
     row = await world.row("ada")
     assert (row["state"], row["mailbox_count"], row["mailbox_seen"]) == ("waiting", 2, 0)
-    assert await world.commit(await _decided(world)) == ["applied"]
+    assert await world.commit(await foretold_entry(world)) == ["applied"]
     assert await verify(clock_database) == []
 
 
@@ -135,7 +110,7 @@ async def test_neighbours_in_a_batch_bear_only_their_own_mail(clock_database: Da
     await mailbox.route(clock_database, 0)
     await world.say("ada", "read")
     await world.say("bob", "read")
-    entries = [await _decided(world, person) for person in ("ada", "bob", "cleo")]
+    entries = [await foretold_entry(world, person) for person in ("ada", "bob", "cleo")]
     await world.say("bob", "read", document=8)
     assert await world.commit(*entries) == ["applied", "stale", "applied"]
     assert (await world.row("bob"))["mailbox_count"] == 2
@@ -147,7 +122,7 @@ async def test_a_first_step_hears_what_was_routed_before_it(clock_database: Data
     world = await opened(clock_database)
     await world.trigger("ada")
     await world.say("ada", "read")
-    loaded = await _loaded(world)
+    loaded = await foretelling(world)
     assert loaded.foretold == ()
     assert loaded.snapshot is not None
     assert loaded.snapshot.mail == ()
@@ -158,7 +133,7 @@ async def test_who_does_not_fit_is_no_decision(clock_database: Database) -> None
     world = await opened(clock_database)
     await world.start("ada")
     await world.say("ada", "read", document=8)
-    loaded = await _loaded(world)
+    loaded = await foretelling(world)
     assert loaded.snapshot is not None
     now = await world.sql("select chimeway.clock()") - timedelta(seconds=0)
     assert isinstance(decide(loaded.snapshot, now, lambda *_: None), Noop)  # type: ignore[arg-type,return-value]

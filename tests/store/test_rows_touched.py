@@ -1,16 +1,12 @@
 """What a decision costs the database is counted: rows are written once each, and plans are kept."""
 
 from collections.abc import Sequence
-from typing import Any, Never, cast
+from typing import Any, cast
 
-from chimeway.progression.decide import decide
-from chimeway.progression.decision import Decision
-from chimeway.store.catalogue import Catalogue
-from chimeway.store.ledger import Entry, commit_decisions, entry_for
+from chimeway.store.ledger import Entry, commit_decisions
 from chimeway.store.pool import Connection, Database
 from chimeway.store.queries import SQL
-from chimeway.store.runs import load_runs
-from store.door import opened
+from store.door import foretold_entry, opened
 
 _TOUCHED = """
 select relname, n_tup_ins, n_tup_upd, n_tup_hot_upd from pg_stat_xact_user_tables
@@ -78,23 +74,13 @@ async def test_mail_that_was_foretold_is_written_once(clock_database: Database) 
     world = await opened(clock_database)
     await world.start("ada")
     signal = await world.say("ada", "read")
-    ids = [world.runs["ada"]]
-    (loaded,) = await load_runs(clock_database, Catalogue(clock_database), ids, foretelling=True)
-    assert loaded is not None
-    assert loaded.snapshot is not None
-    assert loaded.foretold == [(1, signal)]
-    decision = decide(loaded.snapshot, await world.sql("select chimeway.clock()"), _nothing_is_sent)
-    assert isinstance(decision, Decision)
-    entry = entry_for(loaded.id, decision, {}, loaded.policy, loaded.foretold)
+    entry = await foretold_entry(world)
+    assert entry.foretold == [(1, signal)]
     assert await _touched(clock_database, entry) == {
         "workflow_transitions": (2, 0, 0),
         "workflow_runs": (0, 1, 0),
         "run_mailbox": (1, 0, 0),
     }
-
-
-def _nothing_is_sent(*_: object) -> Never:
-    raise AssertionError
 
 
 async def test_no_batch_is_planned_anew(clock_database: Database) -> None:
