@@ -313,7 +313,8 @@ async def _sustained(url: str, many: int, work: Arrays, seconds: float) -> tuple
         async def go_on(connection: "asyncpg.Connection[Any]") -> None:
             nonlocal written
             while time.monotonic() - began < seconds and (batch := next(batches, None)) is not None:
-                written += await work.write(connection, batch)
+                done = await work.write(connection, batch)
+                written += done  # no `+= await`: that reads the sum first, and others add to it meanwhile
 
         async def checkpoint() -> None:
             await asyncio.sleep(seconds / 2)
