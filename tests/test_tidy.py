@@ -74,6 +74,24 @@ def test_nobody_swallows_a_cancellation() -> None:
     assert not list(_calling("asyncio.wait_for"))
 
 
+def test_no_sum_that_is_shared_waits_for_what_is_added() -> None:
+    """`shared += await ...` reads the sum before it waits: what others add to it meanwhile is lost."""
+    wrong = []
+    for path in [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]:
+        nodes = list(ast.walk(_tree(path)))
+        shared = {
+            name for node in nodes if isinstance(node, ast.Nonlocal | ast.Global) for name in node.names
+        }
+        wrong += [
+            f"{_name(path)}:{node.lineno}"
+            for node in nodes
+            if isinstance(node, ast.AugAssign)
+            and any(isinstance(part, ast.Await) for part in ast.walk(node.value))
+            and (not isinstance(node.target, ast.Name) or node.target.id in shared)
+        ]
+    assert not wrong
+
+
 def test_only_the_store_speaks_sql() -> None:
     """No SQL stands outside the store."""
     texts = [
