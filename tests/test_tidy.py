@@ -14,6 +14,7 @@ from chimeway.web import limits as web_limits
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "runtime" / "chimeway"
 MODULES = sorted(PACKAGE.rglob("*.py"))
+WITH_TESTS = [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]
 _LONGEST = 400
 _LONGEST_TEST = 600
 _BANNED = {"util", "utils", "helper", "helpers", "common", "manager", "handle", "misc", "stuff"}
@@ -45,7 +46,7 @@ def _calling(*banned: str) -> Iterator[str]:
 def test_a_file_is_about_one_thing() -> None:
     """No file is longer than 400 lines (a table of tests 600), and each says what it is for."""
     wrong = []
-    for path in [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]:
+    for path in WITH_TESTS:
         lines = len(path.read_text("utf-8").splitlines())
         if lines > (_LONGEST if PACKAGE in path.parents else _LONGEST_TEST):
             wrong.append(f"{_name(path)} has {lines} lines")
@@ -77,7 +78,7 @@ def test_nobody_swallows_a_cancellation() -> None:
 def test_no_sum_that_is_shared_waits_for_what_is_added() -> None:
     """`shared += await ...` reads the sum before it waits: what others add to it meanwhile is lost."""
     wrong = []
-    for path in [*MODULES, *sorted((ROOT / "tests").rglob("*.py"))]:
+    for path in WITH_TESTS:
         nodes = list(ast.walk(_tree(path)))
         shared = {
             name for node in nodes if isinstance(node, ast.Nonlocal | ast.Global) for name in node.names
