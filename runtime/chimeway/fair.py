@@ -4,10 +4,11 @@ Pure: nothing here keeps a task, reads a clock or knows what an item is.
 
 **The queue.** Owners (tenants) stand in a ring;
 each turn gives the next owner's oldest item, so an owner with one item waits for at most one item of
-each other owner, however many those have. The bound is on the whole. When it is reached, room is made at
+each other owner, however many those have. A bound is on the whole. When it is reached, room is made at
 the end of the longest line: its newest item is pushed out and given back to whoever put something in.
 What is pushed out must stand elsewhere (here: in the database), where it will be found again. So one
-who floods the queue cannot keep the others out of it, either.
+who floods the queue cannot keep the others out of it, either. Whose line is longest, and who bears least, is
+known and not looked for: a thousand owners cost no more than two.
 
 **The places.** An owner may hold no more of them than three times those left free. Alone he fills three
 quarters, who comes next three quarters of the rest, and so on; as places come free the shares become even,
@@ -17,7 +18,7 @@ and one stays free for whoever comes new while at most a third as many owners as
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Hashable, Iterator
 from typing import Final, Generic, TypeVar
 
 from chimeway.limits import COMPANY_S
@@ -33,14 +34,10 @@ def burden_of(held: int, free: int) -> int | None:
     return held if held < _SHARE * free else None
 
 
-class FairQueue(Generic[Item]):
-    """First come, first served within one owner; turn by turn between owners."""
+class _Ring(Generic[Item]):
+    """Lines of owners, in a ring: first come, first served within one; turn by turn between them."""
 
-    def __init__(self, bound: int) -> None:
-        """Take how many items may wait in all: at least one."""
-        assert bound >= 1, "a queue without room"
-        self.bound = bound
-        """May be set anew; what waits beyond it stays."""
+    def __init__(self) -> None:
         self._lines: OrderedDict[Hashable, deque[Item]] = OrderedDict()
         self._many = 0
 
@@ -57,43 +54,34 @@ class FairQueue(Generic[Item]):
         """Count the items of one owner."""
         return len(self._lines.get(owner, ()))
 
-    def owners(self) -> list[Hashable]:
-        """Return who has something waiting."""
-        return list(self._lines)
+    def take(self) -> Item | None:
+        """Give the next item in turn, or None when nothing waits."""
+        return self._oldest_of(next(iter(self._lines))) if self._lines else None
+
+    def _add(self, owner: Hashable, item: Item) -> None:
+        self._lines.setdefault(owner, deque()).append(item)
+        self._many += 1
+
+    def _oldest_of(self, owner: Hashable) -> Item:
+        """Take an owner's oldest item; the owner goes to the end of the ring."""
+        line = self._lines.pop(owner)
+        item = line.popleft()
+        self._many -= 1
+        if line:
+            self._lines[owner] = line
+        return item
+
+
+class FairQueue(_Ring[Item]):
+    """A queue without a bound: who puts something in is bounded himself."""
+
+    def put(self, owner: Hashable, item: Item) -> None:
+        """Put an item at the end of its owner's line."""
+        self._add(owner, item)
 
     def many_owners(self) -> int:
         """Count those who have something waiting."""
         return len(self._lines)
-
-    def longest(self) -> int:
-        """Count the items of who has the most."""
-        return self._longest()[1] if self._lines else 0
-
-    def would_take(self, owner: Hashable) -> bool:
-        """Say whether an item of this owner would stay, should it be put in now."""
-        return self._many < self.bound or self.waiting(owner) + 1 < self._longest()[1]
-
-    def put(self, owner: Hashable, item: Item) -> Item | None:
-        """Put an item at the end of its owner's line.
-
-        Returns:
-            None when there was room; else what was pushed out: the newest of the longest line, which is
-            this very item when its owner's line would be as long as any other then.
-        """
-        if self._many >= self.bound:
-            longest, length = self._longest()
-            if length <= self.waiting(owner) + 1:
-                return item
-            out = self._lines[longest].pop()
-            self._add(owner, item)
-            self._many -= 1
-            return out
-        self._add(owner, item)
-        return None
-
-    def take(self) -> Item | None:
-        """Give the next item in turn, or None when nothing waits."""
-        return self._oldest_of(next(iter(self._lines))) if self._lines else None
 
     def take_many(self, most: int) -> list[Item]:
         """Give the next items in turn, at most so many; at once where there is but one owner."""
@@ -109,52 +97,144 @@ class FairQueue(Generic[Item]):
             taken.append(self._oldest_of(next(iter(self._lines))))
         return taken
 
-    def take_least(self, burden: Callable[[Hashable], int | None]) -> tuple[Hashable, Item] | None:
-        """Give an item of the owner with the least burden; in turn where several have as little.
 
-        An owner whose burden is None is passed over; nobody's is below zero. Returns the owner too.
+class BoundedQueue(_Ring[Item]):
+    """A queue with a bound; out of it whoever bears least may come first."""
+
+    def __init__(self, bound: int) -> None:
+        """Take how many items may wait in all: at least one."""
+        assert bound >= 1, "a queue without room"
+        super().__init__()
+        self.bound = bound
+        """May be set anew; what waits beyond it stays."""
+        self._lengths = _Ranks()
+        self._held: dict[Hashable, int] = {}  # of all who hold places
+        self._burdens = _Ranks()  # of those who have something waiting
+
+    def owners(self) -> list[Hashable]:
+        """Return who has something waiting."""
+        return list(self._lines)
+
+    def longest(self) -> int:
+        """Count the items of who has the most."""
+        return self._lengths.greatest()[0] if self._lines else 0
+
+    def would_take(self, owner: Hashable) -> bool:
+        """Say whether an item of this owner would stay, should it be put in now."""
+        return self._many < self.bound or self.waiting(owner) + 1 < self.longest()
+
+    def put(self, owner: Hashable, item: Item) -> Item | None:
+        """Put an item at the end of its owner's line.
+
+        Returns:
+            None when there was room; else what was pushed out: the newest of the longest line, which is
+            this very item when its owner's line would be as long as any other then.
         """
-        least: tuple[int, Hashable] | None = None
-        for owner in self._lines:
-            weight = burden(owner)
-            if weight is not None and (least is None or weight < least[0]):
-                least = (weight, owner)
-                if weight == 0:
-                    break
-        if least is None:
+        out = None
+        if self._many >= self.bound:
+            length, longest = self._lengths.greatest()
+            if length <= self.waiting(owner) + 1:
+                return item
+            out = self._lines[longest].pop()
+            self._many -= 1
+            self._lengths.put(longest, length - 1)
+        self._add(owner, item)
+        return out
+
+    def held(self, owner: Hashable) -> int:
+        """Return how many places an owner holds, as it was noted."""
+        return self._held.get(owner, 0)
+
+    def weigh(self, owner: Hashable, held: int) -> None:
+        """Note how many places an owner holds from here on."""
+        if held:
+            self._held[owner] = held
+        else:
+            self._held.pop(owner, None)
+        if owner in self._lines:
+            self._burdens.put(owner, held)
+
+    def take_least(self, free: int) -> tuple[Hashable, Item] | None:
+        """Give an item of who holds the fewest places while so many are free; of equals, for longest.
+
+        None: nobody may have one, or nothing waits. Returns the owner, too.
+        """
+        if not self._lines:
             return None
-        return least[1], self._oldest_of(least[1])
+        held, owner = self._burdens.least()
+        return None if burden_of(held, free) is None else (owner, self._oldest_of(owner))
 
     def put_back(self, owner: Hashable, item: Item) -> None:
         """Put an item that was taken back to the front: it had its room, and nothing is pushed out for it."""
         self._lines.setdefault(owner, deque()).appendleft(item)
         self._lines.move_to_end(owner, last=False)
         self._many += 1
+        self._lengths.put(owner, len(self._lines[owner]))
+        self._burdens.put(owner, self.held(owner), first=True)
 
     def clear(self) -> list[Item]:
         """Give back all that waits."""
         left = list(self)
         self._lines.clear()
         self._many = 0
+        self._lengths, self._burdens = _Ranks(), _Ranks()
         return left
 
     def _add(self, owner: Hashable, item: Item) -> None:
-        self._lines.setdefault(owner, deque()).append(item)
-        self._many += 1
+        super()._add(owner, item)
+        length = len(self._lines[owner])
+        self._lengths.put(owner, length)
+        if length == 1:
+            self._burdens.put(owner, self.held(owner))
 
     def _oldest_of(self, owner: Hashable) -> Item:
-        """Take an owner's oldest item; the owner goes to the end of the ring."""
-        line = self._lines.pop(owner)
-        item = line.popleft()
-        self._many -= 1
-        if line:
-            self._lines[owner] = line
+        item = super()._oldest_of(owner)
+        if left := self.waiting(owner):
+            self._lengths.put(owner, left)
+            self._burdens.put(owner, self.held(owner))
+        else:
+            self._lengths.drop(owner)
+            self._burdens.drop(owner)
         return item
 
-    def _longest(self) -> tuple[Hashable, int]:
-        """Only a full queue asks, of as many owners as it holds."""
-        owner = max(self._lines, key=lambda each: len(self._lines[each]))
-        return owner, len(self._lines[owner])
+
+class _Ranks:
+    """Owners by a number each. Who has the least or most is found among the numbers, which are few.
+
+    (Of a thousand items in lines, or places that are held, no more than 45 numbers can differ.)
+    """
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {}
+        self._ranks: dict[int, OrderedDict[Hashable, None]] = {}
+
+    def put(self, owner: Hashable, number: int, *, first: bool = False) -> None:
+        """Give an owner a number: behind those who have it, or before them."""
+        self.drop(owner)
+        self._numbers[owner] = number
+        rank = self._ranks.setdefault(number, OrderedDict())
+        rank[owner] = None
+        if first:
+            rank.move_to_end(owner, last=False)
+
+    def drop(self, owner: Hashable) -> None:
+        """Take an owner's number away, if he has one."""
+        number = self._numbers.pop(owner, None)
+        if number is not None:
+            rank = self._ranks[number]
+            del rank[owner]
+            if not rank:
+                del self._ranks[number]
+
+    def least(self) -> tuple[int, Hashable]:
+        """Return the least number, and who has had it for longest."""
+        number = min(self._ranks)
+        return number, next(iter(self._ranks[number]))
+
+    def greatest(self) -> tuple[int, Hashable]:
+        """Return the greatest number, and who has had it for longest."""
+        number = max(self._ranks)
+        return number, next(iter(self._ranks[number]))
 
 
 class Company:
@@ -191,6 +271,10 @@ class Places:
     def burden(self, owner: Hashable) -> int | None:
         """Return how many places an owner holds; None: he may have no more for now."""
         return burden_of(self._held.get(owner, 0), self._free)
+
+    def held(self, owner: Hashable) -> int:
+        """Count the places of an owner."""
+        return self._held.get(owner, 0)
 
     @property
     def free(self) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final
 from uuid import UUID
 
-from chimeway.fair import FairQueue
+from chimeway.fair import BoundedQueue
 from chimeway.groups import begin
 from chimeway.limits import INTAKE, LOAD_BATCH
 
@@ -26,7 +26,7 @@ class Intake:
         """Take what loads one and sees to it; it must not raise but for what ends the dispatcher."""
         self._bring = bring
         self._group = group
-        self._waiting: FairQueue[tuple[UUID, Hashable]] = FairQueue(INTAKE)
+        self._waiting: BoundedQueue[tuple[UUID, Hashable]] = BoundedQueue(INTAKE)
         self._loading = 0
         self._moved = asyncio.Event()
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from chimeway.clock import set_within
-from chimeway.fair import FairQueue, Places
+from chimeway.fair import BoundedQueue, Places
 from chimeway.groups import begin
 from chimeway.limits import CHANNEL_QUEUE
 from chimeway.log import Events
@@ -73,7 +73,7 @@ class Lane(Generic[Item]):
         self._send = send
         self._group = group
         self._has_room = has_room
-        self._queue: FairQueue[Item] = FairQueue(CHANNEL_QUEUE)
+        self._queue: BoundedQueue[Item] = BoundedQueue(CHANNEL_QUEUE)
         self._places = Places(places)
         self._full = self._told_full = False
         self._bell = asyncio.Event()
@@ -130,12 +130,13 @@ class Lane(Generic[Item]):
         while self._places.free and len(self._queue):
             if (shut_s := self._way.closed_for()) > 0.0:
                 return shut_s
-            if (found := self._queue.take_least(self._places.burden)) is None:
+            if (found := self._queue.take_least(self._places.free)) is None:
                 break
             owner, item = found
             if not begin(self._group, self._work(owner, item), f"send-{self._name}"):
                 break
             self._places.take(owner)
+            self._queue.weigh(owner, self._places.held(owner))
             if self._way.one_by_one:
                 await asyncio.sleep(0)  # until it stands at the gate
         return 0.0
@@ -146,6 +147,7 @@ class Lane(Generic[Item]):
             in_vain = not await self._send(item)
         finally:
             self._places.leave(owner)
+            self._queue.weigh(owner, self._places.held(owner))
         if in_vain:
             self._queue.put_back(owner, item)
         self._bell.set()

@@ -15,7 +15,6 @@ the queue, which stands in the database, and not the memory.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Final, cast
 from uuid import UUID
@@ -24,7 +23,7 @@ from chimeway.clock import Clock, set_within
 from chimeway.engine.actor import Actor, Tenant
 from chimeway.engine.lately import Lately
 from chimeway.engine.pace import Pace
-from chimeway.fair import FairQueue, burden_of
+from chimeway.fair import BoundedQueue, burden_of
 from chimeway.limits import LIVE_ACTORS, LIVE_LEAST, LIVE_S, WAITING_RUNS
 
 _FIRST_ACTORS: Final = 100
@@ -56,8 +55,7 @@ class Roster:
         self._started = clock.monotonic()
         self._pace = Pace(self._started, wait_s=LIVE_S, least=LIVE_LEAST, most=LIVE_ACTORS)
         self._actors: dict[UUID, Actor] = {}
-        self._held: Counter[Tenant] = Counter()
-        self._line: FairQueue[UUID] = FairQueue(WAITING_RUNS)
+        self._line: BoundedQueue[UUID] = BoundedQueue(WAITING_RUNS)
         self._in_line: dict[UUID, float] = {}  # and since when
         self.lately = Lately()
         """What it took from taking a run up until it rested."""
@@ -126,7 +124,7 @@ class Roster:
             self.close()  # who brings this has not heard of the end: it stays due
             return
         self._actors[run_id] = actor
-        self._held[tenant] += 1
+        self._line.weigh(tenant, self._line.held(tenant) + 1)
 
     async def settle(self, run_id: UUID, tenant: Tenant = None) -> None:
         """See that this run is evaluated, and wait until it rests."""
@@ -158,24 +156,21 @@ class Roster:
         self.lately.add(now - actor.since)
         self._pace.note(now)
         tenant = actor.owner
-        self._held[tenant] -= 1
-        if not self._held[tenant]:
-            del self._held[tenant]
+        self._line.weigh(tenant, self._line.held(tenant) - 1)
         self._fill()
         self._left.set()
         return False
 
     def _fill(self) -> None:
         """Give free places to those in line, first to whose tenant holds least."""
-        # Where none is free nobody is asked: of ten thousand tenants' runs each would ask all in line.
-        while self._free() > 0 and (found := self._line.take_least(self._burden)) is not None:
+        while (free := self._free()) > 0 and (found := self._line.take_least(free)) is not None:
             tenant, run_id = found
             self.nudge(run_id, cast("Tenant", tenant))
             self._in_line.pop(run_id, None)
 
-    def _burden(self, tenant: object) -> int | None:
+    def _burden(self, tenant: Tenant) -> int | None:
         """Return how many places a tenant holds; None: it may have no more for now."""
-        return burden_of(self._held[tenant], self._free())  # type: ignore[index]  # owners are our tenants
+        return burden_of(self._line.held(tenant), self._free())
 
     def _free(self) -> int:
         return self._room() - len(self._actors)

@@ -16,7 +16,6 @@ from chimeway.store.lanes import Lanes
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_UNBOUND: Final = 1 << 40  # callers wait for each item, and are bounded themselves
 _AT_ONCE: Final = 3
 _AT_ONCE_ALONE: Final = 25
 """Results handed out in one turn of the loop: what callers do with each takes a fifth of a millisecond."""
@@ -60,7 +59,7 @@ class Batcher(Generic[Item, Result]):
         self._lanes: Lanes[_Asked[Item, Result]] = Lanes(
             self._do, _cancel, told=told, limit=limit, lanes=lanes, share=share, company=company
         )
-        self._done: FairQueue[tuple[_Asked[Item, Result], Result | Exception]] = FairQueue(_UNBOUND)
+        self._done: FairQueue[tuple[_Asked[Item, Result], Result | Exception]] = FairQueue()
         self._handing_out = asyncio.Event()
 
     async def __call__(self, item: Item, owner: Hashable = None) -> Result:

@@ -22,7 +22,6 @@ from chimeway.fair import Company, FairQueue
 from chimeway.groups import begin
 from chimeway.limits import LANE_REST_MAX_S
 
-_UNBOUND: Final = 1 << 40  # who brings something is bounded himself
 _GATHER_S: Final = 0.008
 """How long few things wait for more to go with, while others are under way: few cost nearly as much."""
 _WORTH_A_LANE: Final = 8
@@ -69,7 +68,7 @@ class Lanes(Generic[Item]):
         self._lanes = lanes
         self._share = limit if share is None else share
         self._company = Company() if company is None else company
-        self._waiting: FairQueue[Item] = FairQueue(_UNBOUND)
+        self._waiting: FairQueue[Item] = FairQueue()
         self._new: deque[Item] = deque()
         self._of_owner: Counter[Hashable] = Counter()  # what is new or under way
         self._busy = 0  # lanes with a batch under way
