@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 
 from chimeway.delivery.channel import Message, PermanentFailure, Sent, TransientFailure
 from chimeway.engine.progress import Engine, Waiting
-from chimeway.progression.retry import RetryPolicy
 from chimeway.store.deliveries import Beginning, begin_attempts, load_sendables
 from chimeway.store.pool import Database
 from kit.home import READ, workflow
@@ -98,7 +97,7 @@ async def test_a_stop_reaches_what_waits_for_its_retry(database_url: str) -> Non
     """A delivery that is to be tried again when its run stops is cancelled, and not sent again."""
     push = Provider("push", TransientFailure())
     async with running_machine(database_url, push, definitions=(ONE,)) as on:
-        on.machine._results._policy = RetryPolicy(base_s=3600)
+        on.retries_in_an_hour()
         run_id = await on.start(workflow="push")
         sql = "select exists (select from chimeway.deliveries where status = 'failed')"
         await wait_for(lambda: on.rows.value(sql), "the first attempt failed")
@@ -376,7 +375,7 @@ async def test_a_late_wake_sends_nothing_early(database_url: str) -> None:
     """A delivery that is offered before its time is left alone; its time brings it."""
     push = Provider("push", TransientFailure())
     async with running_machine(database_url, push, definitions=(ONE,)) as on:
-        on.machine._results._policy = RetryPolicy(base_s=3600)
+        on.retries_in_an_hour()
         run_id = await on.start(workflow="push")
         sql = "select id from chimeway.deliveries where status = 'failed'"
         delivery = await wait_for(lambda: on.rows.value(sql), "the first attempt failed")

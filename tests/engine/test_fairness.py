@@ -7,7 +7,6 @@ import pytest
 
 from chimeway.delivery.channel import TransientFailure
 from chimeway.delivery.pacing import ChannelLimits
-from chimeway.progression.retry import RetryPolicy
 from kit.home import READ, in_app, workflow
 from kit.machine import Provider, Running, running_machine
 from kit.waiting import wait_for
@@ -94,7 +93,7 @@ async def test_a_retry_stands_behind_nobodys_backlog(
     monkeypatch.setattr(Provider, "limits", ChannelLimits(concurrency=4, breaker_failures=0))
     push = Provider("push", *[TransientFailure("not now")] * (RETRIED + 1))
     async with running_machine(database_url, push, definitions=(TELL,)) as on:
-        on.machine._results._policy = RetryPolicy(base_s=7200, cap_s=7200)
+        on.retries_in_an_hour()
         await on.rows.all(START, "tell", RETRIED)
         run_id = await on.start("bob", "tell", "b")
         failed = f"select count(*) = {RETRIED + 1} from chimeway.deliveries where status = 'failed'"

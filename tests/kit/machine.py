@@ -94,6 +94,11 @@ class Running:
         run_id: UUID = await self.rows.value(START, workflow, recipient, tenant)
         return run_id
 
+    def retries_in_an_hour(self) -> None:
+        """Have what fails wait for an hour: of hundreds that draw when, one may well draw the next second."""
+        results = self.machine._results
+        results._policy, results._draw = RetryPolicy(base_s=3_600), lambda: 1.0 - 1e-9
+
 
 async def install(database: Database, *definitions: Mapping[str, Any]) -> None:
     """Register definitions."""
