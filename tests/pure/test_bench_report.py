@@ -1,6 +1,8 @@
 """What benches say of their values: intervals, ratios, verdicts, tables, plots, pages. No bench is played."""
 
+import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from bench.frame.meters import parse_stat, tree_of
 from bench.frame.pairs import order
 from bench.frame.plots import svg, ticks
 from bench.frame.result import from_json, to_json
+from bench.frame.steadiness import Steadiness, probe, steadiness, windows
 from bench.frame.verdicts import judged
 from bench.frame.words import number
 
@@ -128,6 +131,32 @@ def test_the_pages_are_the_same_for_the_same_results(tmp_path: Path) -> None:
     assert "the floor / ours" not in index, "nothing was asked of it"
     assert "`fsync=on`" in first["b3.md"]
     assert "shared_preload_libraries" not in first["b3.md"]
+
+
+def test_a_stall_of_the_machine_shows_in_its_windows() -> None:
+    """Means of ten milliseconds each, compared with the least of them; a turn counts where it began."""
+    turns = [(0.000, 0.004), (0.004, 0.006), (0.010, 0.010), (0.020, 0.100), (0.120, 0.005)]
+    assert windows(turns) == pytest.approx([0.005, 0.010, 0.100, 0.005])
+    assert steadiness(windows(turns)) == Steadiness(p50=1.0, p99=20.0, worst=20.0)
+
+
+def test_the_machine_is_probed_for_as_long_as_was_said() -> None:
+    """By a clock that stalls once: 30 ms of turns of a millisecond, and one of 40."""
+    ticks = iter([0.0, *(n / 1000 for n in range(1, 16)), *(0.040 + n / 1000 for n in range(15, 100))])
+    assert probe(0.07, lambda: next(ticks)) == pytest.approx([0.001, (5 * 0.001 + 0.040) / 6, 0.001, 0.001])
+
+
+def test_a_page_says_how_steady_its_machine_was() -> None:
+    """Where it was measured; results from before have no such line, and are read all the same."""
+    steady = replace(a_result(), steadiness=Steadiness(1.2, 3.0, 57.0))
+    assert from_json(to_json(steady)) == steady
+    (line,) = [line for line in report.page(steady) if "adds" in line]
+    assert "1.20 times as long as at its best in the median, 3 times at p99, 57 at worst" in line
+    assert line.strip() in "\n".join(tables.told(steady))
+    before = json.loads(to_json(a_result()))
+    del before["steadiness"]
+    assert from_json(json.dumps(before)) == a_result()
+    assert not [line for line in report.page(a_result()) if "adds" in line]
 
 
 def test_a_plot_has_a_dot_for_each_pair() -> None:

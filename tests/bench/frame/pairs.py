@@ -8,6 +8,7 @@ from .machine import described
 from .plan import Asked, Bench
 from .result import Result, result_of
 from .stage import own_server
+from .steadiness import PROBED_S, probe, steadiness
 from .words import number
 
 Say = Callable[[str], None]
@@ -18,6 +19,7 @@ async def play(bench: Bench, asked: Asked, say: Say) -> Result:
     pairs, began = bench.pairs_asked(asked), time.monotonic()
     say(f"{bench.code}  {bench.title}: {pairs} pairs of {', '.join(bench.sides)}")
     rounds: dict[str, list[Mapping[str, float]]] = {side: [] for side in bench.sides}
+    alone: list[float] = []
     async with (bench.stage or own_server())(asked) as bare:
         stage = replace(bare, say=lambda text: say(f"      {text}"))
         say(
@@ -26,6 +28,7 @@ async def play(bench: Bench, asked: Asked, say: Say) -> Result:
         )
         for pair in range(pairs):
             for side in order(list(bench.sides), pair):
+                alone += probe(PROBED_S)
                 since = time.monotonic()
                 figures = await bench.sides[side](stage)
                 rounds[side].append(figures)
@@ -33,8 +36,9 @@ async def play(bench: Bench, asked: Asked, say: Say) -> Result:
                 say(f"  {pair + 1}/{pairs} {side}: {_told(bench, figures)} ({took})")
         settings = dict(stage.settings)
     return result_of(
-        bench, rounds, settings=settings, machine=described(), took_s=round(time.monotonic() - began)
-    )
+        bench, rounds, settings=settings, machine=described(), took_s=round(time.monotonic() - began),
+        steadiness=steadiness(alone),
+    )  # fmt: skip
 
 
 def order(sides: list[str], pair: int) -> list[str]:

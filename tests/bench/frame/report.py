@@ -53,6 +53,8 @@ def page(result: Result) -> Iterator[str]:
     yield from (f"\n{note}" for note in result.notes)
     yield f"\n![Each pair as a dot, with medians and intervals]({_name(result)}.svg)\n"
     yield f"{_list(result.machine.items(), ', ')}; {result.took_s:.0f} s in all."
+    if steady := tables.how_steady(result):
+        yield f"\n{steady}"
     settings = ((f"`{name}", f"{value}`") for name, value in result.settings.items() if value)
     yield f"\nPostgreSQL: {_list(settings, ' ', '=')}"
     yield f"\nAll values: [results/{_name(result)}.json](results/{_name(result)}.json)."

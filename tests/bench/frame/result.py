@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .plan import Bench, Figure, Given, Ratio, Target
+from .steadiness import Steadiness
 
 _DIGITS = 6
 
@@ -25,6 +26,8 @@ class Result:
     settings: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str] = field(default_factory=dict)
     took_s: float = 0.0
+    steadiness: Steadiness | None = None
+    """None: measured before the machine was."""
 
     @property
     def pairs(self) -> int:
@@ -83,6 +86,7 @@ def from_json(text: str) -> Result:
             "ratios": tuple(Ratio(**each) for each in told["ratios"]),
             "targets": tuple(Target(**each) for each in targets),
             "notes": tuple(told["notes"]),
+            "steadiness": Steadiness(**steady) if (steady := told.get("steadiness")) else None,
         }
     )
 

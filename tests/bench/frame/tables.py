@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from .intervals import spread
 from .result import Result
 from .verdicts import Judged, in_short, judged
-from .words import sure
+from .words import number, sure
 
 _SIGNS = {"reached": "yes", "missed": "no", "not asked": "-", "not measured": "not measured"}
 
@@ -43,6 +43,18 @@ def how_sure(result: Result) -> str:
     )
 
 
+def how_steady(result: Result) -> str | None:
+    """Return a sentence that says how steady the machine was; None where nobody measured it."""
+    found = result.steadiness
+    if found is None:
+        return None
+    return (
+        f"A loop that only adds, alone between the rounds, took {number(found.p50)} times as long as at"
+        f" its best in the median, {number(found.p99)} times at p99, {number(found.worst)} at worst (10 ms"
+        " windows): so steady was the machine."
+    )
+
+
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield a table's lines as Markdown; columns after the first are numbers, and stand to the right."""
     head, *others = rows
@@ -69,6 +81,8 @@ def told(result: Result) -> Iterator[str]:
         yield ""
         yield from (f"  {line}" for line in terminal(judged_rows(result)))
     yield f"  {how_sure(result)}"
+    if steady := how_steady(result):
+        yield f"  {steady}"
 
 
 def _line(cells: Sequence[str]) -> str:
