@@ -17,8 +17,10 @@ and one stays free for whoever comes new while at most a third as many owners as
 """
 
 import math
+from bisect import bisect_left, insort
 from collections import Counter, OrderedDict, deque
 from collections.abc import Hashable, Iterator
+from operator import itemgetter
 from typing import Final, Generic, TypeVar
 
 from chimeway.limits import COMPANY_S
@@ -99,7 +101,7 @@ class FairQueue(_Ring[Item]):
 
 
 class BoundedQueue(_Ring[Item]):
-    """A queue with a bound; out of it whoever bears least may come first."""
+    """A queue with a bound."""
 
     def __init__(self, bound: int) -> None:
         """Take how many items may wait in all: at least one."""
@@ -107,9 +109,9 @@ class BoundedQueue(_Ring[Item]):
         super().__init__()
         self.bound = bound
         """May be set anew; what waits beyond it stays."""
+        self._turns: dict[Hashable, int] = {}  # of all in the ring: the least has stood there for longest
+        self._first = self._last = 0
         self._lengths = _Ranks()
-        self._held: dict[Hashable, int] = {}  # of all who hold places
-        self._burdens = _Ranks()  # of those who have something waiting
 
     def owners(self) -> list[Hashable]:
         """Return who has something waiting."""
@@ -137,9 +139,65 @@ class BoundedQueue(_Ring[Item]):
                 return item
             out = self._lines[longest].pop()
             self._many -= 1
-            self._lengths.put(longest, length - 1)
+            self._rank(longest)
         self._add(owner, item)
         return out
+
+    def put_back(self, owner: Hashable, item: Item) -> None:
+        """Put an item that was taken back to the front: it had its room, and nothing is pushed out for it."""
+        self._lines.setdefault(owner, deque()).appendleft(item)
+        self._lines.move_to_end(owner, last=False)
+        self._many += 1
+        self._first -= 1
+        self._turns[owner] = self._first
+        self._rank(owner)
+
+    def clear(self) -> list[Item]:
+        """Give back all that waits."""
+        left, owners = list(self), self.owners()
+        self._lines.clear()
+        self._many = 0
+        for owner in owners:
+            self._rank(owner)
+        return left
+
+    def _add(self, owner: Hashable, item: Item) -> None:
+        super()._add(owner, item)
+        if owner not in self._turns:
+            self._to_the_end(owner)
+        self._rank(owner)
+
+    def _oldest_of(self, owner: Hashable) -> Item:
+        item = super()._oldest_of(owner)
+        self._to_the_end(owner)
+        self._rank(owner)
+        return item
+
+    def _to_the_end(self, owner: Hashable) -> None:
+        self._last += 1
+        self._turns[owner] = self._last
+
+    def _rank(self, owner: Hashable) -> None:
+        """Note an owner's line, as it is now, and his turn; or that he has none any more."""
+        if many := self.waiting(owner):
+            self._lengths.put(owner, many, self._turns[owner])
+        else:
+            self._lengths.drop(owner)
+            self._turns.pop(owner, None)
+
+
+class WeighedQueue(BoundedQueue[Item]):
+    """Such a queue for places: whoever holds the fewest is next, in turn among equals.
+
+    That he holds more or fewer does not change his turn: whoever takes places by other ways, too, and gives
+    them back, would else lose it each time, and what he has in line would wait for ever.
+    """
+
+    def __init__(self, bound: int) -> None:
+        """As `BoundedQueue`."""
+        super().__init__(bound)
+        self._held: dict[Hashable, int] = {}  # of all who hold places
+        self._burdens = _Ranks()  # of those who have something waiting
 
     def held(self, owner: Hashable) -> int:
         """Return how many places an owner holds, as it was noted."""
@@ -151,11 +209,10 @@ class BoundedQueue(_Ring[Item]):
             self._held[owner] = held
         else:
             self._held.pop(owner, None)
-        if owner in self._lines:
-            self._burdens.put(owner, held)
+        self._rank(owner)
 
     def take_least(self, free: int) -> tuple[Hashable, Item] | None:
-        """Give an item of who holds the fewest places while so many are free; of equals, for longest.
+        """Give an item of who holds the fewest places while so many are free; in turn where several do.
 
         None: nobody may have one, or nothing waits. Returns the owner, too.
         """
@@ -164,77 +221,53 @@ class BoundedQueue(_Ring[Item]):
         held, owner = self._burdens.least()
         return None if burden_of(held, free) is None else (owner, self._oldest_of(owner))
 
-    def put_back(self, owner: Hashable, item: Item) -> None:
-        """Put an item that was taken back to the front: it had its room, and nothing is pushed out for it."""
-        self._lines.setdefault(owner, deque()).appendleft(item)
-        self._lines.move_to_end(owner, last=False)
-        self._many += 1
-        self._lengths.put(owner, len(self._lines[owner]))
-        self._burdens.put(owner, self.held(owner), first=True)
-
-    def clear(self) -> list[Item]:
-        """Give back all that waits."""
-        left = list(self)
-        self._lines.clear()
-        self._many = 0
-        self._lengths, self._burdens = _Ranks(), _Ranks()
-        return left
-
-    def _add(self, owner: Hashable, item: Item) -> None:
-        super()._add(owner, item)
-        length = len(self._lines[owner])
-        self._lengths.put(owner, length)
-        if length == 1:
-            self._burdens.put(owner, self.held(owner))
-
-    def _oldest_of(self, owner: Hashable) -> Item:
-        item = super()._oldest_of(owner)
-        if left := self.waiting(owner):
-            self._lengths.put(owner, left)
-            self._burdens.put(owner, self.held(owner))
+    def _rank(self, owner: Hashable) -> None:
+        if owner in self._lines:
+            self._burdens.put(owner, self.held(owner), self._turns[owner])
         else:
-            self._lengths.drop(owner)
             self._burdens.drop(owner)
-        return item
+        super()._rank(owner)
+
+
+_turn_of: Final = itemgetter(0)
 
 
 class _Ranks:
-    """Owners by a number each. Who has the least or most is found among the numbers, which are few.
+    """Owners by a number each, and of equal numbers by their turns.
 
-    (Of a thousand items in lines, or places that are held, no more than 45 numbers can differ.)
+    Who has the least or most is found among the numbers, which are few: of a thousand items in lines, or
+    places that are held, no more than 45 can differ.
     """
 
     def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {}
-        self._ranks: dict[int, OrderedDict[Hashable, None]] = {}
+        self._at: dict[Hashable, tuple[int, int]] = {}  # each one's number and turn
+        self._ranks: dict[int, list[tuple[int, Hashable]]] = {}  # by number: turns, in order, and whose
 
-    def put(self, owner: Hashable, number: int, *, first: bool = False) -> None:
-        """Give an owner a number: behind those who have it, or before them."""
-        self.drop(owner)
-        self._numbers[owner] = number
-        rank = self._ranks.setdefault(number, OrderedDict())
-        rank[owner] = None
-        if first:
-            rank.move_to_end(owner, last=False)
+    def put(self, owner: Hashable, number: int, turn: int) -> None:
+        """Give an owner a number and a turn, which no other has."""
+        if self._at.get(owner) != (number, turn):
+            self.drop(owner)
+            self._at[owner] = number, turn
+            insort(self._ranks.setdefault(number, []), (turn, owner), key=_turn_of)
 
     def drop(self, owner: Hashable) -> None:
         """Take an owner's number away, if he has one."""
-        number = self._numbers.pop(owner, None)
-        if number is not None:
+        if at := self._at.pop(owner, None):
+            number, turn = at
             rank = self._ranks[number]
-            del rank[owner]
+            del rank[bisect_left(rank, turn, key=_turn_of)]
             if not rank:
                 del self._ranks[number]
 
     def least(self) -> tuple[int, Hashable]:
-        """Return the least number, and who has had it for longest."""
+        """Return the least number, and whose turn comes first of those who have it."""
         number = min(self._ranks)
-        return number, next(iter(self._ranks[number]))
+        return number, self._ranks[number][0][1]
 
     def greatest(self) -> tuple[int, Hashable]:
-        """Return the greatest number, and who has had it for longest."""
+        """Return the greatest number, and whose turn comes first of those who have it."""
         number = max(self._ranks)
-        return number, next(iter(self._ranks[number]))
+        return number, self._ranks[number][0][1]
 
 
 class Company:

