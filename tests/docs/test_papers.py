@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 import chimeway
+from bench.frame import report
+from bench.frame.verdicts import judged
+from bench.frame.words import number
 from chimeway.errors import ChimewayError
 from chimeway.render.findings import CODES
 from chimeway.settings import PREFIX, Settings
@@ -111,3 +114,20 @@ def test_each_link_leads_somewhere(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_what_was_not_reached_is_explained() -> None:
+    """The benchmarks' page says of each target that was missed by how much, and why."""
+    folder = ROOT / "docs" / "benchmarks"
+    text = (folder / "index.md").read_text("utf-8").partition("## What was not reached, and why")[2]
+    told = re.findall(r"^- \*\*\[(\w+)\]\(.+?\)\*\*(.+?)(?=^- |^## )", text, re.MULTILINE | re.DOTALL)
+    missed = {
+        result.code: [each.found for each in judged(result) if each.verdict.startswith("missed")]
+        for result in report.kept(folder)
+    }
+    assert [code for code, _ in told] == [code for code, found in missed.items() if found]
+    for code, words in told:
+        assert "(log.md#" in words, code
+        for found in missed[code]:
+            assert found is not None
+            assert number(found.median) in words, (code, found)
