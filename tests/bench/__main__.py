@@ -10,6 +10,8 @@ docs/benchmarks, unless they are quick ones. The older benches print what they f
 import argparse
 import asyncio
 import re
+import signal
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -36,11 +38,18 @@ def main() -> None:
     elif given.report:
         report.write(into or _DOCS)
     else:
-        for name in given.which or _SUITE:
-            asyncio.run(_run(name, asked, into, given.messages))
+        try:
+            for name in given.which or _SUITE:
+                asyncio.run(_run(name, asked, into, given.messages))
+        except asyncio.CancelledError:
+            sys.exit(128 + signal.SIGTERM)
 
 
 async def _run(name: str, asked: Asked, into: Path | None, messages: int) -> None:
+    """Run a bench; SIGTERM ends it as SIGINT does: its server and its nodes must not outlive it."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     if name in _OLDER:
         counted = {"messages": messages} if name == "isolation" else {}
         await import_module(f"tests.bench.{name}").bench(asked.seconds, **counted)
