@@ -29,6 +29,7 @@ Item = TypeVar("Item")
 _SHARE: Final = 3
 """What an owner may hold, to what is free."""
 _NOBODY: Final = object()
+_turn_of: Final = itemgetter(0)
 
 
 def burden_of(held: int, free: int) -> int | None:
@@ -209,7 +210,8 @@ class WeighedQueue(BoundedQueue[Item]):
             self._held[owner] = held
         else:
             self._held.pop(owner, None)
-        self._rank(owner)
+        if owner in self._lines:
+            self._rank(owner)
 
     def take_least(self, free: int) -> tuple[Hashable, Item] | None:
         """Give an item of who holds the fewest places while so many are free; in turn where several do.
@@ -227,9 +229,6 @@ class WeighedQueue(BoundedQueue[Item]):
         else:
             self._burdens.drop(owner)
         super()._rank(owner)
-
-
-_turn_of: Final = itemgetter(0)
 
 
 class _Ranks:

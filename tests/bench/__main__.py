@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
-from tests.bench.frame import Asked, Bench, report, tables
+from tests.bench.frame import Asked, Bench, cancelled_by_sigterm, report, tables
 from tests.bench.frame.pairs import play
 
 _HERE = Path(__file__).parent
@@ -46,10 +46,7 @@ def main() -> None:
 
 
 async def _run(name: str, asked: Asked, into: Path | None, messages: int) -> None:
-    """Run a bench; SIGTERM ends it as SIGINT does: its server and its nodes must not outlive it."""
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    cancelled_by_sigterm()
     if name in _OLDER:
         counted = {"messages": messages} if name == "isolation" else {}
         await import_module(f"tests.bench.{name}").bench(asked.seconds, **counted)

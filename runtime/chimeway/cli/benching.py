@@ -5,7 +5,6 @@ and a checkout has it where it lies. (docs/design.md says why.)
 """
 
 import asyncio
-import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -81,10 +80,8 @@ def bench(
 
 async def _played(settings: Settings, plan: Any, say: Callable[[str], None]) -> Any:
     """Play the bench on a server of the settings; SIGTERM ends it as SIGINT does, with all dropped."""
-    task = asyncio.current_task()
-    assert task is not None, "asyncio.run runs us in one"
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     frame, pairs = _suite("frame"), _suite("frame.pairs")
+    frame.cancelled_by_sigterm()
     with in_our_words():
         async with database_meant(settings) as url:
             return await pairs.play(replace(plan, stage=frame.named_server(url)), frame.Asked(), say)

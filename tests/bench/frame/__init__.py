@@ -8,7 +8,7 @@ are played in turns, in alternating order (`pairs`). What a result says is compu
 from .meters import Meter
 from .plan import Asked, Bench, Figure, Given, Ratio, Side, Target
 from .result import Result
-from .stage import Daemon, Stage, named_server, own_server
+from .stage import Daemon, Stage, cancelled_by_sigterm, named_server, own_server
 
 __all__ = ["Asked", "Bench", "Daemon", "Figure", "Given", "Meter", "Ratio", "Result", "Side", "Stage",
-           "Target", "named_server", "own_server"]  # fmt: skip
+           "Target", "cancelled_by_sigterm", "named_server", "own_server"]  # fmt: skip

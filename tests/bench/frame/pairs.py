@@ -8,7 +8,7 @@ from .machine import described
 from .plan import Asked, Bench
 from .result import Result, result_of
 from .stage import own_server
-from .steadiness import PROBED_S, probe, steadiness
+from .steadiness import probe, steadiness
 from .words import number
 
 Say = Callable[[str], None]
@@ -28,7 +28,7 @@ async def play(bench: Bench, asked: Asked, say: Say) -> Result:
         )
         for pair in range(pairs):
             for side in order(list(bench.sides), pair):
-                alone += probe(PROBED_S)
+                alone += probe()
                 since = time.monotonic()
                 figures = await bench.sides[side](stage)
                 rounds[side].append(figures)

@@ -129,6 +129,13 @@ async def serving(
             await process.wait()
 
 
+def cancelled_by_sigterm() -> None:
+    """Have SIGTERM cancel the task that calls this, as SIGINT does: servers and nodes must not outlive it."""
+    task = asyncio.current_task()
+    assert task is not None, "asyncio.run runs us in one"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+
+
 def own_server(
     settings: tuple[str, ...] = SETTINGS, *, statements: bool = False
 ) -> Callable[[Asked], AbstractAsyncContextManager[Stage]]:
